@@ -1,0 +1,72 @@
+# `make search` and `make test` are all one needs; each installs what it uses into .venv.
+#
+#   PYTHON     the Python to use, 3.11 or newer       make test PYTHON=python3.12
+#   PIP_ARGS   more arguments for pip install         make search PIP_ARGS="--extra-index-url URL"
+#   ARGS       more arguments for the command itself  make test ARGS="tests/studies -x"
+#
+# PyTorch's default Linux build brings CUDA's libraries: where there is no GPU, set
+# PIP_EXTRA_INDEX_URL to PyTorch's CPU index for a much smaller download.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
+	-c constraints.txt
+SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
+	--minutes 7 --study resnet50
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help search dashboard test lint types clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minutes on 2 cores
+	@$(BIN)/autotune search $(SEARCH) $(ARGS)
+
+dashboard: $(VENV)/.dashboard ## Look at the searches in a browser
+	@$(BIN)/autotune dashboard $(ARGS)
+
+test: $(VENV)/.test ## Run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.test ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.test ## Check types
+	@$(BIN)/mypy
+
+clean: ## Remove the environment, builds and caches; searches stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# A stamp is newer than what it was installed from, or the installation is repeated.
+$(VENV)/.python:
+	@for python in $(PYTHONS); do \
+	  command -v $$python >/dev/null || continue; \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    $$python -m venv --clear $(VENV) && touch $@; \
+	    exit; \
+	  fi; \
+	  found="$$found $$python ($$($$python --version 2>&1 | tail -n 1))"; \
+	done; \
+	echo "Python 3.11 or newer is needed, found$${found:- none}; name one with PYTHON=..." >&2; \
+	exit 1
+
+$(VENV)/.search: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing what a search needs (a minute or two) ..."
+	@$(INSTALL) -e '.[cpu,models]'
+	@touch $@
+
+$(VENV)/.dashboard: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing what the dashboard needs (a minute or two) ..."
+	@$(INSTALL) -e '.[all]'
+	@touch $(VENV)/.search $@
+
+$(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing what the tests need (a minute or two) ..."
+	@$(INSTALL) -e '.[test]'
+	@touch $(VENV)/.search $(VENV)/.dashboard $@
