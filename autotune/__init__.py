@@ -1,0 +1,21 @@
+"""Find the setting that makes Adan and Win train your model best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public names by the module that holds them: importing the package loads none of them.
+_PUBLIC = {"Problem": "autotune.tasks.base"}
+
+__all__ = ["Problem", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name in _PUBLIC:
+        from importlib import import_module
+
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""Run the command as ``python -m autotune``."""
+
+from autotune.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""What crosses the border between the engine and wherever trials run.
+
+A job and a report are small frozen values: they pickle, and ``asdict`` of either is JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from autotune.studies.records import Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A stretch of one trial: train from ``start`` to ``stop`` of ``target`` steps."""
+
+    trial: int  # the store's id
+    attempt: int  # fencing number: reports of an older attempt are refused
+    task: Mapping[str, Any]  # arguments of autotune.tasks.resolve.resolve
+    optimizer: str
+    hyper: Mapping[str, Any]
+    warmup: float
+    seed: int
+    start: int
+    stop: int
+    target: int
+    evaluate: tuple[int, ...]  # steps after which validation loss is measured
+    checkpoint: str | None = None  # where state is read from (start > 0) and written to (a pause)
+
+
+class Outcome(StrEnum):
+    """What a report tells."""
+
+    PROGRESS = "progress"  # a point on the curve; the job goes on
+    REACHED = "reached"  # the job's last step was taken
+    INTERRUPTED = "interrupted"  # asked to stop early; state was saved at `step`
+    DIVERGED = "diverged"
+    FAILED = "failed"  # the task's own code raised: running it again would not help
+    LOST = "lost"  # the worker died or the machine failed: worth another attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a worker says about a job."""
+
+    trial: int
+    attempt: int
+    outcome: Outcome
+    step: int
+    points: tuple[Point, ...] = ()
+    seconds: float = 0.0  # this attempt's training and evaluation, so far
+    reason: str | None = None
+    saved: bool = False  # whether the checkpoint holds the state at `step`
+    worker: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
+
+
+class Backend(Protocol):
+    """Where trials run."""
+
+    slots: int  # jobs that run side by side
+
+    def submit(self, job: Job) -> None:
+        """Start a job; at most ``slots`` may be under way."""
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Return what was reported, waiting up to ``timeout`` seconds for the first."""
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Ask a trial's job, or every job, to save and stop after the step it is in."""
+
+    def close(self) -> None:
+        """End every worker."""

@@ -1,0 +1,146 @@
+"""Trials run in processes of this machine, one thread each: the default.
+
+Workers never open the database; they get jobs and send reports through a pipe. One thread each,
+because two OpenMP pools on the same cores spin against each other (30 times slower, measured).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from autotune.backends.base import Job, Outcome, Report
+
+GRACE = 10.0  # seconds a worker gets to end before it is killed
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    name: str
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+
+
+class Processes:
+    """A pool of worker processes."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self.slots = workers
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = [self._start(i) for i in range(workers)]
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to an idle worker."""
+        worker = next(worker for worker in self._workers if worker.job is None)
+        worker.job = job
+        # A dead worker is seen, and reported, where reports are read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(job)
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Return what workers sent, and a LOST report for each that died at work."""
+        busy = {worker.pipe: worker for worker in self._workers if worker.job}
+        ready = wait(list(busy), timeout) if busy else []
+        return [report for pipe in ready for report in self._read(busy[pipe])]  # type: ignore[index]
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Ask busy workers to save and stop after the step they are in."""
+        for worker in self._workers:
+            if worker.job and trial in (None, worker.job.trial):
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    worker.pipe.send("interrupt")
+
+    def close(self) -> None:
+        """End every worker, by force where it does not answer."""
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(0.1 if worker.job else GRACE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def _start(self, index: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        name = f"{os.getpid()}-{index}"
+        process = self._context.Process(target=serve, args=(theirs, name), daemon=True, name=name)
+        with _single_threaded():
+            process.start()
+        theirs.close()
+        return _Worker(name=name, process=process, pipe=ours)
+
+    def _read(self, worker: _Worker) -> list[Report]:
+        try:
+            report: Report = worker.pipe.recv()
+        except (EOFError, OSError):
+            return [self._bury(worker)]
+        if report.outcome is not Outcome.PROGRESS:
+            worker.job = None
+        return [report]
+
+    def _bury(self, worker: _Worker) -> Report:
+        """Replace a dead worker; report its job as lost."""
+        worker.process.join(GRACE)
+        code, job = worker.process.exitcode, worker.job
+        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+        place = self._workers.index(worker)
+        self._workers[place] = self._start(place)
+        if job is None:
+            raise RuntimeError("an idle worker was asked for reports")
+        return Report(
+            trial=job.trial,
+            attempt=job.attempt,
+            outcome=Outcome.LOST,
+            step=job.start,
+            reason=f"its worker died ({how})",
+            worker=worker.name,
+        )
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Let a child be born with one thread for every library that reads the environment."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def serve(pipe: Connection, name: str) -> None:
+    """Work on jobs until the coordinator is gone; a worker's main function."""
+    # Ctrl-C reaches the whole process group: the coordinator decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    from autotune.objective import perform
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        while True:
+            job: Any = pipe.recv()
+            if isinstance(job, Job):
+                for report in perform(job, lambda: _told(pipe), name):
+                    pipe.send(report)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _told(pipe: Connection) -> bool:
+    """Say whether a message waits: while a job runs, the only one is to stop."""
+    return pipe.poll()

@@ -1,0 +1,182 @@
+"""What a search found: each optimizer's default and tuned setting on the same fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.statistics import Estimate, estimate, paired, verdict
+from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.store import Store
+
+REFERENCE = "adamw"  # what a winner has to beat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A setting and what it did on the judging seeds."""
+
+    origin: str
+    hyper: Mapping[str, Any]
+    warmup: float
+    losses: Mapping[int, float]  # validation loss by seed index
+    loss: Estimate | None  # None while no judging run has ended
+    accuracy: Estimate | None
+    failures: tuple[str, ...] = ()  # reasons of judging runs without a loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One optimizer of a search."""
+
+    optimizer: str
+    default: Contender
+    tuned: Contender
+    changed: bool  # whether the tuned setting is another than the default
+    difference: Estimate | None  # tuned - default, paired by seed
+    verdict: str
+    against_reference: Estimate | None  # tuned - tuned AdamW; None for AdamW itself or without it
+    reference_verdict: str | None
+    runs: float  # full runs spent, every stage counted
+    trials: int
+    diverged: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Optimizers of one search side by side, best tuned mean first."""
+
+    search: SearchRecord
+    rows: tuple[Row, ...]
+    verdict: str
+
+
+def load(store: Store, name: str) -> Comparison:
+    """Return the comparison of a stored search; raises NotFound."""
+    search = store.search(name)
+    trials = {study.optimizer: store.trials(study.id) for study in search.studies}
+    recommended = {s.optimizer: store.recommendation(s.id) for s in search.studies}
+    chosen = {name: int(found["source"]) for name, found in recommended.items() if found}
+    return compare(search, trials, chosen)
+
+
+def compare(
+    search: SearchRecord,
+    trials: Mapping[str, Sequence[TrialRecord]],
+    chosen: Mapping[str, int],
+) -> Comparison:
+    """Compare the optimizers of a search; a pure function.
+
+    Args:
+        search: The search.
+        trials: All trials, by optimizer.
+        chosen: Number of the recommended search trial, by optimizer; missing while undecided.
+    """
+    pairs = {
+        s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
+        for s in search.studies
+    }
+    reference = pairs.get(REFERENCE)
+    rows = [_row(s, trials[s.optimizer], pairs[s.optimizer], reference) for s in search.studies]
+    rows.sort(key=lambda row: row.tuned.loss.mean if row.tuned.loss else float("inf"))
+    return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
+
+
+def _contenders(
+    trials: Sequence[TrialRecord], chosen: int | None
+) -> tuple[Contender, Contender]:
+    judged = [trial for trial in trials if trial.role is Role.JUDGE]
+    if chosen is None:
+        chosen = max((trial.source or 0 for trial in judged), default=0)
+    default = [trial for trial in judged if trial.source == 0]
+    tuned = [trial for trial in judged if trial.source == chosen]
+    return _contender(default, trials), _contender(tuned, trials)
+
+
+def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> Contender:
+    done = [t for t in judged if t.state is TrialState.COMPLETE and t.loss is not None]
+    losses = {trial.seed: trial.loss for trial in done if trial.loss is not None}
+    accuracies = [trial.accuracy for trial in done if trial.accuracy is not None]
+    example = judged[0] if judged else (trials[0] if trials else None)
+    return Contender(
+        origin=_origin(example, trials),
+        hyper=example.hyper if example else {},
+        warmup=example.warmup if example else 0.0,
+        losses=losses,
+        loss=estimate(list(losses.values())) if losses else None,
+        accuracy=estimate(accuracies) if accuracies else None,
+        failures=tuple(trial.reason for trial in judged if trial.reason),
+    )
+
+
+def _origin(example: TrialRecord | None, trials: Sequence[TrialRecord]) -> str:
+    """Name who first proposed the setting, not the stage that re-ran it."""
+    if example is None or not example.source:
+        return "default"
+    by_number = {trial.number: trial.origin for trial in trials if trial.role is Role.SEARCH}
+    return f"trial {example.source} ({by_number.get(example.source, 'unknown')})"
+
+
+def _row(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    pair: tuple[Contender, Contender],
+    reference: tuple[Contender, Contender] | None,
+) -> Row:
+    default, tuned = pair
+    changed = tuned.hyper != default.hyper or tuned.warmup != default.warmup
+    difference = paired(tuned.losses, default.losses) if changed else None
+    rival = reference[1] if reference and study.optimizer != REFERENCE else None
+    against = paired(tuned.losses, rival.losses) if rival else None
+    name = study.optimizer
+    return Row(
+        optimizer=name,
+        default=default,
+        tuned=tuned,
+        changed=changed,
+        difference=difference,
+        verdict=_tuning_verdict(name, pair, difference, changed),
+        against_reference=against,
+        reference_verdict=verdict(against, f"tuned {name}", "tuned adamw") if rival else None,
+        runs=sum(trial.step / trial.target for trial in trials),
+        trials=len(trials),
+        diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
+        failed=sum(trial.state is TrialState.FAILED for trial in trials),
+    )
+
+
+def _tuning_verdict(
+    name: str, pair: tuple[Contender, Contender], difference: Estimate | None, changed: bool
+) -> str:
+    default, tuned = pair
+    if not tuned.losses:
+        return f"{name} was not judged: " + (tuned.failures[0] if tuned.failures else "no run yet")
+    if not changed:
+        return f"tuning {name} found nothing better than its default"
+    if not default.losses:
+        reason = default.failures[0] if default.failures else "it was not run"
+        return f"tuned {name} trains where its default did not ({reason})"
+    return verdict(difference, f"tuned {name}", "its default")
+
+
+def _overall(rows: Sequence[Row]) -> str:
+    judged = [row for row in rows if row.tuned.loss]
+    if not judged:
+        return "nothing was judged yet"
+    best = judged[0]
+    if len(judged) == 1:
+        return best.verdict
+    level = [
+        row.optimizer
+        for row in judged[1:]
+        if not _clearly_worse(paired(row.tuned.losses, best.tuned.losses))
+    ]
+    if level:
+        return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"
+    return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+
+
+def _clearly_worse(difference: Estimate | None) -> bool:
+    return difference is not None and difference.low is not None and difference.low > 0

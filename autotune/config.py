@@ -1,0 +1,253 @@
+"""Where the settings of a search come from, in one order of precedence.
+
+Later wins: defaults, the user's file, the project's file, each ``-c FILE``, ``--space FILE``, the
+environment, each ``--set``, named flags. A resumed search starts from what is stored instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autotune import optimizers, registry
+from autotune.errors import SpecError, UnknownName
+from autotune.studies import files
+from autotune.studies import spec as specs
+from autotune.studies.spec import SearchSpec
+
+DEFAULT = "default"
+PREFIX = "AUTOTUNE_"
+# Not keys of a spec: the database, tracebacks, and hosts that may reach the dashboard.
+RESERVED = frozenset({"AUTOTUNE_STORAGE", "AUTOTUNE_DEBUG", "AUTOTUNE_ALLOWED_HOSTS"})
+
+# Named flags, and the keys they set.
+FLAGS = {
+    "model": "model",
+    "data": "data",
+    "optimizer": "optimizers",
+    "trials": "budget.trials",
+    "runs": "budget.runs",
+    "minutes": "budget.minutes",
+    "seeds": "seeds",
+    "steps": "steps",
+    "batch_size": "batch_size",
+    "workers": "workers",
+    "engine": "engine",
+    "sampler": "sampler",
+    "seed": "seed",
+    "study": "name",
+}
+RESUMABLE = ("trials", "runs", "minutes", "workers", "engine")  # may differ in a later sitting
+
+Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was given on the command line."""
+
+    flags: Mapping[str, Any] = field(default_factory=dict)  # by name in FLAGS; None is not given
+    files: Sequence[Path] = ()
+    space: Path | None = None
+    assignments: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A spec, and where each of its values comes from by dotted key."""
+
+    spec: SearchSpec
+    sources: Mapping[str, str]
+
+
+def resolve(
+    request: Request,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    directory: Path | None = None,
+    stored: Layer | None = None,
+) -> Resolved:
+    """Return the spec that all sources together say; raises SpecError naming the source.
+
+    Args:
+        request: what was given on the command line.
+        environment: variables to read ``AUTOTUNE_*`` from.
+        directory: folder of the project, the working directory when left out.
+        stored: the spec of a search to resume; flags alone are put over it.
+    """
+    if stored:
+        layers = [stored, *_resuming(request)]
+    else:
+        layers = list(_layers(request, environment, directory or Path()))
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        _merge(values, layer)
+        for path, _ in _leaves(layer):
+            sources[path] = source
+    spec = _parse(values, sources)
+    check_names(spec)
+    leaves = _leaves(spec.model_dump(mode="json"))
+    return Resolved(spec=spec, sources={path: sources.get(path, DEFAULT) for path, _ in leaves})
+
+
+def check_names(spec: SearchSpec) -> None:
+    """Refuse a name that nothing is registered under, before anything is built."""
+    known = optimizers.names()
+    for name in spec.optimizers:
+        if name not in known:
+            raise UnknownName(registry.unknown("optimizer", name, known))
+    samplers = registry.names("autotune.samplers")
+    if spec.sampler not in samplers:
+        raise UnknownName(registry.unknown("sampler", spec.sampler, samplers))
+    engines = registry.names("autotune.backends")
+    if spec.engine not in engines:
+        raise UnknownName(registry.unknown("engine", spec.engine, engines))
+    models = registry.names("autotune.tasks")
+    if ":" not in spec.model and spec.model not in models:
+        raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)
+
+
+OWN_MODEL = "; your own is given as file.py:function"
+
+
+def flat(resolved: Resolved) -> dict[str, tuple[Any, str]]:
+    """Return each value of a spec with its source, by dotted key."""
+    leaves = _leaves(resolved.spec.model_dump(mode="json"))
+    return {path: (value, resolved.sources[path]) for path, value in leaves}
+
+
+def _layers(request: Request, environment: Mapping[str, str], directory: Path) -> Iterator[Layer]:
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    yield from _file(home / "autotune" / "config.toml")
+    yield from _project(directory)
+    for path in request.files:
+        yield str(path), _read(path)
+    if request.space is not None:
+        yield str(request.space), {"space": _read(request.space)}
+    for name, text in sorted(environment.items()):
+        if name.startswith(PREFIX) and name not in RESERVED:
+            key = name.removeprefix(PREFIX).lower().replace("__", ".")
+            yield name, _nested(key, _value(key, text))
+    yield from map(_assignment, request.assignments)
+    yield from _flags(request)
+
+
+def _resuming(request: Request) -> Iterator[Layer]:
+    given = [f"--{name.replace('_', '-')}" for name in _given(request) if name not in RESUMABLE]
+    given += ["-c"] * bool(request.files) + ["--space"] * (request.space is not None)
+    given += ["--set"] * bool(request.assignments)
+    if given:
+        allowed = ", ".join(f"--{name}" for name in RESUMABLE)
+        raise SpecError(
+            f"--resume takes the stored spec: only {allowed} may change, got {given[0]}"
+        )
+    yield from _flags(request)
+
+
+def _given(request: Request) -> dict[str, Any]:
+    return {name: value for name, value in request.flags.items() if value not in (None, ())}
+
+
+def _flags(request: Request) -> Iterator[Layer]:
+    for name, value in _given(request).items():
+        yield f"--{name.replace('_', '-')}", _nested(FLAGS[name], value)
+
+
+def _file(path: Path) -> Iterator[Layer]:
+    if path.is_file():
+        yield str(path), _toml(path)
+
+
+def _project(directory: Path) -> Iterator[Layer]:
+    """Read the project's own file, else its part of pyproject.toml."""
+    own, shared = directory / "autotune.toml", directory / "pyproject.toml"
+    if own.is_file():
+        yield from _file(own)
+    elif shared.is_file():
+        table = _toml(shared).get("tool", {}).get("autotune")
+        if table is not None:
+            yield f"{shared} [tool.autotune]", table
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    return _toml(path) if path.suffix == ".toml" else files.read(path)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: this is not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: a spec must be UTF-8 text") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _assignment(text: str) -> Layer:
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise SpecError(f"--set must be dotted.key=value, got '{text}'")
+    return f"--set {key}", _nested(key, _value(key, value))
+
+
+def _value(key: str, text: str) -> Any:
+    """Read a value as YAML would; several optimizers may be separated by commas."""
+    if key == "optimizers":
+        return tuple(part.strip() for part in text.strip("[] ").split(","))
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            below = into.get(key)
+            into[key] = dict(below) if isinstance(below, Mapping) else {}
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _parse(values: Mapping[str, Any], sources: Mapping[str, str]) -> SearchSpec:
+    try:
+        return specs.parse(values)
+    except SpecError as error:
+        source = _blamed(str(error), sources)
+        raise SpecError(f"{source}: {error}" if source else str(error)) from None
+
+
+def _blamed(problem: str, sources: Mapping[str, str]) -> str | None:
+    """Return where the key that a sentence names comes from, or the last key below it."""
+    for word in re.findall(r"[\w.-]*[\w-]", problem):
+        if word in sources:
+            return sources[word]
+        below = [source for path, source in sources.items() if path.startswith(f"{word}.")]
+        if below:
+            return below[-1]
+    return None

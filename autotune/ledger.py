@@ -1,0 +1,73 @@
+"""What the engine knows of one study: its trials, their losses at rungs, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autotune.halving import highest_rung, ladder
+from autotune.samplers.base import Observation
+from autotune.setting import Setting
+from autotune.spaces import Space
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+
+ENDED = frozenset({TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
+MODEL_NEEDS = 5  # trials at a rung before proposals are modelled on it
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """One study in memory, kept in step with the store."""
+
+    study: StudyRecord
+    space: Space
+    presets: Sequence[Setting]  # the first is the optimizer's default
+    target: int
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
+    searched: bool = False  # no further setting is to be tried
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Return the steps at which trials may pause."""
+        return ladder(self.target)
+
+    def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
+        """Take in a trial's newest record and points of its curve."""
+        self.trials[trial.id] = trial
+        curve = self.losses.setdefault(trial.id, {})
+        curve.update({point.step: point.loss for point in points if point.loss is not None})
+
+    def of(self, role: Role) -> list[TrialRecord]:
+        """Return the trials run for ``role``, by number."""
+        return sorted((t for t in self.trials.values() if t.role is role), key=lambda t: t.number)
+
+    def running(self) -> list[TrialRecord]:
+        """Return the trials under way."""
+        return [t for t in self.trials.values() if t.state is TrialState.RUNNING]
+
+    def runs(self) -> float:
+        """Return the full runs spent, every stage counted."""
+        return sum(trial.step for trial in self.trials.values()) / self.target
+
+    def seconds(self) -> float:
+        """Return the seconds spent training and evaluating."""
+        return sum(trial.seconds for trial in self.trials.values())
+
+    def best(self) -> TrialRecord | None:
+        """Return the completed search trial of the lowest loss."""
+        done = [t for t in self.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
+        return min(done, key=lambda t: (t.loss, t.number), default=None)
+
+    def observed(self) -> list[Observation]:
+        """Return what the search learned, all of it at the longest rung with enough trials."""
+        trials = self.of(Role.SEARCH)
+        curves: Mapping[int, Mapping[int, float]] = {t.id: self.losses[t.id] for t in trials}
+        step = highest_rung(curves, self.rungs, MODEL_NEEDS)
+        seen = []
+        for trial in trials:
+            if trial.state is TrialState.DIVERGED:
+                seen.append(Observation(params=trial.params, loss=None))
+            elif step in self.losses[trial.id]:
+                seen.append(Observation(params=trial.params, loss=self.losses[trial.id][step]))
+        return seen

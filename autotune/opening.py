@@ -1,0 +1,172 @@
+"""Begin a search, or find a stored one and go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune import environment, optimizers, spaces
+from autotune.errors import AlreadyThere, NotFound, UnknownName
+from autotune.ledger import Ledger
+from autotune.registry import names, unknown
+from autotune.setting import Setting
+from autotune.spaces import DEFAULT_WARMUP, Space
+from autotune.studies.records import Role, SearchRecord, SearchState, TrialRecord, TrialState
+from autotune.studies.spec import SearchSpec, differences, parse
+from autotune.studies.store import Store
+from autotune.tasks.resolve import resolve
+
+KEPT_FACTS = ("data_hash", "steps", "batch_size", "parameters")  # must agree to go on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A search ready to run."""
+
+    search: SearchRecord
+    ledgers: tuple[Ledger, ...]
+    resumed: int  # trials found
+    finished: bool  # nothing is left to do for this budget
+
+
+def task_arguments(spec: SearchSpec) -> dict[str, Any]:
+    """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries."""
+    return {
+        "model": spec.model,
+        "data": spec.data,
+        "steps": spec.steps,
+        "batch_size": spec.batch_size,
+    }
+
+
+def check(spec: SearchSpec) -> None:
+    """Refuse names nobody registered, before anything is built."""
+    known = optimizers.names()
+    for name in spec.optimizers:
+        if name not in known:
+            raise UnknownName(unknown("optimizer", name, known))
+    for kind, group, name in (
+        ("sampler", "autotune.samplers", spec.sampler),
+        ("engine", "autotune.backends", spec.engine),
+    ):
+        if name not in names(group):
+            raise UnknownName(unknown(kind, name, names(group)))
+
+
+def open_search(spec: SearchSpec, store: Store) -> Opened:
+    """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
+    check(spec)
+    facts = dict(resolve(**task_arguments(spec)).facts())
+    built = {name: space_of(spec, name) for name in spec.optimizers}
+    try:
+        search = store.search(spec.search_name)
+    except NotFound:
+        search = store.create_search(
+            spec.search_name,
+            spec.model_dump(mode="json"),
+            facts,
+            {name: space.as_data() for name, space in built.items()},
+            environment.facts(),
+        )
+    return _go_on(spec, store, search, facts, built)
+
+
+def _go_on(
+    spec: SearchSpec,
+    store: Store,
+    search: SearchRecord,
+    facts: Mapping[str, Any],
+    built: Mapping[str, Space],
+) -> Opened:
+    old = parse(dict(search.spec))
+    _agree(old, spec, search, facts, store)
+    raised = old.budget.resolved != spec.budget.resolved
+    finished = search.state is SearchState.COMPLETE and not raised
+    ledgers = tuple(
+        _ledger(spec, store, search, name, space, reopened=raised) for name, space in built.items()
+    )
+    if not finished:
+        store.update_search(
+            search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
+        )
+    return Opened(
+        search=store.search(search.name),
+        ledgers=ledgers,
+        resumed=sum(len(ledger.trials) for ledger in ledgers),
+        finished=finished,
+    )
+
+
+def _agree(
+    old: SearchSpec,
+    spec: SearchSpec,
+    search: SearchRecord,
+    facts: Mapping[str, Any],
+    store: Store,
+) -> None:
+    """Refuse to mix trials of different tasks or spaces in one search."""
+    changed = differences(old, spec)
+    changed += [key for key in KEPT_FACTS if search.task.get(key) != facts.get(key)]
+    if changed:
+        raise AlreadyThere(
+            f"search '{search.name}' is already in {store} with another "
+            f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
+        )
+
+
+def space_of(spec: SearchSpec, optimizer: str) -> Space:
+    """Return an optimizer's space with the spec's changes; its own ones win over everybody's."""
+    own = optimizers.space(optimizer)
+    defaults = optimizers.defaults(optimizer)
+    mine = spec.space.get(optimizer, {})
+    shared = {key: value for key, value in spec.space.items() if key not in spec.optimizers}
+    # A change for all optimizers concerns those that have the parameter.
+    known = {*own, *defaults, *spaces.encode(defaults, DEFAULT_WARMUP), "timescale"}
+    theirs = {key: value for key, value in shared.items() if key in known}
+    return spaces.build(own, defaults, {**theirs, **mine})
+
+
+def presets_of(optimizer: str, space: Space) -> list[Setting]:
+    """Return the settings to try first, each once; the optimizer's default leads."""
+    found: list[Setting] = []
+    for entry in optimizers.presets(optimizer):
+        hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}
+        warmup = entry.get("warmup", DEFAULT_WARMUP)
+        setting = space.preset(hyper, warmup, f"preset:{entry['origin']}")
+        if all((s.hyper, s.warmup) != (setting.hyper, setting.warmup) for s in found):
+            found.append(setting)
+    return found
+
+
+def _ledger(
+    spec: SearchSpec,
+    store: Store,
+    search: SearchRecord,
+    optimizer: str,
+    space: Space,
+    *,
+    reopened: bool,
+) -> Ledger:
+    study = next(study for study in search.studies if study.optimizer == optimizer)
+    ledger = Ledger(
+        study=study,
+        space=space,
+        presets=presets_of(optimizer, space),
+        target=int(search.task["steps"]),
+    )
+    curves = store.curves(study.id)
+    for trial in store.trials(study.id):
+        ledger.keep(_revived(trial, reopened), curves.get(trial.id, ()))
+    ledger.searched = bool(ledger.of(Role.SELECT)) and not reopened
+    return ledger
+
+
+def _revived(trial: TrialRecord, reopened: bool) -> TrialRecord:
+    """Take a trial that was running when its coordinator died back to where it was last saved."""
+    if trial.state is TrialState.RUNNING:
+        state = TrialState.PAUSED if trial.step else TrialState.WAITING
+        return replace(trial, state=state)
+    if trial.state is TrialState.STOPPED and reopened:
+        return replace(trial, state=TrialState.PAUSED)
+    return trial

@@ -1,0 +1,100 @@
+"""What may still be spent: nothing starts that the budget cannot pay to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autotune import stages
+from autotune.ledger import Ledger
+from autotune.studies.spec import SearchSpec
+
+MARGIN = 1.08  # a measured pace varies: time is planned this much slower
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purse:
+    """The budget of a search, asked before every stretch.
+
+    Args:
+        spec: What was asked for.
+        ledgers: The search's studies.
+        slots: Stretches that run side by side.
+        elapsed: Returns the seconds this search has taken, all sittings together.
+        stops: Steps that running trials are on their way to, by trial id.
+    """
+
+    spec: SearchSpec
+    ledgers: Sequence[Ledger]
+    slots: int
+    elapsed: Callable[[], float]
+    stops: dict[int, int]
+
+    def affordable(self, ledger: Ledger, cost: float, needed: float) -> bool:
+        """Say whether a study can pay ``cost`` full runs now and ``needed`` full runs after it."""
+        budget = self.spec.budget.resolved
+        committed = ledger.runs() + self._flying(ledger)
+        if budget.runs is not None and committed + cost + needed > budget.runs + ROUNDING:
+            return False
+        if budget.minutes is None:
+            return True
+        return self._in_time(ledger, cost, needed, budget.minutes * 60 - self.elapsed())
+
+    def pace(self, ledger: Ledger) -> float | None:
+        """Return a study's seconds per full run, of the whole search while it has none itself."""
+        for group in ([ledger], self.ledgers):
+            runs = sum(one.runs() for one in group)
+            if runs > 0:
+                return sum(one.seconds() for one in group) / runs
+        return None
+
+    def left(self) -> float | None:
+        """Return the seconds until the search ends as far as can be told; None when it cannot."""
+        budget = self.spec.budget.resolved
+        if budget.minutes is not None:
+            return max(0.0, budget.minutes * 60 - self.elapsed())
+        work = 0.0
+        for ledger in self.ledgers:
+            pace = self.pace(ledger)
+            if pace is None:
+                return None
+            work += pace * max(0.0, self.planned(ledger) - ledger.runs())
+        return work / self.slots
+
+    def planned(self, ledger: Ledger) -> float:
+        """Return the full runs a study is expected to have spent in the end."""
+        budget = self.spec.budget.resolved
+        least = ledger.runs() + self._flying(ledger) + stages.outstanding(ledger, self.spec)
+        expected = [least]
+        if not ledger.searched:
+            if budget.runs is not None:
+                return budget.runs
+            if budget.minutes is not None and (pace := self.pace(ledger)):
+                expected.append(budget.minutes * 60 * self.slots / pace / len(self.ledgers))
+            elif budget.trials is not None:
+                share = stages.search_runs(budget.trials, ledger.rungs)
+                expected.append(share + stages.final_runs(self.spec))
+        return max(expected)
+
+    def _flying(self, ledger: Ledger) -> float:
+        """Return the full runs that running trials have yet to take."""
+        steps = sum(self.stops.get(t.id, t.step) - t.step for t in ledger.running())
+        return steps / ledger.target
+
+    def _in_time(self, ledger: Ledger, cost: float, needed: float, left: float) -> bool:
+        pace = self.pace(ledger)
+        if pace is None:
+            return left > 0 and not self._flying(ledger)
+        own = cost * pace * MARGIN
+        if own > left:
+            return False
+        if not needed:
+            return True
+        work = own + needed * pace
+        for other in self.ledgers:
+            rate = self.pace(other) or pace
+            work += self._flying(other) * rate
+            if other is not ledger:
+                work += stages.outstanding(other, self.spec) * rate
+        return work * MARGIN / self.slots <= left

@@ -1,0 +1,1 @@
+"""Where proposals come from: one function a file, registered under ``autotune.samplers``."""

@@ -1,0 +1,58 @@
+"""The default: Sobol points first, then a mixture that no single bad model can spoil.
+
+A fifth of the proposals stays uniform, since a search that focuses early may lose late; the rest
+moves near the best settings or asks a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune.samplers import gp, random, sobol, tpe
+from autotune.samplers.base import Observation, Sampler
+from autotune.seeds import derive
+from autotune.spaces import Choice, Params, Space
+
+SOBOL_POINTS = 4
+UNIFORM, NEIGHBOURS = 0.2, 0.45  # shares; the model gets what is left
+STEP = 0.12  # of a range: standard deviation of a move
+MODEL_NEEDS = 5  # observations
+GP_LIMIT = 300  # observations; its cost grows with the cube
+
+
+def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
+    """Propose by the phase and a draw of the study's seed."""
+    if index < SOBOL_POINTS:
+        return sobol.sampler(space, observed, index=index, seed=seed)
+    draw = np.random.default_rng(derive(seed, "mixture", index))
+    share = draw.random()
+    usable = [seen for seen in observed if seen.loss is not None]
+    if share < UNIFORM or not usable:
+        return random.sampler(space, observed, index=index, seed=seed)
+    if share < UNIFORM + NEIGHBOURS or len(usable) < MODEL_NEEDS:
+        return _neighbour(space, usable, draw)
+    model: Sampler = gp.sampler if len(observed) <= GP_LIMIT else tpe.sampler
+    return model(space, observed, index=index, seed=seed)
+
+
+def _neighbour(space: Space, usable: list[Observation], draw: np.random.Generator) -> Params:
+    """Move some coordinates of one of the three best settings a little."""
+    best = sorted(usable, key=lambda seen: seen.loss or 0.0)[:3]
+    centre = best[int(draw.integers(len(best)))]
+    moved = draw.random(len(space)) < 0.5
+    moved[int(draw.integers(len(space)))] = True
+    shifts = draw.normal(0, STEP, len(space))
+    jumps = draw.random(len(space))
+    units = []
+    for i, (parameter, unit) in enumerate(
+        zip(space.parameters.values(), space.units(centre.params), strict=True)
+    ):
+        if not moved[i]:
+            units.append(unit)
+        elif isinstance(parameter, Choice):
+            units.append(float(jumps[i]))
+        else:
+            units.append(float(np.clip(unit + shifts[i], 0, 1)))
+    return space.at(units)

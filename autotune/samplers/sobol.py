@@ -1,0 +1,19 @@
+"""Scrambled Sobol points: they cover the space evenly and depend on nothing observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.samplers.base import Observation
+from autotune.seeds import derive
+from autotune.spaces import Params, Space
+
+
+def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
+    """Propose point ``index`` of the study's sequence: all its points share one scrambling."""
+    from scipy.stats.qmc import Sobol
+
+    points = Sobol(len(space), scramble=True, rng=derive(seed, "sobol"))
+    if index:  # SciPy cannot skip no point
+        points.fast_forward(index)
+    return space.at(points.random(1)[0].tolist())

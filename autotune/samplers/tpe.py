@@ -1,0 +1,19 @@
+"""Optuna's tree-structured Parzen estimator: cheap however many observations there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.samplers.base import Observation, ask
+from autotune.seeds import derive
+from autotune.spaces import Params, Space
+
+
+def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
+    """Propose by the ratio of densities of good and other settings."""
+    from optuna.samplers import TPESampler
+
+    tpe = TPESampler(
+        seed=derive(seed, index), n_startup_trials=1, multivariate=True, constant_liar=False
+    )
+    return ask(tpe, space, observed)

@@ -1,0 +1,227 @@
+"""The search: ask each study what to run next, run it, record it, until the budget is spent."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+from autotune import compare, stages
+from autotune.backends.base import Backend
+from autotune.errors import NothingUsable
+from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
+from autotune.halving import ladder
+from autotune.ledger import Ledger
+from autotune.opening import Opened, open_search, task_arguments
+from autotune.purse import Purse
+from autotune.recorder import Recorder
+from autotune.registry import load
+from autotune.sitting import sitting
+from autotune.studies import urls
+from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.spec import SearchSpec
+from autotune.studies.store import Store
+
+POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
+HOPELESS = 3  # failures in a row, from the first trial on, after which a search gives up
+SAVED_EVERY = 5.0  # seconds between writes of the time spent
+
+
+def run(
+    spec: SearchSpec,
+    *,
+    store: Store,
+    listen: Listener = ignore,
+    halt: threading.Event | None = None,
+) -> compare.Comparison:
+    """Search until the budget is spent, and return what was found.
+
+    A stored search of the same name and spec is continued; a finished one is only read.
+
+    Args:
+        spec: What to search, with what budget.
+        store: Where everything is kept, while it happens.
+        listen: Told every event.
+        halt: Set it to stop early: running steps are finished and saved, nothing new starts.
+
+    Raises:
+        AlreadyThere: The name belongs to a search with another spec.
+        NothingUsable: No trial ended with a loss.
+    """
+    folder = urls.beside(store.url) / f"search-{spec.search_name}"
+    with sitting(folder, spec.search_name):
+        opened = open_search(spec, store)
+        if not opened.finished:
+            _Loop(spec, store, opened, listen, halt or threading.Event(), folder).run()
+    return compare.load(store, spec.search_name)
+
+
+class _Loop:
+    """One sitting of a search."""
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        store: Store,
+        opened: Opened,
+        listen: Listener,
+        halt: threading.Event,
+        folder: Path,
+    ) -> None:
+        self.spec, self.store, self.opened = spec, store, opened
+        self.listen, self.halt, self.folder = listen, halt, folder
+        self.ledgers = opened.ledgers
+        self.recorder = Recorder(
+            opened.search,
+            self.ledgers,
+            store,
+            listen,
+            task=task_arguments(spec),
+            folder=folder,
+            seed=spec.seed,
+        )
+        self.stopping = False
+        self.spent = opened.search.seconds
+
+    def run(self) -> None:
+        """Run until nothing is left to start and nothing is under way."""
+        self._announce()
+        backend: Backend = load("autotune.backends", self.spec.engine)(workers=self.spec.workers)
+        self.purse = Purse(
+            spec=self.spec,
+            ledgers=self.ledgers,
+            slots=backend.slots,
+            elapsed=self._elapsed,
+            stops=self.recorder.stops,
+        )
+        try:
+            while self._fill(backend):
+                for report in backend.reports(POLL):
+                    self.recorder.take(report)
+                self._tell()
+                self._watch(backend)
+        finally:
+            backend.close()
+            self._save_time()
+        self._finish()
+
+    def _fill(self, backend: Backend) -> bool:
+        """Give idle workers something to do; say whether anything is under way."""
+        while not self.stopping and self._busy() < backend.slots and self._start(backend):
+            pass
+        return self._busy() > 0
+
+    def _start(self, backend: Backend) -> bool:
+        """Start the next stretch of the study that has spent least."""
+        for ledger in sorted(self.ledgers, key=self._committed):
+            stretch = stages.following(
+                ledger, self.spec, partial(self.purse.affordable, ledger)
+            )
+            if stretch:
+                backend.submit(self.recorder.start(ledger, stretch))
+                return True
+        return False
+
+    def _committed(self, ledger: Ledger) -> float:
+        steps = (max(t.step, self.recorder.stops.get(t.id, 0)) for t in ledger.trials.values())
+        return sum(steps) / ledger.target
+
+    def _busy(self) -> int:
+        return sum(len(ledger.running()) for ledger in self.ledgers)
+
+    def _watch(self, backend: Backend) -> None:
+        """Stop early when told to, out of time or without hope."""
+        minutes = self.spec.budget.resolved.minutes
+        late = minutes is not None and self._elapsed() > minutes * 60
+        if not self.stopping and (self.halt.is_set() or late or self._hopeless()):
+            self.stopping = True
+            backend.interrupt()
+
+    def _hopeless(self) -> bool:
+        ended = [t for ledger in self.ledgers for t in ledger.trials.values() if t.reason]
+        failed = [t for t in ended if t.state is TrialState.FAILED]
+        usable = any(curve for ledger in self.ledgers for curve in ledger.losses.values())
+        return len(failed) >= HOPELESS and not usable
+
+    def _elapsed(self) -> float:
+        return self.spent + self.recorder.unspent()
+
+    def _save_time(self) -> None:
+        self.spent += self.recorder.unspent()
+        self.recorder.spend()
+
+    def _announce(self) -> None:
+        search = self.opened.search
+        self.listen(
+            SearchStarted(
+                name=search.name,
+                storage=urls.mask(self.store.url),
+                task=search.task,
+                optimizers=self.spec.optimizers,
+                rungs=ladder(int(search.task["steps"])),
+                resumed=self.opened.resumed,
+                workers=self.spec.workers,
+                engine=self.spec.engine,
+            )
+        )
+
+    def _tell(self) -> None:
+        if self.recorder.unspent() > SAVED_EVERY:
+            self._save_time()
+        order = [Role.SEARCH, Role.SELECT, Role.JUDGE]
+        names = {ledger.study.optimizer: ledger for ledger in self.ledgers}
+        best = {name: ledger.best() for name, ledger in names.items()}
+        self.listen(
+            Spent(
+                stage=min((stages.stage(ledger) for ledger in self.ledgers), key=order.index),
+                runs={name: ledger.runs() for name, ledger in names.items()},
+                planned={name: self.purse.planned(ledger) for name, ledger in names.items()},
+                seconds=self._elapsed(),
+                left=self.purse.left(),
+                best={n: t.loss for n, t in best.items() if t and t.loss is not None},
+            )
+        )
+
+    def _finish(self) -> None:
+        """Write down how it ended; raise when nothing can be recommended."""
+        interrupted = self.halt.is_set() and not all(
+            stages.complete(ledger, self.spec) for ledger in self.ledgers
+        )
+        if not interrupted:
+            self._close()
+        state = SearchState.INTERRUPTED if interrupted else SearchState.COMPLETE
+        self.store.update_search(self.opened.search.name, state=state)
+        self.listen(
+            SearchEnded(
+                name=self.opened.search.name, complete=not interrupted, seconds=self._elapsed()
+            )
+        )
+        if not interrupted:
+            self._judge()
+
+    def _close(self) -> None:
+        """Stop what will not go on, and store what is recommended."""
+        for ledger in self.ledgers:
+            for trial in ledger.of(Role.SEARCH):
+                if trial.state is TrialState.PAUSED:
+                    reason = f"not among the best at step {trial.step} of {trial.target}"
+                    self.recorder.stop(ledger, trial, reason)
+            winner = stages.chosen(ledger, self.spec)
+            if winner is not None:
+                self.store.save_recommendation(ledger.study.id, {"source": winner})
+
+    def _judge(self) -> None:
+        """Say what a person should know about how it ended."""
+        losses = [loss for ledger in self.ledgers for loss in ledger.losses.values() if loss]
+        if not losses:
+            reasons = [t.reason for o in self.ledgers for t in o.trials.values() if t.reason]
+            first = f"; the first said: {reasons[0]}" if reasons else ""
+            raise NothingUsable(f"no trial of '{self.opened.search.name}' ended with a loss{first}")
+        for ledger in self.ledgers:
+            if not stages.complete(ledger, self.spec):
+                self.listen(
+                    Notice(
+                        text=f"the budget ended before {ledger.study.optimizer} was judged on "
+                        f"{self.spec.seeds} seeds; raise it and run the same command again"
+                    )
+                )

@@ -1,0 +1,266 @@
+"""What a study runs next: search, then choose among finalists, then judge on fresh seeds.
+
+Every decision is a function of the trials so far: a resumed study goes on as if never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autotune import halving
+from autotune.ledger import ENDED, Ledger
+from autotune.registry import load
+from autotune.seeds import study as study_seed
+from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
+from autotune.studies.spec import SearchSpec
+
+SEARCH_SEED, SELECT_SEED, FIRST_JUDGE_SEED = 0, 1, 2  # seed indices; no two stages share one
+
+Affordable = Callable[[float, float], bool]  # (full runs of a stretch, full runs needed after it)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A trial, stored or still to be added, and the step to train it to."""
+
+    trial: TrialRecord | None
+    proposal: Proposal | None = None
+    stop: int
+
+
+def final_runs(spec: SearchSpec) -> int:
+    """Return the full runs of choosing (finalists, default) and judging (winner, default)."""
+    return spec.finalists + 1 + 2 * spec.seeds
+
+
+def following(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    """Return a study's next stretch; None when it has to wait, is through or out of budget."""
+    unfinished = _unfinished(ledger)
+    if unfinished and affordable(_cost(ledger, unfinished), 0.0):
+        return unfinished
+    if not ledger.searched:
+        stretch = _search(ledger, spec, affordable)
+        if stretch or _busy(ledger, Role.SEARCH):
+            return stretch
+        ledger.searched = True
+    stretch = _select(ledger, spec) or _judge(ledger, spec)
+    return stretch if stretch and affordable(1.0, 0.0) else None
+
+
+def outstanding(ledger: Ledger, spec: SearchSpec) -> float:
+    """Return the full runs a study still needs to be judged, were no further setting tried."""
+    finals = [*ledger.of(Role.SELECT), *ledger.of(Role.JUDGE)]
+    left = (
+        final_runs(spec) - len(finals) if chosen(ledger, spec) != 0 else _default_left(ledger, spec)
+    )
+    return max(0.0, left) + (0.0 if ledger.searched else _closing(ledger, spec))
+
+
+def _default_left(ledger: Ledger, spec: SearchSpec) -> int:
+    return spec.seeds - sum(trial.source == 0 for trial in ledger.of(Role.JUDGE))
+
+
+def complete(ledger: Ledger, spec: SearchSpec) -> bool:
+    """Say whether everything a study set out to run has ended."""
+    finals = [*ledger.of(Role.SELECT), *ledger.of(Role.JUDGE)]
+    return (
+        ledger.searched
+        and chosen(ledger, spec) is not None
+        and _judge(ledger, spec) is None
+        and all(trial.state in ENDED for trial in finals)
+    )
+
+
+def _cost(ledger: Ledger, stretch: Stretch) -> float:
+    done = stretch.trial.step if stretch.trial else 0
+    return (stretch.stop - done) / ledger.target
+
+
+def stage(ledger: Ledger) -> Role:
+    """Return the stage a study is in."""
+    if ledger.of(Role.JUDGE):
+        return Role.JUDGE
+    return Role.SELECT if ledger.searched or ledger.of(Role.SELECT) else Role.SEARCH
+
+
+def _unfinished(ledger: Ledger) -> Stretch | None:
+    """Return what an earlier sitting left between two rungs, or never started."""
+    for trial in sorted(ledger.trials.values(), key=lambda t: t.number):
+        if trial.state is TrialState.WAITING:
+            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
+        if trial.state is TrialState.PAUSED and not _at_rung(ledger, trial):
+            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
+    return None
+
+
+def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
+    rungs = ledger.rungs
+    return (
+        trial.role is Role.SEARCH
+        and trial.step in rungs
+        and trial.step >= halving.first_stop(rungs)
+        and trial.step in ledger.losses.get(trial.id, {})
+    )
+
+
+def _next_stop(ledger: Ledger, trial: TrialRecord) -> int:
+    if trial.role is not Role.SEARCH:
+        return trial.target
+    after = [step for step in ledger.rungs if step > trial.step]
+    return max(after[0] if after else trial.target, halving.first_stop(ledger.rungs))
+
+
+def _busy(ledger: Ledger, role: Role) -> bool:
+    return any(trial.role is role for trial in ledger.running())
+
+
+def _search(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    """Promote where halving says so, else try a new setting, else close."""
+    return (
+        _promote(ledger, spec, affordable)
+        or _try(ledger, spec, affordable)
+        or _close(ledger, spec, affordable)
+    )
+
+
+def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    promotion = halving.promotable(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs)
+    if promotion is None:
+        return None
+    trial, stop = promotion
+    stretch = Stretch(trial=trial, stop=stop)
+    needed = _closing(ledger, spec, trial, stop) + final_runs(spec)
+    return stretch if affordable(_cost(ledger, stretch), needed) else None
+
+
+def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    trials = ledger.of(Role.SEARCH)
+    limit = spec.budget.resolved.trials if ledger.space.parameters else 1
+    stop = halving.first_stop(ledger.rungs)
+    needed = _closing(ledger, spec) + final_runs(spec)
+    if limit is not None and len(trials) >= limit:
+        return None
+    if not affordable(stop / ledger.target, needed):
+        return None
+    return Stretch(trial=None, proposal=propose(ledger, spec), stop=stop)
+
+
+def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    """Take the leaders to full length, so that finalists were seen whole."""
+    if _busy(ledger, Role.SEARCH):
+        return None
+    trials = ledger.of(Role.SEARCH)
+    for trial in halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists):
+        cost = (ledger.target - trial.step) / ledger.target
+        if trial.state is TrialState.PAUSED and affordable(cost, 0.0):
+            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
+    return None
+
+
+def _closing(
+    ledger: Ledger, spec: SearchSpec, moved: TrialRecord | None = None, to: int = 0
+) -> float:
+    """Return the full runs it takes to bring the leaders to full length."""
+    trials = ledger.of(Role.SEARCH)
+    leaders = halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists)
+    steps = [to if moved and trial.id == moved.id else trial.step for trial in leaders]
+    steps += [halving.first_stop(ledger.rungs)] * (spec.finalists - len(leaders))
+    return sum(ledger.target - step for step in steps) / ledger.target
+
+
+def propose(ledger: Ledger, spec: SearchSpec) -> Proposal:
+    """Return the next setting to try: the presets in order, then what the sampler says."""
+    number = len(ledger.of(Role.SEARCH))
+    if number < len(ledger.presets):
+        setting = ledger.presets[number]
+    elif not ledger.space.parameters:
+        setting = ledger.presets[0]
+    else:
+        sampler = load("autotune.samplers", spec.sampler)
+        seed = study_seed(spec.seed, ledger.study.optimizer)
+        index = number - len(ledger.presets)
+        params = sampler(ledger.space, ledger.observed(), index=index, seed=seed)
+        setting = ledger.space.setting(params, spec.sampler)
+    return Proposal(
+        role=Role.SEARCH,
+        origin=setting.origin,
+        params=setting.params,
+        hyper=setting.hyper,
+        warmup=setting.warmup,
+        seed=SEARCH_SEED,
+        target=ledger.target,
+    )
+
+
+def finalists(ledger: Ledger, count: int) -> list[TrialRecord]:
+    """Return the search trials of the lowest full-length loss, without the default."""
+    done = [t for t in ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
+    return sorted(done, key=lambda t: (t.loss, t.number))[:count]
+
+
+def _default(ledger: Ledger) -> TrialRecord:
+    return ledger.of(Role.SEARCH)[0]
+
+
+def _again(source: TrialRecord, role: Role, seed: int, origin: str) -> Stretch:
+    proposal = Proposal(
+        role=role,
+        origin=origin,
+        params=source.params,
+        hyper=source.hyper,
+        warmup=source.warmup,
+        seed=seed,
+        target=source.target,
+        source=source.number,
+    )
+    return Stretch(trial=None, proposal=proposal, stop=source.target)
+
+
+def _select(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
+    """Return the next run of the stage that chooses: each finalist and the default, on one seed."""
+    if not ledger.of(Role.SEARCH):
+        return None
+    known = {(t.source, t.seed) for t in ledger.of(Role.SELECT)}
+    for trial in [_default(ledger), *finalists(ledger, spec.finalists)]:
+        if (trial.number, SELECT_SEED) not in known:
+            origin = "default" if trial.number == 0 else "finalist"
+            return _again(trial, Role.SELECT, SELECT_SEED, origin)
+    return None
+
+
+def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
+    """Return the number of the setting to recommend; None until every contender has run.
+
+    Zero is the default: it wins when no finalist beat it on the fresh seed.
+    """
+    contenders = {0, *(trial.number for trial in finalists(ledger, spec.finalists))}
+    selects = [t for t in ledger.of(Role.SELECT) if t.source in contenders]
+    if len(selects) < len(contenders) or any(t.state not in ENDED for t in selects):
+        return None
+    usable = [t for t in selects if t.loss is not None and t.state is TrialState.COMPLETE]
+    return min(usable, key=lambda t: (t.loss, t.number)).source if usable else 0
+
+
+def _judge(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
+    """Return the next run of the stage that judges: winner and default on seeds nobody used."""
+    winner = chosen(ledger, spec)
+    if winner is None:
+        return None
+    by_number = {trial.number: trial for trial in ledger.of(Role.SEARCH)}
+    known = {(t.source, t.seed) for t in ledger.of(Role.JUDGE)}
+    for seed in range(FIRST_JUDGE_SEED, FIRST_JUDGE_SEED + spec.seeds):
+        for number in dict.fromkeys((0, winner)):
+            if (number, seed) not in known:
+                origin = "tuned" if number else "default"
+                return _again(by_number[number], Role.JUDGE, seed, origin)
+    return None
+
+
+def search_runs(trials: int, rungs: tuple[int, ...]) -> float:
+    """Return the full runs that halving ``trials`` settings is expected to take."""
+    target, done, total, count = rungs[-1], 0, 0.0, float(trials)
+    for step in rungs[rungs.index(halving.first_stop(rungs)) :]:
+        total += max(1.0, count) * (step - done) / target
+        done, count = step, count / halving.ETA
+    return total

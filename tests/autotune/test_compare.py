@@ -1,0 +1,120 @@
+"""What is said about a search, from trials alone."""
+
+from datetime import UTC, datetime
+
+from autotune.compare import compare
+from autotune.studies.records import (
+    Role,
+    SearchRecord,
+    SearchState,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+
+WHEN = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def search(*optimizers):
+    studies = tuple(
+        StudyRecord(id=i, search="s", optimizer=name, space={}) for i, name in enumerate(optimizers)
+    )
+    return SearchRecord(
+        id=1, name="s", spec={}, task={}, state=SearchState.COMPLETE, seconds=1.0,
+        created=WHEN, updated=WHEN, studies=studies,
+    )  # fmt: skip
+
+
+def trial(number, role, **fields):
+    known = {
+        "id": number, "study": 0, "origin": "sobol", "params": {}, "hyper": {"lr": number},
+        "warmup": 0.1, "seed": 0, "target": 10, "step": 10, "state": TrialState.COMPLETE,
+        **fields,
+    }  # fmt: skip
+    return TrialRecord(number=number, role=role, **known)
+
+
+def judged(losses, source, start):
+    return [
+        trial(start + i, Role.JUDGE, source=source, seed=2 + i, loss=loss, hyper={"lr": source})
+        for i, loss in enumerate(losses)
+    ]
+
+
+def study(default, tuned):
+    found = [trial(0, Role.SEARCH, origin="preset:default"), trial(1, Role.SEARCH)]
+    return found + judged(default, 0, 10) + judged(tuned, 1, 20)
+
+
+def row(default, tuned, chosen=1):
+    found = compare(search("adan"), {"adan": study(default, tuned)}, {"adan": chosen})
+    return found.rows[0]
+
+
+def test_tuned_and_default_are_compared_seed_by_seed():
+    found = row([1.0, 2.0, 3.0], [0.5, 1.5, 2.5])
+    assert found.difference.mean == -0.5
+    assert found.verdict == (
+        "tuned adan beats its default by 0.5000 (95% interval -0.5000 to -0.5000)"
+    )
+
+
+def test_noise_is_no_difference():
+    found = row([1.0, 2.0, 3.0], [3.0, 1.0, 2.0])
+    assert found.verdict.startswith("no significant difference between tuned adan and its default")
+
+
+def test_a_default_that_won_is_its_own_tuned_setting():
+    found = row([1.0, 2.0], [], chosen=0)
+    assert not found.changed
+    assert found.tuned == found.default
+    assert found.verdict == "tuning adan found nothing better than its default"
+
+
+def test_the_tuned_setting_names_who_proposed_it():
+    assert row([1.0], [1.0]).tuned.origin == "trial 1 (sobol)"
+
+
+def test_a_default_that_never_trains_is_said_so():
+    trials = study([], [0.5, 0.6])
+    for i in range(2):
+        trials.append(
+            trial(30 + i, Role.JUDGE, source=0, seed=2 + i, state=TrialState.DIVERGED, loss=None,
+                  reason="training loss became nan at step 3")
+        )  # fmt: skip
+    found = compare(search("adan"), {"adan": trials}, {"adan": 1}).rows[0]
+    assert found.verdict == (
+        "tuned adan trains where its default did not (training loss became nan at step 3)"
+    )
+
+
+def test_before_judging_nothing_is_claimed():
+    found = compare(search("adan"), {"adan": [trial(0, Role.SEARCH)]}, {})
+    assert found.verdict == "nothing was judged yet"
+    assert found.rows[0].verdict == "adan was not judged: no run yet"
+
+
+def test_every_optimizer_meets_tuned_adamw_and_the_best_leads():
+    trials = {"adan": study([3.0, 3.1], [1.0, 1.1]), "adamw": study([3.0, 3.1], [2.0, 2.1])}
+    found = compare(search("adamw", "adan"), trials, {"adan": 1, "adamw": 1})
+    assert [r.optimizer for r in found.rows] == ["adan", "adamw"]
+    assert found.rows[0].reference_verdict.startswith("tuned adan beats tuned adamw by 1.0000")
+    assert found.rows[1].reference_verdict is None
+    assert found.verdict == ("adan has the lowest loss, significantly below every other optimizer")
+
+
+def test_a_lead_within_noise_is_named_one():
+    trials = {"adan": study([3.0, 3.1], [1.0, 2.0]), "adamw": study([3.0, 3.1], [2.1, 1.0])}
+    found = compare(search("adamw", "adan"), trials, {"adan": 1, "adamw": 1})
+    assert found.verdict == "adan has the lowest mean, not significantly below adamw"
+
+
+def test_costs_and_mishaps_are_counted():
+    trials = [
+        trial(0, Role.SEARCH),
+        trial(1, Role.SEARCH, step=5, state=TrialState.STOPPED),
+        trial(2, Role.SEARCH, step=0, state=TrialState.DIVERGED),
+        trial(3, Role.SEARCH, step=0, state=TrialState.FAILED),
+    ]
+    found = compare(search("adan"), {"adan": trials}, {}).rows[0]
+    assert (found.runs, found.trials, found.diverged, found.failed) == (1.5, 4, 1, 1)

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+from autotune.halving import first_stop, highest_rung, ladder, leaders, promotable
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+RUNGS = (3, 9, 27, 81)
+
+
+def trial(number, step, state=TrialState.PAUSED):
+    return TrialRecord(
+        id=100 + number,
+        study=1,
+        number=number,
+        role=Role.SEARCH,
+        origin="sobol",
+        params={},
+        hyper={},
+        warmup=0.1,
+        seed=0,
+        target=81,
+        state=state,
+        step=step,
+    )
+
+
+def curves(at):
+    return {100 + number: dict(curve) for number, curve in at.items()}
+
+
+def test_rungs_are_thirds_of_the_full_schedule():
+    assert ladder(81) == RUNGS
+    assert ladder(100) == (4, 11, 33, 100)
+
+
+def test_short_schedules_have_fewer_rungs():
+    assert ladder(1) == (1,)
+    assert ladder(4) == (1, 4)
+
+
+def test_nothing_stops_before_the_second_rung():
+    assert first_stop(RUNGS) == 9
+    assert first_stop((1,)) == 1
+
+
+def test_two_trials_are_too_few_to_promote_one():
+    trials = [trial(0, 9), trial(1, 9)]
+    assert promotable(trials, curves({0: {9: 1.0}, 1: {9: 2.0}}), RUNGS) is None
+
+
+def test_the_best_of_three_is_promoted_one_rung():
+    trials = [trial(0, 9), trial(1, 9), trial(2, 9)]
+    losses = curves({0: {9: 3.0}, 1: {9: 1.0}, 2: {9: 2.0}})
+    assert promotable(trials, losses, RUNGS) == (trials[1], 27)
+
+
+def test_who_was_promoted_already_uses_up_the_place():
+    trials = [trial(0, 9), trial(1, 27), trial(2, 9)]
+    losses = curves({0: {9: 3.0}, 1: {9: 1.0, 27: 0.9}, 2: {9: 2.0}})
+    assert promotable(trials, losses, RUNGS) is None
+
+
+def test_a_diverged_trial_counts_as_the_worst_of_every_rung():
+    trials = [trial(0, 9), trial(1, 2, TrialState.DIVERGED), trial(2, 9)]
+    losses = curves({0: {9: 3.0}, 1: {}, 2: {9: 2.0}})
+    assert promotable(trials, losses, RUNGS) == (trials[2], 27)
+
+
+def test_a_failed_trial_counts_for_nothing():
+    trials = [trial(0, 9), trial(1, 2, TrialState.FAILED), trial(2, 9)]
+    losses = curves({0: {9: 3.0}, 1: {}, 2: {9: 2.0}})
+    assert promotable(trials, losses, RUNGS) is None
+
+
+def test_higher_rungs_are_served_first():
+    low = [trial(n, 9) for n in range(3)]
+    high = [trial(n, 27) for n in range(3, 6)]
+    losses = curves({n: {9: 5.0 - n} for n in range(3)} | {n: {9: 1.0, 27: n} for n in (3, 4, 5)})
+    assert promotable(low + high, losses, RUNGS) == (high[0], 81)
+
+
+def test_leaders_went_furthest_then_lost_least():
+    trials = [trial(0, 9), trial(1, 27), trial(2, 27), trial(3, 81, TrialState.DIVERGED)]
+    losses = curves({0: {9: 0.1}, 1: {27: 2.0}, 2: {27: 1.0}, 3: {27: 0.5}})
+    assert [t.number for t in leaders(trials, losses, RUNGS, 2)] == [2, 1]
+
+
+def test_a_running_trial_leads_nothing_yet():
+    trials = [replace(trial(0, 27), state=TrialState.RUNNING)]
+    assert leaders(trials, curves({0: {27: 1.0}}), RUNGS, 2) == []
+
+
+def test_models_look_at_the_longest_rung_that_enough_trials_reached():
+    losses = curves({0: {9: 1, 27: 1}, 1: {9: 1, 27: 1}, 2: {9: 1}})
+    assert highest_rung(losses, RUNGS, 2) == 27
+    assert highest_rung(losses, RUNGS, 3) == 9
+    assert highest_rung(losses, RUNGS, 9) == 9

@@ -1,0 +1,106 @@
+"""Every registered sampler keeps the promises of the seam."""
+
+import math
+
+import pytest
+
+from autotune.registry import load, names
+from autotune.samplers import auto, sobol
+from autotune.samplers.base import Observation
+from autotune.seeds import derive
+from autotune.spaces import Choice, build
+
+SPACE = build(
+    {
+        "lr": ("log", 1e-4, 1e-1),
+        "decayed": ("choice", ("yes", "no")),
+        "warmup": ("linear", 0.0, 0.5),
+    },
+    {"lr": 1e-3},
+    {},
+)
+SAMPLERS = names("autotune.samplers")
+
+
+def loss(params):
+    return (math.log10(params["lr"]) + 2) ** 2 + (params["decayed"] == "no")
+
+
+def observed(count):
+    points = [sobol.sampler(SPACE, [], index=i, seed=1) for i in range(count)]
+    return [Observation(params=p, loss=loss(p)) for p in points]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_proposals_lie_in_the_space(name, count):
+    params = load("autotune.samplers", name)(SPACE, observed(count), index=9, seed=3)
+    assert params.keys() == SPACE.parameters.keys()
+    assert 1e-4 <= params["lr"] <= 1e-1
+    assert params["decayed"] in {"yes", "no"}
+    assert 0 <= params["warmup"] <= 0.5
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_proposals_depend_on_nothing_but_the_arguments(name):
+    sampler = load("autotune.samplers", name)
+    first = sampler(SPACE, observed(8), index=9, seed=3)
+    assert sampler(SPACE, observed(8), index=9, seed=3) == first
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_seed_proposes_something_else(name):
+    sampler = load("autotune.samplers", name)
+    found = {sampler(SPACE, observed(8), index=9, seed=seed)["lr"] for seed in range(4)}
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_diverged_trials_are_told(name):
+    diverged = [Observation(params=p.params, loss=None) for p in observed(6)]
+    load("autotune.samplers", name)(SPACE, diverged, index=9, seed=3)
+    load("autotune.samplers", name)(SPACE, diverged + observed(8), index=9, seed=3)
+
+
+def test_sobol_points_of_one_study_cover_the_space_evenly():
+    rates = [sobol.sampler(SPACE, [], index=i, seed=7)["lr"] for i in range(8)]
+    eighths = {int(8 * SPACE.parameters["lr"].unit(rate)) for rate in rates}
+    assert eighths == set(range(8))
+
+
+@pytest.mark.parametrize("name", ["gp", "tpe"])
+def test_a_model_looks_nearer_to_the_optimum_than_chance(name):
+    sampler = load("autotune.samplers", name)
+    proposals = [sampler(SPACE, observed(16), index=i, seed=5) for i in range(8)]
+    near = sum(abs(math.log10(p["lr"]) + 2) < 0.75 for p in proposals)  # half of the range
+    assert near >= 6
+
+
+def test_the_default_mixture_begins_with_sobol_points():
+    for index in range(auto.SOBOL_POINTS):
+        assert auto.sampler(SPACE, observed(8), index=index, seed=2) == sobol.sampler(
+            SPACE, [], index=index, seed=2
+        )
+
+
+def test_the_default_mixture_stays_near_the_best_more_often_than_chance():
+    proposals = [auto.sampler(SPACE, observed(16), index=i, seed=5) for i in range(8, 40)]
+    near = sum(abs(math.log10(p["lr"]) + 2) < 0.75 for p in proposals)
+    assert near >= 20
+
+
+def test_a_space_of_choices_alone_is_sampled():
+    choices = build({}, {"lr": 1e-3}, {"lr": [1e-3, 1e-2]})
+    assert choices.parameters == {"lr": Choice(options=(1e-3, 1e-2))}
+    for name in SAMPLERS:
+        seen = [Observation(params={"lr": 1e-3}, loss=1.0)] * 6
+        params = load("autotune.samplers", name)(choices, seen, index=9, seed=1)
+        assert params["lr"] in {1e-3, 1e-2}
+
+
+def test_seeds_change_with_every_part():
+    assert (
+        len({derive("a", 1), derive("a", 2), derive("b", 1), derive("a1"), derive("a", "1", 0)})
+        == 5
+    )
+    assert 0 <= derive("x") < 2**31

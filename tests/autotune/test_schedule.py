@@ -1,0 +1,26 @@
+import pytest
+
+from autotune.schedule import multiplier
+
+
+def test_warm_up_rises_evenly_and_never_takes_a_step_at_zero():
+    rising = [multiplier(step, 40, 0.1) for step in range(4)]
+    assert rising == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+def test_the_peak_comes_right_after_warm_up():
+    assert multiplier(4, 40, 0.1) == 1.0
+
+
+def test_the_cosine_reaches_half_in_the_middle_and_zero_only_after_the_end():
+    assert multiplier(22, 40, 0.1) == pytest.approx(0.5)
+    assert 0 < multiplier(39, 40, 0.1) < 0.01
+    assert multiplier(40, 40, 0.1) == pytest.approx(0.0)
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert multiplier(0, 10, 0.0) == 1.0
+
+
+def test_all_warm_up_is_allowed():
+    assert multiplier(9, 10, 1.0) == pytest.approx(10 / 11)

@@ -1,0 +1,302 @@
+"""Whole searches: real training, real store."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from autotune.backends.base import Job, Outcome
+from autotune.backends.processes import Processes
+from autotune.errors import AlreadyThere, NothingUsable
+from autotune.events import SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
+from autotune.search import run
+from autotune.sitting import sitting
+from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/autotune.db"
+
+
+def spec(task_file, function="problem", **changes):
+    return parse(
+        {
+            "model": f"{task_file}:{function}",
+            "optimizers": ["adan", "adamw"],
+            "budget": {"trials": 4},
+            "steps": 27,
+            "engine": "inline",
+            **changes,
+        }
+    )
+
+
+def trials(store, name="problem"):
+    """Return what defines each trial: everything but ids and times."""
+    found = []
+    for study in store.search(name).studies:
+        curves = store.curves(study.id)
+        for t in store.trials(study.id):
+            curve = [(p.step, p.train_loss, p.loss) for p in curves[t.id]]
+            what = (study.optimizer, t.number, t.role, t.origin, dict(t.hyper), t.warmup, t.seed)
+            found.append((*what, t.state, t.step, t.loss, curve))
+    return found
+
+
+@pytest.fixture
+def undisturbed(task_file, tmp_path):
+    with Store(f"sqlite:///{tmp_path}/whole.db") as store:
+        run(spec(task_file), store=store)
+        return trials(store)
+
+
+def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(task_file, url):
+    with Store(url) as store:
+        found = run(spec(task_file), store=store)
+        search = store.search("problem")
+    assert search.state is SearchState.COMPLETE
+    assert {row.optimizer for row in found.rows} == {"adan", "adamw"}
+    for row in found.rows:
+        assert set(row.default.losses) == set(row.tuned.losses) == {2, 3, 4}
+        assert row.tuned.loss.low is not None
+        assert row.verdict
+
+
+def test_search_finds_better_than_a_default_that_is_far_too_slow(task_file, url):
+    with Store(url) as store:
+        found = run(spec(task_file, optimizers=["adamw"], budget={"trials": 9}), store=store)
+    assert found.rows[0].changed
+    assert found.rows[0].difference.high < 0
+
+
+def test_events_tell_the_whole_story(task_file, url):
+    heard = []
+    with Store(url) as store:
+        run(spec(task_file), store=store, listen=heard.append)
+    assert isinstance(heard[0], SearchStarted)
+    assert isinstance(heard[-1], SearchEnded)
+    started = sum(isinstance(event, TrialStarted) for event in heard)
+    assert started == sum(isinstance(event, TrialEnded) for event in heard)
+    last = [event for event in heard if isinstance(event, Spent)][-1]
+    assert last.stage == "judge"
+    assert last.runs == pytest.approx(last.planned)
+
+
+def test_the_same_command_again_reads_and_runs_nothing(task_file, url):
+    heard = []
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        before = trials(store)
+        run(spec(task_file), store=store, listen=heard.append)
+        assert trials(store) == before
+    assert not any(isinstance(event, TrialStarted) for event in heard)
+
+
+def test_all_trials_share_batches_and_initialisation(task_file, url):
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        first = {
+            curve[0].train_loss
+            for study in store.search("problem").studies
+            for trial in store.trials(study.id, Role.SEARCH)
+            for curve in [store.curve(trial.id)]
+        }
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9, 15])
+def test_halted_and_continued_equals_undisturbed(task_file, url, undisturbed, stop_after):
+    halt = threading.Event()
+    ended = []
+
+    def listen(event):
+        if isinstance(event, TrialEnded):
+            ended.append(event)
+            if len(ended) == stop_after:
+                halt.set()
+
+    with Store(url) as store:
+        run(spec(task_file), store=store, listen=listen, halt=halt)
+        assert store.search("problem").state is SearchState.INTERRUPTED
+        run(spec(task_file), store=store)
+        assert trials(store) == undisturbed
+
+
+RUN = """
+import sys
+from autotune.search import run
+from autotune.studies.spec import load
+from autotune.studies.store import Store
+with Store(sys.argv[2]) as store:
+    run(load(sys.argv[1]), store=store)
+"""
+
+
+@pytest.mark.parametrize("patience", [0.02, 0.3])
+def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undisturbed, patience):
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        f"model: '{task_file}:problem'\noptimizers: [adan, adamw]\n"
+        "budget: {trials: 4}\nsteps: 27\nengine: inline\n"
+    )
+    process = subprocess.Popen([sys.executable, "-P", "-c", RUN, str(path), url])
+    while not (tmp_path / "autotune.db").exists():
+        time.sleep(0.01)
+    with Store(url) as store:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            studies = store.searches()[0].studies if store.searches() else ()
+            if any(study.counts.get("paused") for study in studies):
+                break
+            time.sleep(0.01)
+    time.sleep(patience)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        assert trials(store) == undisturbed
+
+
+def test_two_workers_run_the_same_trials_to_the_same_losses(task_file, url, undisturbed):
+    with Store(url) as store:
+        run(spec(task_file, engine="processes", workers=2), store=store)
+        found = trials(store)
+    first = {(row[0], row[1]): row[-1] for row in undisturbed if row[1] < 3}
+    assert {(row[0], row[1]): row[-1] for row in found if row[1] < 3}.keys() == first.keys()
+    for row in found:
+        if row[1] < 2:  # presets, whatever the order things ended in
+            known = {step: loss for step, _, loss in first[row[0], row[1]]}
+            assert all(known.get(step, loss) == loss for step, _, loss in row[-1])
+
+
+@pytest.mark.parametrize("runs", [11, 14])
+def test_a_budget_of_full_runs_is_never_overshot(task_file, url, runs):
+    with Store(url) as store:
+        found = run(spec(task_file, budget={"runs": runs}), store=store)
+    assert all(row.runs <= runs for row in found.rows)
+    assert all(len(row.tuned.losses) == 3 for row in found.rows)
+
+
+def test_a_budget_of_minutes_is_never_overshot(task_file, url):
+    began = time.monotonic()
+    with Store(url) as store:
+        found = run(spec(task_file, budget={"minutes": 0.08}), store=store)
+        assert store.search("problem").seconds <= 0.08 * 60
+    assert time.monotonic() - began < 30
+    assert len(found.rows[0].tuned.losses) == 3
+
+
+def test_a_raised_budget_goes_on_where_it_ended(task_file, url):
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        before = trials(store)
+        run(spec(task_file, budget={"trials": 6}), store=store)
+        after = trials(store)
+    assert len(after) > len(before)
+    assert sum(row[2] is Role.SEARCH for row in after) == 12
+
+
+def test_another_spec_under_the_same_name_is_refused(task_file, url):
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        with pytest.raises(
+            AlreadyThere,
+            match=r"^search 'problem' is already in sqlite:///.*autotune\.db with another seed; "
+            r"pass --study NAME to begin a new one$",
+        ):
+            run(spec(task_file, seed=1), store=store)
+
+
+def test_a_function_that_raises_gives_failed_trials_with_the_reason(task_file, url):
+    with Store(url) as store:
+        with pytest.raises(
+            NothingUsable,
+            match=r"^no trial of 'raising' ended with a loss; the first said: "
+            r"RuntimeError: the user's own mistake \(mytask\.py:\d+\)$",
+        ):
+            run(spec(task_file, "raising"), store=store)
+        study = store.search("raising").studies[0]
+        states = {trial.state for trial in store.trials(study.id)}
+    assert states == {TrialState.FAILED}
+
+
+def test_a_function_that_returns_nan_gives_diverged_trials(task_file, url):
+    with Store(url) as store:
+        with pytest.raises(
+            NothingUsable, match=r"the first said: training loss became nan at step 1$"
+        ):
+            run(spec(task_file, "nan"), store=store)
+        study = store.search("nan").studies[0]
+        assert {trial.state for trial in store.trials(study.id)} == {TrialState.DIVERGED}
+
+
+def test_two_processes_cannot_run_the_same_search(task_file, url, tmp_path):
+    folder = tmp_path / "autotune.db.d" / "search-problem"
+    with (
+        Store(url) as store,
+        sitting(folder, "problem"),
+        pytest.raises(
+            AlreadyThere,
+            match=r"^search 'problem' is being run by another process; wait for it or stop it$",
+        ),
+    ):
+        run(spec(task_file), store=store)
+
+
+def job(task_file, **changes):
+    task = {"model": f"{task_file}:problem", "data": None, "steps": 2000, "batch_size": None}
+    fields = {
+        "trial": 1, "attempt": 1, "task": task, "optimizer": "adamw", "hyper": {}, "warmup": 0.1,
+        "seed": 3, "start": 0, "stop": 2000, "target": 2000, "evaluate": (2000,), **changes,
+    }  # fmt: skip
+    return Job(**fields)
+
+
+def until_over(backend, on_report=lambda report: None):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for report in backend.reports(1.0):
+            on_report(report)
+            if report.outcome is not Outcome.PROGRESS:
+                return report
+    raise AssertionError("no end was reported")
+
+
+def test_a_killed_worker_is_reported_and_replaced(task_file):
+    backend = Processes(workers=1)
+    try:
+        backend.submit(job(task_file))
+        pid = backend._workers[0].process.pid
+        report = until_over(backend, lambda report: os.kill(pid, signal.SIGKILL))
+        assert report.outcome is Outcome.LOST
+        assert report.reason == "its worker died (SIGKILL)"
+        backend.submit(job(task_file, attempt=2, stop=4))
+        assert until_over(backend).outcome is Outcome.REACHED
+    finally:
+        backend.close()
+
+
+def test_an_interrupted_worker_stops_after_its_step(task_file):
+    backend = Processes(workers=1)
+    try:
+        backend.submit(job(task_file))
+        report = until_over(backend, lambda report: backend.interrupt())
+        assert report.outcome is Outcome.INTERRUPTED
+        assert 0 < report.step < 2000
+    finally:
+        backend.close()
+
+
+def test_a_budget_that_ends_before_anything_was_measured_says_so(task_file, url):
+    with (
+        Store(url) as store,
+        pytest.raises(NothingUsable, match=r"^no trial of 'problem' ended with a loss$"),
+    ):
+        run(spec(task_file, budget={"minutes": 1e-6}), store=store)

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+
+from autotune import optimizers
+from autotune.errors import SpecError, UnknownName
+from autotune.spaces import Choice, Range, build, decode, encode
+
+ADAN = {"lr": 1e-3, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.02}
+DATA = {
+    "lr": ("log", 1e-4, 1e-1),
+    "decayed": ("choice", ("yes", "no")),
+    "timescale": ("log", 30.0, 1e6),
+    "one_minus_beta1": ("log", 5e-3, 0.2),
+    "warmup": ("linear", 0.0, 0.5),
+}
+
+
+def space(**overrides):
+    return build(DATA, ADAN, overrides)
+
+
+def test_a_log_range_is_even_in_the_logarithm():
+    assert Range(low=1e-4, high=1e-2, log=True).at(0.5) == pytest.approx(1e-3)
+
+
+def test_the_unit_cube_and_back():
+    units = [0.2, 0.75, 0.4, 0.6, 0.9]
+    assert space().units(space().at(units)) == pytest.approx(units)
+
+
+def test_timescale_gives_the_weight_decay():
+    hyper, _ = decode({"lr": 0.01, "timescale": 1e4}, ADAN)
+    assert hyper["weight_decay"] == pytest.approx(0.01)
+
+
+def test_undecayed_is_exactly_zero():
+    hyper, _ = decode({"lr": 0.01, "timescale": 1e4, "decayed": "no"}, ADAN)
+    assert hyper["weight_decay"] == 0.0
+
+
+def test_betas_are_one_minus_their_coordinates_and_others_keep_every_bit():
+    hyper, _ = decode({"one_minus_beta2": 0.25}, ADAN)
+    assert hyper["betas"] == (0.98, 0.75, 0.99)
+
+
+def test_the_second_reckless_step_is_a_multiple_of_the_first():
+    hyper, _ = decode({"gamma1": 3.0, "gamma_ratio": 2.0}, ADAN | {"reckless_steps": (2.0, 8.0)})
+    assert hyper["reckless_steps"] == (3.0, 6.0)
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_encoding_then_decoding_gives_the_default_back(name):
+    defaults = optimizers.defaults(name)
+    hyper, warmup = decode(encode(defaults, 0.2), defaults)
+    assert warmup == 0.2
+    for key, value in defaults.items():
+        assert hyper[key] == (pytest.approx(value) if isinstance(value, float | tuple) else value)
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_every_default_lies_inside_its_own_space(name):
+    defaults = optimizers.defaults(name)
+    found = build(optimizers.space(name), defaults, {}).preset({}, 0.1, "default")
+    assert found.hyper == defaults
+
+
+def test_a_preset_keeps_every_bit():
+    preset = space().preset({"lr": 0.0123, "weight_decay": 0.007}, 0.3, "mine")
+    assert preset.hyper == ADAN | {"lr": 0.0123, "weight_decay": 0.007}
+    assert preset.warmup == 0.3
+
+
+def test_a_preset_outside_a_narrowed_range_moves_to_its_end():
+    preset = space(lr={"low": 1e-2, "high": 1e-1}).preset({}, 0.1, "default")
+    assert preset.hyper["lr"] == pytest.approx(1e-2)
+
+
+def test_a_fixed_value_wins_over_a_preset():
+    narrowed = space(lr=0.05, eps=1e-6)
+    preset = narrowed.preset({"lr": 1e-3}, 0.1, "default")
+    assert (preset.hyper["lr"], preset.hyper["eps"]) == (0.05, 1e-6)
+    assert "lr" not in narrowed.parameters
+
+
+def test_searching_weight_decay_itself_replaces_the_timescale():
+    found = space(weight_decay={"low": 1e-3, "high": 1e-1})
+    assert "timescale" not in found.parameters
+    assert "decayed" not in found.parameters
+    assert found.parameters["weight_decay"] == Range(low=1e-3, high=1e-1, log=True)
+
+
+def test_a_list_is_a_choice():
+    assert space(eps=[1e-8, 1e-6]).parameters["eps"] == Choice(options=(1e-8, 1e-6))
+
+
+def test_one_bound_keeps_the_other():
+    assert space(lr={"high": 0.01}).parameters["lr"] == Range(low=1e-4, high=0.01, log=True)
+
+
+def test_values_at_the_end_of_a_range_are_named():
+    params = space().at([0.999, 0.5, 0.5, 0.01, 0.5])
+    assert space().edges(params) == ["lr", "one_minus_beta1"]
+
+
+def test_an_inverted_range_is_refused():
+    with pytest.raises(
+        SpecError, match=r"^space\.lr: low must be below high, got low 0\.1 and high 0\.01$"
+    ):
+        space(lr={"low": 0.1, "high": 0.01})
+
+
+def test_a_log_range_from_zero_is_refused():
+    with pytest.raises(SpecError, match=r"^space\.lr: a log scale needs low above 0, got 0$"):
+        space(lr={"low": 0, "high": 0.01})
+
+
+def test_half_a_range_of_a_new_parameter_is_refused():
+    with pytest.raises(SpecError, match=r"^space\.eps needs low and high, got only \['high'\]$"):
+        space(eps={"high": 0.01})
+
+
+def test_an_unknown_parameter_suggests():
+    with pytest.raises(UnknownName, match=r"^unknown parameter 'warmpu'; did you mean 'warmup'\?"):
+        space(warmpu=0.1)
+
+
+def test_plain_data_is_json():
+    data = space(eps=1e-6).as_data()
+    assert data["eps"] == ["fixed", 1e-6]
+    assert data["decayed"] == ["choice", ["yes", "no"]]
+    assert all(isinstance(entry, list) for entry in data.values())
+
+
+def test_no_decay_has_no_timescale():
+    assert "timescale" not in encode(ADAN | {"weight_decay": 0.0}, 0.1)
+    assert math.isclose(encode(ADAN, 0.1)["timescale"], 5e4)

@@ -1,0 +1,163 @@
+"""The order of a study's stretches, played through without training anything."""
+
+from dataclasses import replace
+
+import pytest
+
+from autotune import stages
+from autotune.ledger import Ledger
+from autotune.spaces import build
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.spec import parse
+
+DEFAULTS = {"lr": 1e-3, "weight_decay": 0.0}
+SPACE = build({"lr": ("log", 1e-4, 1e-1)}, DEFAULTS, {})
+
+
+def world(params, seed):
+    """A loss that is lowest at lr = 0.01 and a little different for each seed."""
+    return 1 + (params["lr"] / 0.01 - 1) ** 2 + 1e-3 * seed
+
+
+class Player:
+    """Plays a study: every stretch ends at once with the loss that the world gives."""
+
+    def __init__(self, world=world, **spec):
+        spec = {"model": "m", "optimizers": ["adamw"], "sampler": "sobol", **spec}
+        self.spec = parse(spec)
+        self.world, self.stretches = world, []
+        presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
+        study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
+        self.ledger = Ledger(study=study, space=SPACE, presets=presets, target=27)
+
+    def affordable(self, cost, needed):
+        limit = self.spec.budget.resolved.runs
+        return limit is None or self.ledger.runs() + cost + needed <= limit + 1e-9
+
+    def step(self):
+        stretch = stages.following(self.ledger, self.spec, self.affordable)
+        if stretch:
+            self.stretches.append(stretch)
+            self.end(stretch)
+        return stretch
+
+    def end(self, stretch):
+        trial = stretch.trial or self.add(stretch.proposal)
+        loss = self.world(trial.params, trial.seed)
+        if loss is None:
+            self.ledger.keep(replace(trial, state=TrialState.DIVERGED, reason="nan"))
+            return
+        state = TrialState.COMPLETE if stretch.stop == trial.target else TrialState.PAUSED
+        kept = replace(trial, state=state, step=stretch.stop, loss=loss)
+        self.ledger.keep(kept, [Point(step=stretch.stop, seconds=1.0, loss=loss)])
+
+    def add(self, proposal):
+        number = len(self.ledger.trials)
+        fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
+        return TrialRecord(id=number + 1, study=1, number=number, **fields)
+
+    def play(self):
+        for _ in range(500):
+            if not self.step():
+                return self
+        raise AssertionError("the study never ended")
+
+
+def test_presets_come_first_with_the_default_leading():
+    player = Player(budget={"trials": 4}).play()
+    origins = [trial.origin for trial in player.ledger.of(Role.SEARCH)]
+    assert origins == ["preset:default", "x", "sobol", "sobol"]
+
+
+def test_as_many_settings_are_tried_as_asked_for():
+    assert len(Player(budget={"trials": 7}).play().ledger.of(Role.SEARCH)) == 7
+
+
+def test_every_search_trial_reaches_the_second_rung():
+    player = Player(budget={"trials": 9}).play()
+    assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))
+
+
+def test_finalists_were_seen_at_full_length():
+    player = Player(budget={"trials": 9}, finalists=2).play()
+    complete = [t for t in player.ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
+    assert len(complete) >= 2
+
+
+def test_finalists_and_default_are_chosen_among_on_a_seed_the_search_never_used():
+    selects = Player(budget={"trials": 9}, finalists=2).play().ledger.of(Role.SELECT)
+    assert [trial.seed for trial in selects] == [1, 1, 1]
+    assert selects[0].source == 0
+
+
+def test_winner_and_default_are_judged_on_further_seeds():
+    player = Player(budget={"trials": 9}, seeds=3).play()
+    judged = [(t.origin, t.seed) for t in player.ledger.of(Role.JUDGE)]
+    expected = [(origin, seed) for seed in (2, 3, 4) for origin in ("default", "tuned")]
+    assert judged == expected
+    winner = stages.chosen(player.ledger, player.spec)
+    assert {t.source for t in player.ledger.of(Role.JUDGE)} == {0, winner}
+
+
+def test_a_default_that_wins_is_judged_once():
+    player = Player(world=lambda p, s: p["lr"], budget={"trials": 5})
+    player.ledger.presets[:] = [SPACE.preset({"lr": 1e-4}, 0.1, "preset:default")]
+    player.play()
+    assert stages.chosen(player.ledger, player.spec) == 0
+    assert [t.origin for t in player.ledger.of(Role.JUDGE)] == ["default"] * 3
+
+
+@pytest.mark.parametrize("runs", [12, 15.5, 20, 40])
+def test_full_runs_are_never_overshot(runs):
+    player = Player(budget={"runs": runs}).play()
+    assert player.ledger.runs() <= runs
+    assert len(player.ledger.of(Role.JUDGE)) == 6
+
+
+def test_a_larger_budget_tries_more_settings():
+    small = Player(budget={"runs": 12}).play().ledger.of(Role.SEARCH)
+    large = Player(budget={"runs": 20}).play().ledger.of(Role.SEARCH)
+    assert len(large) > len(small)
+
+
+def test_when_everything_diverges_only_the_default_is_judged():
+    player = Player(world=lambda params, seed: None, budget={"trials": 6}).play()
+    assert [t.source for t in player.ledger.of(Role.SELECT)] == [0]
+    assert stages.chosen(player.ledger, player.spec) == 0
+
+
+def test_a_space_with_one_point_is_tried_once():
+    player = Player(world=lambda params, seed: 1.0, budget={"trials": 6})
+    player.ledger.space = build({}, DEFAULTS, {"lr": 0.01})
+    player.ledger.presets[:] = [player.ledger.space.preset({}, 0.1, "preset:default")]
+    player.play()
+    assert len(player.ledger.of(Role.SEARCH)) == 1
+    assert {t.origin for t in player.ledger.of(Role.JUDGE)} == {"default"}
+
+
+def test_what_was_left_between_rungs_goes_on_first():
+    player = Player(budget={"trials": 6})
+    for _ in range(4):
+        player.step()
+    cut = replace(player.ledger.trials[2], step=2, state=TrialState.PAUSED)
+    player.ledger.keep(cut)
+    stretch = player.step()
+    assert (stretch.trial.id, stretch.stop) == (2, 3)
+
+
+def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
+    whole = Player(budget={"runs": 14}).play()
+    for count in range(1, len(whole.stretches)):
+        player = Player(budget={"runs": 14})
+        for _ in range(count):
+            player.step()
+        fresh = Player(budget={"runs": 14})
+        fresh.ledger.trials, fresh.ledger.losses = player.ledger.trials, player.ledger.losses
+        fresh.play()
+        assert fresh.ledger.trials == whole.ledger.trials
+
+
+def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
+    player = Player(budget={"trials": 27}).play()
+    spent = sum(trial.step for trial in player.ledger.of(Role.SEARCH)) / 27
+    assert stages.search_runs(27, player.ledger.rungs) == pytest.approx(spent, rel=0.35)
