@@ -1,0 +1,51 @@
+"""The words every export opens with."""
+
+from __future__ import annotations
+
+from autotune.statistics import Estimate
+from autotune.tuned import Tuned
+
+VERSIONS = ("adan-autotune", "torch")
+
+
+def lines(tuned: Tuned) -> list[str]:
+    """Return the provenance of a setting, a sentence a line, safe to stand in a comment."""
+    return [printable(line) for line in (*_origin(tuned), *_evidence(tuned), *_reading(tuned))]
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line: what does not print is written as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _origin(tuned: Tuned) -> list[str]:
+    come = tuned.provenance
+    known = come.environment.get("packages", {})
+    versions = [f"{name} {known[name]}" for name in VERSIONS if name in known]
+    return [
+        f"{tuned.optimizer} for {tuned.tuned_on.get('model', 'a model')}, written by adan-autotune",
+        f"search {come.search} of {come.created}: {', '.join([come.origin, *versions])}",
+    ]
+
+
+def _evidence(tuned: Tuned) -> list[str]:
+    found = tuned.evidence
+    default = f"; its default: {_loss(found.default)}" if found.default else ""
+    verdicts = [text for text in (found.verdict, found.reference_verdict) if text]
+    return [f"{found.metric}: {_loss(found.loss)}{default}", *verdicts]
+
+
+def _loss(loss: Estimate) -> str:
+    seeds = "1 seed" if loss.n == 1 else f"{loss.n} seeds"
+    if loss.low is None or loss.high is None:
+        return f"{loss.mean:.4f} ({seeds})"
+    return f"{loss.mean:.4f} ({loss.low:.4f} to {loss.high:.4f}, {seeds})"
+
+
+def _reading(tuned: Tuned) -> list[str]:
+    meaning = tuned.conventions
+    return [
+        *([f"betas: {meaning.betas}"] if "betas" in tuned.hyper else []),
+        f"weight decay: {meaning.weight_decay}; undecayed: {meaning.undecayed}",
+        *(f"warning: {warning}" for warning in tuned.warnings),
+    ]

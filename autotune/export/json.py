@@ -1,0 +1,15 @@
+"""The neutral record as JSON, for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from autotune.tuned import Tuned
+
+suffix = ".json"
+
+
+def render(tuned: Tuned) -> str:
+    """Write the whole record as one JSON document."""
+    return json.dumps(asdict(tuned), indent=2, allow_nan=False) + "\n"

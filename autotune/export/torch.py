@@ -1,0 +1,100 @@
+"""A Python file that builds the tuned optimizer and its schedule for a given model."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from string import Template
+from typing import Any
+
+from autotune.export.header import lines
+from autotune.tuned import Tuned
+
+suffix = ".py"
+
+_FILE = Template('''\
+"""$provenance
+
+Use it in training:
+
+    optimizer = build(model)
+    scheduler = schedule(optimizer, steps)
+    for batch in batches:
+        loss(model, batch).backward()
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from autotune.optimizers import create
+from autotune.optimizers.groups import split
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+OPTIMIZER = $optimizer
+HYPER: dict[str, Any] = {
+$hyper
+}
+WARMUP = $warmup  # fraction of the schedule in which lr rises
+
+
+def build(model: nn.Module) -> Optimizer:
+    """Build the optimizer; parameters with ndim <= 1 are not decayed."""
+    groups = split(model, HYPER.get("weight_decay", 0.0))
+    return create(OPTIMIZER, groups, **HYPER)
+
+
+def schedule(optimizer: Optimizer, steps: int) -> LambdaLR:
+    """Build the schedule over ``steps`` steps: linear warm-up, then cosine."""
+    return LambdaLR(optimizer, lambda step: multiplier(step, steps))
+
+
+def multiplier(step: int, steps: int) -> float:
+    """Return what lr is multiplied by at ``step``, counted from 0."""
+    rising = round(WARMUP * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    falling = max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))
+''')
+
+
+def render(tuned: Tuned) -> str:
+    """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
+    return _FILE.substitute(
+        provenance=_docstring(lines(tuned)),
+        optimizer=_literal(tuned.optimizer),
+        hyper=_entries(tuned.hyper),
+        warmup=_literal(tuned.warmup),
+    )
+
+
+def _docstring(sentences: list[str]) -> str:
+    """Return text that cannot end the docstring it stands in."""
+    safe = [text.replace("\\", "\\\\").replace('"', "'") for text in sentences]
+    safe[0] = f"{safe[0][:1].upper()}{safe[0][1:]}."
+    head, *rest = [_wrap(text) for text in safe]
+    return "\n".join([head, "", *rest])
+
+
+def _wrap(text: str) -> str:
+    # A word is never broken: half of an escape would mean something else.
+    return textwrap.fill(
+        text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _entries(hyper: Mapping[str, Any]) -> str:
+    return "\n".join(f"    {_literal(name)}: {_literal(value)}," for name, value in hyper.items())
+
+
+def _literal(value: Any) -> str:
+    """Write a value as Python does, with the quotes formatters prefer."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)

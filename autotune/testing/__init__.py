@@ -1,0 +1,1 @@
+"""Suites that every registered thing must pass; plugins may use them too."""

@@ -1,0 +1,259 @@
+"""What every registered optimizer must do; a plugin subclasses the contract in its own tests."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from autotune.optimizers.base import RuleOptimizer
+from autotune.optimizers.registry import create, defaults, presets, space
+from autotune.testing.trajectories import Trajectory, drawn, final
+
+SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
+
+
+class OptimizerContract:
+    """Tests of one optimizer; a subclass gives the fixture ``name``, or sets ``names``.
+
+    Attributes:
+        others: A value of each hyper-parameter that is not its default.
+        setting: Where every hyper-parameter matters.
+        apart: Changes to that setting under which another hyper-parameter matters.
+    """
+
+    others: ClassVar[dict[str, Any]] = {
+        "lr": 0.07,
+        "eps": 0.3,
+        "weight_decay": 0.4,
+        "decay": "decoupled",
+        "momentum": 0.5,
+        "dampening": 0.5,
+        "reckless_steps": (3.0, 5.0),
+        "max_grad_norm": 0.3,
+    }
+    setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
+    apart: ClassVar[dict[str, dict[str, Any]]] = {"always_adapt": {"weight_decay": 0.0}}
+
+    def run(self, name: str, steps: int = 4, **hyper: Any) -> Trajectory:
+        """Draw a trajectory of this optimizer."""
+        return drawn(name, {**self.setting, **hyper}, SHAPES, steps=steps, seed=3)
+
+    def test_numba_follows_the_rule_in_double_precision(self, name: str) -> None:
+        """Compare float32 over the pointer table with float64 over torch."""
+        pytest.importorskip("numba")
+        expected = final(self.run(name), dtype=torch.float64, backend="torch")
+        actual = final(self.run(name), dtype=torch.float32, backend="numba")
+        for a, e in zip(actual, expected, strict=True):
+            torch.testing.assert_close(a.double(), e, rtol=2e-5, atol=2e-6)
+
+    def test_every_hyper_parameter_matters(self, name: str) -> None:
+        """Change one after another; the parameters must end elsewhere."""
+        given = defaults(name)
+        for key, default in given.items():
+            if key == "acceleration" or (key == "decay" and "acceleration" in given):
+                continue
+            base = self.apart.get(key, {})
+            before = final(self.run(name, **base), dtype=torch.float64, backend="torch")
+            changed = {**base, key: self._other(key, default)}
+            after = final(self.run(name, **changed), dtype=torch.float64, backend="torch")
+            same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+            assert not same, f"{name} ends the same with another {key}"
+
+    def _other(self, key: str, default: Any) -> Any:
+        if key == "betas":
+            return tuple(0.8 * beta for beta in default)
+        return not default if isinstance(default, bool) else self.others[key]
+
+    def test_gradients_are_never_written(self, name: str) -> None:
+        """Step with clipping and decay; the gradient keeps its bits."""
+        for backend in ("torch", "auto"):
+            p = parameter(11)
+            optimizer = create(name, [p], backend=backend, **self.setting)
+            for _ in range(2):
+                before = p.grad.clone() if p.grad is not None else None
+                optimizer.step()
+                assert before is not None
+                assert torch.equal(before, p.grad)
+
+    def test_a_loaded_checkpoint_continues_bit_for_bit(self, name: str) -> None:
+        """Save half way, load by ``weights_only``, and end where an uninterrupted run does."""
+        straight, halved = parameter(9), parameter(9)
+        whole = create(name, [straight], **self.setting)
+        advance(whole, straight, range(6))
+        first = create(name, [halved], **self.setting)
+        advance(first, halved, range(3))
+        second = create(name, [halved], **self.setting)
+        second.load_state_dict(saved_and_loaded(first.state_dict()))
+        advance(second, halved, range(3, 6))
+        assert torch.equal(straight, halved)
+
+    def test_state_of_half_precision_stays_in_single(self, name: str) -> None:
+        """Load the state of a bfloat16 parameter; it must not pass through bfloat16."""
+        p = torch.nn.Parameter(torch.ones(5, dtype=torch.bfloat16))
+        first, second = create(name, [p]), create(name, [p])
+        p.grad = torch.full((5,), 0.3, dtype=torch.bfloat16)
+        first.step()
+        second.load_state_dict(first.state_dict())
+        for key, value in first.state[p].items():
+            if isinstance(value, Tensor):
+                assert value.dtype == torch.float32
+                assert torch.equal(second.state[p][key], value)
+
+    def test_a_loaded_state_is_a_copy(self, name: str) -> None:
+        """Step the optimizer that was loaded; the one it came from keeps its state."""
+        p = parameter(4)
+        first, second = create(name, [p]), create(name, [p])
+        first.step()
+        second.load_state_dict(first.state_dict())
+        before = copy.deepcopy(first.state_dict()["state"])
+        second.step()
+        for key, value in first.state_dict()["state"][0].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(before[0][key]))
+
+    def test_copies_and_pickles_go_on_alike(self, name: str) -> None:
+        """Copy the optimizer with its parameter, both ways, and step all three."""
+        p = parameter(6)
+        optimizer = create(name, [p], **self.setting)
+        advance(optimizer, p, range(2))
+        twins = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
+        advance(optimizer, p, range(2, 4))
+        for twin in twins:
+            q = twin.param_groups[0]["params"][0]
+            advance(twin, q, range(2, 4))
+            assert torch.equal(p, q)
+
+    def test_a_closure_is_differentiated_and_its_loss_returned(self, name: str) -> None:
+        """Step by a closure that calls backward."""
+        p = parameter(3)
+        optimizer = create(name, [p])
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = p.square().sum()
+            torch.autograd.backward(loss)
+            return loss
+
+        before = p.detach().clone()
+        assert optimizer.step(closure) == before.square().sum()
+        assert not torch.equal(before, p)
+
+    def test_a_parameter_without_gradient_stays(self, name: str) -> None:
+        """Step beside one that has no gradient."""
+        p, q = parameter(3), parameter(3)
+        q.grad = None
+        before = q.detach().clone()
+        optimizer = create(name, [p, q])
+        optimizer.step()
+        assert torch.equal(before, q)
+        assert q not in optimizer.state
+
+    def test_zeros_stay_finite(self, name: str) -> None:
+        """Step from zero along a zero gradient."""
+        for backend in ("torch", "auto"):
+            p = torch.nn.Parameter(torch.zeros(5))
+            p.grad = torch.zeros(5)
+            optimizer = create(name, [p], backend=backend, **self.setting)
+            optimizer.step()
+            optimizer.step()
+            assert torch.equal(p, torch.zeros(5))
+
+    def test_a_learning_rate_of_zero_is_finite(self, name: str) -> None:
+        """Warm up from exactly zero."""
+        p = parameter(5)
+        optimizer = create(name, [p], lr=0.0)
+        advance(optimizer, p, range(3))
+        assert bool(torch.isfinite(p).all())
+
+    def test_a_learning_rate_may_be_a_tensor(self, name: str) -> None:
+        """Give the same rate both ways."""
+        p, q = parameter(5), parameter(5)
+        advance(create(name, [p], lr=0.25), p, range(2))
+        advance(create(name, [q], lr=torch.tensor(0.25)), q, range(2))
+        assert torch.equal(p, q)
+
+    def test_groups_added_later_have_their_own_setting(self, name: str) -> None:
+        """Step a group alone, and as the second group of another optimizer."""
+        alone, first, second = parameter(5), parameter(2), parameter(5)
+        expected = create(name, [alone], lr=0.3, weight_decay=0.1, max_grad_norm=0.0)
+        optimizer = create(name, [first], max_grad_norm=0.0)
+        optimizer.add_param_group({"params": [second], "lr": 0.3, "weight_decay": 0.1})
+        expected.step()
+        optimizer.step()
+        assert torch.equal(alone, second)
+
+    def test_what_makes_no_sense_is_refused(self, name: str) -> None:
+        """Quote a refusal whole."""
+        with pytest.raises(ValueError, match=r"^lr must be at least 0 and finite, got -1$"):
+            create(name, [parameter(1)], lr=-1.0)
+        with pytest.raises(ValueError, match=r"^optimizer got an empty parameter list$"):
+            create(name, [])
+
+    def test_presets_begin_with_the_default_and_build(self, name: str) -> None:
+        """Build every preset."""
+        origins = []
+        for preset in presets(name):
+            given = dict(preset)
+            origins.append(given.pop("origin"))
+            assert 0.0 <= given.pop("warmup") <= 0.5
+            create(name, [parameter(1)], **given)
+        assert origins[0] == "default"
+        assert len(set(origins)) == len(origins) >= 2
+
+    def test_presets_lie_inside_the_space(self, name: str) -> None:
+        """Look up every number of every preset in its range."""
+        ranges = space(name)
+        for preset in presets(name):
+            for key, value in coordinates(preset).items():
+                if key in ranges:
+                    _, low, high = ranges[key]
+                    assert low <= value <= high, f"{preset['origin']}: {key} is {value}"
+
+    def test_the_backend_is_shown(self, name: str) -> None:
+        """Read what was picked off ``repr``."""
+        optimizer = create(name, [parameter(1)], backend="torch")
+        assert "backend: torch" in repr(optimizer)
+
+
+def coordinates(preset: dict[str, Any]) -> dict[str, float]:
+    """Return a preset in the words of a space."""
+    found = {"lr": preset["lr"], "warmup": preset["warmup"]}
+    if preset["weight_decay"]:
+        found["timescale"] = 1.0 / (preset["lr"] * preset["weight_decay"])
+    for i, beta in enumerate(preset.get("betas", ())):
+        found[f"one_minus_beta{i + 1}"] = round(1.0 - beta, 12)
+    if "momentum" in preset:
+        found["one_minus_momentum"] = round(1.0 - preset["momentum"], 12)
+    if "reckless_steps" in preset:
+        found["gamma1"] = preset["reckless_steps"][0]
+        found["gamma_ratio"] = preset["reckless_steps"][1] / preset["reckless_steps"][0]
+    return found
+
+
+def parameter(size: int) -> torch.nn.Parameter:
+    """Return a parameter with a gradient, the same for every size."""
+    p = torch.nn.Parameter(torch.linspace(-1.0, 1.5, size))
+    p.grad = torch.linspace(2.0, -1.0, size)
+    return p
+
+
+def advance(optimizer: RuleOptimizer, p: Tensor, steps: range) -> None:
+    """Take steps along gradients that depend on the step's number only."""
+    for k in steps:
+        p.grad = torch.linspace(1.0, -0.5, p.numel()) * math.cos(k)
+        optimizer.step()
+
+
+def saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint as it comes back from a file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded

@@ -1,0 +1,82 @@
+"""What every task has to do; a plugin subclasses ``TaskContract`` in its tests."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import torch
+from torch import Tensor
+
+from autotune.tasks.base import Run, Task
+
+
+def expect(holds: bool, sentence: str) -> None:
+    """Fail a test with a sentence unless it holds."""
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def weights(run: Run) -> list[Tensor]:
+    """Return a copy of everything the model holds."""
+    return [value.detach().clone() for value in run.model.state_dict().values()]
+
+
+def equal(one: list[Tensor], other: list[Tensor]) -> bool:
+    """Tell whether two lists of tensors agree in every bit."""
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class TaskContract:
+    """Tests of a task; a subclass defines the fixture ``task``."""
+
+    def test_facts_are_json_and_name_the_task(self, task: Task) -> None:
+        """Facts survive JSON and hold what a comparison needs."""
+        facts = dict(task.facts())
+        expect(json.loads(json.dumps(facts)) == facts, "facts change when they become JSON")
+        missing = {"model", "data", "data_hash", "steps", "batch_size", "parameters"} - set(facts)
+        expect(not missing, f"facts lack {sorted(missing)}")
+        expect(facts["steps"] == task.steps > 0, "facts and the task differ in steps")
+
+    def test_equal_seeds_give_equal_weights_and_losses(self, task: Task) -> None:
+        """Two runs of one seed agree in every bit, others' random numbers aside."""
+        one = task.start(3)
+        torch.rand(7)
+        other = task.start(3)
+        expect(equal(weights(one), weights(other)), "equal seeds gave different weights")
+        expect(bool(one.loss(1) == other.loss(1)), "equal seeds gave different losses")
+
+    def test_the_first_loss_is_finite_and_falls_under_sgd(self, task: Task) -> None:
+        """A few plain steps on one batch lower its loss."""
+        run = task.start(0)
+        optimizer = torch.optim.SGD(run.model.parameters(), lr=0.01)
+        losses = []
+        for _ in range(3):
+            loss = run.loss(0)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        expect(all(map(math.isfinite, losses)), f"a loss is not finite: {losses}")
+        expect(losses[-1] < losses[0], f"the loss does not fall: {losses}")
+
+    def test_an_evaluation_leaves_no_trace(self, task: Task) -> None:
+        """Weights, buffers, modes and random numbers are as before, and so is the next loss."""
+        run = task.start(0)
+        before, modes = weights(run), [module.training for module in run.model.modules()]
+        chance = torch.get_rng_state()
+        measured = run.evaluate()
+        expect(math.isfinite(measured.loss), f"validation loss is {measured.loss}")
+        expect(equal(before, weights(run)), "evaluation changed weights or buffers")
+        expect(
+            modes == [module.training for module in run.model.modules()],
+            "evaluation changed the mode of a module",
+        )
+        expect(torch.equal(chance, torch.get_rng_state()), "evaluation drew random numbers")
+        expect(run.evaluate() == measured, "a second evaluation measured something else")
+
+    def test_a_run_leaves_the_global_random_state_as_it_was(self, task: Task) -> None:
+        """Starting and stepping draw from generators of their own."""
+        chance = torch.get_rng_state()
+        task.start(0).loss(0)
+        expect(torch.equal(chance, torch.get_rng_state()), "a run moved torch's random state")
