@@ -84,9 +84,7 @@ def compare(
     return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
 
 
-def _contenders(
-    trials: Sequence[TrialRecord], chosen: int | None
-) -> tuple[Contender, Contender]:
+def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
     judged = [trial for trial in trials if trial.role is Role.JUDGE]
     if chosen is None:
         chosen = max((trial.source or 0 for trial in judged), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from autotune.studies.records import TrialRecord, TrialState
 
@@ -14,18 +15,39 @@ SAFE_RUNG = 1  # no trial is judged before it: a shorter run tells nothing about
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
 
-def ladder(target: int) -> tuple[int, ...]:
-    """Return the steps at which a trial may pause, the last being the full schedule."""
-    return tuple(sorted({max(1, round(target / ETA**k)) for k in range(RUNGS)}))
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The steps at which a trial may pause, the last being the full schedule.
+
+    Args:
+        steps: The rungs, ascending.
+        first: The step every trial runs to before it is compared with others.
+    """
+
+    steps: tuple[int, ...]
+    first: int
+
+    def above(self, step: int) -> int:
+        """Return where a trial that took ``step`` steps pauses next, or the full schedule."""
+        after = [rung for rung in self.steps if rung > step]
+        return max(after[0] if after else self.steps[-1], self.first)
 
 
-def first_stop(rungs: tuple[int, ...]) -> int:
-    """Return the step every trial runs to before it is compared with others."""
-    return rungs[min(SAFE_RUNG, len(rungs) - 1)]
+def ladder(target: int, compare_from: int = 0) -> Ladder:
+    """Return the rungs of a schedule of ``target`` steps.
+
+    ``compare_from`` is a task's own knowledge of how long a run has to be before its loss ranks
+    settings; without it, that is the second rung.
+    """
+    steps = sorted({max(1, round(target / ETA**k)) for k in range(RUNGS)})
+    if not compare_from:
+        return Ladder(steps=tuple(steps), first=steps[min(SAFE_RUNG, len(steps) - 1)])
+    kept = {min(compare_from, target), *(step for step in steps if step > compare_from)}
+    return Ladder(steps=tuple(sorted(kept)), first=min(kept))
 
 
 def promotable(
-    trials: Iterable[TrialRecord], losses: Losses, rungs: tuple[int, ...]
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
     """Return the paused trial to take further and the step to take it to.
 
@@ -33,38 +55,39 @@ def promotable(
     promoted; a diverged trial counts as one that reached every rung with the worst loss.
     """
     everyone = list(trials)
-    floor = rungs.index(first_stop(rungs))
-    for k in range(len(rungs) - 2, floor - 1, -1):
-        reached = [t for t in everyone if _loss_at(t, losses, rungs[k]) is not None]
-        reached.sort(key=lambda t: (_loss_at(t, losses, rungs[k]), t.number))
-        for trial in reached[: len(reached) // ETA]:
-            if trial.state is TrialState.PAUSED and trial.step == rungs[k]:
-                return trial, rungs[k + 1]
+    for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
+        ranked = [
+            (loss, t.number, t) for t in everyone if (loss := _loss(t, losses, rung)) is not None
+        ]
+        ranked.sort(key=lambda entry: entry[:2])
+        for _, _, trial in ranked[: len(ranked) // ETA]:
+            if trial.state is TrialState.PAUSED and trial.step == rung:
+                return trial, rungs.above(rung)
     return None
 
 
-def _loss_at(trial: TrialRecord, losses: Losses, step: int) -> float | None:
+def _loss(trial: TrialRecord, losses: Losses, step: int) -> float | None:
     if trial.state is TrialState.DIVERGED:
         return math.inf
     return losses.get(trial.id, {}).get(step)
 
 
 def leaders(
-    trials: Iterable[TrialRecord], losses: Losses, rungs: tuple[int, ...], count: int
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder, count: int
 ) -> list[TrialRecord]:
     """Return the ``count`` most promising trials: the furthest, then the lowest loss there."""
     alive = [t for t in trials if t.state in {TrialState.PAUSED, TrialState.COMPLETE}]
     ranked = []
     for trial in alive:
-        measured = [step for step in rungs if step in losses.get(trial.id, {})]
+        measured = [step for step in rungs.steps if step in losses.get(trial.id, {})]
         if measured:
             ranked.append((-measured[-1], losses[trial.id][measured[-1]], trial.number, trial))
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])[:count]]
 
 
-def highest_rung(losses: Losses, rungs: tuple[int, ...], needed: int) -> int:
+def highest_rung(losses: Losses, rungs: Ladder, needed: int) -> int:
     """Return the longest rung that at least ``needed`` trials reached, else the first compared."""
-    for step in reversed(rungs):
+    for step in reversed(rungs.steps):
         if sum(step in curve for curve in losses.values()) >= needed:
             return step
-    return first_stop(rungs)
+    return rungs.first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autotune.halving import highest_rung, ladder
+from autotune.halving import Ladder, highest_rung
 from autotune.samplers.base import Observation
 from autotune.setting import Setting
 from autotune.spaces import Space
@@ -22,15 +22,15 @@ class Ledger:
     study: StudyRecord
     space: Space
     presets: Sequence[Setting]  # the first is the optimizer's default
-    target: int
+    rungs: Ladder
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     searched: bool = False  # no further setting is to be tried
 
     @property
-    def rungs(self) -> tuple[int, ...]:
-        """Return the steps at which trials may pause."""
-        return ladder(self.target)
+    def target(self) -> int:
+        """Return the steps of a full run."""
+        return self.rungs.steps[-1]
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Take in a trial's newest record and points of its curve."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune import environment, optimizers, spaces
 from autotune.errors import AlreadyThere, NotFound, UnknownName
+from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
 from autotune.registry import names, unknown
 from autotune.setting import Setting
@@ -82,7 +83,8 @@ def _go_on(
     old = parse(dict(search.spec))
     _agree(old, spec, search, facts, store)
     raised = old.budget.resolved != spec.budget.resolved
-    finished = search.state is SearchState.COMPLETE and not raised
+    same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
+    finished = search.state is SearchState.COMPLETE and same
     ledgers = tuple(
         _ledger(spec, store, search, name, space, reopened=raised) for name, space in built.items()
     )
@@ -113,6 +115,11 @@ def _agree(
             f"search '{search.name}' is already in {store} with another "
             f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
         )
+
+
+def rungs_of(facts: Mapping[str, Any]) -> Ladder:
+    """Return the rungs of a task."""
+    return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
 def space_of(spec: SearchSpec, optimizer: str) -> Space:
@@ -153,7 +160,7 @@ def _ledger(
         study=study,
         space=space,
         presets=presets_of(optimizer, space),
-        target=int(search.task["steps"]),
+        rungs=rungs_of(search.task),
     )
     curves = store.curves(study.id)
     for trial in store.trials(study.id):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotune import opening, stages
-from autotune.halving import ladder
+from autotune.halving import Ladder
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.resolve import resolve
 
@@ -45,13 +45,13 @@ def plan(spec: SearchSpec) -> Plan:
     """Return what a search would do; builds the task, trains nothing, writes nothing."""
     opening.check(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
-    rungs = ladder(int(facts["steps"]))
+    rungs = opening.rungs_of(facts)
     spaces = {name: opening.space_of(spec, name) for name in spec.optimizers}
     return Plan(
         name=spec.search_name,
         task=facts,
         optimizers=spec.optimizers,
-        rungs=rungs,
+        rungs=rungs.steps,
         budget=spec.budget.resolved.model_dump(exclude_none=True),
         full_runs={
             "search": _searching(spec, rungs),
@@ -66,7 +66,7 @@ def plan(spec: SearchSpec) -> Plan:
     )
 
 
-def _searching(spec: SearchSpec, rungs: tuple[int, ...]) -> float | None:
+def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
     budget = spec.budget.resolved
     limits = []
     if budget.runs is not None:

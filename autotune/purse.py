@@ -22,6 +22,7 @@ class Purse:
         ledgers: The search's studies.
         slots: Stretches that run side by side.
         elapsed: Returns the seconds this search has taken, all sittings together.
+        overhead: Returns the seconds that each full run costs besides training.
         stops: Steps that running trials are on their way to, by trial id.
     """
 
@@ -29,6 +30,7 @@ class Purse:
     ledgers: Sequence[Ledger]
     slots: int
     elapsed: Callable[[], float]
+    overhead: Callable[[], float]
     stops: dict[int, int]
 
     def affordable(self, ledger: Ledger, cost: float, needed: float) -> bool:
@@ -46,7 +48,7 @@ class Purse:
         for group in ([ledger], self.ledgers):
             runs = sum(one.runs() for one in group)
             if runs > 0:
-                return sum(one.seconds() for one in group) / runs
+                return sum(one.seconds() for one in group) / runs + self.overhead()
         return None
 
     def left(self) -> float | None:

@@ -79,7 +79,7 @@ class Recorder:
             start=trial.step,
             stop=stretch.stop,
             target=trial.target,
-            evaluate=ledger.rungs,
+            evaluate=ledger.rungs.steps,
             checkpoint=str(self._checkpoint(trial)),
         )
 

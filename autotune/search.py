@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from autotune import compare, stages
 from autotune.backends.base import Backend
 from autotune.errors import NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
-from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.opening import Opened, open_search, task_arguments
 from autotune.purse import Purse
 from autotune.recorder import Recorder
 from autotune.registry import load
+from autotune.seeds import derive
 from autotune.sitting import sitting
 from autotune.studies import urls
 from autotune.studies.records import Role, SearchState, TrialState
@@ -48,7 +49,7 @@ def run(
         AlreadyThere: The name belongs to a search with another spec.
         NothingUsable: No trial ended with a loss.
     """
-    folder = urls.beside(store.url) / f"search-{spec.search_name}"
+    folder = urls.beside(store.url) / f"{derive(spec.search_name):08x}"
     with sitting(folder, spec.search_name):
         opened = open_search(spec, store)
         if not opened.finished:
@@ -81,6 +82,8 @@ class _Loop:
             seed=spec.seed,
         )
         self.stopping = False
+        self.recording = 0.0  # seconds of this sitting spent deciding and writing
+        self.before = sum(ledger.runs() for ledger in self.ledgers)
         self.spent = opened.search.seconds
 
     def run(self) -> None:
@@ -92,11 +95,16 @@ class _Loop:
             ledgers=self.ledgers,
             slots=backend.slots,
             elapsed=self._elapsed,
+            overhead=self._overhead,
             stops=self.recorder.stops,
         )
         try:
+            began = time.monotonic()
             while self._fill(backend):
-                for report in backend.reports(POLL):
+                self.recording += time.monotonic() - began
+                reports = backend.reports(POLL)
+                began = time.monotonic()
+                for report in reports:
                     self.recorder.take(report)
                 self._tell()
                 self._watch(backend)
@@ -114,9 +122,7 @@ class _Loop:
     def _start(self, backend: Backend) -> bool:
         """Start the next stretch of the study that has spent least."""
         for ledger in sorted(self.ledgers, key=self._committed):
-            stretch = stages.following(
-                ledger, self.spec, partial(self.purse.affordable, ledger)
-            )
+            stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
             if stretch:
                 backend.submit(self.recorder.start(ledger, stretch))
                 return True
@@ -146,6 +152,11 @@ class _Loop:
     def _elapsed(self) -> float:
         return self.spent + self.recorder.unspent()
 
+    def _overhead(self) -> float:
+        """Return the seconds of deciding and writing that a full run takes."""
+        runs = sum(ledger.runs() for ledger in self.ledgers) - self.before
+        return self.recording / runs if runs else 0.0
+
     def _save_time(self) -> None:
         self.spent += self.recorder.unspent()
         self.recorder.spend()
@@ -158,7 +169,7 @@ class _Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=ladder(int(search.task["steps"])),
+                rungs=self.ledgers[0].rungs.steps,
                 resumed=self.opened.resumed,
                 workers=self.spec.workers,
                 engine=self.spec.engine,

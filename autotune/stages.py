@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotune import halving
+from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
 from autotune.registry import load
 from autotune.seeds import study as study_seed
@@ -98,8 +99,8 @@ def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
     rungs = ledger.rungs
     return (
         trial.role is Role.SEARCH
-        and trial.step in rungs
-        and trial.step >= halving.first_stop(rungs)
+        and trial.step in rungs.steps
+        and trial.step >= rungs.first
         and trial.step in ledger.losses.get(trial.id, {})
     )
 
@@ -107,8 +108,7 @@ def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
 def _next_stop(ledger: Ledger, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    after = [step for step in ledger.rungs if step > trial.step]
-    return max(after[0] if after else trial.target, halving.first_stop(ledger.rungs))
+    return ledger.rungs.above(trial.step)
 
 
 def _busy(ledger: Ledger, role: Role) -> bool:
@@ -137,7 +137,7 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials if ledger.space.parameters else 1
-    stop = halving.first_stop(ledger.rungs)
+    stop = ledger.rungs.first
     needed = _closing(ledger, spec) + final_runs(spec)
     if limit is not None and len(trials) >= limit:
         return None
@@ -165,7 +165,7 @@ def _closing(
     trials = ledger.of(Role.SEARCH)
     leaders = halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists)
     steps = [to if moved and trial.id == moved.id else trial.step for trial in leaders]
-    steps += [halving.first_stop(ledger.rungs)] * (spec.finalists - len(leaders))
+    steps += [ledger.rungs.first] * (spec.finalists - len(leaders))
     return sum(ledger.target - step for step in steps) / ledger.target
 
 
@@ -257,10 +257,10 @@ def _judge(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
     return None
 
 
-def search_runs(trials: int, rungs: tuple[int, ...]) -> float:
+def search_runs(trials: int, rungs: Ladder) -> float:
     """Return the full runs that halving ``trials`` settings is expected to take."""
-    target, done, total, count = rungs[-1], 0, 0.0, float(trials)
-    for step in rungs[rungs.index(halving.first_stop(rungs)) :]:
+    target, done, total, count = rungs.steps[-1], 0, 0.0, float(trials)
+    for step in rungs.steps[rungs.steps.index(rungs.first) :]:
         total += max(1.0, count) * (step - done) / target
-        done, count = step, count / halving.ETA
+        done, count = step, count / ETA
     return total

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
-from autotune.halving import first_stop, highest_rung, ladder, leaders, promotable
+from autotune.halving import Ladder, highest_rung, ladder, leaders, promotable
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-RUNGS = (3, 9, 27, 81)
+RUNGS = Ladder(steps=(3, 9, 27, 81), first=9)
 
 
 def trial(number, step, state=TrialState.PAUSED):
@@ -29,17 +29,26 @@ def curves(at):
 
 def test_rungs_are_thirds_of_the_full_schedule():
     assert ladder(81) == RUNGS
-    assert ladder(100) == (4, 11, 33, 100)
+    assert ladder(100).steps == (4, 11, 33, 100)
 
 
 def test_short_schedules_have_fewer_rungs():
-    assert ladder(1) == (1,)
-    assert ladder(4) == (1, 4)
+    assert ladder(1) == Ladder(steps=(1,), first=1)
+    assert ladder(4).steps == (1, 4)
 
 
 def test_nothing_stops_before_the_second_rung():
-    assert first_stop(RUNGS) == 9
-    assert first_stop((1,)) == 1
+    assert ladder(81).first == 9
+
+
+def test_a_task_may_say_from_when_on_losses_compare():
+    assert ladder(81, 40) == Ladder(steps=(40, 81), first=40)
+    assert ladder(81, 20) == Ladder(steps=(20, 27, 81), first=20)
+    assert ladder(81, 999) == Ladder(steps=(81,), first=81)
+
+
+def test_the_next_rung_is_never_before_the_first_comparison():
+    assert [RUNGS.above(step) for step in (0, 3, 9, 26, 80)] == [9, 9, 27, 27, 81]
 
 
 def test_two_trials_are_too_few_to_promote_one():

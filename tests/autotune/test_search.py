@@ -14,6 +14,7 @@ from autotune.backends.processes import Processes
 from autotune.errors import AlreadyThere, NothingUsable
 from autotune.events import SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.search import run
+from autotune.seeds import derive
 from autotune.sitting import sitting
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -132,6 +133,7 @@ def test_halted_and_continued_equals_undisturbed(task_file, url, undisturbed, st
 RUN = """
 import sys
 from autotune.search import run
+from autotune.seeds import derive
 from autotune.studies.spec import load
 from autotune.studies.store import Store
 with Store(sys.argv[2]) as store:
@@ -187,9 +189,9 @@ def test_a_budget_of_full_runs_is_never_overshot(task_file, url, runs):
 def test_a_budget_of_minutes_is_never_overshot(task_file, url):
     began = time.monotonic()
     with Store(url) as store:
-        found = run(spec(task_file, budget={"minutes": 0.08}), store=store)
-        assert store.search("problem").seconds <= 0.08 * 60
-    assert time.monotonic() - began < 30
+        found = run(spec(task_file, budget={"minutes": 0.25}), store=store)
+        assert store.search("problem").seconds <= 0.25 * 60
+    assert time.monotonic() - began < 40
     assert len(found.rows[0].tuned.losses) == 3
 
 
@@ -238,7 +240,7 @@ def test_a_function_that_returns_nan_gives_diverged_trials(task_file, url):
 
 
 def test_two_processes_cannot_run_the_same_search(task_file, url, tmp_path):
-    folder = tmp_path / "autotune.db.d" / "search-problem"
+    folder = tmp_path / "autotune.db.d" / f"{derive('problem'):08x}"
     with (
         Store(url) as store,
         sitting(folder, "problem"),
@@ -263,9 +265,9 @@ def until_over(backend, on_report=lambda report: None):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for report in backend.reports(1.0):
-            on_report(report)
             if report.outcome is not Outcome.PROGRESS:
                 return report
+            on_report(report)
     raise AssertionError("no end was reported")
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autotune import stages
+from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
@@ -28,7 +29,7 @@ class Player:
         self.world, self.stretches = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-        self.ledger = Ledger(study=study, space=SPACE, presets=presets, target=27)
+        self.ledger = Ledger(study=study, space=SPACE, presets=presets, rungs=ladder(27))
 
     def affordable(self, cost, needed):
         limit = self.spec.budget.resolved.runs

@@ -1,0 +1,31 @@
+"""What a task asks of its data: inputs and labels, by seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Data(Protocol):
+    """Labelled samples in two parts that share none."""
+
+    @property
+    def name(self) -> str:
+        """Return the data as ``--data`` takes it."""
+
+    @property
+    def classes(self) -> int:
+        """Return how many labels there are, from 0."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what identifies the data, as JSON values: name, hash, sizes."""
+
+    def batch(self, seed: int, step: int, size: int) -> Batch:
+        """Return training batch ``step`` (from 0); it follows the arguments and nothing else."""
+
+    def validation(self) -> Sequence[Batch]:
+        """Return the validation set in batches: the same for every seed, none of it trained on."""

@@ -1,0 +1,31 @@
+"""From the text after ``--data`` to data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autotune import registry
+from autotune.data.base import Data
+from autotune.data.digits_pair import DigitsPair, Recipe
+from autotune.data.stdlib_lm import StdlibLM
+from autotune.errors import UnknownName
+
+_FOLDER = "imagefolder:"
+
+
+def images(data: str | None, *, digits: Recipe) -> Data:
+    """Return two digits drawn by a recipe, or a folder's images of the same size."""
+    if data is None or data == "digits-pair":
+        return DigitsPair(recipe=digits)
+    if data.startswith(_FOLDER) or "/" in data or Path(data).is_dir():
+        from autotune.data import image_folder
+
+        return image_folder.load(data.removeprefix(_FOLDER), digits.size)
+    raise UnknownName(registry.unknown("image data", data, ["digits-pair", _FOLDER + "PATH"]))
+
+
+def text(data: str | None) -> Data:
+    """Return text as bytes to predict."""
+    if data in (None, "stdlib-lm"):
+        return StdlibLM()
+    raise UnknownName(registry.unknown("text data", data, ["stdlib-lm"]))

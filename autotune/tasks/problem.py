@@ -1,0 +1,160 @@
+"""A problem the user brings whole: model, batches and loss.
+
+Training batches are read once, in order, at most as many as a run has steps, and kept; the seed
+shuffles their order, each coming once an epoch. Validation batches are read to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from torch import Tensor, nn
+
+from autotune.data.order import indices
+from autotune.data.seeds import seeded
+from autotune.errors import SpecError
+from autotune.tasks.base import Measurement, Problem, Run
+from autotune.tasks.function import Function
+from autotune.tasks.training import Precision, Training, size
+
+MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """The user's loss and accuracy; every batch counts the same."""
+
+    text: str
+    problem: Problem
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return what the user's loss returns, checked to be one number."""
+        value = self.problem.loss(model, batch)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
+            raise SpecError(f"the loss of {self.text} must be a tensor of one number, got {given}")
+        return value.reshape(())
+
+    def measure(self, model: nn.Module, batch: Any) -> Measurement:
+        """Return loss, and accuracy where the user defines it."""
+        accuracy = self.problem.accuracy
+        return Measurement(
+            loss=self.loss(model, batch).item(),
+            accuracy=None if accuracy is None else float(accuracy(model, batch)),
+        )
+
+    def weight(self, batch: Any) -> float:
+        """Return one."""
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnProblem:
+    """The task of a function that returns a Problem."""
+
+    name: str
+    text: str  # file.py:function
+    build: Callable[[int], Any]
+    sha256: str  # of the file
+    steps: int
+    batch_size: int
+    measured: Mapping[str, int]
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what identifies the task: the data are whatever the file makes them."""
+        return {
+            "model": self.text,
+            "data": self.text,
+            "data_hash": self.sha256,
+            **self.measured,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "precision": Precision.FLOAT32.value,
+            "metric": "validation loss",
+        }
+
+    def start(self, seed: int) -> Run:
+        """Build a run whose initialisation and batch order follow ``seed``."""
+        problem = checked(self.text, self.build(seed))
+        train, validation = _batches(self.text, problem, self.steps, seed)
+        return Training(
+            model=problem.model,
+            seed=seed,
+            objective=OwnLoss(self.text, problem),
+            batch=partial(_batch, train, seed),
+            validation=validation,
+        )
+
+
+def own_problem(function: Function, build: Callable[[int], Any], *, steps: int) -> OwnProblem:
+    """Return the task of a function that returns a Problem, after looking at one."""
+    problem = checked(function.text, build(0))
+    train, validation = _batches(function.text, problem, steps, 0)
+    return OwnProblem(
+        name=function.short,
+        text=function.text,
+        build=build,
+        sha256=function.sha256,
+        steps=steps,
+        batch_size=_rows(train[0]),
+        measured={**size(problem.model), "validation_size": sum(map(_rows, validation))},
+    )
+
+
+def checked(text: str, returned: Any) -> Problem:
+    """Return a problem whose model can be trained, or say what is wrong."""
+    if not isinstance(returned, Problem):
+        raise SpecError(f"{text} returned a Problem once and {_kind(returned)} for another seed")
+    if not isinstance(returned.model, nn.Module):
+        raise SpecError(f"the model of {text} must be a torch module, got {_kind(returned.model)}")
+    if not size(returned.model)["parameters"]:
+        raise SpecError(f"the model of {text} has no parameter to train")
+    return returned
+
+
+def _batches(
+    text: str, problem: Problem, steps: int, seed: int
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    with seeded("batches", seed):
+        train = _read(text, "train", problem.train, steps)
+        validation = _read(text, "validation", problem.validation, MOST_VALIDATION + 1)
+    if len(validation) > MOST_VALIDATION:
+        raise SpecError(
+            f"validation of {text} must end within {MOST_VALIDATION} batches; give a finite one"
+        )
+    return train, validation
+
+
+def _read(text: str, part: str, batches: Iterable[Any], most: int) -> Sequence[Any]:
+    if not isinstance(batches, Iterable):
+        raise SpecError(f"{part} of {text} must be an iterable of batches, got {_kind(batches)}")
+    read = list(islice(batches, most))
+    if not read:
+        raise SpecError(
+            f"{part} of {text} yields no batch; a generator read before is empty, make a new one "
+            "at each call"
+        )
+    return read
+
+
+def _batch(train: Sequence[Any], seed: int, step: int) -> Any:
+    return train[int(indices(seed, step, 1, len(train)))]
+
+
+def _rows(batch: Any) -> int:
+    """Return the length of the first tensor found in a batch, else one."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if isinstance(parts, Iterable) and not isinstance(parts, str | bytes):
+        tensors = [part for part in parts if isinstance(part, Tensor) and part.ndim]
+        return len(tensors[0]) if tensors else 1
+    return 1
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__

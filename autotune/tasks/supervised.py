@@ -1,0 +1,71 @@
+"""Learning labels from samples with cross-entropy: classes of images, next bytes of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from autotune.data.base import Data
+from autotune.data.seeds import seeded
+from autotune.tasks.base import Run
+from autotune.tasks.training import CrossEntropy, Precision, Training, size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """A model built by a seed, trained on labelled data."""
+
+    name: str
+    build: Callable[[int], nn.Module]
+    data: Data
+    steps: int
+    batch_size: int
+    precision: Precision = Precision.FLOAT32
+    telling: float = 0.0  # share of a run before which its loss does not rank settings
+    origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what identifies the task, as JSON values."""
+        return {
+            "model": self.name,
+            **self.origin,
+            **self.data.facts(),
+            **self._size,
+            "steps": self.steps,
+            **({"compare_from": round(self.telling * self.steps)} if self.telling else {}),
+            "batch_size": self.batch_size,
+            "precision": self.precision.value,
+            "metric": "validation loss",
+        }
+
+    def start(self, seed: int) -> Run:
+        """Build a run whose initialisation and batch order follow ``seed``."""
+        return Training(
+            model=self._model(seed),
+            seed=seed,
+            objective=CrossEntropy(self.precision),
+            batch=partial(self._batch, seed),
+            validation=self.data.validation(),
+        )
+
+    def _batch(self, seed: int, step: int) -> Any:
+        return self.data.batch(seed, step, self.batch_size)
+
+    def _model(self, seed: int) -> nn.Module:
+        with seeded("initialisation", seed):
+            model = self.build(seed)
+        if self.precision is Precision.BFLOAT16:
+            # nn.Module.to's overload for memory_format alone is not in torch's types.
+            for weight in model.parameters():
+                if weight.ndim == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return model
+
+    @cached_property
+    def _size(self) -> Mapping[str, int]:
+        return size(self._model(0))

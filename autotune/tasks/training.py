@@ -1,0 +1,139 @@
+"""A model under training as the engine sees it: losses by step, measured on held-out batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from autotune.data.base import Batch
+from autotune.data.seeds import seeded
+from autotune.tasks.base import Measurement
+from autotune.tasks.batchnorm import fresh_statistics
+
+PASSES = 8  # training batches that batch normalisation is measured on before evaluating
+
+
+class Precision(StrEnum):
+    """What the model computes in; weights stay float32."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bf16 autocast, channels_last"
+
+
+class Objective(Protocol):
+    """What is minimised, and how a batch is measured."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the loss of a batch as one number, with its graph."""
+
+    def measure(self, model: nn.Module, batch: Any) -> Measurement:
+        """Return mean loss and accuracy of a batch."""
+
+    def weight(self, batch: Any) -> float:
+        """Return what a batch counts in the mean over batches."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of logits whose last dimension is the class."""
+
+    precision: Precision = Precision.FLOAT32
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean over the batch."""
+        inputs, labels = batch
+        return cross_entropy(self.logits(model, inputs), labels.flatten())
+
+    def measure(self, model: nn.Module, batch: Batch) -> Measurement:
+        """Return loss and the share of labels that have the highest logit."""
+        inputs, labels = batch
+        logits = self.logits(model, inputs)
+        right = (logits.argmax(1) == labels.flatten()).float().mean()
+        return Measurement(
+            loss=cross_entropy(logits, labels.flatten()).item(), accuracy=right.item()
+        )
+
+    def weight(self, batch: Batch) -> float:
+        """Return the number of samples."""
+        return len(batch[1])
+
+    def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return logits of shape (labels, classes) in float32."""
+        if self.precision is Precision.BFLOAT16:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, self.precision is Precision.BFLOAT16):
+            output = model(inputs)
+        found: Tensor = getattr(output, "logits", output)
+        return found.float().flatten(0, -2)
+
+
+class Training:
+    """A run: everything drawn by chance follows the seed and the step."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        seed: int,
+        objective: Objective,
+        batch: Callable[[int], Any],
+        validation: Sequence[Any],
+    ) -> None:
+        self.model = model
+        self._seed = seed
+        self._objective = objective
+        self._batch = batch
+        self._validation = validation
+
+    def loss(self, step: int) -> Tensor:
+        """Return the training loss of batch ``step`` (from 0), with its graph."""
+        with seeded("step", self._seed, step):
+            return self._objective.loss(self.model, self._batch(step))
+
+    def evaluate(self) -> Measurement:
+        """Measure the model on validation data; weights, buffers and modes are left as found."""
+        with (
+            torch.no_grad(),
+            seeded("evaluation", self._seed),
+            fresh_statistics(self.model, self._pass),
+            _evaluating(self.model),
+        ):
+            measured = [self._objective.measure(self.model, each) for each in self._validation]
+        weights = [self._objective.weight(batch) for batch in self._validation]
+        accuracies = [each.accuracy for each in measured if each.accuracy is not None]
+        return Measurement(
+            loss=_mean([each.loss for each in measured], weights),
+            accuracy=_mean(accuracies, weights) if accuracies else None,
+        )
+
+    def _pass(self) -> None:
+        for step in range(PASSES):
+            self._objective.loss(self.model, self._batch(step))
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def size(model: nn.Module) -> Mapping[str, int]:
+    """Return how many numbers and tensors are trained."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return {"parameters": sum(map(torch.numel, trained)), "tensors": len(trained)}

@@ -1,0 +1,110 @@
+"""The user's own model: ``file.py:function``.
+
+The function is called with those of ``seed`` and ``classes`` that it accepts, and returns either a
+module, trained on ``--data`` (RGB images of 32 by 32 to logits), or an ``autotune.Problem``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from autotune.data import sources
+from autotune.data.base import Data
+from autotune.data.digits_pair import Recipe
+from autotune.errors import AutotuneError, SpecError
+from autotune.tasks.base import Problem, Task
+from autotune.tasks.function import Function, described
+from autotune.tasks.problem import own_problem
+from autotune.tasks.supervised import Supervised
+from autotune.tasks.training import CrossEntropy, size
+
+STEPS = 243
+BATCH_SIZE = 32
+_DIGITS = Recipe(size=32)
+
+
+def task(model: str, *, data: str | None, steps: int | None, batch_size: int | None) -> Task:
+    """Return the task of a user's function, which is called once to see what it returns."""
+    function = Function(model)
+    function.check(("classes", "seed"))
+    images = sources.images(data, digits=_DIGITS) if function.accepts("classes") else None
+    build = Build(function, None if images is None else images.classes)
+    returned = _first(build)
+    if isinstance(returned, Problem):
+        _refuse_settings(model, data, batch_size)
+        return own_problem(function, build, steps=steps or STEPS)
+    images = images or sources.images(data, digits=_DIGITS)
+    _try(model, build.module(returned), images)
+    return Supervised(
+        name=function.short,
+        origin={"model": model, "model_hash": function.sha256},
+        build=lambda seed: build.module(build(seed)),
+        data=images,
+        steps=steps or STEPS,
+        batch_size=batch_size or BATCH_SIZE,
+    )
+
+
+@dataclass(frozen=True)
+class Build:
+    """Calls the user's function for a seed."""
+
+    function: Function
+    classes: int | None
+
+    def __call__(self, seed: int) -> Any:
+        """Return what the user's function returns."""
+        return self.function(seed=seed, classes=self.classes)
+
+    def module(self, returned: Any) -> nn.Module:
+        """Return what was returned if it is a module that can be trained."""
+        if not isinstance(returned, nn.Module):
+            kind = "None" if returned is None else type(returned).__name__
+            raise SpecError(
+                f"{self.function.text} must return a torch module or an autotune.Problem, "
+                f"got {kind}"
+            )
+        if not size(returned)["parameters"]:
+            raise SpecError(f"the model of {self.function.text} has no parameter to train")
+        return returned
+
+
+def _first(build: Build) -> Any:
+    """Call the function before any trial does, so that its mistake is the user's to read."""
+    try:
+        return build(0)
+    except AutotuneError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{build.function.text} raised {described(error)}") from error
+
+
+def _refuse_settings(model: str, data: str | None, batch_size: int | None) -> None:
+    for name, value in (("data", data), ("batch_size", batch_size)):
+        if value is not None:
+            raise SpecError(
+                f"{model} returns a Problem, which brings its own batches; drop {name}={value!r}"
+            )
+
+
+def _try(text: str, model: nn.Module, data: Data) -> None:
+    """Pass two samples through the model and look at what comes out."""
+    inputs, _ = data.validation()[0]
+    try:
+        with torch.no_grad():
+            logits = CrossEntropy().logits(model.eval(), inputs[:2])
+    except Exception as error:
+        raise SpecError(
+            f"the model of {text} fails on images of shape {tuple(inputs[:2].shape)}: "
+            f"{described(error)}"
+        ) from error
+    if logits.shape != (2, data.classes):
+        raise SpecError(
+            f"the model of {text} must return {data.classes} logits an image for "
+            f"data '{data.name}', got shape {tuple(logits.shape)} for 2 images; "
+            "its function may take the keyword argument classes"
+        )

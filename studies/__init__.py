@@ -1,0 +1,1 @@
+"""What is remembered: searches, studies and trials in SQL."""

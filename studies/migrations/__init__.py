@@ -1,0 +1,1 @@
+"""The steps from one schema to the next; Alembic runs them, ``autotune.studies.schema`` asks it."""

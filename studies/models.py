@@ -1,0 +1,200 @@
+"""The tables: one per thing that is remembered, beside Optuna's own in the same database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
+
+from autotune.studies.names import LONGEST
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn any zone into UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Name the zone that was meant."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_REGISTRY = registry(
+    type_annotation_map={dict[str, Any]: JSON, datetime: Moment, float: Double, str: Text},
+    # A migration can only change a constraint that has a name.
+    metadata=MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    ),
+)
+_NEVER_REUSED = {"sqlite_autoincrement": True}  # an id is not given out twice, even after a delete
+
+
+class Base(DeclarativeBase):
+    """What the tables share."""
+
+    registry = _REGISTRY
+    __table_args__: Any = (_NEVER_REUSED,)
+
+
+def _parent(column: str) -> Any:
+    return mapped_column(ForeignKey(column, ondelete="CASCADE"))
+
+
+class Environment(Base):
+    """Versions and machine of a sitting; the same facts are kept once."""
+
+    __tablename__ = "autotune_environments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    facts: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+
+class Search(Base):
+    """Studies of several optimizers on one task."""
+
+    __tablename__ = "autotune_searches"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST), unique=True)
+    spec: Mapped[dict[str, Any]]
+    task: Mapped[dict[str, Any]]
+    environment_id: Mapped[int] = mapped_column(ForeignKey("autotune_environments.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    seconds: Mapped[float]
+    revision: Mapped[int]  # counts the changes to anything in the search
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+
+
+class Study(Base):
+    """All trials of one optimizer within a search."""
+
+    __tablename__ = "autotune_studies"
+    __table_args__ = (UniqueConstraint("search_id", "optimizer"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = _parent("autotune_searches.id")
+    optimizer: Mapped[str]
+    space: Mapped[dict[str, Any]]
+
+
+class Trial(Base):
+    """One run of a setting."""
+
+    __tablename__ = "autotune_trials"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        # Counts by state and the best loss of a study are read from the index alone.
+        Index(None, "study_id", "state", "role", "loss"),
+        _NEVER_REUSED,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = _parent("autotune_studies.id")
+    number: Mapped[int]
+    role: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    hyper: Mapped[dict[str, Any]]
+    warmup: Mapped[float]
+    seed: Mapped[int]
+    target: Mapped[int]
+    source: Mapped[int | None]
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]  # the newest attempt's number, 0 before the first: the fence
+    step: Mapped[int]
+    loss: Mapped[float | None]
+    accuracy: Mapped[float | None]
+    seconds: Mapped[float]
+    reason: Mapped[str | None]
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+
+
+class Attempt(Base):
+    """One worker's go at a trial; an older attempt may no longer write."""
+
+    __tablename__ = "autotune_attempts"
+    __table_args__ = (UniqueConstraint("trial_id", "number"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = _parent("autotune_trials.id")
+    number: Mapped[int]
+    worker: Mapped[str]
+    started: Mapped[datetime]
+    heartbeat: Mapped[datetime]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+
+
+class CurvePoint(Base):
+    """One measurement on a trial's curve."""
+
+    __tablename__ = "autotune_points"
+    __table_args__ = ({"sqlite_with_rowid": False},)  # a curve lies together on disk
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("autotune_trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seconds: Mapped[float]
+    train_loss: Mapped[float | None]
+    loss: Mapped[float | None]
+    accuracy: Mapped[float | None]
+
+
+class Recommendation(Base):
+    """What a study ended with; a later sitting replaces it."""
+
+    __tablename__ = "autotune_recommendations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("autotune_studies.id", ondelete="CASCADE"), unique=True
+    )
+    content: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+
+class Export(Base):
+    """A file that was written for another tool."""
+
+    __tablename__ = "autotune_exports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("autotune_studies.id", ondelete="CASCADE"), index=True
+    )
+    format: Mapped[str]
+    path: Mapped[str | None]
+    text: Mapped[str]
+    created: Mapped[datetime]

@@ -1,0 +1,37 @@
+"""What a search may be called, and the sentence for a name nobody knows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from autotune.studies.errors import SpecError
+
+LONGEST = 200  # characters; servers enforce the column's length, SQLite does not
+_SHOWN = 8
+
+
+def check(name: str) -> str:
+    """Return ``name``, or refuse what a table, a path or a terminal could not carry."""
+    if not name.strip():
+        raise SpecError(f"name must not be empty, got {name!r}")
+    if len(name) > LONGEST:
+        raise SpecError(f"name must be at most {LONGEST} characters, got {len(name)}")
+    if name != name.strip() or not name.isprintable():
+        raise SpecError(f"name must be printable text without spaces around it, got {name!r}")
+    if "/" in name:
+        raise SpecError(f"name must not contain '/' (as in search/optimizer), got {name!r}")
+    return name
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listing(known: Iterable[str]) -> str:
+    """Return the first few names in brackets, and how many are left out."""
+    names = list(known)
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"(known: {', '.join(names[:_SHOWN])}{more})"

@@ -1,0 +1,162 @@
+"""Finished search trials in Optuna's own tables of the same database, for Optuna's tools."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+)
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
+
+from autotune.studies import urls
+from autotune.studies.errors import StorageError
+from autotune.studies.records import Point, Role, TrialRecord, TrialState
+
+# A diverged run is the worst result, not a fault: Optuna's samplers would ignore a FAIL.
+_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.DIVERGED: OptunaState.COMPLETE,
+    TrialState.STOPPED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+_ID = "autotune_trial"  # user attribute: the store's id of the trial
+_PATIENCE = 30.0
+
+
+class Mirror:
+    """Copy search trials once they are over; an Optuna study is named ``search/optimizer``."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urls.normalise(url)
+        self._studies: dict[str, optuna.Study] = {}
+        self._told: dict[str, set[int]] = {}
+        sqlite = urls.file(self._url) is not None
+        with self._quiet():
+            self._storage = optuna.storages.RDBStorage(
+                self._url,
+                engine_kwargs={"connect_args": {"timeout": _PATIENCE}} if sqlite else None,
+            )
+
+    def tell(
+        self,
+        study: str,
+        trial: TrialRecord,
+        space: Mapping[str, Sequence[Any]],
+        points: Iterable[Point] = (),
+    ) -> bool:
+        """Copy a trial that is over; return whether it was new and of a kind Optuna knows."""
+        if trial.role is not Role.SEARCH or trial.state not in _STATES:
+            return False
+        with self._quiet():
+            mirrored = self._open(study)
+            if trial.id in self._told[study]:
+                return False
+            mirrored.add_trial(_frozen(trial, space, points))
+        self._told[study].add(trial.id)
+        return True
+
+    def forget(self, study: str) -> None:
+        """Delete a study's copy, if there is one."""
+        with self._quiet():
+            if study in optuna.get_all_study_names(self._storage):
+                optuna.delete_study(study_name=study, storage=self._storage)
+        self._studies.pop(study, None)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._storage.engine.dispose()
+
+    def _open(self, name: str) -> optuna.Study:
+        if name not in self._studies:
+            study = optuna.create_study(
+                study_name=name, storage=self._storage, load_if_exists=True, direction="minimize"
+            )
+            told = (trial.user_attrs.get(_ID) for trial in study.get_trials(deepcopy=False))
+            self._told[name] = {number for number in told if number is not None}
+            self._studies[name] = study
+        return self._studies[name]
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Keep Optuna's chatter from the user's terminal, and its errors in our words."""
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except (StorageInternalError, SQLAlchemyError) as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            shown = urls.mask(self._url)
+            raise StorageError(f"Optuna's tables in {shown} refused: {reason}") from error
+        finally:
+            optuna.logging.set_verbosity(level)
+
+
+def _frozen(
+    trial: TrialRecord, space: Mapping[str, Sequence[Any]], points: Iterable[Point]
+) -> optuna.trial.FrozenTrial:
+    coordinates = dict(_coordinates(trial, space))
+    frozen = optuna.trial.create_trial(
+        state=_STATES[trial.state],
+        value=_value(trial),
+        params={name: value for name, (value, _) in coordinates.items()},
+        distributions={name: kind for name, (_, kind) in coordinates.items()},
+        user_attrs=_attributes(trial),
+        intermediate_values={point.step: point.loss for point in points if point.loss is not None},
+        constraints={"diverged": 1.0 if trial.state is TrialState.DIVERGED else -1.0},
+    )
+    frozen.datetime_start = _local(trial.created) or frozen.datetime_start
+    frozen.datetime_complete = _local(trial.updated) or frozen.datetime_complete
+    return frozen
+
+
+def _value(trial: TrialRecord) -> float | None:
+    if trial.state is TrialState.DIVERGED:
+        return math.inf
+    return None if trial.state is TrialState.FAILED else trial.loss
+
+
+def _coordinates(
+    trial: TrialRecord, space: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[str, tuple[Any, BaseDistribution]]]:
+    """Pair each coordinate that Optuna can hold with its distribution; `hyper` has the rest."""
+    for name, value in trial.params.items():
+        kind, *bounds = space.get(name, ("unknown",))
+        if kind == "choice" and value in bounds[0]:
+            yield name, (value, CategoricalDistribution(tuple(bounds[0])))
+        elif kind == "linear" or (kind == "log" and float(value) > 0):
+            # A preset may lie outside the space; Optuna lets the range differ by trial.
+            low, high = min(bounds[0], value), max(bounds[1], value)
+            yield name, (float(value), FloatDistribution(low, high, log=kind == "log"))
+
+
+def _attributes(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        _ID: trial.id,
+        "number": trial.number,
+        "origin": trial.origin,
+        "hyper": dict(trial.hyper),
+        "warmup": trial.warmup,
+        "step": trial.step,
+        "target": trial.target,
+        "accuracy": trial.accuracy,
+        "seconds": trial.seconds,
+        "reason": trial.reason,
+    }
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """Return a time as Optuna keeps it: the machine's own, without a zone."""
+    return None if moment is None else moment.astimezone().replace(tzinfo=None)

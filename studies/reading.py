@@ -1,0 +1,243 @@
+"""What a store can be asked: searches, studies, trials and curves, as values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Row, Select, case, func, select
+
+from autotune.studies import names
+from autotune.studies.database import Database
+from autotune.studies.errors import NotFound
+from autotune.studies.models import (
+    CurvePoint,
+    Environment,
+    Export,
+    Recommendation,
+    Search,
+    Study,
+    Trial,
+)
+from autotune.studies.records import (
+    Point,
+    Role,
+    SearchRecord,
+    SearchState,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+
+_TRIAL = [column for column in Trial.__table__.columns if column.name != "attempt"]
+_POINT = (
+    CurvePoint.step,
+    CurvePoint.seconds,
+    CurvePoint.train_loss,
+    CurvePoint.loss,
+    CurvePoint.accuracy,
+)
+
+
+class Reader:
+    """Read what was remembered."""
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._database = Database(url, read_only=read_only)
+
+    @property
+    def url(self) -> str:
+        """The database's URL, password included; ``str(store)`` masks it."""
+        return self._database.url
+
+    def __str__(self) -> str:
+        return self._database.shown
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def search(self, name: str) -> SearchRecord:
+        """Return a search with its studies, their counts and best losses; raises NotFound."""
+        with self._database.reading() as connection:
+            found = _searches(connection, _SEARCH.where(Search.name == name))
+            if not found:
+                raise self._missing(connection, name)
+        return found[0]
+
+    def searches(self) -> list[SearchRecord]:
+        """Return every search, the newest first."""
+        with self._database.reading() as connection:
+            return _searches(connection, _SEARCH.order_by(Search.id.desc()))
+
+    def trial(self, trial_id: int) -> TrialRecord:
+        """Return one trial; raises NotFound."""
+        with self._database.reading() as connection:
+            return self._trial(connection, trial_id)
+
+    def trials(self, study_id: int, role: Role | None = None) -> list[TrialRecord]:
+        """Return a study's trials by number, those of one role if asked."""
+        query = select(*_TRIAL).where(Trial.study_id == study_id).order_by(Trial.number)
+        if role is not None:
+            query = query.where(Trial.role == role)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [_trial(row) for row in rows]
+
+    def curve(self, trial_id: int) -> tuple[Point, ...]:
+        """Return a trial's points by step."""
+        query = select(*_POINT).where(CurvePoint.trial_id == trial_id).order_by(CurvePoint.step)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(_point(row) for row in rows)
+
+    def curves(self, study_id: int) -> dict[int, tuple[Point, ...]]:
+        """Return the points of every trial of a study that has any, by trial id."""
+        query = (
+            select(*_POINT, CurvePoint.trial_id)
+            .join(Trial, Trial.id == CurvePoint.trial_id)
+            .where(Trial.study_id == study_id)
+            .order_by(CurvePoint.trial_id, CurvePoint.step)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {
+            trial_id: tuple(_point(row) for row in curve)
+            for trial_id, curve in groupby(rows, itemgetter(5))
+        }
+
+    def recommendation(self, study_id: int) -> dict[str, Any] | None:
+        """Return what a study recommends; None before it does."""
+        query = select(Recommendation.content).where(Recommendation.study_id == study_id)
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
+    def exports(self, study_id: int) -> list[dict[str, Any]]:
+        """Return the files written from a study, oldest first: format, path, text and created."""
+        query = (
+            select(Export.format, Export.path, Export.text, Export.created)
+            .where(Export.study_id == study_id)
+            .order_by(Export.id)
+        )
+        with self._database.reading() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def signature(self, name: str | None = None) -> str:
+        """Return a word that changes when a search, or any of them, changed."""
+        query = select(func.count(), func.max(Search.id), func.sum(Search.revision))
+        if name is not None:
+            query = query.where(Search.name == name)
+        with self._database.reading() as connection:
+            number, newest, revisions = connection.execute(query).one()
+            if name is not None and not number:
+                raise self._missing(connection, name)
+        return f"{number}-{newest or 0}-{revisions or 0}"
+
+    def _trial(self, connection: Connection, trial_id: int) -> TrialRecord:
+        row = connection.execute(select(*_TRIAL).where(Trial.id == trial_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"no trial {trial_id} in {self}")
+        return _trial(row)
+
+    def _missing(self, connection: Connection, name: str) -> NotFound:
+        known = list(connection.scalars(select(Search.name).order_by(Search.id.desc())))
+        if not known:
+            return NotFound(f"no search '{name}' in {self}, which holds none yet")
+        hint = names.suggestion(name, known)
+        return NotFound(f"no search '{name}' in {self}{hint} {names.listing(known)}")
+
+
+_SEARCH = select(Search, Environment.facts).join(
+    Environment, Environment.id == Search.environment_id
+)
+
+
+def _searches(connection: Connection, query: Select[Any]) -> list[SearchRecord]:
+    rows = connection.execute(query).all()
+    studies = _studies(connection, {row.id: row.name for row in rows})
+    return [_search(row, studies[row.id]) for row in rows]
+
+
+def _search(row: Row[Any], studies: Iterable[StudyRecord]) -> SearchRecord:
+    return SearchRecord(
+        id=row.id,
+        name=row.name,
+        spec=row.spec,
+        task=row.task,
+        state=SearchState(row.state),
+        seconds=row.seconds,
+        created=row.created,
+        updated=row.updated,
+        studies=tuple(studies),
+        environment=row.facts,
+    )
+
+
+def _studies(connection: Connection, searches: Mapping[int, str]) -> dict[int, list[StudyRecord]]:
+    query = (
+        select(Study.id, Study.search_id, Study.optimizer, Study.space)
+        .where(Study.search_id.in_(searches))
+        .order_by(Study.id)
+    )
+    rows = connection.execute(query).all()
+    counts, best = _tally(connection, [row.id for row in rows])
+    found: dict[int, list[StudyRecord]] = defaultdict(list)
+    for row in rows:
+        record = StudyRecord(
+            id=row.id,
+            search=searches[row.search_id],
+            optimizer=row.optimizer,
+            space=row.space,
+            counts=counts[row.id],
+            best=best.get(row.id),
+        )
+        found[row.search_id].append(record)
+    return found
+
+
+def _tally(
+    connection: Connection, studies: Sequence[int]
+) -> tuple[dict[int, dict[str, int]], dict[int, float]]:
+    """Count trials by study and state, and find the lowest loss of a completed search trial."""
+    loss = func.min(case((Trial.role == Role.SEARCH, Trial.loss)))
+    query = (
+        select(Trial.study_id, Trial.state, func.count(), loss)
+        .where(Trial.study_id.in_(studies))
+        .group_by(Trial.study_id, Trial.state)
+    )
+    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    best: dict[int, float] = {}
+    for study_id, state, number, lowest in connection.execute(query):
+        counts[study_id][state] = number
+        if state == TrialState.COMPLETE and lowest is not None:
+            best[study_id] = lowest
+    return counts, best
+
+
+def _trial(row: Row[Any]) -> TrialRecord:
+    values = dict(row._mapping)
+    return TrialRecord(
+        study=values.pop("study_id"),
+        role=Role(values.pop("role")),
+        state=TrialState(values.pop("state")),
+        **values,
+    )
+
+
+def _point(row: Sequence[Any]) -> Point:
+    return Point(step=row[0], seconds=row[1], train_loss=row[2], loss=row[3], accuracy=row[4])

@@ -1,0 +1,115 @@
+"""The values a store gives and takes: frozen, and made of what JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"  # proposed, no step taken yet
+    RUNNING = "running"
+    PAUSED = "paused"  # at a rung, may still be promoted
+    COMPLETE = "complete"  # reached the last step of its schedule
+    STOPPED = "stopped"  # the search ended while it was paused at a rung
+    DIVERGED = "diverged"  # NaN, infinite or out of memory: a result, not a fault
+    FAILED = "failed"  # the user's code or the machine failed; the reason says how
+
+
+class Role(StrEnum):
+    """What a trial is run for."""
+
+    SEARCH = "search"  # to look for a good setting; seed index 0
+    SELECT = "select"  # to choose among finalists, on a fresh seed
+    JUDGE = "judge"  # to judge the chosen and the default setting, on seeds not used before
+
+
+class SearchState(StrEnum):
+    """Where a search stands."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One measurement on a trial's curve, after ``step`` steps and ``seconds`` of training."""
+
+    step: int
+    seconds: float
+    train_loss: float | None = None
+    loss: float | None = None  # on validation data, never trained on
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One run of a setting."""
+
+    id: int
+    study: int
+    number: int  # from 0, within its study
+    role: Role
+    origin: str  # who proposed it: "preset:default", "sobol", "gp"; "default" or "tuned" for judges
+    params: Mapping[str, float | str]  # coordinates in the study's space
+    hyper: Mapping[str, Any]  # keyword arguments of autotune.optimizers.create
+    warmup: float  # fraction of the schedule
+    seed: int  # seed index: equal indices mean equal initialisation and batch order
+    target: int  # steps of its full schedule
+    source: int | None = None  # number of the search trial whose setting is re-run
+    state: TrialState = TrialState.WAITING
+    step: int = 0  # steps taken
+    loss: float | None = None  # validation loss at `step`; None when diverged or failed
+    accuracy: float | None = None
+    seconds: float = 0.0  # spent training and evaluating, all attempts together
+    reason: str | None = None  # why it diverged, failed or stopped
+    created: datetime | None = None
+    updated: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """All trials of one optimizer within a search."""
+
+    id: int
+    search: str
+    optimizer: str  # registry name
+    space: Mapping[str, Any]  # as plain data
+    counts: Mapping[str, int] = field(default_factory=dict)  # trials by state
+    best: float | None = None  # lowest loss of a completed search trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """Studies of several optimizers with equal budgets on one task."""
+
+    id: int
+    name: str
+    spec: Mapping[str, Any]
+    task: Mapping[str, Any]  # model, data, data hash, steps, batch_size, parameters, ...
+    state: SearchState
+    seconds: float  # wall time spent searching, all sittings together
+    created: datetime
+    updated: datetime
+    studies: tuple[StudyRecord, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)  # versions and machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A trial to be: what the store needs to add one."""
+
+    role: Role
+    origin: str
+    params: Mapping[str, float | str]
+    hyper: Mapping[str, Any]
+    warmup: float
+    seed: int
+    target: int
+    source: int | None = None

@@ -1,0 +1,39 @@
+"""Bring a database to the schema of this version, or refuse it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, column, inspect, select, table
+
+from autotune.studies.errors import StorageError
+
+VERSIONS = ("0001",)  # every step, oldest first; each is a file in migrations/versions
+_TABLE = "autotune_version"
+
+
+def version(connection: Connection) -> str | None:
+    """Return the schema a database has; None when our tables are not there."""
+    if not inspect(connection).has_table(_TABLE):
+        return None
+    stored: str | None = connection.scalar(select(column("version_num")).select_from(table(_TABLE)))
+    return stored
+
+
+def current(found: str | None, shown: str) -> bool:
+    """Return whether a schema is this version's own; raises StorageError for a newer one."""
+    if found is not None and found not in VERSIONS:
+        raise StorageError(
+            f"{shown} has schema {found}, this version knows up to {VERSIONS[-1]}; "
+            "upgrade adan-autotune"
+        )
+    return found == VERSIONS[-1]
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the missing steps inside the connection's transaction."""
+    # Alembic is only loaded by the few openings that change a schema.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "autotune.studies:migrations")
+    command.upgrade(config, "head")

@@ -1,0 +1,70 @@
+"""Pydantic's errors as one sentence for a person: the dotted path, the rule and the value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from autotune.studies import names
+from autotune.studies.errors import SpecError
+
+_RULES = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "finite_number": "must be finite",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+}
+
+
+def translate(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first problem as a sentence, and how many more there are."""
+    problems = error.errors(include_url=False)
+    # A misspelt key explains why the right one is missing.
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    more = len(problems) - 1
+    return _sentence(problems[0], model) + (f" (and {more} more)" if more else "")
+
+
+def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "missing":
+        return f"{path} must be given"
+    if kind == "extra_forbidden":
+        return f"unknown key '{path}'" + _hint(problem["loc"], model)
+    if kind == "value_error":
+        own = context["error"]
+        return str(own) if isinstance(own, SpecError) else f"{path} {own}"
+    rule = _RULES.get(kind)
+    if rule is None:
+        return f"{path}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    return f"{path} {rule.format(**context)}, got {_shown(problem['input'])}"
+
+
+def _hint(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """Suggest a neighbour of an unknown key, found by walking down the models."""
+    fields = model.model_fields
+    for part in location[:-1]:
+        inner: Any = fields[str(part)].annotation
+        fields = inner.model_fields
+    return names.suggestion(str(location[-1]), fields) or " " + names.listing(fields)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "a mapping" if isinstance(value, Mapping) else repr(value)

@@ -1,0 +1,156 @@
+"""The file a person writes: what to search for, with what budget, checked at this edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from autotune.studies import files, names, sentences, spaces
+from autotune.studies.errors import SpecError
+
+DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
+
+
+def _not_bool(value: Any) -> Any:
+    # Pydantic counts True as 1, and YAML reads `yes` as True.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, got " + str(value).lower())
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"must name each optimizer once, got '{twice}' twice")
+    return values
+
+
+def _named(name: str | None) -> str | None:
+    return None if name is None else names.check(name)
+
+
+Whole = Annotated[int, BeforeValidator(_not_bool)]
+Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Budget(BaseModel):
+    """What a search may spend on each optimizer; the first limit reached ends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: Annotated[Whole, Field(ge=1)] | None = None
+    runs: Annotated[Number, Field(gt=0)] | None = None  # in full runs: steps / steps of a full run
+    minutes: Annotated[Number, Field(gt=0)] | None = None  # of wall time, all optimizers together
+
+    @property
+    def resolved(self) -> Budget:
+        """The same budget, with the default limit when none was given."""
+        if self.trials is None and self.runs is None and self.minutes is None:
+            return Budget(runs=DEFAULT_RUNS)
+        return self
+
+
+class SearchSpec(BaseModel):
+    """A search: optimizers with equal budgets on one task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Text
+    data: Text | None = None
+    optimizers: Annotated[
+        tuple[Text, ...],
+        BeforeValidator(_listed),
+        Field(min_length=1),
+        AfterValidator(_unique),
+    ] = ("adan", "adamw-win2", "adamw")
+    name: Annotated[str | None, AfterValidator(_named)] = None
+    budget: Budget = Budget()
+    seeds: Annotated[Whole, Field(ge=2)] = 3  # fresh seeds a recommendation is judged on
+    finalists: Annotated[Whole, Field(ge=1)] = 2  # settings re-run before one is chosen
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    workers: Annotated[Whole, Field(ge=1)] = 2
+    engine: Text = "processes"
+    sampler: Text = "auto"
+    steps: Annotated[Whole, Field(ge=1)] | None = None
+    batch_size: Annotated[Whole, Field(ge=1)] | None = None
+    space: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("space")
+    @classmethod
+    def _check_space(cls, space: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return spaces.check(space, info.data.get("optimizers", ()))
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        names.check(self.search_name)
+        return self
+
+    @property
+    def search_name(self) -> str:
+        """The search's name: the one given, else the model's own."""
+        if self.name is not None:
+            return self.name
+        file, colon, function = self.model.rpartition(":")
+        if colon and file.endswith(".py"):
+            return function
+        return self.model.rpartition("/")[2]
+
+
+def parse(data: Mapping[str, Any], source: str = "") -> SearchSpec:
+    """Return the spec that ``data`` says, or raise a SpecError that names ``source``."""
+    try:
+        return SearchSpec.model_validate(dict(data))
+    except ValidationError as error:
+        problem = sentences.translate(error, SearchSpec)
+    except SpecError as error:
+        problem = str(error)
+    raise SpecError(f"{source}: {problem}" if source else problem)
+
+
+def load(path: str | Path) -> SearchSpec:
+    """Return the spec in a YAML or JSON file; raises SpecError."""
+    return parse(files.read(path), str(path))
+
+
+# What may change between the sittings of one search: how much and where, never what is compared.
+_FREE = {"name", "budget", "workers", "engine", "finalists", "seeds"}
+
+
+def identity(spec: SearchSpec) -> dict[str, Any]:
+    """Return what has to agree for a search to be continued, as plain data."""
+    facts = spec.model_dump(mode="json", exclude=_FREE)
+    return {**facts, "optimizers": sorted(spec.optimizers)}
+
+
+def differences(one: SearchSpec, other: SearchSpec) -> list[str]:
+    """Return the dotted keys of the identity in which two specs differ."""
+    return _differing(identity(one), identity(other))
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted(one.keys() | other.keys()):
+        mine, theirs = one.get(key), other.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += _differing(mine, theirs, f"{path}{key}.")
+        elif mine != theirs:
+            found.append(path + key)
+    return found

@@ -1,0 +1,269 @@
+"""Remember searches: every change is one short transaction, refused when it comes too late."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
+
+from autotune.studies import attempts, names
+from autotune.studies.errors import AlreadyThere, NotFound
+from autotune.studies.models import (
+    Base,
+    Environment,
+    Export,
+    Recommendation,
+    Search,
+    Study,
+    Trial,
+)
+from autotune.studies.reading import Reader
+from autotune.studies.records import (
+    Point,
+    Proposal,
+    SearchRecord,
+    SearchState,
+    TrialRecord,
+    TrialState,
+)
+
+
+class Store(Reader):
+    """A database of searches; a context manager.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with Store(f"{folder.name}/autotune.db") as store:
+        ...     search = store.create_search("demo", {}, {}, {"adan": {}}, {})
+        >>> search.studies[0].optimizer
+        'adan'
+        >>> folder.cleanup()
+    """
+
+    def create_search(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        task: Mapping[str, Any],
+        optimizers: Mapping[str, Mapping[str, Any]],
+        environment: Mapping[str, Any],
+    ) -> SearchRecord:
+        """Begin a search with one study for each optimizer and its space; raises AlreadyThere."""
+        names.check(name)
+        with self._database.writing() as connection:
+            now = attempts.now(connection)
+            facts = _environment(connection, environment, now)
+            values = {
+                "name": name,
+                "spec": dict(spec),
+                "task": dict(task),
+                "environment_id": facts,
+                "state": SearchState.RUNNING,
+                "seconds": 0.0,
+                "revision": 0,
+                "created": now,
+                "updated": now,
+            }
+            try:
+                search_id = _add(connection, Search, **values)
+            except IntegrityError:
+                raise self._taken(name) from None
+            for optimizer, space in optimizers.items():
+                _add(connection, Study, search_id=search_id, optimizer=optimizer, space=dict(space))
+        return self.search(name)
+
+    def update_search(
+        self,
+        name: str,
+        *,
+        state: SearchState | None = None,
+        add_seconds: float = 0.0,
+        spec: Mapping[str, Any] | None = None,
+        space: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> SearchRecord:
+        """Change what is given; ``space`` maps optimizers to their new spaces."""
+        attempts.finite("seconds", add_seconds)
+        values: dict[str, Any] = {"seconds": Search.seconds + add_seconds}
+        if state is not None:
+            values["state"] = state
+        if spec is not None:
+            values["spec"] = dict(spec)
+        with self._database.writing() as connection:
+            search_id = self._search_id(connection, name)
+            _touch(connection, Search.id == search_id)
+            connection.execute(update(Search).where(Search.id == search_id).values(values))
+            for optimizer, data in (space or {}).items():
+                self._replace_space(connection, search_id, optimizer, data)
+        return self.search(name)
+
+    def delete_search(self, name: str) -> None:
+        """Forget a search and everything in it."""
+        with self._database.writing() as connection:
+            search_id = self._search_id(connection, name)
+            connection.execute(delete(Search).where(Search.id == search_id))
+
+    def add_trial(self, study_id: int, proposal: Proposal) -> TrialRecord:
+        """Add a waiting trial with the study's next number."""
+        attempts.finite("warmup", proposal.warmup)
+        plain = {"params": dict(proposal.params), "hyper": dict(proposal.hyper)}
+        with self._database.writing() as connection:
+            now = self._touch_study(connection, study_id)
+            trial_id = _add(
+                connection,
+                Trial,
+                **{**_fields(proposal), **plain},
+                study_id=study_id,
+                number=_next_number(connection, study_id),
+                state=TrialState.WAITING,
+                attempt=0,
+                step=0,
+                seconds=0.0,
+                created=now,
+                updated=now,
+            )
+            return self._trial(connection, trial_id)
+
+    def begin(self, trial_id: int, worker: str) -> int:
+        """Let a worker run a trial; return the attempt number its reports have to carry."""
+        with self._database.writing() as connection:
+            self._touch_trial(connection, trial_id)
+            return attempts.begin(connection, trial_id, worker)
+
+    def record(  # noqa: PLR0913  one argument a column
+        self,
+        trial_id: int,
+        attempt: int,
+        *,
+        state: TrialState,
+        step: int,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        seconds: float = 0.0,
+        reason: str | None = None,
+        points: Sequence[Point] = (),
+    ) -> TrialRecord:
+        """Store how a trial stands; ``seconds`` are added to those before.
+
+        An attempt that another has replaced is refused with a StorageError, and changes nothing.
+        """
+        attempts.finite("loss", loss)
+        attempts.finite("accuracy", accuracy)
+        attempts.finite("seconds", seconds)
+        with self._database.writing() as connection:
+            self._touch_trial(connection, trial_id)
+            now = attempts.sign_of_life(connection, trial_id, attempt)
+            attempts.add_points(connection, trial_id, points)
+            attempts.end(connection, trial_id, attempt, state)
+            values = {
+                "state": state,
+                "step": step,
+                "loss": loss,
+                "accuracy": accuracy,
+                "seconds": Trial.seconds + seconds,
+                "reason": _storable(reason),
+                "updated": now,
+            }
+            connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
+            return self._trial(connection, trial_id)
+
+    def add_points(self, trial_id: int, attempt: int, points: Sequence[Point]) -> None:
+        """Add to a trial's curve, on the same terms as ``record``."""
+        with self._database.writing() as connection:
+            self._touch_trial(connection, trial_id)
+            attempts.sign_of_life(connection, trial_id, attempt)
+            attempts.add_points(connection, trial_id, points)
+
+    def save_recommendation(self, study_id: int, content: Mapping[str, Any]) -> None:
+        """Store what a study recommends, in place of what it did before."""
+        with self._database.writing() as connection:
+            now = self._touch_study(connection, study_id)
+            connection.execute(delete(Recommendation).where(Recommendation.study_id == study_id))
+            _add(connection, Recommendation, study_id=study_id, content=dict(content), created=now)
+
+    def add_export(self, study_id: int, format: str, path: str | None, text: str) -> None:
+        """Remember a file written for another tool; no path when it was only printed."""
+        with self._database.writing() as connection:
+            now = self._touch_study(connection, study_id)
+            values = {"format": format, "path": _storable(path), "text": _storable(text)}
+            _add(connection, Export, study_id=study_id, created=now, **values)
+
+    def _replace_space(
+        self, connection: Connection, search_id: int, optimizer: str, space: Mapping[str, Any]
+    ) -> None:
+        which = (Study.search_id == search_id, Study.optimizer == optimizer)
+        if not connection.execute(update(Study).where(*which).values(space=dict(space))).rowcount:
+            name = connection.scalar(select(Search.name).where(Search.id == search_id))
+            raise NotFound(f"no study {name}/{optimizer} in {self}")
+
+    def _taken(self, name: str) -> AlreadyThere:
+        return AlreadyThere(
+            f"search '{name}' is already in {self}; continue it with --resume {name} "
+            "or pass another --name"
+        )
+
+    def _search_id(self, connection: Connection, name: str) -> int:
+        search_id = connection.scalar(select(Search.id).where(Search.name == name))
+        if search_id is None:
+            raise self._missing(connection, name)
+        return search_id
+
+    def _touch_study(self, connection: Connection, study_id: int) -> datetime:
+        search = select(Study.search_id).where(Study.id == study_id).scalar_subquery()
+        if not _touch(connection, Search.id == search):
+            raise NotFound(f"no study {study_id} in {self}")
+        return attempts.now(connection)
+
+    def _touch_trial(self, connection: Connection, trial_id: int) -> None:
+        search = (
+            select(Study.search_id)
+            .join(Trial, Trial.study_id == Study.id)
+            .where(Trial.id == trial_id)
+            .scalar_subquery()
+        )
+        if not _touch(connection, Search.id == search):
+            raise NotFound(f"no trial {trial_id} in {self}")
+
+
+def _touch(connection: Connection, which: ColumnElement[bool]) -> bool:
+    """Count a change to a search; on a server this also keeps its other writers waiting."""
+    values = {"revision": Search.revision + 1, "updated": attempts.now(connection)}
+    return connection.execute(update(Search).where(which).values(values)).rowcount == 1
+
+
+def _add(connection: Connection, table: type[Base], **values: Any) -> int:
+    key = connection.execute(insert(table).values(**values).returning(table.__table__.c.id))
+    return int(key.scalar_one())
+
+
+def _fields(proposal: Proposal) -> dict[str, Any]:
+    return {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
+
+
+def _next_number(connection: Connection, study_id: int) -> int:
+    newest = connection.scalar(select(func.max(Trial.number)).where(Trial.study_id == study_id))
+    return 0 if newest is None else newest + 1
+
+
+def _environment(connection: Connection, facts: Mapping[str, Any], now: datetime) -> int:
+    text = json.dumps(dict(facts), sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    known = connection.scalar(select(Environment.id).where(Environment.digest == digest))
+    if known is not None:
+        return known
+    return _add(connection, Environment, digest=digest, facts=json.loads(text), created=now)
+
+
+def _storable(text: str | None) -> str | None:
+    """Replace what UTF-8 or a server's text column cannot hold; a user's error may say anything."""
+    if text is None:
+        return None
+    return (
+        text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

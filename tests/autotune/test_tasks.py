@@ -1,0 +1,130 @@
+"""Registered tasks: the contract over all of them, and what is special about each."""
+
+import math
+
+import pytest
+import torch
+
+from autotune import registry
+from autotune.errors import MissingExtra, SpecError, UnknownName
+from autotune.models.gpt import GPT, NANO
+from autotune.models.resnet import ResNetMini, resnet50
+from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.resolve import resolve
+from autotune.testing.tasks import TaskContract, weights
+
+
+class TestRegisteredTasks(TaskContract):
+    @pytest.fixture(params=registry.names("autotune.tasks"))
+    def task(self, request):
+        return resolve(request.param)
+
+
+def test_resnet50_is_the_real_one():
+    model = resnet50(1000)
+    sizes = [weight.numel() for weight in model.parameters()]
+    assert (len(sizes), sum(sizes)) == (161, 25_557_032)
+
+
+def test_resnet50_takes_its_head_from_the_data():
+    facts = resolve("resnet50").facts()
+    assert facts["parameters"] == 25_557_032 - 900 * 2049
+    assert (facts["tensors"], facts["classes"]) == (161, 100)
+    assert facts["precision"] == "bf16 autocast, channels_last"
+
+
+def test_resnet50_without_transformers_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(MissingExtra) as refused:
+        resnet50(10)
+    assert str(refused.value) == (
+        "the model 'resnet50' needs the models extra: pip install 'adan-autotune[models]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "least", "most"),
+    [(GPT(NANO), 110_000, 125_000), (ResNetMini(100), 50_000, 200_000)],
+    ids=["gpt-nano", "resnet-mini"],
+)
+def test_small_models_are_small(model, least, most):
+    assert least < sum(weight.numel() for weight in model.parameters()) < most
+
+
+def test_gpt_does_not_see_the_future():
+    model = GPT(NANO)
+    tokens = torch.randint(256, (1, 64))
+    changed = tokens.clone()
+    changed[0, 40:] = 0
+    torch.testing.assert_close(model(tokens)[:, :40], model(changed)[:, :40])
+
+
+def test_gpt_starts_near_the_loss_of_guessing():
+    assert abs(resolve("gpt-nano").start(0).loss(0).item() - math.log(256)) < 0.3
+
+
+def test_seeds_differ_in_weights_and_batches():
+    task = resolve("resnet-mini")
+    one, other = task.start(0), task.start(1)
+    assert not torch.equal(weights(one)[0], weights(other)[0])
+    other.model.load_state_dict(one.model.state_dict())
+    assert one.loss(0) != other.loss(0)
+
+
+def test_a_run_resumed_at_a_step_goes_on_as_if_never_stopped():
+    task = resolve("resnet-mini", steps=6)
+    whole, first, second = task.start(5), task.start(5), task.start(5)
+    expected = _train(whole, range(6))
+    _train(first, range(3))
+    first.evaluate()
+    second.model.load_state_dict(first.model.state_dict())
+    assert _train(second, range(3, 6)) == expected[3:]
+
+
+def _train(run, steps):
+    losses = []
+    for step in steps:
+        loss = run.loss(step)
+        run.model.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for weight in run.model.parameters():
+                weight.sub_(weight.grad, alpha=0.1)
+        losses.append(loss.item())
+    return losses
+
+
+def test_batch_normalisation_is_measured_with_statistics_of_now_and_restored():
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    inputs = 5 + 2 * torch.randn(4096, 3)
+    with fresh_statistics(model, lambda: model(inputs)):
+        inside = model[0].running_mean.clone()
+    torch.testing.assert_close(inside, inputs.mean(0))
+    assert torch.equal(model[0].running_mean, torch.zeros(3))
+    assert (model[0].momentum, model[0].num_batches_tracked.item()) == (0.1, 0)
+
+
+def test_a_frozen_normalisation_keeps_its_statistics():
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3)).eval()
+    with fresh_statistics(model, lambda: model(5 + torch.randn(64, 3))):
+        assert torch.equal(model[0].running_mean, torch.zeros(3))
+
+
+def test_steps_and_batch_size_are_taken():
+    task = resolve("gpt-nano", steps=7, batch_size=2)
+    assert (task.steps, task.batch_size) == (7, 2)
+    assert (task.facts()["steps"], task.facts()["batch_size"]) == (7, 2)
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size"])
+def test_counts_below_one_are_refused(name):
+    with pytest.raises(SpecError, match=rf"^{name} must be at least 1, got 0$"):
+        resolve("gpt-nano", **{name: 0})
+
+
+def test_an_unknown_model_suggests():
+    with pytest.raises(UnknownName) as refused:
+        resolve("resnet5")
+    assert str(refused.value) == (
+        "unknown model 'resnet5'; did you mean 'resnet50'? (known: gpt-nano, resnet-mini, resnet50)"
+    )
