@@ -118,7 +118,4 @@ def play(
 
 def final(run: Trajectory, *, dtype: torch.dtype, backend: str) -> list[Tensor]:
     """Return the parameters after the last step."""
-    params: list[Tensor] = []
-    for _, params in play(run, dtype=dtype, backend=backend):
-        pass
-    return params
+    return list(play(run, dtype=dtype, backend=backend))[-1][1]

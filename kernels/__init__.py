@@ -1,0 +1,1 @@
+"""Update rules, each written once, and the backends that run them."""

@@ -1,0 +1,63 @@
+"""Which backend runs a parameter, and where its code is.
+
+A backend is a module with ``step(rule, updates, clip)`` and ``squares(grads)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from autotune.kernels.rule import Rule, Update
+
+NAMES = ("auto", "triton", "numba", "torch")
+
+_MODULES = {"numba": "autotune.kernels.table", "torch": "autotune.kernels.eager"}
+
+
+class Backend(Protocol):
+    """What runs rules."""
+
+    def step(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
+        """Take one step; gradients count as multiplied by ``clip``."""
+
+    def squares(self, grads: Sequence[Tensor]) -> Tensor:
+        """Return the sum of all squares, in double precision."""
+
+
+@cache
+def installed(module: str) -> bool:
+    """Whether an optional package can be found."""
+    return find_spec(module) is not None
+
+
+def check(name: str) -> None:
+    """Refuse a backend that is unknown or cannot be had here."""
+    if name not in NAMES:
+        raise ValueError(f"backend must be 'auto', 'triton', 'numba' or 'torch', got {name!r}")
+    if name == "triton":
+        raise ValueError("backend 'triton' is not in this version yet; use backend='auto'")
+    if name == "numba" and not installed("numba"):
+        raise ImportError("backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'")
+
+
+def choose(name: str, p: Tensor) -> str:
+    """Return the backend that runs a parameter when ``name`` was asked for."""
+    device = p.device.type
+    if name == "numba" and device != "cpu":
+        raise ValueError(
+            f"backend 'numba' runs parameters on cpu, got one on {device}; use backend='torch'"
+        )
+    if name != "auto":
+        return name
+    return "numba" if device == "cpu" and installed("numba") else "torch"
+
+
+def load(name: str) -> Backend:
+    """Return a backend's module."""
+    return cast("Backend", import_module(_MODULES[name]))

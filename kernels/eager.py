@@ -1,0 +1,88 @@
+"""The torch backend: a rule over one tensor after another, on any device and in any dtype.
+
+Half-precision parameters are computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from autotune.kernels import norms
+from autotune.kernels.lang import plain
+from autotune.kernels.rule import Rule, Update
+
+_PIECE = 1 << 16  # elements
+
+
+def precision(p: Tensor) -> torch.dtype:
+    """Return the dtype a parameter's step is computed in, and its state is kept in."""
+    return torch.float64 if p.dtype == torch.float64 else torch.float32
+
+
+def squares(grads: Sequence[Tensor]) -> Tensor:
+    """Return the sum of all squares, in double precision, on the first gradient's device."""
+    norm = torch.linalg.vector_norm
+    total = [norm(g, dtype=torch.float64).to(grads[0].device) for g in grads]
+    return torch.stack(total).square().sum()
+
+
+def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
+    """Take one step; gradients count as multiplied by ``clip``."""
+    for update in updates:
+        _step_one(rule, update, clip)
+
+
+def _step_one(rule: Rule, update: Update, clip: Tensor | None) -> None:
+    trust = _trust(rule, update, clip) if rule.trust else None
+    first = len(rule.direction.scalars)
+    last, own = first + len(rule.application.scalars), len(rule.direction.buffers)
+    apply = plain(rule.application.fn)
+    for piece in _pieces(update):
+        p, u, kept = _directed(rule, piece, clip)
+        if trust is not None:
+            u = u * trust
+        moving = tuple(buffer.to(p.dtype) for buffer in piece.state[own:])
+        new, moved = apply(p, u, moving, piece.row[first:last])
+        piece.p.copy_(new)
+        for buffer, value in zip(piece.state, (*kept, *moved), strict=True):
+            buffer.copy_(value)
+
+
+def _directed(
+    rule: Rule, update: Update, clip: Tensor | None
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Return the parameter, the direction's update and its new state; nothing is written."""
+    dtype = precision(update.p)
+    p, g = update.p.to(dtype), update.g.to(dtype)
+    if clip is not None:
+        g = g * clip.to(g.device)
+    state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.direction.buffers)])
+    u, kept = plain(rule.direction.fn)(p, g, state, update.row[: len(rule.direction.scalars)])
+    return p, u, kept
+
+
+def _trust(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
+    norm = torch.linalg.vector_norm
+    sizes = [
+        torch.stack([norm(p, dtype=torch.float64), norm(u, dtype=torch.float64)])
+        for p, u, _ in (_directed(rule, piece, clip) for piece in _pieces(update))
+    ]
+    p_norm, u_norm = norm(torch.stack(sizes), dim=0)
+    trust: Tensor = plain(norms.ratio)(p_norm, u_norm, update.row[-1])
+    return trust
+
+
+def _pieces(update: Update) -> Iterator[Update]:
+    """Cut what is large into pieces whose temporaries stay in a processor's cache."""
+    tensors = (update.p, update.g, *update.state)
+    size = update.p.numel()
+    if size <= _PIECE or not all(t.is_cpu and t.is_contiguous() for t in tensors):
+        yield update
+        return
+    flat = [t.view(-1) for t in tensors]
+    for start in range(0, size, _PIECE):
+        p, g, *state = (t[start : start + _PIECE] for t in flat)
+        yield Update(p, g, tuple(state), update.row)

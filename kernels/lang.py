@@ -1,0 +1,111 @@
+"""The language update rules are written in: ``+ - * /`` and four functions of ``tl``.
+
+A rule is plain Python until something binds it: ``plain`` to torch tensors, ``device`` to Triton,
+``autotune.kernels.table`` to single numbers compiled by Numba.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Function", "bind", "device", "jit", "plain", "tl"]
+
+
+class Function:
+    """A piece of arithmetic that has not been bound to a language yet."""
+
+    def __init__(self, fn: FunctionType) -> None:
+        self.fn = fn
+        self.__doc__, self.__module__ = fn.__doc__, fn.__module__
+
+    def __repr__(self) -> str:
+        return f"<rule {self.fn.__module__}.{self.fn.__qualname__}>"
+
+    def __reduce__(self) -> str:
+        return self.fn.__qualname__
+
+
+def jit(fn: Callable[..., Any]) -> Function:
+    """Mark a function of numbers as part of a rule.
+
+    Inside it, write numbers with a point (``1.0``): they take the precision the rule runs in.
+    """
+    if not isinstance(fn, FunctionType):
+        raise TypeError(f"a rule must be a plain Python function, got {fn!r}")
+    return Function(fn)
+
+
+class _Unbound:
+    """What ``tl`` is in the file of a rule: names to write, not values to call."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"tl.{name} has no meaning until a rule is bound; use plain(rule)")
+
+
+tl: Any = _Unbound()
+
+
+def bind(
+    rule: Function,
+    language: Any,
+    wrap: Callable[[FunctionType], Any],
+    number: Callable[[float], Any] = float,
+) -> Any:
+    """Return ``rule`` with ``tl`` meaning ``language``, and every rule it calls likewise.
+
+    Args:
+        rule: What ``jit`` returned.
+        language: Holds ``sqrt``, ``abs``, ``where`` and ``maximum``.
+        wrap: Applied to each function, the innermost first.
+        number: Converts the numbers written in the rule.
+    """
+    code, names = rule.fn.__code__, rule.fn.__globals__
+    constants = tuple(number(c) if type(c) is float else c for c in code.co_consts)
+    bound = {"tl": language, "__name__": rule.fn.__module__, "__builtins__": builtins}
+    for name in code.co_names:
+        if isinstance(names.get(name), Function):
+            bound[name] = bind(names[name], language, wrap, number)
+    return wrap(FunctionType(code.replace(co_consts=constants), bound, rule.fn.__name__))
+
+
+def _sqrt(value: Any) -> Any:
+    return torch.sqrt(value) if isinstance(value, Tensor) else math.sqrt(value)
+
+
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no
+
+
+def _maximum(a: Any, b: Any) -> Any:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.maximum(a, b)
+    return torch.clamp(a, min=b) if isinstance(a, Tensor) else max(a, b)
+
+
+_TORCH = SimpleNamespace(sqrt=_sqrt, abs=abs, where=_where, maximum=_maximum)
+
+
+@cache
+def plain(rule: Function) -> Callable[..., Any]:
+    """Return the rule as an ordinary function of torch tensors and numbers."""
+    bound: Callable[..., Any] = bind(rule, _TORCH, lambda fn: fn)
+    return bound
+
+
+@cache
+def device(rule: Function) -> Any:
+    """Return the rule as a Triton device function; imports Triton."""
+    import triton
+    import triton.language
+
+    return bind(rule, triton.language, triton.jit)

@@ -1,0 +1,23 @@
+"""Norms that scale an update: clipping by the global norm, and LAMB's trust ratio.
+
+Squares are summed in double precision: that of 256 overflows half precision.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from autotune.kernels.lang import jit, tl
+
+
+@jit
+def ratio(p_norm, u_norm, limit):
+    """Return ``|p| / |u|``, at most ``limit``; 1 where either norm is 0."""
+    known = tl.where(p_norm > 0.0, u_norm, 0.0) > 0.0
+    trust = p_norm / tl.where(known, u_norm, 1.0)
+    return tl.where(known, tl.where(trust > limit, limit, trust), 1.0)
+
+
+def clip_factor(norm: Tensor, limit: float, eps: float) -> Tensor:
+    """Return what gradients of that norm are multiplied by; it stays on their device."""
+    return (limit / (norm + eps)).clamp(max=1.0)

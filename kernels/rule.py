@@ -1,0 +1,57 @@
+"""What an optimizer step is made of: a direction, an application, and the tensors they meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from torch import Tensor
+
+from autotune.kernels.lang import Function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A function of a rule, with the names of the buffers it keeps and the scalars it reads.
+
+    A direction is ``fn(p, g, state, scalars) -> u, state``;
+    an application is ``fn(p, u, state, scalars) -> p, state``.
+    """
+
+    fn: Function
+    buffers: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A direction, and how its update reaches the parameter.
+
+    With ``trust`` the update is scaled per tensor by ``norms.ratio``,
+    and a row of scalars ends with the largest ratio allowed.
+    """
+
+    direction: Part
+    application: Part
+    trust: bool = False
+
+    @cached_property
+    def buffers(self) -> tuple[str, ...]:
+        """Names of the buffers, the direction's first."""
+        return self.direction.buffers + self.application.buffers
+
+    @cached_property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of the scalars in a row: the direction's, the application's, the limit."""
+        limit = ("limit",) if self.trust else ()
+        return self.direction.scalars + self.application.scalars + limit
+
+
+class Update(NamedTuple):
+    """One tensor's step: ``p`` and ``state`` are written, ``g`` never is."""
+
+    p: Tensor
+    g: Tensor
+    state: tuple[Tensor, ...]
+    row: tuple[float, ...]  # the rule's scalars, in its order

@@ -1,0 +1,25 @@
+r"""The direction of stochastic gradient descent with momentum, Nesterov's or plain.
+
+.. math::
+    B \leftarrow \mu B + (1 - \text{dampening}) g \qquad u = g + \mu B \;\text{ or }\; u = B
+
+where the first :math:`B` is the first gradient.
+"""
+
+from __future__ import annotations
+
+from autotune.kernels.ema import ema
+from autotune.kernels.lang import jit
+from autotune.kernels.rule import Part
+
+
+@jit
+def sgd(p, g, state, scalars):
+    """Return ``near * g + far * B``: (1, momentum) is Nesterov's, (0, 1) plain."""
+    l2, keep, take, near, far = scalars
+    g = g + l2 * p
+    b = ema(state[0], g, keep, take)
+    return near * g + far * b, (b,)
+
+
+SGD = Part(fn=sgd, buffers=("momentum",), scalars=("l2", "keep", "take", "near", "far"))

@@ -1,0 +1,56 @@
+"""Optimizers with the ``torch.optim`` interface, and their names; importing this loads no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune.optimizers.adam import Adam, AdamW
+    from autotune.optimizers.adan import Adan
+    from autotune.optimizers.base import RuleOptimizer
+    from autotune.optimizers.groups import split
+    from autotune.optimizers.lamb import LAMB
+    from autotune.optimizers.registry import create, defaults, names, presets, space
+    from autotune.optimizers.sgd import SGD
+
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Adan",
+    "RuleOptimizer",
+    "create",
+    "defaults",
+    "names",
+    "presets",
+    "space",
+    "split",
+]
+
+_HOMES = {
+    "LAMB": "lamb",
+    "SGD": "sgd",
+    "Adam": "adam",
+    "AdamW": "adam",
+    "Adan": "adan",
+    "RuleOptimizer": "base",
+    "create": "registry",
+    "defaults": "registry",
+    "names": "registry",
+    "presets": "registry",
+    "space": "registry",
+    "split": "groups",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name in _HOMES:
+        return getattr(import_module(f"autotune.optimizers.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,136 @@
+"""Adan: adaptive Nesterov momentum (arXiv:2208.06677)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+from autotune.kernels.adan import ADAN
+from autotune.kernels.decay import DECOUPLED, PROXIMAL
+from autotune.kernels.rule import Part
+from autotune.optimizers import check
+from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space, debias
+
+
+class Adan(RuleOptimizer):
+    """Adaptive Nesterov momentum.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate; from scratch about 5 times AdamW's.
+        betas: Decays, close to one (the paper prints one minus these), of the gradient,
+            of its difference, and of the squared update.
+        eps: Added to the denominator, after bias correction.
+        weight_decay: Never part of the gradient; about a tenth of AdamW's.
+        decay: 'proximal' divides after the step; 'decoupled' multiplies before it, as AdamW does
+            (the authors' ``no_prox``), and does not combine with Win, which is proximal.
+        acceleration: 'none', 'win' or 'win2'.
+        reckless_steps: How many times longer Win's second and Win2's third sequence step.
+        max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
+        backend: 'auto' picks 'numba' on CPU where it is installed, else 'torch'.
+        state_dtype: None keeps state in float32, or in float64 for float64 parameters.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import Adan
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = Adan(model.parameters(), lr=5e-3, weight_decay=0.02)
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+    """
+
+    description = "Adaptive Nesterov momentum"
+    shared_clock = True
+    decays = 3
+    space: ClassVar[Space] = {
+        "lr": ("log", 1e-4, 5e-2),
+        "decayed": ("choice", ("yes", "no")),
+        "timescale": ("log", 30.0, 1e6),
+        "one_minus_beta1": ("log", 5e-3, 0.2),
+        "one_minus_beta2": ("log", 5e-3, 0.3),
+        "one_minus_beta3": ("log", 1e-3, 0.2),
+        "warmup": ("linear", 0.0, 0.5),
+    }
+    presets: ClassVar[Presets] = (
+        {"origin": "adamw-scaled", "lr": 5e-3, "weight_decay": 2e-2, "warmup": 0.2},
+        {"origin": "authors-vision", "lr": 1.5e-2, "weight_decay": 2e-2, "warmup": 0.2},
+        {
+            "origin": "authors-language",
+            "lr": 1.5e-3,
+            "betas": (0.9, 0.9, 0.999),
+            "weight_decay": 2e-2,
+            "warmup": 0.1,
+        },
+    )
+    win_presets: ClassVar[Presets] = presets
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        decay: str = "proximal",
+        acceleration: str = "none",
+        reckless_steps: tuple[float, float] = (2.0, 8.0),
+        max_grad_norm: float = 0.0,
+        backend: str = "auto",
+        state_dtype: torch.dtype | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "acceleration": acceleration,
+            "reckless_steps": reckless_steps,
+        }
+        super().__init__(
+            params,
+            defaults,
+            max_grad_norm=max_grad_norm,
+            backend=backend,
+            state_dtype=state_dtype,
+        )
+
+    def validate(self, group: Group) -> None:
+        """Refuse an unknown decay, and a decoupled one under Win."""
+        super().validate(group)
+        check.one_of("decay", group["decay"], ("proximal", "decoupled"))
+        if group["decay"] == "decoupled" and group["acceleration"] != "none":
+            raise ValueError(
+                "decay must be 'proximal' when acceleration is "
+                f"'{group['acceleration']}', which is derived from it, got 'decoupled'"
+            )
+
+    def direction(self, group: Group) -> Part:
+        """Return Adan's direction."""
+        return ADAN
+
+    def unaccelerated(self, group: Group) -> Part:
+        """Return the decay that was asked for."""
+        return PROXIMAL if group["decay"] == "proximal" else DECOUPLED
+
+    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+        """Return the decays and their corrections; a first difference counts as zero."""
+        b1, b2, b3 = group["betas"]
+        c1, c2, c3 = debias(b1, step), debias(b2, step), math.sqrt(debias(b3, step))
+        seen = 0.0 if fresh or step == 1 else 1.0
+        return seen, b1, 1.0 - b1, b2, 1.0 - b2, b3, 1.0 - b3, c1, c2, c3, group["eps"]
+
+    @torch.no_grad()
+    def restart_opt(self) -> None:
+        """Forget the moments and count steps from zero; the paper's restart, called by hand."""
+        for group in self.param_groups:
+            group["step"] = 0
+            for p in group["params"]:
+                state = self.state.get(p, {})
+                for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq"):
+                    if name in state:
+                        state[name].zero_()

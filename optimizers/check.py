@@ -1,0 +1,56 @@
+"""Refusals of hyper-parameters, each one sentence: what, the rule, the value given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def number(name: str, value: Any) -> float:
+    """Return a number, or a tensor of one, as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def at_least_zero(name: str, value: Any) -> None:
+    """Refuse what is negative, infinite or not a number."""
+    given = number(name, value)
+    if not (math.isfinite(given) and given >= 0.0):
+        raise ValueError(f"{name} must be at least 0 and finite, got {given:g}")
+
+
+def fraction(name: str, value: Any) -> None:
+    """Refuse a decay outside of [0, 1)."""
+    given = number(name, value)
+    if not 0.0 <= given < 1.0:
+        raise ValueError(f"{name} must be in [0, 1), got {given:g}")
+
+
+def _sequence(name: str, value: Any, count: int) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+        raise ValueError(f"{name} must be {count} numbers, got {value!r}")
+    return value
+
+
+def betas(value: Any, count: int) -> None:
+    """Refuse decays that are too few, too many or out of range."""
+    for i, beta in enumerate(_sequence("betas", value, count)):
+        fraction(f"betas[{i}]", beta)
+
+
+def reckless_steps(value: Any) -> None:
+    """Refuse ratios of Win's steps that would freeze or divide by zero."""
+    for i, gamma in enumerate(_sequence("reckless_steps", value, 2)):
+        given = number(f"reckless_steps[{i}]", gamma)
+        if not (math.isfinite(given) and given > 0.0):
+            raise ValueError(f"reckless_steps[{i}] must be above 0 and finite, got {given:g}")
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> None:
+    """Refuse a word that is not among the known ones."""
+    if value not in known:
+        quoted = [repr(word) for word in known]
+        raise ValueError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, got {value!r}")

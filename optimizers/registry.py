@@ -1,0 +1,125 @@
+"""Optimizers by name: those installed under the entry points ``autotune.optimizers``.
+
+Every one can be had as ``NAME-win`` and ``NAME-win2`` too: the same class, accelerated.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
+
+    from autotune.optimizers.base import RuleOptimizer
+
+_ACCELERATIONS = ("win", "win2")
+_NOT_HYPER = ("params", "backend", "state_dtype")
+_WIN_SPACE = {"gamma1": ("log", 1.1, 8.0), "gamma_ratio": ("log", 1.0, 8.0)}
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group="autotune.optimizers"):
+        taken = entries.setdefault(entry.name, entry)
+        if taken.value != entry.value:
+            raise ValueError(
+                f"optimizer '{entry.name}' is registered twice, "
+                f"as {taken.value} and as {entry.value}; uninstall one"
+            )
+    return entries
+
+
+def names() -> list[str]:
+    """Return every name ``create`` knows, sorted."""
+    return sorted({form for name in _entries() for form in _forms(name)})
+
+
+def _forms(name: str) -> Iterator[str]:
+    yield name
+    for acceleration in _ACCELERATIONS:
+        yield f"{name}-{acceleration}"
+
+
+def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
+    """Return the class behind a name, and the acceleration the name asks for."""
+    base, _, suffix = name.rpartition("-")
+    if name in _entries():
+        return _entries()[name].load(), "none"
+    if base in _entries() and suffix in _ACCELERATIONS:
+        return _entries()[base].load(), suffix
+    raise ValueError(_unknown(f"unknown optimizer '{name}'", name, names()))
+
+
+def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
+    listed = sorted(known)
+    close = difflib.get_close_matches(given, listed, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{problem}; {hint}(known: {', '.join(listed) or 'none'})"
+
+
+def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
+    """Return an optimizer by its name.
+
+    Args:
+        name: One of ``names()``; 'adamw-win2' is 'adamw' with ``acceleration='win2'``.
+        params: Parameters, or groups of them.
+        hyper: Keyword arguments of the class.
+    """
+    cls, acceleration = resolve(name)
+    known = [key for key in signature(cls).parameters if key != "params"]
+    for key in hyper:
+        if key not in known:
+            raise TypeError(_unknown(f"{name} takes no '{key}'", key, known))
+    if acceleration != "none" and hyper.setdefault("acceleration", acceleration) != acceleration:
+        raise ValueError(
+            f"acceleration must be '{acceleration}' for {name}, got {hyper['acceleration']!r}; "
+            f"use '{name.removesuffix('-' + acceleration)}' to choose it freely"
+        )
+    return cls(params, **hyper)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Return the hyper-parameters an optimizer has when none is given."""
+    cls, acceleration = resolve(name)
+    given = signature(cls).parameters.values()
+    hyper = {
+        parameter.name: parameter.default
+        for parameter in given
+        if parameter.name not in _NOT_HYPER and parameter.default is not Parameter.empty
+    }
+    if acceleration == "none":
+        return {k: v for k, v in hyper.items() if k not in ("acceleration", "reckless_steps")}
+    return {**hyper, "acceleration": acceleration}
+
+
+def space(name: str) -> dict[str, tuple[Any, ...]]:
+    """Return what a search may vary: ``('log' | 'linear', low, high)`` or ``('choice', values)``.
+
+    ``timescale`` is ``1 / (lr * weight_decay)`` in steps, ``gamma_ratio`` the second of
+    ``reckless_steps`` over the first, ``warmup`` a fraction of the schedule.
+    """
+    cls, acceleration = resolve(name)
+    return {**cls.space, **(_WIN_SPACE if acceleration != "none" else {})}
+
+
+def presets(name: str) -> tuple[dict[str, Any], ...]:
+    """Return settings to try first, each with its origin; the first is the default.
+
+    Each is ``defaults(name)`` with some values changed, plus ``origin`` and ``warmup``.
+    """
+    cls, acceleration = resolve(name)
+    base = {**defaults(name), "origin": "default", "warmup": 0.1}
+    others = cls.presets if acceleration == "none" else cls.win_presets
+    return (base, *({**base, **other} for other in others))
+
+
+def describe(name: str) -> str:
+    """Return one line on an optimizer."""
+    cls, acceleration = resolve(name)
+    return cls.description + {"none": "", "win": ", with Win", "win2": ", with Win2"}[acceleration]

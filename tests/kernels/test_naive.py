@@ -1,0 +1,74 @@
+"""The naive transcription follows the authors' code, and the rules follow it."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from autotune.kernels.naive.clip import clip
+from autotune.optimizers import defaults
+from autotune.testing.trajectories import drawn, play, recorded
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
+CLASSES = {"adan": "Adan", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lamb": "LAMB"}
+
+
+def naive_run(run):
+    """Yield the parameters after each step, by the naive classes."""
+    hyper = {**defaults(run.optimizer), **run.hyper}
+    limit = hyper.pop("max_grad_norm")
+    by_param = {i: {**hyper, **group} for group in run.groups for i in group["params"]}
+    group_of = {i: k for k, group in enumerate(run.groups) for i in group["params"]}
+    cls = getattr(import_module(f"autotune.kernels.naive.{run.optimizer}"), CLASSES[run.optimizer])
+    left_out = {"lr", "params"} | ({"eps"} if run.optimizer == "sgd" else set())
+    tensors = {
+        i: cls(**{k: v for k, v in own.items() if k not in left_out}) for i, own in by_param.items()
+    }
+    eps = 0.0 if run.optimizer == "lamb" else by_param[run.groups[-1]["params"][0]]["eps"]
+    params, t = [list(values) for values in run.initial], 0
+    for k, grads in enumerate(run.grads):
+        t += 1
+        for i, g in enumerate(clip(grads, limit, eps)):
+            if g is not None:
+                lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
+                params[i] = tensors[i].step(params[i], g, lr, t)
+        yield params
+        if k + 1 in run.restart_after:
+            t = 0
+            for tensor in tensors.values():
+                tensor.restart()
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_naive_follows_the_authors(path):
+    run = recorded(path)
+    for params, expected in zip(naive_run(run), run.expected["float64"], strict=True):
+        for p, values in zip(params, expected, strict=True):
+            assert p == pytest.approx(values, rel=1e-11, abs=1e-13)
+
+
+VARIATIONS = {
+    "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
+    "adam": [{}, {"amsgrad": True}],
+    "adamw": [{}, {"amsgrad": True}],
+    "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
+    "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
+}
+CASES = [
+    (name, {**variation, "acceleration": acceleration})
+    for name, variations in VARIATIONS.items()
+    for variation in variations
+    for acceleration in ("none", "win", "win2")
+    if acceleration == "none" or variation.get("decay") != "decoupled"
+]
+
+
+@pytest.mark.parametrize(("name", "hyper"), CASES, ids=str)
+def test_rules_follow_naive(name, hyper):
+    hyper = {**hyper, "lr": 0.03, "weight_decay": 0.2, "max_grad_norm": 2.0}
+    run = drawn(name, hyper, [(5,), (3, 4), ()], steps=8, seed=1)
+    rules = play(run, dtype=torch.float64, backend="torch")
+    for params, (_, actual) in zip(naive_run(run), rules, strict=True):
+        for p, a in zip(params, actual, strict=True):
+            assert a.flatten().tolist() == pytest.approx(p, rel=1e-12, abs=1e-13)

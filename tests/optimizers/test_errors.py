@@ -1,0 +1,170 @@
+"""Each refusal, its sentence quoted whole."""
+
+import re
+
+import pytest
+import torch
+
+from autotune.kernels import backends
+from autotune.optimizers import LAMB, SGD, Adam, AdamW, Adan, create
+
+ALL = [LAMB, SGD, Adam, AdamW, Adan]
+
+
+def parameter():
+    return torch.nn.Parameter(torch.zeros(2))
+
+
+def refused(error, sentence):
+    return pytest.raises(error, match=f"^{re.escape(sentence)}$")
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize(
+    ("hyper", "sentence"),
+    [
+        ({"lr": -1}, "lr must be at least 0 and finite, got -1"),
+        ({"lr": float("nan")}, "lr must be at least 0 and finite, got nan"),
+        ({"eps": -1e-8}, "eps must be at least 0 and finite, got -1e-08"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0 and finite, got -0.1"),
+        ({"weight_decay": 1e400}, "weight_decay must be at least 0 and finite, got inf"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be at least 0 and finite, got -1"),
+        ({"acceleration": "Win"}, "acceleration must be 'none', 'win' or 'win2', got 'Win'"),
+        ({"acceleration": None}, "acceleration must be 'none', 'win' or 'win2', got None"),
+        (
+            {"reckless_steps": (0.0, 8.0)},
+            "reckless_steps[0] must be above 0 and finite, got 0",
+        ),
+        ({"reckless_steps": (2.0,)}, "reckless_steps must be 2 numbers, got (2.0,)"),
+        ({"backend": "gpu"}, "backend must be 'auto', 'triton', 'numba' or 'torch', got 'gpu'"),
+        (
+            {"backend": "triton"},
+            "backend 'triton' is not in this version yet; use backend='auto'",
+        ),
+        (
+            {"state_dtype": torch.bfloat16},
+            "state_dtype must be None in this version, got torch.bfloat16; "
+            "state is kept in float32, or in float64 for float64 parameters",
+        ),
+    ],
+    ids=str,
+)
+def test_values_out_of_range(cls, hyper, sentence):
+    with refused(ValueError, sentence):
+        cls([parameter()], **hyper)
+
+
+@pytest.mark.parametrize("cls", [LAMB, Adam, AdamW])
+def test_a_beta_out_of_range_is_named(cls):
+    with refused(ValueError, "betas[1] must be in [0, 1), got 1.5"):
+        cls([parameter()], betas=(0.9, 1.5))
+
+
+def test_two_betas_are_too_few_for_adan():
+    with refused(ValueError, "betas must be 3 numbers, got (0.9, 0.99)"):
+        Adan([parameter()], betas=(0.9, 0.99))
+
+
+def test_a_word_is_not_a_learning_rate():
+    with refused(TypeError, "lr must be a number, got 'fast'"):
+        Adan([parameter()], lr="fast")
+
+
+def test_an_unknown_decay():
+    with refused(ValueError, "decay must be 'proximal' or 'decoupled', got 'l2'"):
+        Adan([parameter()], decay="l2")
+
+
+def test_win_is_proximal():
+    with refused(
+        ValueError,
+        "decay must be 'proximal' when acceleration is 'win2', which is derived from it, "
+        "got 'decoupled'",
+    ):
+        Adan([parameter()], decay="decoupled", acceleration="win2")
+
+
+@pytest.mark.parametrize("name", ["momentum", "dampening"])
+def test_a_share_out_of_range(name):
+    with refused(ValueError, f"{name} must be in [0, 1), got 1"):
+        SGD([parameter()], **{name: 1.0})
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_a_groups_values_are_checked(cls):
+    with refused(ValueError, "lr must be at least 0 and finite, got -2"):
+        cls([{"params": [parameter()]}, {"params": [parameter()], "lr": -2.0}])
+
+
+@pytest.mark.parametrize("name", ["max_grad_norm", "backend"])
+def test_what_is_one_for_all_is_refused_in_a_group(name):
+    with refused(ValueError, f"{name} is one for the whole optimizer, got it in a group"):
+        Adan([{"params": [parameter()], name: 0}])
+
+
+def test_complex_parameters():
+    p = torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    sentence = "parameters must be real, got torch.complex64; pass torch.view_as_real(parameter)"
+    with refused(ValueError, sentence):
+        Adan([p])
+
+
+def test_a_refused_group_is_not_kept():
+    optimizer = Adan([parameter()])
+    p = torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="must be real"):
+        optimizer.add_param_group({"params": [p]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_sparse_gradients_change_nothing(cls):
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    optimizer = cls(table.parameters())
+    with refused(
+        ValueError,
+        f"{cls.__name__} takes dense gradients, got a sparse one; "
+        "build the layer with sparse=False",
+    ):
+        optimizer.step()
+    assert not optimizer.state
+
+
+def test_numba_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda module: False)
+    sentence = "backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'"
+    with refused(ImportError, sentence):
+        Adan([parameter()], backend="numba")
+
+
+def test_auto_without_numba_is_torch(monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda module: False)
+    assert Adan([parameter()]).backend_used == "torch"
+
+
+def test_numba_on_another_device():
+    p = torch.nn.Parameter(torch.zeros(2, device="meta"))
+    sentence = "backend 'numba' runs parameters on cpu, got one on meta; use backend='torch'"
+    with refused(ValueError, sentence):
+        Adan([p], backend="numba")
+
+
+def test_an_unknown_name_suggests():
+    with pytest.raises(ValueError, match=r"^unknown optimizer 'adna'; did you mean 'adan'\? \("):
+        create("adna", [parameter()])
+
+
+def test_an_unknown_keyword_suggests():
+    with pytest.raises(
+        TypeError, match=r"^adan takes no 'weight_decy'; did you mean 'weight_decay'\? \(known: "
+    ):
+        create("adan", [parameter()], weight_decy=0.1)
+
+
+def test_a_name_and_a_keyword_that_disagree():
+    with refused(
+        ValueError,
+        "acceleration must be 'win2' for adamw-win2, got 'win'; use 'adamw' to choose it freely",
+    ):
+        create("adamw-win2", [parameter()], acceleration="win")

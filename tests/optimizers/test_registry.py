@@ -1,0 +1,118 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+from autotune import optimizers
+from autotune.optimizers import create, defaults, names, presets, registry, space
+
+
+def parameter():
+    return torch.nn.Parameter(torch.zeros(2))
+
+
+def test_public_names_can_be_had_and_are_sorted():
+    assert optimizers.__all__ == sorted(optimizers.__all__, key=lambda n: (not n.isupper(), n))
+    for name in optimizers.__all__:
+        assert getattr(optimizers, name) is not None
+    assert set(optimizers.__all__) == set(dir(optimizers))
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error():
+    with pytest.raises(
+        AttributeError, match=r"^module 'autotune.optimizers' has no attribute 'N'$"
+    ):
+        optimizers.N  # noqa: B018
+
+
+def test_every_optimizer_comes_in_three_forms():
+    assert names() == sorted(names())
+    plain = ["adam", "adamw", "adan", "lamb", "sgd"]
+    assert set(names()) >= {name + form for name in plain for form in ("", "-win", "-win2")}
+
+
+def test_a_form_is_the_class_accelerated():
+    by_name = create("adamw-win2", [parameter()])
+    by_keyword = create("adamw", [parameter()], acceleration="win2")
+    assert type(by_name) is type(by_keyword)
+    assert by_name.defaults == by_keyword.defaults
+
+
+def test_a_form_and_its_own_keyword_agree():
+    optimizer = create("sgd-win", [parameter()], acceleration="win")
+    assert optimizer.param_groups[0]["acceleration"] == "win"
+
+
+def test_defaults_are_the_constructors():
+    assert defaults("adan") == {
+        "lr": 1e-3,
+        "betas": (0.98, 0.92, 0.99),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "decay": "proximal",
+        "max_grad_norm": 0.0,
+    }
+
+
+def test_defaults_of_a_form_name_its_acceleration():
+    given = defaults("lamb-win2")
+    assert given["acceleration"] == "win2"
+    assert given["reckless_steps"] == (2.0, 8.0)
+    assert given["max_grad_norm"] == 1.0
+
+
+def test_only_accelerated_forms_search_reckless_steps():
+    assert "gamma1" not in space("adamw")
+    assert {"gamma1", "gamma_ratio"} <= set(space("adamw-win"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_space_is_plain_data(name):
+    for scale, *rest in space(name).values():
+        if scale == "choice":
+            assert rest == [("yes", "no")]
+        else:
+            low, high = rest
+            assert scale in ("log", "linear")
+            assert low < high
+            assert scale == "linear" or low > 0
+
+
+def test_changing_what_was_returned_changes_nothing():
+    space("adan")["lr"] = ("log", 1.0, 2.0)
+    presets("adan")[0]["lr"] = 7.0
+    assert space("adan")["lr"] != ("log", 1.0, 2.0)
+    assert presets("adan")[0]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_description_is_one_line(name):
+    line = registry.describe(name)
+    assert line
+    assert "\n" not in line
+    assert not line.endswith(".")
+
+
+def entry(name, value):
+    return EntryPoint(name=name, value=value, group="autotune.optimizers")
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Let the test say what is installed."""
+    registry._entries.cache_clear()
+    yield lambda *found: monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    registry._entries.cache_clear()
+
+
+def test_a_plugin_comes_in_three_forms(installed):
+    installed(entry("mine", "autotune.optimizers.sgd:SGD"))
+    assert names() == ["mine", "mine-win", "mine-win2"]
+    assert create("mine-win", [parameter()]).param_groups[0]["acceleration"] == "win"
+
+
+def test_a_name_taken_twice(installed):
+    installed(entry("mine", "a:A"), entry("mine", "b:B"))
+    sentence = r"^optimizer 'mine' is registered twice, as a:A and as b:B; uninstall one$"
+    with pytest.raises(ValueError, match=sentence):
+        names()

@@ -1,0 +1,147 @@
+"""What an optimizer remembers: checkpoints, restarts, changes of mind, layouts."""
+
+import pytest
+import torch
+
+from autotune.optimizers import LAMB, SGD, Adam, AdamW, Adan
+from autotune.testing.optimizers import advance, parameter
+
+
+def test_state_keys_are_the_authors():
+    p = parameter(2)
+    optimizer = AdamW([p], acceleration="win2", amsgrad=True)
+    optimizer.step()
+    words = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "x", "y"}
+    assert set(optimizer.state[p]) == words
+
+
+def test_the_previous_gradient_is_kept_clipped_and_negative():
+    p = parameter(2)
+    p.grad = torch.tensor([3.0, 4.0])
+    optimizer = Adan([p], max_grad_norm=1.0)
+    optimizer.step()
+    torch.testing.assert_close(optimizer.state[p]["neg_pre_grad"], -p.grad / 5)
+
+
+def test_a_checkpoint_of_the_authors_shape_loads():
+    p = parameter(2)
+    optimizer = Adan([p], lr=0.5)
+    zeros = {name: torch.zeros(2) for name in ("exp_avg", "exp_avg_sq", "exp_avg_diff")}
+    theirs = {
+        "state": {0: zeros},
+        "param_groups": [
+            {
+                "lr": 0.1,
+                "betas": (0.98, 0.92, 0.99),
+                "eps": 1e-8,
+                "weight_decay": 0.0,
+                "max_grad_norm": 0.0,
+                "no_prox": False,
+                "foreach": True,
+                "fused": False,
+                "step": 3,
+                "params": [0],
+            }
+        ],
+    }
+    optimizer.load_state_dict(theirs)
+    optimizer.step()
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["step"], group["decay"]) == (0.1, 4, "proximal")
+    assert torch.isfinite(p).all()
+
+
+def test_a_loaded_state_takes_the_parameters_layout():
+    p = torch.nn.Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last))
+    optimizer = AdamW([p])
+    p.grad = torch.randn_like(p)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    flat = {k: v.contiguous() if torch.is_tensor(v) else v for k, v in saved["state"][0].items()}
+    optimizer.load_state_dict({**saved, "state": {0: flat}})
+    assert optimizer.state[p]["exp_avg"].stride() == p.stride()
+
+
+def test_restart_counts_from_zero_and_keeps_buffers_in_place():
+    p = parameter(3)
+    optimizer = Adan([p])
+    advance(optimizer, p, range(3))
+    average = optimizer.state[p]["exp_avg"]
+    optimizer.restart_opt()
+    assert optimizer.param_groups[0]["step"] == 0
+    assert optimizer.state[p]["exp_avg"] is average
+    assert not average.any()
+
+
+def test_restart_before_the_first_step():
+    optimizer = Adan([parameter(3)])
+    optimizer.restart_opt()
+    optimizer.step()
+    assert optimizer.param_groups[0]["step"] == 1
+
+
+@pytest.mark.parametrize("cls", [Adan, Adam, AdamW, SGD, LAMB])
+def test_acceleration_may_change_between_steps(cls):
+    p = parameter(4)
+    optimizer = cls([p])
+    for k, acceleration in enumerate(("none", "win", "win2", "none")):
+        optimizer.param_groups[0]["acceleration"] = acceleration
+        advance(optimizer, p, range(k, k + 1))
+    assert torch.isfinite(p).all()
+
+
+@pytest.mark.parametrize("cls", [Adan, Adam, AdamW, SGD, LAMB])
+def test_a_model_converted_to_double_goes_on(cls):
+    p = parameter(4)
+    optimizer = cls([p], acceleration="win")
+    optimizer.step()
+    p.data = p.data.double()
+    p.grad = torch.ones(4, dtype=torch.float64)
+    optimizer.step()
+    assert p.dtype == torch.float64
+    assert torch.isfinite(p).all()
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_clipping_spans_groups_dtypes_and_layouts(backend):
+    a = torch.nn.Parameter(torch.zeros(2))
+    b = torch.nn.Parameter(torch.zeros(4, 4, dtype=torch.float64)[::2, ::2])
+    a.grad, b.grad = torch.tensor([300.0, 0.0]), torch.zeros(2, 2, dtype=torch.float64)
+    b.grad[0, 0] = 400.0
+    optimizer = SGD(
+        [{"params": [a]}, {"params": [b]}], 1.0, momentum=0.0, max_grad_norm=1.0, backend=backend
+    )
+    optimizer.step()
+    torch.testing.assert_close(a.detach(), torch.tensor([-0.6, 0.0]))
+    assert float(b.detach()[0, 0]) == pytest.approx(-0.8)
+
+
+def test_an_overflowing_half_gradient_is_clipped_rather_than_lost():
+    p = torch.nn.Parameter(torch.zeros(4, dtype=torch.float16))
+    p.grad = torch.full((4,), 3e4, dtype=torch.float16)
+    SGD([p], 1.0, momentum=0.0, max_grad_norm=1.0).step()
+    torch.testing.assert_close(p.detach(), torch.full((4,), -0.5, dtype=torch.float16))
+
+
+def test_a_learning_rate_of_zero_still_pulls_win_towards_x():
+    p = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = AdamW([p], lr=0.1, weight_decay=0.0, acceleration="win")
+    p.grad = torch.ones(1)
+    optimizer.step()
+    x, before = float(optimizer.state[p]["x"]), p.item()
+    optimizer.param_groups[0]["lr"] = 0.0
+    optimizer.step()
+    assert p.item() == pytest.approx((before + 2.0 * x) / 3.0)
+
+
+def test_a_torch_schedule_drives_the_rate():
+    p = parameter(2)
+    optimizer = Adan([p])
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1.0 / (1 + k))
+    optimizer.step()
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 5e-4
+
+
+def test_the_backend_is_visible():
+    assert Adan([parameter(2)], backend="numba").backend_used == "numba"
