@@ -44,7 +44,14 @@ FLAGS = {
     "seed": "seed",
     "study": "name",
 }
-RESUMABLE = ("trials", "runs", "minutes", "workers", "engine")  # may differ in a later sitting
+RESUMABLE = (
+    "trials",
+    "runs",
+    "minutes",
+    "seeds",
+    "workers",
+    "engine",
+)  # may differ in a later sitting
 
 Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values
 

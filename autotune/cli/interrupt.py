@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM: the first asks a search to save and stop, the second ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Which signal came, if any; ``halt`` is set by the first."""
+
+    def __init__(self) -> None:
+        self.halt = threading.Event()
+        self.signal: int | None = None
+        self.over = False  # the search has ended: what is left is to say so
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.over:
+            return
+        if self.halt.is_set():
+            raise KeyboardInterrupt
+        self.signal = number
+        self.halt.set()
+        click.echo("stopping: the running steps are finished and saved; again to abort", err=True)
+
+    @property
+    def exit_code(self) -> int:
+        """Return what a shell expects after this signal."""
+        return 128 + (self.signal or signal.SIGINT)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """Handle both signals for the time of a search."""
+    interrupt = Interrupt()
+    before: dict[int, Any] = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,103 @@
+"""What a search says on stderr while it runs: bars, lines, JSON or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from autotune.cli import words
+from autotune.cli.document import line
+from autotune.events import (
+    Event,
+    Listener,
+    Notice,
+    SearchStarted,
+    Spent,
+    TrialEnded,
+    ignore,
+)
+from autotune.studies.records import TrialRecord
+
+FORMS = ("auto", "rich", "plain", "json", "off")
+
+
+@contextmanager
+def listening(form: str) -> Iterator[Listener]:
+    """Give a listener that shows a search in the chosen form; ``auto`` looks at stderr."""
+    if form == "auto":
+        form = "rich" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    if form == "rich":
+        from autotune.cli.bars import Bars
+
+        with Bars() as bars:
+            yield bars
+    else:
+        listeners: dict[str, Listener] = {"plain": Lines(), "json": as_json, "off": ignore}
+        yield listeners[form]
+
+
+def as_json(event: Event) -> None:
+    """Write an event as one line of JSON."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+    # The event's own fields stay apart: some are named like the line's.
+    click.echo(line(event=kind, data=event), err=True)
+
+
+class Lines:
+    """Writes one line an ended trial and one a stage: quiet enough for a log."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+
+    def __call__(self, event: Event) -> None:
+        """Write the line for an event, if it deserves one."""
+        text = self._text(event)
+        if text:
+            click.echo(text, err=True)
+
+    def _text(self, event: Event) -> str:
+        if isinstance(event, SearchStarted):
+            return opening(event)
+        if isinstance(event, TrialEnded):
+            return ended(event)
+        if isinstance(event, Spent) and event.stage != self.stage:
+            self.stage = event.stage
+            return f"stage: {event.stage}{left(event)}"
+        return event.text if isinstance(event, Notice) else ""
+
+
+def opening(event: SearchStarted) -> str:
+    """Say what is about to be searched."""
+    resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
+    workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
+    return (
+        f"{event.name}: {', '.join(event.optimizers)} on {event.task.get('data', 'its data')}, "
+        f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
+    )
+
+
+def ended(event: TrialEnded) -> str:
+    """Say how a stretch of a trial ended."""
+    trial = event.trial
+    best = "  best" if event.best else ""
+    return (
+        f"{event.optimizer} trial {trial.number}: {trial.state} at step "
+        f"{trial.step}/{trial.target}, "
+        f"{_result(trial)}, {words.duration(trial.seconds)}{best}"
+    )
+
+
+def _result(trial: TrialRecord) -> str:
+    if trial.loss is None:
+        return (trial.reason or "no loss").partition("\n")[0]
+    return f"loss {words.loss(trial.loss)}"
+
+
+def left(event: Spent) -> str:
+    """Say how long the search will take, once that is known."""
+    return "" if event.left is None else f", about {words.duration(event.left)} left"

@@ -1,0 +1,62 @@
+"""``autotune search``: find settings, then say what they are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune.cli.help import Command
+from autotune.cli.options import QUIET, as_json, storage, talk
+from autotune.cli.progress import FORMS
+from autotune.cli.spec_options import spec_options
+
+
+@click.command("search", cls=Command)
+@spec_options
+@click.option(
+    "--progress",
+    type=click.Choice(FORMS),
+    default="auto",
+    show_default=True,
+    help="How to tell on stderr what happens.",
+)
+@storage
+@as_json
+@talk
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    files: tuple[Path, ...],
+    space: Path | None,
+    assignments: tuple[str, ...],
+    resume: str | None,
+    dry_run: bool,
+    progress: str,
+    storage: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Search settings of optimizers, and judge the best on fresh seeds.
+
+    The same command again goes on where it stopped. Betas are close to one, as torch takes them.
+
+    Example: autotune search --model gpt-nano --optimizer adan --optimizer adamw --minutes 1
+    Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
+    """
+    from autotune.cli import planned, searching
+    from autotune.config import Request
+
+    request = Request(flags=flags, files=files, space=space, assignments=assignments)
+    resolved = searching.resolved(request, storage, resume)
+    if dry_run:
+        click.echo(planned.told(resolved, storage, as_json))
+        return
+    form = "off" if ctx.meta.get(QUIET) else progress
+    ended = searching.run(resolved.spec, storage, form)
+    if ended.comparison is not None:
+        click.echo(searching.told(ended.comparison, storage, as_json))
+    ctx.exit(ended.exit_code)

@@ -1,0 +1,84 @@
+"""A search run from the command line: begun or resumed, interruptible, and told at its end."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import click
+
+from autotune.cli.document import document
+from autotune.cli.interrupt import interruptible
+from autotune.cli.progress import listening
+from autotune.cli.report import report
+from autotune.cli.stored import flag, opened
+from autotune.cli.table import facts, width
+from autotune.compare import Comparison
+from autotune.config import Request, Resolved, resolve
+from autotune.errors import NotFound
+from autotune.studies import urls
+from autotune.studies.records import SearchState
+from autotune.studies.spec import SearchSpec
+from autotune.studies.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a search ended; without a comparison it was interrupted."""
+
+    comparison: Comparison | None
+    exit_code: int
+
+
+def resolved(request: Request, storage: str | None, resume: str | None) -> Resolved:
+    """Return the settings of a search; a resumed one has those it was begun with."""
+    if resume is None:
+        return resolve(request)
+    with opened(storage) as store:
+        stored = store.search(resume)
+    return resolve(request, stored=(f"search '{resume}'", {**stored.spec, "name": resume}))
+
+
+def run(spec: SearchSpec, storage: str | None, form: str) -> Ended:
+    """Run a search to its end or to an interrupt, which says how to go on."""
+    with interruptible() as interrupt, Store(urls.resolve(storage)) as store:
+        try:
+            comparison = _run(spec, store, form, interrupt.halt)
+        except KeyboardInterrupt:
+            comparison = None
+        interrupt.over = True
+        complete = comparison and comparison.search.state is SearchState.COMPLETE
+        if interrupt.signal is None or complete:
+            return Ended(comparison=comparison, exit_code=0)
+        click.echo(_interrupted(store, spec.search_name, flag(storage)), err=True)
+        return Ended(comparison=None, exit_code=interrupt.exit_code)
+
+
+def _run(spec: SearchSpec, store: Store, form: str, halt: threading.Event) -> Comparison:
+    from autotune import search
+
+    with listening(form) as listen:
+        return search.run(spec, store=store, listen=listen, halt=halt)
+
+
+def _interrupted(store: Store, name: str, storage: str) -> str:
+    try:
+        studies = store.search(name).studies
+    except NotFound:
+        return "interrupted: no trial had begun"
+    saved = sum(sum(study.counts.values()) for study in studies)
+    trials = "1 trial is" if saved == 1 else f"{saved} trials are"
+    return f"interrupted: {trials} saved; go on with: autotune search --resume {name}{storage}"
+
+
+def told(comparison: Comparison, storage: str | None, as_json: bool) -> str:
+    """Return the comparison and what to do next, for a person or a program."""
+    name = comparison.search.name
+    following = {"look": f"autotune dashboard{flag(storage)}"}
+    judged = [row.optimizer for row in comparison.rows if row.tuned.loss]
+    if judged:
+        export = f"autotune export {name}/{judged[0]} --as torch{flag(storage)}"
+        following = {"export": export} | following
+    if as_json:
+        return document(comparisons=[comparison], next=following)
+    return f"{report(comparison, width())}\n\n{facts(following)}"

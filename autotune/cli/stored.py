@@ -1,0 +1,69 @@
+"""The store a command reads, and the searches in it by the names people type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autotune.errors import NotFound, SpecError
+from autotune.registry import unknown
+from autotune.studies import urls
+from autotune.studies.records import SearchRecord, StudyRecord
+from autotune.studies.store import Store
+
+
+@contextmanager
+def opened(given: str | None) -> Iterator[Store]:
+    """Open the store to read from; a database file that is not there is not made."""
+    if not there(given):
+        file = urls.file(urls.resolve(given))
+        raise NotFound(f"no searches: there is no database {file}; autotune search makes one")
+    with Store(urls.resolve(given), read_only=True) as store:
+        yield store
+
+
+def there(given: str | None) -> bool:
+    """Say whether there is a database; a server is asked when it is opened."""
+    file = urls.file(urls.resolve(given))
+    return file is None or file.exists()
+
+
+def found(given: str | None) -> list[SearchRecord]:
+    """Return the stored searches, newest first; none where there is no database yet."""
+    if not there(given):
+        return []
+    with opened(given) as store:
+        return list(store.searches())
+
+
+def flag(given: str | None) -> str:
+    """Return " --storage URL" for a command to repeat; nothing for the default."""
+    url = urls.resolve(given)
+    return "" if url == urls.DEFAULT else f" --storage {urls.mask(url)}"
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Split "search/optimizer"; the optimizer may be left out."""
+    name, slash, optimizer = text.partition("/")
+    if not name or (slash and not optimizer):
+        raise SpecError(f"a study is written SEARCH or SEARCH/OPTIMIZER, got '{text}'")
+    return name, optimizer or None
+
+
+def newest(store: Store) -> SearchRecord:
+    """Return the search that was begun last."""
+    searches = store.searches()
+    if not searches:
+        raise NotFound("no searches yet; autotune search begins one")
+    return store.search(searches[0].name)
+
+
+def studies(search: SearchRecord, optimizer: str | None) -> tuple[StudyRecord, ...]:
+    """Return the studies of a search, or the one of an optimizer."""
+    if optimizer is None:
+        return search.studies
+    found = tuple(study for study in search.studies if study.optimizer == optimizer)
+    if not found:
+        known = [study.optimizer for study in search.studies]
+        raise NotFound(f"search '{search.name}': {unknown('optimizer', optimizer, known)}")
+    return found

@@ -1,0 +1,36 @@
+"""Plain tables, as wide as their cells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+GAP = "  "
+
+
+def width() -> int:
+    """Return the columns to write for: the terminal's, or 120 where there is none."""
+    if "COLUMNS" not in os.environ and not sys.stdout.isatty():
+        return 120
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows, the first being the header, in columns as wide as their cells."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = (
+        GAP.join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)) for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def widest(text: str) -> int:
+    """Return the length of the longest line."""
+    return max((len(line) for line in text.splitlines()), default=0)
+
+
+def facts(pairs: Mapping[str, str]) -> str:
+    """Lay out names and values, one pair a line."""
+    return table([(name, value) for name, value in pairs.items()]) if pairs else ""

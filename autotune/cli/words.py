@@ -1,0 +1,87 @@
+"""How numbers, settings and times read to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+NONE = "-"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number to a few significant digits."""
+    return NONE if value is None else f"{value:.{digits}g}"
+
+
+def loss(value: float | None) -> str:
+    """Write a loss."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as a percentage."""
+    return NONE if value is None else f"{100 * value:.3g} %"
+
+
+def close_to_one(value: float) -> str:
+    """Write a beta so that two significant digits of its distance from one survive."""
+    distance = Decimal(1) - Decimal(repr(value))
+    digits = max(2, 1 - distance.adjusted()) if distance else 0
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:g}"
+
+
+def betas(hyper: Mapping[str, Any]) -> str:
+    """Write the betas of a setting, or what stands in their place."""
+    if "betas" in hyper:
+        return " ".join(close_to_one(beta) for beta in hyper["betas"])
+    if "momentum" in hyper:
+        return close_to_one(hyper["momentum"])
+    return NONE
+
+
+def gammas(hyper: Mapping[str, Any]) -> str:
+    """Write Win's reckless-step ratios, where the setting has any."""
+    if hyper.get("acceleration", "none") == "none":
+        return NONE
+    return " ".join(number(ratio) for ratio in hyper.get("reckless_steps", ())) or NONE
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span in the two units that matter."""
+    if seconds is None:
+        return NONE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def moment(at: datetime | None) -> str:
+    """Write a time in UTC, to the minute."""
+    if at is None:
+        return NONE
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if at.tzinfo else at.strftime("%F %R")
+
+
+def counts(by_state: Mapping[str, int]) -> str:
+    """Write how many trials are in each state."""
+    known = [f"{count} {state}" for state, count in by_state.items() if count]
+    return ", ".join(known) or "none"
+
+
+def value(anything: Any) -> str:
+    """Write a value of a setting or a fact of a task."""
+    if isinstance(anything, float):
+        return close_to_one(anything) if 0.5 < anything < 1 else f"{anything:.6g}"
+    if isinstance(anything, bool):
+        return "yes" if anything else "no"
+    if isinstance(anything, int):
+        return f"{anything:,}"
+    if isinstance(anything, Mapping):
+        return ", ".join(f"{name} {value(item)}" for name, item in anything.items())
+    if isinstance(anything, list | tuple):
+        return " ".join(value(item) for item in anything)
+    return NONE if anything is None else str(anything)
