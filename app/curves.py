@@ -1,0 +1,140 @@
+"""Learning curves: smoothed lines over faded raw ones, thinned so that a browser keeps up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import plotly.graph_objects as go
+
+from autotune.app import look
+from autotune.app.fidelity import Curves
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+LINES = 150  # with a raw line for each state this stays below 200 traces
+POINTS = 300  # of one line
+METRICS = {
+    "loss": "validation loss",
+    "train_loss": "training loss",
+    "accuracy": "validation accuracy",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One trial's measurements of one metric."""
+
+    trial: TrialRecord
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def ema(values: Sequence[float], weight: float) -> list[float]:
+    """Return the exponential moving average, corrected for its start at zero."""
+    average, smoothed = 0.0, []
+    for count, value in enumerate(values, start=1):
+        average = weight * average + (1 - weight) * value
+        smoothed.append(average / (1 - weight**count))
+    return smoothed
+
+
+def decimate(
+    steps: Sequence[int], values: Sequence[float], limit: int = POINTS
+) -> tuple[list[int], list[float]]:
+    """Keep each bucket's lowest and highest point, and both ends of the line."""
+    if len(steps) <= limit:
+        return list(steps), list(values)
+    count = max(1, (limit - 2) // 2)
+    edges = [1 + i * (len(steps) - 2) // count for i in range(count + 1)]
+    kept = {0, len(steps) - 1}
+    for start, stop in pairwise(edges):
+        kept.add(min(range(start, stop), key=values.__getitem__))
+        kept.add(max(range(start, stop), key=values.__getitem__))
+    order = sorted(kept)
+    return [steps[i] for i in order], [values[i] for i in order]
+
+
+def pick(
+    trials: Sequence[TrialRecord], curves: Curves, metric: str = "loss", limit: int = LINES
+) -> list[Line]:
+    """Return the curves of search trials, the best last so that it is drawn on top."""
+    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    ranked = (_line_of(trial, curves, metric) for trial in sorted(searched, key=_merit))
+    return list(islice((line for line in ranked if line.steps), limit))[::-1]
+
+
+def _line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:
+    points = [(p.step, getattr(p, metric)) for p in curves.get(trial.id, ())]
+    known = [(step, value) for step, value in points if value is not None]
+    return Line(trial=trial, steps=tuple(s for s, _ in known), values=tuple(v for _, v in known))
+
+
+def _merit(trial: TrialRecord) -> tuple[bool, float]:
+    """Rank completed trials first, then by loss."""
+    loss = float("inf") if trial.loss is None else trial.loss
+    return trial.state is not TrialState.COMPLETE, loss
+
+
+def figure(
+    lines: Sequence[Line], colour: str, *, metric: str, smooth: float = 0.0, log: bool = False
+) -> go.Figure:
+    """Draw completed trials in ``colour``, the best one bold, others in their state's colour."""
+    chart = go.Figure()
+    if smooth > 0:
+        _shadows(chart, lines, colour)
+    named: set[TrialState] = set()
+    for line in lines:
+        _line(chart, line, _colour(line.trial, colour), smooth)
+        chart.data[-1].showlegend = line.trial.state not in named
+        named.add(line.trial.state)
+    best = lines[-1] if lines else None
+    if best and best.trial.state is TrialState.COMPLETE:
+        chart.data[-1].update(line_width=3.5, opacity=1, showlegend=True)
+        chart.data[-1].update(name=f"best (trial {best.trial.number})", legendgroup="best")
+    look.frame(chart, x="step", y=METRICS[metric], height=460)
+    chart.update_xaxes(rangemode="tozero")
+    return look.log_axis(chart, [v for line in lines for v in line.values]) if log else chart
+
+
+def _colour(trial: TrialRecord, colour: str) -> str:
+    return colour if trial.state is TrialState.COMPLETE else look.STATES[trial.state]
+
+
+def _line(chart: go.Figure, line: Line, colour: str, smooth: float) -> None:
+    steps, values = decimate(line.steps, ema(line.values, smooth))
+    done = line.trial.state is TrialState.COMPLETE
+    chart.add_scatter(
+        x=steps,
+        y=values,
+        name=line.trial.state.value,
+        legendgroup=line.trial.state.value,
+        mode="lines" if len(steps) > 1 else "markers",
+        line={"color": colour, "width": 1.5, "dash": "solid" if done else "dot"},
+        marker={"color": colour, "symbol": look.SYMBOLS[line.trial.state]},
+        opacity=0.6,
+        hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.4f}}<extra></extra>",
+    )
+
+
+def _shadows(chart: go.Figure, lines: Sequence[Line], colour: str) -> None:
+    """Add the raw curves, one trace for each state with gaps between trials."""
+    for state in dict.fromkeys(line.trial.state for line in lines):
+        x: list[int | None] = []
+        y: list[float | None] = []
+        for line in lines:
+            if line.trial.state is state:
+                steps, values = decimate(line.steps, line.values)
+                x += [*steps, None]
+                y += [*values, None]
+        shade = colour if state is TrialState.COMPLETE else look.STATES[state]
+        chart.add_scatter(
+            x=x,
+            y=y,
+            name=f"{state.value}, raw",
+            mode="lines",
+            line={"color": shade, "width": 1},
+            opacity=0.35,
+            showlegend=False,
+            hoverinfo="skip",
+        )

@@ -1,0 +1,74 @@
+"""Losses that may be compared: those of different settings after the same number of steps."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.studies.records import Point, Role, TrialRecord, TrialState
+
+ENOUGH = 8  # settings without which a parameter's effect is anyone's guess
+
+Curves = Mapping[int, Sequence[Point]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Search trials and their losses after ``step`` of ``target`` steps, the best first."""
+
+    step: int = 0
+    target: int = 0
+    trials: tuple[TrialRecord, ...] = ()
+    losses: tuple[float, ...] = ()
+    diverged: tuple[TrialRecord, ...] = ()
+
+    def __str__(self) -> str:
+        """Say what is compared."""
+        noun = "trial" if len(self.trials) == 1 else "trials"
+        return f"{len(self.trials)} {noun} after {self.step} of {self.target} steps"
+
+
+def sample(trials: Sequence[TrialRecord], curves: Curves, enough: int = ENOUGH) -> Sample:
+    """Compare at the longest step that ``enough`` trials reached, else at the most reached one."""
+    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    measured = {trial.id: losses_by_step(trial, curves) for trial in searched}
+    reached = Counter(step for losses in measured.values() for step in losses)
+    if not reached:
+        return Sample()
+    most = min(enough, max(reached.values()))
+    step = max(step for step, count in reached.items() if count >= most)
+    pairs = [(measured[t.id][step], t) for t in searched if step in measured[t.id]]
+    pairs.sort(key=lambda pair: (pair[0], pair[1].number))
+    return Sample(
+        step=step,
+        target=max(trial.target for trial in searched),
+        trials=tuple(trial for _, trial in pairs),
+        losses=tuple(loss for loss, _ in pairs),
+        diverged=tuple(t for t in searched if t.state is TrialState.DIVERGED),
+    )
+
+
+def thinned(sample: Sample, limit: int) -> list[int]:
+    """Return the places of all trials, or of the best quarter and a fixed draw of the others."""
+    count, top = len(sample.trials), limit // 4
+    if count <= limit:
+        return list(range(count))
+    return [*range(top), *sorted(random.Random(0).sample(range(top, count), limit - top))]
+
+
+def share(sample: Sample, limit: int) -> str:
+    """Say how many trials ``thinned`` leaves."""
+    count, top = len(sample.trials), limit // 4
+    if count <= limit:
+        return "all are drawn"
+    return f"the best {top} and a random {limit - top} are drawn"
+
+
+def losses_by_step(trial: TrialRecord, curves: Curves) -> dict[int, float]:
+    """Return the validation losses of a trial, its last one included."""
+    losses = {p.step: p.loss for p in curves.get(trial.id, ()) if p.loss is not None}
+    if trial.loss is not None:
+        losses[trial.step] = trial.loss
+    return losses

@@ -1,0 +1,107 @@
+"""How a search went: the loss of every trial in turn, and when trials ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from autotune.app import look, words
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+LOST = "no loss"
+CROWD = 100  # points beyond which markers hide the line
+
+
+def figure(trials: Sequence[TrialRecord], colour: str, *, log: bool = False) -> go.Figure:
+    """Draw search trials by number; those without a loss stand in a strip below."""
+    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    chart = make_subplots(
+        rows=2, shared_xaxes=True, row_heights=[0.88, 0.12], vertical_spacing=0.03
+    )
+    for state in TrialState:
+        _states(chart, state, [trial for trial in searched if trial.state is state])
+    losses = _best(chart, searched, colour)
+    look.frame(chart, x="trial", y="validation loss", height=440)
+    chart.update_xaxes(title_text="", row=1, col=1)
+    chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
+    if log:
+        look.log_axis(chart, losses, row=1, col=1)
+    return chart
+
+
+def _states(chart: go.Figure, state: TrialState, trials: Sequence[TrialRecord]) -> None:
+    """Add one trace for those with a loss and one for those without."""
+    size = 8 if len(trials) <= look.MANY else 4
+    marker = {"symbol": look.SYMBOLS[state], "color": look.STATES[state], "size": size}
+    for row, lost in ((1, False), (2, True)):
+        chosen = [trial for trial in trials if (trial.loss is None) is lost]
+        if not chosen:
+            continue
+        trace = look.scatter(
+            len(chosen),
+            x=[trial.number for trial in chosen],
+            y=[LOST if lost else trial.loss for trial in chosen],
+            name=state.value,
+            mode="markers",
+            marker=marker,
+            legendgroup=state.value,
+            showlegend=row == 1 or all(trial.loss is None for trial in trials),
+            customdata=[_note(trial) for trial in chosen],
+            hovertemplate="trial %{x}: " + ("" if lost else "%{y:.4f}, ") + "%{customdata}"
+            "<extra>%{fullData.name}</extra>",
+        )
+        chart.add_trace(trace, row=row, col=1)
+
+
+def _note(trial: TrialRecord) -> str:
+    return f"step {trial.step} of {trial.target}, {words.markup(trial.origin)}"
+
+
+def _best(chart: go.Figure, trials: Sequence[TrialRecord], colour: str) -> list[float]:
+    """Add the staircase of the lowest completed loss, and return every loss drawn."""
+    done = [
+        (trial.number, trial.loss)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.loss is not None
+    ]
+    if done:
+        numbers = [number for number, _ in done]
+        best = list(accumulate((loss for _, loss in done), min))
+        numbers.append(max(trial.number for trial in trials))
+        chart.add_scatter(
+            x=numbers,
+            y=[*best, best[-1]],
+            name="best so far",
+            mode="lines",
+            line={"shape": "hv", "color": colour, "width": 2.5},
+            hovertemplate="best %{y:.4f}<extra></extra>",
+            row=1,
+            col=1,
+        )
+    return [trial.loss for trial in trials if trial.loss is not None]
+
+
+def activity(trials: Sequence[TrialRecord]) -> go.Figure:
+    """Draw how many trials had ended, by state, over the minutes since the first began."""
+    dated = [trial for trial in trials if trial.created and trial.updated]
+    start = min((trial.created for trial in dated if trial.created), default=None)
+    chart = go.Figure()
+    for state in TrialState:
+        moments = sorted(t.updated for t in dated if t.updated and t.state is state)
+        if start is None or not moments:
+            continue
+        chart.add_scatter(
+            x=[(moment - start).total_seconds() / 60 for moment in moments],
+            y=list(range(1, len(moments) + 1)),
+            name=state.value,
+            mode="lines+markers" if len(moments) <= CROWD else "lines",
+            line={"shape": "hv", "width": 2, "color": look.STATES[state]},
+            marker={"symbol": look.SYMBOLS[state], "size": 6},
+            hovertemplate="%{y} %{fullData.name} after %{x:.1f} min<extra></extra>",
+        )
+    look.frame(chart, x="time since the first trial (minutes)", y="trials, by their last state")
+    chart.update_xaxes(rangemode="tozero")
+    return chart.update_yaxes(rangemode="tozero")

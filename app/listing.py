@@ -1,0 +1,172 @@
+"""Tables of searches, studies, settings and trials, as data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from autotune.app import words
+from autotune.compare import Comparison, Contender, Row
+from autotune.statistics import Estimate
+from autotune.studies.records import SearchRecord, TrialRecord, TrialState
+
+# A spreadsheet runs a cell that begins like a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+TROUBLE = (TrialState.DIVERGED, TrialState.FAILED, TrialState.STOPPED)
+
+
+def searches(records: Iterable[SearchRecord], now: datetime | None = None) -> pd.DataFrame:
+    """Return a row for each search: where it stands and the best loss found."""
+    return pd.DataFrame([_search(record, now) for record in records])
+
+
+def _search(record: SearchRecord, now: datetime | None) -> dict[str, Any]:
+    bests = {s.optimizer: s.best for s in record.studies if s.best is not None}
+    best = min(bests, key=lambda name: bests[name], default=None)
+    counts = totals(record)
+    return {
+        "search": record.name,
+        "state": record.state.value,
+        "model": str(record.task.get("model", "")),
+        "data": str(record.task.get("data", "")),
+        "optimizers": ", ".join(study.optimizer for study in record.studies),
+        "best loss": bests[best] if best else None,
+        "by": best or "",
+        "trials": sum(counts.values()),
+        "diverged": counts.get("diverged", 0),
+        "failed": counts.get("failed", 0),
+        "time": words.duration(record.seconds),
+        "last activity": words.ago(record.updated, now),
+    }
+
+
+def totals(record: SearchRecord) -> dict[str, int]:
+    """Return the trials of a search by state, in the order of a trial's life."""
+    sums = {s.value: sum(study.counts.get(s, 0) for study in record.studies) for s in TrialState}
+    return {state: count for state, count in sums.items() if count}
+
+
+def studies(record: SearchRecord) -> pd.DataFrame:
+    """Return a row for each optimizer: its best loss and its trials by state."""
+    return pd.DataFrame(
+        [
+            {"optimizer": study.optimizer, "best loss": study.best}
+            | {state: study.counts.get(state, 0) for state in totals(record)}
+            for study in record.studies
+        ]
+    )
+
+
+def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
+    """Return each default and tuned setting, and what is the same in all of them in words."""
+    judged = [(row, name) for row in comparison.rows for name in _judged(row)]
+    outcomes = pd.DataFrame([_outcome(row, name) for row, name in judged])
+    pairs = [getattr(row, name) for row, name in judged]
+    hyper = pd.DataFrame([words.settings(one.hyper, one.warmup) for one in pairs]).fillna("")
+    same = [name for name in hyper if len(pairs) > 1 and hyper[name].nunique() == 1]
+    varied = hyper.drop(columns=same)
+    found = pd.DataFrame({"found by": [one.origin for one in pairs]})
+    alike = ", ".join(f"{name} {hyper[name][0]}" for name in same)
+    return pd.concat([outcomes, varied, found], axis=1), alike
+
+
+def _judged(row: Row) -> tuple[str, ...]:
+    return ("default", "tuned") if row.changed else ("default",)
+
+
+def _outcome(row: Row, name: str) -> dict[str, Any]:
+    judged: Contender = getattr(row, name)
+    return {
+        "optimizer": row.optimizer,
+        "setting": name if row.changed else "default = tuned",
+        "loss": _estimate(judged.loss, judged.failures),
+        "accuracy": _estimate(judged.accuracy, ()),
+        "seeds": len(judged.losses),
+    }
+
+
+def _estimate(estimate: Estimate | None, failures: Sequence[str]) -> str:
+    if estimate is None:
+        return failures[0] if failures else ""
+    return str(estimate)
+
+
+def trials(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Return a row for each trial, with a column for each hyper-parameter."""
+    return pd.DataFrame([_trial(record) for record in records])
+
+
+def _trial(record: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": record.number,
+        "state": record.state.value,
+        "role": record.role.value,
+        "origin": record.origin,
+        "loss": record.loss,
+        "accuracy": record.accuracy,
+        "step": record.step,
+        "of": record.target,
+        "seed": record.seed,
+        "seconds": round(record.seconds, 2),
+        **{name: _cell(value) for name, value in record.hyper.items()},
+        "warm-up": record.warmup,
+        "reason": record.reason or "",
+    }
+
+
+def _cell(value: Any) -> float | str:
+    """Keep numbers numbers, so that they sort; write everything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return words.value(value)
+
+
+def matching(
+    records: Iterable[TrialRecord], states: Sequence[str], roles: Sequence[str], text: str
+) -> list[TrialRecord]:
+    """Return the trials of these states and roles that mention the text; empty means any."""
+    wanted = text.strip().lower()
+    return [
+        record
+        for record in records
+        if (not states or record.state in states)
+        and (not roles or record.role in roles)
+        and wanted in _text(record)
+    ]
+
+
+def _text(record: TrialRecord) -> str:
+    hyper: Mapping[str, Any] = {**record.hyper, **record.params}
+    said = [f"trial {record.number}", record.origin, record.reason or ""]
+    return " ".join([*said, *(f"{k}={words.value(v)}" for k, v in hyper.items())]).lower()
+
+
+def failures(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Return trials that did not reach their end, the reason first."""
+    lost = [record for record in records if record.state in TROUBLE]
+    return pd.DataFrame(
+        [
+            {
+                "trial": record.number,
+                "state": record.state.value,
+                "reason": record.reason or "no reason was stored",
+                "step": record.step,
+                "of": record.target,
+                "origin": record.origin,
+                **words.settings(record.hyper, record.warmup),
+            }
+            for record in lost
+        ]
+    ).fillna("")
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Write a table for a spreadsheet; text that would run as a formula is quoted."""
+    return frame.map(_defused).to_csv(index=False)
+
+
+def _defused(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -1,0 +1,118 @@
+"""How charts look: one colour per optimizer, one symbol per state, titled axes, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import plotly.graph_objects as go
+
+from autotune.studies.records import TrialState
+
+# Okabe and Ito's hues, their lightness moved until each stands out from white and from near-black.
+BLUE, VERMILION, GREEN, PURPLE, OCHRE, SLATE, BROWN, PINK = PALETTE = (
+    "#2a7fc1",
+    "#d55e00",
+    "#00916a",
+    "#8a70d6",
+    "#b07d00",
+    "#6b8299",
+    "#a5673f",
+    "#c75b96",
+)
+NEUTRAL = "#808080"
+FADED = "rgba(128,128,128,0.35)"
+GRID = "rgba(128,128,128,0.22)"
+
+FAMILIAR = ("adan", "adamw", "adan-win", "adan-win2", "adamw-win2", "lamb", "sgd", "adamw-win")
+
+SYMBOLS = MappingProxyType(
+    {
+        TrialState.COMPLETE: "circle",
+        TrialState.STOPPED: "circle-open",
+        TrialState.PAUSED: "diamond-open",
+        TrialState.RUNNING: "diamond",
+        TrialState.WAITING: "square-open",
+        TrialState.DIVERGED: "x",
+        TrialState.FAILED: "triangle-up",
+    }
+)
+STATES = MappingProxyType(
+    {
+        TrialState.COMPLETE: BLUE,
+        TrialState.STOPPED: NEUTRAL,
+        TrialState.PAUSED: PURPLE,
+        TrialState.RUNNING: GREEN,
+        TrialState.WAITING: SLATE,
+        TrialState.DIVERGED: VERMILION,
+        TrialState.FAILED: PINK,
+    }
+)
+
+# The share button would post the figure to a stranger's server.
+CONFIG: dict[str, Any] = {"showSendToCloud": False, "displaylogo": False}
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    '<path d="M1 3c3 0 3 9 7 9s4-3 7-3" fill="none" stroke="#2a7fc1" stroke-width="2.5"/></svg>'
+)
+# Streamlit leaves room for a header that the viewer's toolbar does not need.
+# Plotly draws the axes of parallel coordinates black, which a dark page hides.
+STYLE = """<style>
+[data-testid='stMainBlockContainer'] {padding-top: 4.5rem}
+.parcoords .axis path, .parcoords .axis line {stroke: #808080 !important}
+</style>"""
+MANY = 1000  # points beyond which SVG is slower than WebGL
+
+
+def colours(optimizers: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each optimizer; the same names get the same colours on every page."""
+    names = sorted(set(optimizers))
+    chosen = {name: PALETTE[FAMILIAR.index(name)] for name in names if name in FAMILIAR}
+    free = [colour for colour in PALETTE if colour not in chosen.values()] or list(PALETTE)
+    others = [name for name in names if name not in chosen]
+    return chosen | {name: free[i % len(free)] for i, name in enumerate(others)}
+
+
+def scatter(count: int, **values: Any) -> Any:
+    """Return a scatter trace, drawn by WebGL when it holds many points."""
+    return go.Scattergl(**values) if count > MANY else go.Scatter(**values)
+
+
+def frame(
+    figure: go.Figure, *, x: str, y: str, height: int = 380, legend: bool = True
+) -> go.Figure:
+    """Title the axes, put the legend above the plot and trim the margins."""
+    figure.update_layout(
+        height=height,
+        # Touch screens always show the toolbar: the legend has to stay below it.
+        margin={"l": 12, "r": 12, "t": 64 if legend else 32, "b": 12},
+        showlegend=legend,
+        hovermode="closest",
+        hoverlabel={"namelength": -1},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+    )
+    axis = {"automargin": True, "gridcolor": GRID, "zeroline": False}
+    figure.update_xaxes(title_text=x, **axis)
+    figure.update_yaxes(title_text=y, **axis)
+    return figure
+
+
+def log_axis(figure: go.Figure, values: Iterable[float], **where: int) -> go.Figure:
+    """Make the loss axis logarithmic, when every value allows it."""
+    if all(value > 0 for value in values):
+        figure.update_yaxes(type="log", minor={"ticks": "outside"}, **where)
+    return figure
+
+
+def interval(estimates: Iterable[Any]) -> Mapping[str, Any]:
+    """Return error bars from the bounds of estimates; none where a single value was given."""
+    listed = list(estimates)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if e.high is None else e.high - e.mean for e in listed],
+        "arrayminus": [0.0 if e.low is None else e.mean - e.low for e in listed],
+        "thickness": 2,
+        "width": 6,
+    }

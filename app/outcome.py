@@ -1,0 +1,81 @@
+"""What tuning gained: judged losses with their intervals, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from autotune.app import look
+from autotune.compare import Contender, Row
+from autotune.statistics import CONFIDENCE, Estimate
+
+
+def losses(rows: Sequence[Row]) -> go.Figure:
+    """Draw each judged setting's mean and interval, with a small point for every seed."""
+    chart = go.Figure()
+    colours = look.colours(row.optimizer for row in rows)
+    for row in reversed(rows):
+        if row.changed:
+            _judged(chart, f"{row.optimizer} default", row.default, look.NEUTRAL)
+            _judged(chart, f"{row.optimizer} tuned", row.tuned, colours[row.optimizer])
+        else:
+            _judged(chart, f"{row.optimizer} default", row.default, colours[row.optimizer])
+    count = sum(2 if row.changed else 1 for row in rows)
+    look.frame(
+        chart,
+        x=f"validation loss (mean, {CONFIDENCE:.0%} interval)",
+        y="",
+        height=92 + 44 * count,
+        legend=False,
+    )
+    return chart
+
+
+def _judged(chart: go.Figure, name: str, contender: Contender, colour: str) -> None:
+    if contender.loss is None:
+        return
+    chart.add_scatter(
+        x=[contender.loss.mean],
+        y=[name],
+        name=name,
+        mode="markers",
+        marker={"color": colour, "size": 12, "symbol": "diamond"},
+        error_x={**look.interval([contender.loss]), "color": colour},
+        hovertemplate=f"{contender.loss}<extra></extra>",
+    )
+    chart.add_scatter(
+        x=list(contender.losses.values()),
+        y=[name] * len(contender.losses),
+        name=f"{name}, seeds",
+        mode="markers",
+        marker={"color": "white", "size": 7, "line": {"color": colour, "width": 1.5}},
+        customdata=list(contender.losses),
+        hovertemplate="seed %{customdata}: %{x:.4f}<extra></extra>",
+    )
+
+
+def differences(
+    estimates: Mapping[str, Estimate], colours: Mapping[str, str], *, against: str
+) -> go.Figure:
+    """Draw paired differences of loss; left of zero the tuned setting is better."""
+    chart = go.Figure()
+    for name, estimate in reversed(list(estimates.items())):
+        chart.add_scatter(
+            x=[estimate.mean],
+            y=[name],
+            name=name,
+            mode="markers",
+            marker={"color": colours[name], "size": 12, "symbol": "diamond"},
+            error_x={**look.interval([estimate]), "color": colours[name]},
+            hovertemplate=f"{estimate}<extra></extra>",
+        )
+    chart.add_vline(x=0, line={"color": look.NEUTRAL, "dash": "dash", "width": 1.5})
+    look.frame(
+        chart,
+        x=f"loss of tuned minus {against}",
+        y="",
+        height=92 + 44 * max(3, len(estimates)),
+        legend=False,
+    )
+    return chart

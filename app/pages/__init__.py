@@ -1,0 +1,1 @@
+"""Each file is a page of the dashboard."""

@@ -1,0 +1,68 @@
+"""The verdict: each optimizer's default against its tuned setting, and against tuned AdamW."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from autotune.app import anytime, listing, look, outcome, picker, queries, words
+from autotune.app.queries import Snapshot
+from autotune.compare import Comparison
+
+
+def page() -> None:
+    """Draw the page."""
+    st.header("Compare")
+    snapshot = picker.search(queries.storage())
+    if snapshot is None:
+        return
+    comparison = snapshot.comparison
+    st.subheader(words.plain(comparison.verdict))
+    for row in comparison.rows:
+        spoken = [row.verdict, row.reference_verdict]
+        st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
+    table, same = listing.contenders(comparison)
+    st.dataframe(table, hide_index=True, alt="default and tuned settings")
+    if same:
+        st.caption(f"Everywhere: {words.plain(same)}.")
+    if any(row.default.loss or row.tuned.loss for row in comparison.rows):
+        _judged(comparison)
+    else:
+        st.info(
+            "No setting was judged yet: that comes last, on fresh seeds. "
+            "Continue the search to get there; Study shows what was tried so far."
+        )
+    _cost(snapshot)
+
+
+def _judged(comparison: Comparison) -> None:
+    st.subheader("Loss at full length")
+    st.caption("Small points are seeds, diamonds their means.")
+    st.plotly_chart(outcome.losses(comparison.rows), key="losses", config=look.CONFIG)
+    gained = {row.optimizer: row.difference for row in comparison.rows if row.difference}
+    against = {row.optimizer: row.against_reference for row in comparison.rows}
+    rivals = {name: difference for name, difference in against.items() if difference}
+    st.caption("Differences below are paired by seed; left of zero the tuned setting is better.")
+    colours = look.colours(row.optimizer for row in comparison.rows)
+    left, right = st.columns(2)
+    for column, title, pairs, other in (
+        (left, "What tuning gained", gained, "default"),
+        (right, "Against tuned AdamW", rivals, "tuned adamw"),
+    ):
+        if pairs:
+            column.subheader(title)
+            chart = outcome.differences(pairs, colours, against=other)
+            column.plotly_chart(chart, key=title, config=look.CONFIG)
+
+
+def _cost(snapshot: Snapshot) -> None:
+    lines = {name: anytime.progress(trials) for name, trials in snapshot.trials.items()}
+    if not any(line.costs for line in lines.values()):
+        return
+    st.subheader("Best loss against cost")
+    st.caption("Lowest loss of a completed search trial, on one seed; the judged losses are above.")
+    log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
+    st.plotly_chart(anytime.figure(lines, log=log), key="anytime", config=look.CONFIG)
+
+
+if __name__ == "__main__":
+    page()

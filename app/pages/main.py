@@ -1,0 +1,31 @@
+"""The dashboard's entry script: page setup and navigation, nothing else.
+
+It stands among its pages because Streamlit reads a folder named ``pages`` beside an entry script
+as another kind of app.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from autotune.app import look, words
+from autotune.errors import AutotuneError
+
+PAGES = ("overview", "compare", "study", "export")
+
+
+def run() -> None:
+    """Run the page that the address names; what the store refuses is one sentence on it."""
+    st.set_page_config(page_title="autotune", page_icon=look.ICON, layout="wide")
+    st.html(look.STYLE)
+    pages = [st.Page(f"{n}.py", title=n.capitalize(), default=n == PAGES[0]) for n in PAGES]
+    page = st.navigation(pages, position="top")
+    try:
+        page.run()
+    except AutotuneError as error:
+        st.error(words.plain(str(error)))
+
+
+# Streamlit runs scripts under this name; an import must not draw anything.
+if __name__ == "__main__":
+    run()

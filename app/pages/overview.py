@@ -1,0 +1,92 @@
+"""All searches at a glance, and how the picked one is getting on."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from autotune.app import anytime, history, listing, look, picker, queries, words
+from autotune.app.queries import Snapshot
+
+LOSS = st.column_config.NumberColumn(format="%.4f")
+
+
+def page() -> None:
+    """Draw the page."""
+    url = queries.storage()
+    heading, switch = st.columns([5, 1], vertical_alignment="bottom")
+    heading.header("Searches")
+    live = switch.toggle("Live", value=True, key="live", help="Look for news every 2 seconds")
+    watch(url, live)
+    records = queries.searches(url)
+    if records:
+        st.dataframe(
+            listing.searches(records),
+            hide_index=True,
+            column_config={"best loss": LOSS},
+            alt="searches",
+        )
+    snapshot = picker.search(url)
+    if snapshot is not None:
+        _search(snapshot)
+
+
+def watch(url: str, live: bool) -> None:
+    """Draw the page again when something changed, and only then: a redrawn chart loses its zoom."""
+    shown = queries.signature(url)
+
+    @st.fragment(run_every=2 if live else None)
+    def looking() -> None:
+        if live and queries.signature(url) != shown:
+            st.rerun()
+
+    looking()
+
+
+def _search(snapshot: Snapshot) -> None:
+    record, comparison = snapshot.search, snapshot.comparison
+    st.markdown(f"**{words.plain(comparison.verdict)}**")
+    _links(record.name)
+    _figures(snapshot)
+    st.dataframe(
+        listing.studies(record),
+        hide_index=True,
+        column_config={"best loss": LOSS},
+        alt="optimizers",
+    )
+    every = [trial for trials in snapshot.trials.values() for trial in trials]
+    if not every:
+        st.info("No trial yet.")
+        return
+    left, right = st.columns(2)
+    with left:
+        st.subheader("Best loss against cost")
+        lines = {name: anytime.progress(trials) for name, trials in snapshot.trials.items()}
+        st.plotly_chart(anytime.figure(lines), key="anytime", config=look.CONFIG)
+    with right:
+        st.subheader("Activity")
+        st.plotly_chart(history.activity(every), key="activity", config=look.CONFIG)
+
+
+def _links(name: str) -> None:
+    with st.container(horizontal=True):
+        for target in ("compare", "study", "export"):
+            st.page_link(f"{target}.py", label=target.capitalize(), query_params={"search": name})
+
+
+def _figures(snapshot: Snapshot) -> None:
+    record, comparison = snapshot.search, snapshot.comparison
+    best = min((s.best for s in record.studies if s.best is not None), default=None)
+    figures = {
+        "State": record.state.value,
+        "Trials": str(sum(row.trials for row in comparison.rows)),
+        "Full runs spent": words.number(sum(row.runs for row in comparison.rows)),
+        "Best loss found": "none yet" if best is None else f"{best:.4f}",
+        "Wall time": words.duration(record.seconds),
+    }
+    with st.container(horizontal=True):
+        for name, value in figures.items():
+            st.metric(name, value, border=True)
+
+
+if __name__ == "__main__":
+    page()

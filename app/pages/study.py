@@ -1,0 +1,206 @@
+"""All there is to know about the trials of one optimizer, a tab for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from autotune.app import (
+    curves,
+    fidelity,
+    history,
+    importance,
+    listing,
+    look,
+    parallel,
+    picker,
+    queries,
+    slices,
+)
+from autotune.app.axes import Axis
+from autotune.app.fidelity import Sample
+from autotune.app.queries import Snapshot
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+COLUMNS = 3
+SMALL = st.column_config.NumberColumn(format="%.3g")
+LOSS = st.column_config.NumberColumn(format="%.4f")
+FORMATS = {"lr": SMALL, "weight_decay": SMALL, "loss": LOSS, "accuracy": LOSS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What the reader picked."""
+
+    url: str
+    snapshot: Snapshot
+    optimizer: str
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial of the optimizer."""
+        return self.snapshot.trials[self.optimizer]
+
+    @property
+    def colour(self) -> str:
+        """The optimizer's colour, as on other pages."""
+        return look.colours(self.snapshot.trials)[self.optimizer]
+
+    @property
+    def curves(self) -> fidelity.Curves:
+        """Curves by trial."""
+        return queries.curves(self.url, self.snapshot, self.optimizer)
+
+
+def page() -> None:
+    """Draw the page."""
+    st.header("Study")
+    url = queries.storage()
+    left, right = st.columns(2)
+    with left:
+        snapshot = picker.search(url)
+    if snapshot is None:
+        return
+    with right:
+        optimizer = picker.optimizer(snapshot)
+    shown = Shown(url=url, snapshot=snapshot, optimizer=optimizer)
+    if not shown.trials:
+        st.info(f"No trial of {optimizer} yet.")
+        return
+    tabs = st.tabs(list(TABS), key="tab", bind="query-params")
+    for tab, draw in zip(tabs, TABS.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw(shown)
+
+
+def _history(shown: Shown) -> None:
+    log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
+    chart = history.figure(shown.trials, shown.colour, log=log)
+    st.plotly_chart(chart, key="history", config=look.CONFIG)
+    st.caption(
+        "Open symbols stopped or paused before full length: their loss is that of fewer steps."
+    )
+
+
+def _curves(shown: Shown) -> None:
+    pick, slide, switch = st.columns([2, 3, 2], vertical_alignment="bottom")
+    metric = pick.selectbox(
+        "Metric",
+        list(curves.METRICS),
+        format_func=curves.METRICS.__getitem__,
+        key="metric",
+        bind="query-params",
+    )
+    smooth = slide.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
+    log = switch.toggle("Logarithmic", key="logy", bind="query-params")
+    lines = curves.pick(shown.trials, shown.curves, metric)
+    if not lines:
+        st.info("No curve was recorded yet.")
+        return
+    chart = curves.figure(lines, shown.colour, metric=metric, smooth=smooth, log=log)
+    st.plotly_chart(chart, key="curves", config=look.CONFIG)
+    searched = sum(trial.role is Role.SEARCH for trial in shown.trials)
+    if len(lines) == curves.LINES < searched:
+        st.caption(f"The best {len(lines)} of {searched} search trials.")
+
+
+def _effects(shown: Shown) -> None:
+    compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
+    if not compared.trials or not axes:
+        st.info("No two settings have been measured yet.")
+        return
+    st.subheader("Importance")
+    _importance(shown, compared)
+    st.subheader("Slices")
+    _slices(shown, compared, axes)
+
+
+def _importance(shown: Shown, compared: Sample) -> None:
+    found = queries.importance(shown.url, shown.snapshot, shown.optimizer)
+    if not found:
+        st.info(
+            f"Importance needs {fidelity.ENOUGH} settings measured after equally many steps; "
+            f"there are {len(compared.trials)}."
+        )
+        return
+    share = importance.quantile(len(compared.trials))
+    drawn = any(item.low is not None for item in found.values())
+    ranges = "; whiskers are the range of nine in ten bootstrap draws" if drawn else ""
+    st.caption(f"What the best {share:.0%} of {compared} have in common{ranges}.")
+    st.plotly_chart(importance.figure(found, shown.colour), key="importance", config=look.CONFIG)
+
+
+def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
+    drawn = fidelity.share(compared, slices.POINTS)
+    st.caption(f"{compared}, {drawn}. Crosses at the top edge diverged.")
+    log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
+    for start in range(0, len(axes), COLUMNS):
+        row = zip(st.columns(COLUMNS), axes[start : start + COLUMNS], strict=False)
+        for column, axis in row:
+            chart = slices.figure(compared, axis, shown.colour, log=log)
+            column.plotly_chart(chart, key=f"slice {axis.name}", config=look.CONFIG)
+
+
+def _parallel(shown: Shown) -> None:
+    compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
+    if not compared.trials or not axes:
+        st.info("No two settings have been measured yet.")
+        return
+    st.caption(
+        f"{compared}, {fidelity.share(compared, parallel.LINES)}; coloured lines are the best. "
+        "Drag along an axis to filter, click it to reset."
+    )
+    chart = parallel.figure(compared, axes, shown.colour)
+    st.plotly_chart(chart, key="parallel", config=look.CONFIG)
+
+
+def _trials(shown: Shown) -> None:
+    left, middle, right = st.columns(3)
+    states = left.multiselect(
+        "State", [state.value for state in TrialState], key="states", bind="query-params"
+    )
+    roles = middle.multiselect(
+        "Role", [role.value for role in Role], key="roles", bind="query-params"
+    )
+    text = right.text_input("Contains", key="text", bind="query-params", placeholder="any text")
+    chosen = listing.matching(shown.trials, states, roles, text or "")
+    if not chosen:
+        st.info("No trial matches.")
+        return
+    table = listing.trials(chosen)
+    st.caption(f"{len(chosen)} of {len(shown.trials)} trials")
+    st.dataframe(table, hide_index=True, column_config=FORMATS, key="trials", alt="trials")
+    st.download_button(
+        "CSV",
+        data=lambda: listing.csv(table),
+        file_name=f"{shown.optimizer}.csv",
+        mime="text/csv",
+        on_click="ignore",
+    )
+
+
+def _failures(shown: Shown) -> None:
+    table = listing.failures(shown.trials)
+    if table.empty:
+        st.info("Every trial that ended reached its full length.")
+        return
+    counts = table.groupby(["state", "reason"], sort=False).size().reset_index(name="trials")
+    st.subheader("Reasons")
+    st.dataframe(counts.sort_values("trials", ascending=False), hide_index=True, alt="reasons")
+    st.subheader("Trials")
+    st.dataframe(table, hide_index=True, key="failures", alt="trials that ended early")
+
+
+TABS = {
+    "History": _history,
+    "Curves": _curves,
+    "Importance and slices": _effects,
+    "Parallel coordinates": _parallel,
+    "Trials": _trials,
+    "Failures": _failures,
+}
+if __name__ == "__main__":
+    page()

@@ -1,0 +1,114 @@
+"""What pages read from the store, kept in memory until the store says that it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import streamlit as st
+
+from autotune.app import fidelity
+from autotune.app.axes import Axis, axes
+from autotune.app.fidelity import Curves, Sample
+from autotune.app.importance import Importance, importances
+from autotune.compare import Comparison, load
+from autotune.errors import NotFound
+from autotune.studies import urls
+from autotune.studies.records import SearchRecord, StudyRecord, TrialRecord
+from autotune.studies.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One search with all of its trials, as they stood at one moment."""
+
+    search: SearchRecord
+    trials: Mapping[str, tuple[TrialRecord, ...]]  # by optimizer
+    comparison: Comparison
+    signature: str
+
+    def study(self, optimizer: str) -> StudyRecord:
+        """Return the study of one optimizer."""
+        return next(s for s in self.search.studies if s.optimizer == optimizer)
+
+
+def storage() -> str:
+    """Return the database that is shown."""
+    return urls.resolve()
+
+
+def signature(url: str) -> str | None:
+    """Return text that differs whenever anything does; None before the first search."""
+    try:
+        with Store(url, read_only=True) as store:
+            return store.signature()
+    except NotFound:
+        return None
+
+
+def searches(url: str) -> tuple[SearchRecord, ...]:
+    """Return all searches, the newest first; none from a database that does not exist."""
+    current = signature(url)
+    return () if current is None else _searches(url, current)
+
+
+def snapshot(url: str, name: str) -> Snapshot:
+    """Return one search with its trials; raises NotFound."""
+    with Store(url, read_only=True) as store:
+        current = store.signature(name)
+    return _snapshot(url, name, current)
+
+
+def curves(url: str, snapshot: Snapshot, optimizer: str) -> Curves:
+    """Return the curves of one optimizer's trials."""
+    return _curves(url, snapshot.study(optimizer).id, snapshot.signature)
+
+
+def sample(url: str, snapshot: Snapshot, optimizer: str) -> tuple[Sample, list[Axis]]:
+    """Return the settings that may be compared with each other, and the axes they vary on."""
+    study = snapshot.study(optimizer)
+    return _sample(url, snapshot, study, key=(url, study.id, snapshot.signature))
+
+
+def importance(url: str, snapshot: Snapshot, optimizer: str) -> dict[str, Importance]:
+    """Return each parameter's importance; empty with too few settings."""
+    return _importance(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
+
+
+# Records are frozen, so pages share them: cache_data would copy ten thousand at every click.
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _searches(url: str, signature: str) -> tuple[SearchRecord, ...]:
+    with Store(url, read_only=True) as store:
+        return tuple(store.searches())
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading trials")
+def _snapshot(url: str, name: str, signature: str) -> Snapshot:
+    with Store(url, read_only=True) as store:
+        search = store.search(name)
+        trials = {s.optimizer: tuple(store.trials(s.id)) for s in search.studies}
+        comparison = load(store, name)
+    return Snapshot(search=search, trials=trials, comparison=comparison, signature=signature)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading curves")
+def _curves(url: str, study: int, signature: str) -> Curves:
+    with Store(url, read_only=True) as store:
+        return store.curves(study)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _sample(
+    _url: str, _snapshot: Snapshot, _study: StudyRecord, key: tuple[str, int, str]
+) -> tuple[Sample, list[Axis]]:
+    trials = _snapshot.trials[_study.optimizer]
+    compared = fidelity.sample(trials, curves(_url, _snapshot, _study.optimizer))
+    return compared, axes(_study.space, [*compared.trials, *compared.diverged])
+
+
+@st.cache_resource(max_entries=8, show_spinner="Measuring importance")
+def _importance(
+    _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
+) -> dict[str, Importance]:
+    compared, found = sample(_url, _snapshot, _optimizer)
+    return importances(compared, found) if len(compared.trials) >= fidelity.ENOUGH else {}

@@ -1,0 +1,139 @@
+"""The dashboard's server: one process, this machine only unless asked, nothing from outside."""
+
+from __future__ import annotations
+
+import os
+import socket
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune.errors import MissingExtra, SpecError
+
+HERE = Path(__file__).resolve().parent
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NEEDED = ("streamlit", "plotly", "pandas")
+HEADERS = (
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def serve(storage: str, host: str, port: int, open_browser: bool) -> int:
+    """Show the searches of ``storage`` until Ctrl-C; port 0 takes a free one."""
+    _need_extra()
+    chosen = _port(host, port)
+    # Other users of the machine can read a command line, and a URL may hold a password.
+    os.environ["AUTOTUNE_STORAGE"] = storage
+    import streamlit as st
+    from starlette.middleware import Middleware
+
+    address = f"http://{_shown(host)}:{chosen}"
+    app = st.App(
+        HERE / "pages" / "main.py",
+        middleware=[Middleware(SecurityHeaders)],
+        lifespan=_announced(address, host, open_browser),
+    )
+    app.run(config=settings(host, chosen))
+    return 0
+
+
+def settings(host: str, port: int) -> dict[str, Any]:
+    """Return Streamlit's options: no telemetry, no stranger's host, no traceback on a page."""
+    return {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": True,
+        "server.allowedHosts": _allowed(host),
+        "server.enableCORS": True,
+        "server.enableXsrfProtection": True,
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": 1,
+        "server.showEmailPrompt": False,
+        "browser.gatherUsageStats": False,
+        "client.showErrorDetails": "type",
+        "client.showErrorLinks": False,
+        "client.showSidebarNavigation": False,
+        "client.toolbarMode": "viewer",
+        "logger.hideWelcomeMessage": True,
+        "theme.base": str(HERE / "theme.toml"),
+    }
+
+
+def _allowed(host: str) -> list[str]:
+    """Name the hosts a browser may ask for; AUTOTUNE_ALLOWED_HOSTS adds some, by comma."""
+    added = os.environ.get("AUTOTUNE_ALLOWED_HOSTS", "").split(",")
+    return sorted({host, "localhost", "127.0.0.1", *(name.strip() for name in added)} - {""})
+
+
+def _need_extra() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"the dashboard needs {' and '.join(missing)}, which is not installed; "
+            "pip install 'adan-autotune[dashboard]'"
+        )
+
+
+def _port(host: str, port: int) -> int:
+    """Return a port one can listen on; a busy one is refused before the server starts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the server does: a port left by a server that just ended is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SpecError(
+                f"port {port} of {host} cannot be used ({reason}); "
+                "pass another --port, or --port 0 for a free one"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _announced(address: str, host: str, open_browser: bool) -> Callable[[Any], Any]:
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        click.echo(f"dashboard at {address} (Ctrl-C ends it)", err=True)
+        if host not in LOOPBACK:
+            click.echo(
+                f"warning: {host} is reachable from other machines and there is no login", err=True
+            )
+        if open_browser:
+            webbrowser.open(address)
+        yield
+
+    return lifespan
+
+
+class SecurityHeaders:
+    """Adds headers that keep pages out of frames and addresses out of referrers."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self.app = app
+
+    async def __call__(
+        self, scope: Mapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
+    ) -> None:
+        """Answer as the application does, with the headers added."""
+
+        async def sending(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, sending)

@@ -1,0 +1,61 @@
+"""Loss against one parameter, settings of equal length side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from autotune.app import look, words
+from autotune.app.axes import Axis, value
+from autotune.app.fidelity import Sample, thinned
+from autotune.studies.records import TrialRecord
+
+POINTS = look.MANY  # a page holds one chart a parameter, and browsers few WebGL charts
+
+
+def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.Figure:
+    """Draw the settings that have the parameter; crosses at the top edge diverged."""
+    drawn = [i for i in thinned(sample, POINTS) if value(sample.trials[i], axis.name) is not None]
+    trials = [sample.trials[i] for i in drawn]
+    chart = go.Figure()
+    chart.add_scatter(
+        x=[trial.params[axis.name] for trial in trials],
+        y=[sample.losses[i] for i in drawn],
+        name="measured",
+        mode="markers",
+        marker={"color": colour, "size": 7, "opacity": 0.75},
+        customdata=[trial.number for trial in trials],
+        hovertemplate="trial %{customdata}: %{y:.4f} at %{x}<extra></extra>",
+    )
+    lost = [trial for trial in sample.diverged if value(trial, axis.name) is not None]
+    if lost:
+        _diverged(chart, axis, max(sample.losses), lost)
+    look.frame(chart, x=words.label(axis.name), y="validation loss", height=270, legend=False)
+    _scale(chart, axis)
+    return look.log_axis(chart, sample.losses) if log else chart
+
+
+def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialRecord]) -> None:
+    chart.add_scatter(
+        x=[trial.params[axis.name] for trial in lost],
+        y=[top] * len(lost),
+        name="diverged",
+        mode="markers",
+        marker={"symbol": "x", "color": look.VERMILION, "size": 8},
+        customdata=[trial.number for trial in lost],
+        hovertemplate="trial %{customdata} diverged at %{x}<extra></extra>",
+    )
+
+
+def _scale(chart: go.Figure, axis: Axis) -> None:
+    """Show the whole space, also where nothing was tried."""
+    if axis.choices:
+        chart.update_xaxes(type="category", categoryarray=axis.choices)
+        return
+    low, high = axis.place(axis.low), axis.place(axis.high)
+    room = 0.05 * (high - low)
+    chart.update_xaxes(type="log" if axis.log else "linear", range=[low - room, high + room])
+    if axis.log:
+        ticks = axis.ticks()
+        chart.update_xaxes(tickvals=ticks, ticktext=[words.number(tick) for tick in ticks])

@@ -1,0 +1,79 @@
+"""How parameters, settings, times and strangers' text are written on pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+_LABELS = MappingProxyType(
+    {
+        "lr": "learning rate",
+        "decayed": "weight decay",
+        "timescale": "timescale 1/(lr·wd), steps",
+        "one_minus_beta1": "1 - β₁",
+        "one_minus_beta2": "1 - β₂",
+        "one_minus_beta3": "1 - β₃",
+        "one_minus_momentum": "1 - momentum",
+        "gamma1": "γ₁",
+        "gamma_ratio": "γ₂/γ₁",
+        "warmup": "warm-up, fraction",
+    }
+)
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:@&])")
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+def label(parameter: str) -> str:
+    """Return how a parameter is named on an axis."""
+    return _LABELS.get(parameter) or markup(parameter)
+
+
+def markup(text: str) -> str:
+    """Keep a stranger's angle brackets from being read as tags in a chart."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def plain(text: str) -> str:
+    """Escape text for markdown: a search may be named anything."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def number(value: float) -> str:
+    """Write a number with four significant digits, small ones in powers of ten."""
+    if value != 0 and not 1e-4 <= abs(value) < 1e5:
+        return f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def value(item: Any) -> str:
+    """Write one hyper-parameter."""
+    if isinstance(item, bool) or item is None:
+        return {True: "yes", False: "no", None: "none"}[item]
+    if isinstance(item, (list, tuple)):
+        return ", ".join(value(part) for part in item)
+    return number(float(item)) if isinstance(item, (int, float)) else str(item)
+
+
+def settings(hyper: Mapping[str, Any], warmup: float) -> dict[str, str]:
+    """Write a setting, a column for each hyper-parameter."""
+    return {name: value(item) for name, item in hyper.items()} | {"warm-up": value(warmup)}
+
+
+def duration(seconds: float) -> str:
+    """Write a time span in the largest unit that fits."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """Write how long ago something happened."""
+    if moment is None:
+        return "never"
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    passed = ((now or datetime.now(UTC)) - aware).total_seconds()
+    return "just now" if passed < 5 else f"{duration(passed)} ago"

@@ -1,0 +1,304 @@
+"""Charts are functions of values: what is drawn is read back from their traces."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from autotune.app import anytime, curves, history, look, outcome, slices
+from autotune.app.axes import Axis
+from autotune.app.fidelity import Sample
+from autotune.compare import Contender, Row
+from autotune.statistics import Estimate, estimate
+from autotune.studies.records import Point, Role, TrialState
+
+START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def named(chart, name):
+    return next(trace for trace in chart.data if trace.name == name)
+
+
+def contender(losses):
+    return Contender(
+        origin="default",
+        hyper={"lr": 1e-3},
+        warmup=0.1,
+        losses=losses,
+        loss=estimate(list(losses.values())) if losses else None,
+        accuracy=None,
+    )
+
+
+def row(optimizer, default, tuned, changed=True):
+    return Row(
+        optimizer=optimizer,
+        default=contender(default),
+        tuned=contender(tuned),
+        changed=changed,
+        difference=None,
+        verdict="",
+        against_reference=None,
+        reference_verdict=None,
+        runs=1.0,
+        trials=1,
+        diverged=0,
+        failed=0,
+    )
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#11151a"], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", [*look.PALETTE, look.NEUTRAL])
+def test_a_colour_stands_out_from_both_backgrounds(colour, background):
+    bright, dark = sorted((luminance(colour), luminance(background)), reverse=True)
+
+    assert (bright + 0.05) / (dark + 0.05) >= 3
+
+
+def test_an_optimizer_has_one_colour_in_any_order():
+    assert look.colours(["sgd", "mine", "adan"]) == look.colours(["adan", "sgd", "mine"])
+
+
+def test_no_two_optimizers_share_a_colour_while_colours_last():
+    names = ["adan", "adamw", "adan-win", "x", "y", "z", "sgd", "lamb"]
+
+    assert len(set(look.colours(names).values())) == len(names)
+
+
+def test_more_optimizers_than_colours_are_all_coloured():
+    names = [f"optimizer{i}" for i in range(20)]
+
+    assert set(look.colours(names)) == set(names)
+
+
+def test_cost_adds_up_in_the_order_trials_ended(trial):
+    trials = [
+        trial(0, loss=2.0, updated=START + timedelta(minutes=9)),
+        trial(1, loss=3.0, updated=START + timedelta(minutes=1)),
+        trial(2, step=45, state=TrialState.STOPPED, loss=1.0, updated=START + timedelta(minutes=5)),
+    ]
+
+    found = anytime.progress(trials)
+
+    assert (found.costs, found.losses) == ((1.0, 2.5), (3.0, 2.0))
+
+
+def test_the_staircase_ends_where_the_money_did(trial):
+    found = anytime.progress([trial(0, loss=2.0), trial(1, loss=2.5)])
+
+    assert (found.costs, found.losses) == ((1.0, 2.0), (2.0, 2.0))
+
+
+def test_judging_does_not_count_as_search(trial):
+    found = anytime.progress([trial(0, loss=2.0), trial(1, loss=1.0, role=Role.JUDGE)])
+
+    assert found.losses == (2.0,)
+
+
+def test_a_study_without_a_completed_trial_draws_no_line(trial):
+    found = anytime.progress([trial(0, state=TrialState.DIVERGED, step=3)])
+
+    assert anytime.figure({"adan": found}).data[0].x == ()
+
+
+def test_anytime_draws_a_line_for_each_optimizer_in_its_colour(trial):
+    lines = {name: anytime.progress([trial(0, loss=2.0)]) for name in ("adan", "adamw")}
+
+    chart = anytime.figure(lines)
+
+    drawn = {trace.name: trace.line.color for trace in chart.data}
+    assert drawn == look.colours(lines)
+
+
+def test_judged_losses_show_mean_interval_and_every_seed():
+    chart = outcome.losses([row("adan", {2: 1.0, 3: 1.2}, {2: 0.8, 3: 0.9})])
+
+    mean, seeds = named(chart, "adan tuned"), named(chart, "adan tuned, seeds")
+    expected = estimate([0.8, 0.9])
+    assert mean.x[0] == pytest.approx(0.85)
+    assert mean.error_x.array[0] == pytest.approx(expected.high - expected.mean)
+    assert list(seeds.x) == [0.8, 0.9]
+
+
+def test_a_setting_that_tuning_left_alone_is_drawn_once():
+    chart = outcome.losses([row("adan", {2: 1.0, 3: 1.2}, {2: 1.0, 3: 1.2}, changed=False)])
+
+    assert {trace.y[0] for trace in chart.data} == {"adan default"}
+
+
+def test_one_seed_has_no_error_bar():
+    chart = outcome.losses([row("adan", {2: 1.0}, {2: 0.8})])
+
+    assert named(chart, "adan tuned").error_x.array == (0.0,)
+
+
+def test_a_setting_that_was_never_judged_is_left_out():
+    chart = outcome.losses([row("adan", {}, {2: 0.8})])
+
+    assert {trace.y[0] for trace in chart.data} == {"adan tuned"}
+
+
+def test_differences_draw_their_interval_around_the_mean():
+    gained = {"adan": Estimate(mean=-0.2, low=-0.3, high=-0.1, n=3)}
+
+    trace = outcome.differences(gained, {"adan": "#000000"}, against="default").data[0]
+
+    bounds = (trace.x[0], trace.error_x.array[0], trace.error_x.arrayminus[0])
+    assert bounds == pytest.approx((-0.2, 0.1, 0.1))
+
+
+def test_history_draws_losses_by_trial_and_state(trial):
+    trials = [trial(0, loss=2.0), trial(1, loss=3.0, state=TrialState.STOPPED, step=30)]
+
+    chart = history.figure(trials, "#000000")
+
+    drawn = {t.name: (t.x, t.y) for t in chart.data}
+    assert drawn["complete"] == ((0,), (2.0,))
+    assert drawn["stopped"] == ((1,), (3.0,))
+
+
+def test_the_best_so_far_ignores_losses_of_unfinished_trials(trial):
+    trials = [trial(0, loss=2.0), trial(1, loss=0.5, state=TrialState.STOPPED), trial(2, loss=1.5)]
+
+    best = named(history.figure(trials, "#000000"), "best so far")
+
+    assert list(best.y) == [2.0, 1.5, 1.5]
+
+
+def test_a_trial_without_a_loss_stands_below_the_others(trial):
+    chart = history.figure([trial(0, state=TrialState.DIVERGED)], "#000000")
+
+    assert (chart.data[0].y, chart.data[0].yaxis) == ((history.LOST,), "y2")
+
+
+def test_ten_thousand_trials_are_drawn_by_webgl(trial):
+    trials = [trial(i, loss=1.0) for i in range(look.MANY + 1)]
+
+    assert history.figure(trials, "#000000").data[0].type == "scattergl"
+
+
+def test_a_loss_below_zero_keeps_the_axis_linear(trial):
+    chart = history.figure([trial(0, loss=-1.0)], "#000000", log=True)
+
+    assert chart.layout.yaxis.type is None
+
+
+def test_a_logarithmic_history_keeps_its_strip_of_lost_trials(trial):
+    lost = trial(1, state=TrialState.FAILED)
+
+    chart = history.figure([trial(0, loss=1.0), lost], "#000000", log=True)
+
+    assert (chart.layout.yaxis.type, chart.layout.yaxis2.type) == ("log", None)
+
+
+def test_an_origin_with_markup_is_escaped_on_hover(trial):
+    chart = history.figure([trial(0, loss=1.0, origin="<b>x")], "#000000")
+
+    assert chart.data[0].customdata == ("step 90 of 90, &lt;b&gt;x",)
+
+
+def test_activity_counts_minutes_from_the_first_trial(trial):
+    trials = [
+        trial(i, created=START, updated=START + timedelta(minutes=2 * i + 2)) for i in range(2)
+    ]
+
+    chart = history.activity(trials)
+
+    assert (chart.data[0].x, chart.data[0].y) == ((2.0, 4.0), (1, 2))
+
+
+def test_smoothing_starts_at_the_first_value():
+    assert curves.ema([4.0, 0.0], 0.5) == pytest.approx([4.0, 4 / 3])
+
+
+def test_no_smoothing_changes_nothing():
+    assert curves.ema([4.0, 1.0, 2.0], 0.0) == [4.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("count", [300, 301, 302, 10_000])
+def test_a_thinned_curve_keeps_its_ends_and_extremes(count):
+    values = [float(i % 97) for i in range(count)]
+    values[count // 2] = 1e6
+
+    steps, kept = curves.decimate(list(range(count)), values)
+
+    assert len(steps) <= curves.POINTS
+    assert (steps[0], steps[-1], max(kept)) == (0, count - 1, 1e6)
+
+
+def test_curves_of_unmeasured_metrics_are_left_out(trial):
+    points = (Point(step=10, seconds=1.0, train_loss=2.0),)
+
+    assert curves.pick([trial(0)], {100: points}, "loss") == []
+
+
+def test_the_best_curve_comes_last(trial, curve):
+    trials = [trial(0, loss=1.0), trial(1, loss=2.0)]
+    lines = curves.pick(trials, {100: curve(3, 2, 1), 101: curve(4, 3, 2)})
+
+    assert [line.trial.number for line in lines] == [1, 0]
+
+
+def test_a_completed_trial_outranks_a_stopped_one_with_a_lower_loss(trial, curve):
+    trials = [trial(0, loss=2.0), trial(1, loss=1.0, state=TrialState.STOPPED)]
+    lines = curves.pick(trials, {100: curve(2), 101: curve(1)}, limit=1)
+
+    assert lines[0].trial.number == 0
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.9])
+def test_a_chart_of_curves_stays_below_two_hundred_traces(trial, curve, smooth):
+    states = list(TrialState)
+    trials = [trial(i, loss=1.0 + i, state=states[i % 7]) for i in range(400)]
+    lines = curves.pick(trials, {100 + i: curve(3, 2, 1) for i in range(400)})
+
+    chart = curves.figure(lines, "#000000", metric="loss", smooth=smooth)
+
+    assert len(chart.data) <= 200
+
+
+def test_the_raw_curve_stays_beneath_the_smoothed_one(trial, curve):
+    lines = curves.pick([trial(0, loss=1.0)], {100: curve(4.0, 0.0)})
+
+    chart = curves.figure(lines, "#000000", metric="loss", smooth=0.5)
+
+    assert list(named(chart, "complete, raw").y) == [4.0, 0.0, None]
+    assert list(chart.data[-1].y) == pytest.approx([4.0, 4 / 3])
+
+
+def test_a_slice_shows_losses_where_they_were_measured(trial):
+    trials = (trial(0), trial(1))
+    compared = Sample(step=90, target=90, trials=trials, losses=(1.0, 2.0))
+
+    chart = slices.figure(compared, Axis(name="lr", log=True, low=1e-4, high=1e-2), "#000000")
+
+    assert (chart.data[0].x, chart.data[0].y) == ((1e-3, 2e-3), (1.0, 2.0))
+    assert (chart.layout.xaxis.type, chart.layout.xaxis.title.text) == ("log", "learning rate")
+
+
+def test_a_slice_marks_diverged_settings_at_the_top(trial):
+    lost = (trial(9, state=TrialState.DIVERGED),)
+    compared = Sample(step=90, target=90, trials=(trial(0),), losses=(1.0,), diverged=lost)
+
+    chart = slices.figure(compared, Axis(name="lr", low=0, high=1), "#000000")
+
+    assert (named(chart, "diverged").x, named(chart, "diverged").y) == ((1e-2,), (1.0,))
+
+
+def test_the_timescale_of_a_setting_without_decay_is_not_drawn(trial):
+    trials = (
+        trial(0, params={"timescale": 100.0, "decayed": "no"}),
+        trial(1, params={"timescale": 200.0, "decayed": "yes"}),
+    )
+    compared = Sample(step=90, target=90, trials=trials, losses=(1.0, 2.0))
+
+    chart = slices.figure(compared, Axis(name="timescale", low=1, high=300), "#000000")
+
+    assert chart.data[0].x == (200.0,)

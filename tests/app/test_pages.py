@@ -1,0 +1,253 @@
+"""Every page runs: with a search, without one, by deep link, and with a name meant to do harm."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from autotune.app import queries, serve
+from autotune.studies.records import Proposal, Role, SearchState, TrialState
+from autotune.studies.store import Store
+from autotune.testing import sample
+
+PAGES = ("overview", "compare", "study", "export")
+TABS = ("History", "Curves", "Importance and slices", "Parallel coordinates", "Trials", "Failures")
+HOSTILE = "<img src=x onerror=alert(1)> **b** $x$ [a](javascript:1) :red[c]"
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Open a page of a database as a browser would."""
+
+    def open_page(name, url, **address):
+        monkeypatch.setenv("AUTOTUNE_STORAGE", url)
+        at = AppTest.from_file(str(serve.HERE / "pages" / "main.py"), default_timeout=30)
+        for key, value in address.items():
+            at.query_params[key] = value
+        at.run()
+        if name != "overview":
+            at.switch_page(f"{name}.py").run()
+        return at
+
+    return open_page
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Make a database with one search of the given trials."""
+
+    def make(*ends, name="fresh", optimizers=("adan",)):
+        url = f"sqlite:///{tmp_path}/fresh.db"
+        spaces = {optimizer: {"lr": ["log", 1e-4, 1e-1]} for optimizer in optimizers}
+        with Store(url) as store:
+            search = store.create_search(name, {}, dict(sample.TASK), spaces, {})
+            for study in search.studies:
+                for number, (state, loss) in enumerate(ends):
+                    _add(store, study.id, number, state, loss)
+        return url
+
+    return make
+
+
+def _add(store, study, number, state, loss):
+    lr = 1e-3 * (number + 1)
+    proposal = Proposal(
+        role=Role.SEARCH,
+        origin="sobol",
+        params={"lr": lr},
+        hyper={"lr": lr},
+        warmup=0.1,
+        seed=0,
+        target=90,
+    )
+    trial = store.add_trial(study, proposal)
+    if state is not TrialState.WAITING:
+        attempt = store.begin(trial.id, "test")
+        reason = "disk full" if state is TrialState.FAILED else None
+        store.record(trial.id, attempt, state=state, step=90, loss=loss, reason=reason)
+
+
+def shown(at):
+    """Return every word on the page."""
+    kinds = (
+        at.header,
+        at.subheader,
+        at.markdown,
+        at.caption,
+        at.info,
+        at.text,
+        at.code,
+        at.warning,
+    )
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_shows_the_sample(page, sample_url, name):
+    at = page(name, sample_url)
+
+    assert not at.exception
+    assert not at.error
+    assert at.selectbox(key="search").value == sample.NAME
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_without_a_database_tells_the_command(page, tmp_path, name):
+    at = page(name, f"sqlite:///{tmp_path}/none.db")
+
+    assert not at.exception
+    assert at.code[0].value == "autotune search --model resnet-mini --trials 6"
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_an_empty_database_tells_the_command(page, tmp_path, name):
+    url = f"sqlite:///{tmp_path}/empty.db"
+    Store(url).close()
+
+    assert page(name, url).code[0].value == "autotune search --model resnet-mini --trials 6"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_a_search_without_trials_says_so(page, fresh, name):
+    at = page(name, fresh())
+
+    assert not at.exception
+    assert at.info or at.warning
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_database_that_is_none_is_one_sentence(page, tmp_path, name):
+    (tmp_path / "bad.db").write_bytes(b"not a database at all" * 100)
+
+    at = page(name, f"sqlite:///{tmp_path}/bad.db")
+
+    assert not at.exception
+    assert "is not an SQLite database" in at.error[0].value
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_tab_opens_by_its_address(page, sample_url, tab):
+    at = page("study", sample_url, tab=tab, optimizer="adan")
+
+    assert not at.exception
+    assert at.selectbox(key="optimizer").value == "adan"
+
+
+@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.COMPLETE])
+def test_a_tab_of_a_single_trial_opens(page, fresh, tab, state):
+    url = fresh((state, 1.0 if state is TrialState.COMPLETE else None))
+
+    assert not page("study", url, tab=tab).exception
+
+
+def test_the_verdict_stands_on_top_of_compare(page, sample_url):
+    at = page("compare", sample_url)
+
+    assert at.subheader[0].value == r"adan\-win has the lowest mean, not significantly below adan"
+
+
+def test_compare_shows_default_and_tuned_with_intervals(page, sample_url):
+    table = page("compare", sample_url).dataframe[0].value
+
+    assert list(table["setting"]) == ["default", "tuned"] * 3
+    assert table["loss"].str.contains("±").all()
+
+
+def test_compare_before_judging_says_what_is_missing(page, fresh):
+    at = page("compare", fresh((TrialState.COMPLETE, 1.0)))
+
+    assert at.info[0].value.startswith("No setting was judged yet")
+
+
+def test_the_address_picks_the_search(page, sample_url, tmp_path):
+    url = f"sqlite:///{tmp_path}/two.db"
+    sample.make(url, "older", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+    sample.make(url, "newer", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+
+    assert page("overview", url, search="older").selectbox(key="search").value == "older"
+
+
+def test_without_an_address_the_newest_search_is_shown(page, tmp_path):
+    url = f"sqlite:///{tmp_path}/two.db"
+    sample.make(url, "older", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+    sample.make(url, "newer", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+
+    assert page("overview", url).selectbox(key="search").value == "newer"
+
+
+def test_an_unknown_search_in_the_address_is_said(page, sample_url):
+    at = page("overview", sample_url, search="gone")
+
+    assert at.warning[0].value == r"There is no search gone here; this is resnet\-mini."
+
+
+def test_an_optimizer_of_another_search_is_said(page, sample_url):
+    at = page("study", sample_url, optimizer="lamb")
+
+    assert at.warning[0].value == r"There is no optimizer lamb here; this is adan\-win."
+
+
+def test_trials_are_filtered_by_state(page, sample_url):
+    at = page("study", sample_url, tab="Trials", optimizer="adan", states="failed")
+
+    assert list(at.dataframe[0].value["state"]) == ["failed"]
+
+
+def test_a_filter_that_matches_nothing_says_so(page, sample_url):
+    at = page("study", sample_url, tab="Trials", optimizer="adan", text="no such words")
+
+    assert at.info[0].value == "No trial matches."
+
+
+def test_failures_are_counted_by_reason(page, sample_url):
+    at = page("study", sample_url, tab="Failures", optimizer="adan")
+
+    reasons = dict(
+        zip(at.dataframe[0].value["reason"], at.dataframe[0].value["trials"], strict=True)
+    )
+    assert reasons[sample.REASONS[TrialState.FAILED]] == 1
+
+
+def test_too_few_settings_have_no_importance(page, fresh):
+    at = page("study", fresh(*[(TrialState.COMPLETE, 1.0)] * 3), tab="Importance and slices")
+
+    assert at.info[0].value == (
+        "Importance needs 8 settings measured after equally many steps; there are 3."
+    )
+
+
+def test_export_previews_the_format_of_the_address(page, sample_url):
+    at = page("export", sample_url, optimizer="adan", fmt="json", which="default")
+
+    assert '"optimizer": "adan"' in at.code[0].value
+
+
+def test_export_before_judging_says_what_to_do(page, fresh):
+    at = page("export", fresh((TrialState.COMPLETE, 1.0)))
+
+    assert "has no loss" in at.info[0].value
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_hostile_name_is_shown_as_text(page, fresh, name):
+    at = page(name, fresh((TrialState.FAILED, None), name=HOSTILE))
+
+    assert not at.exception
+    assert "<img" not in shown(at).replace(r"\<img", "")
+    assert not any(element.allow_html for element in at.markdown)
+
+
+def test_news_are_noticed_and_silence_is_not(sample_url, fresh):
+    url = fresh()
+    before = queries.signature(url)
+    with Store(url) as store:
+        same = queries.signature(url)
+        store.update_search("fresh", state=SearchState.COMPLETE)
+
+    assert (same == before, queries.signature(url) == before) == (True, False)
+
+
+def test_a_search_is_read_again_only_when_it_changed(sample_url):
+    assert queries.snapshot(sample_url, sample.NAME) is queries.snapshot(sample_url, sample.NAME)

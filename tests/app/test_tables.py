@@ -1,0 +1,154 @@
+"""Tables and words: numbers stay numbers, strangers' text stays text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from autotune import compare
+from autotune.app import listing, words
+from autotune.studies.records import Role, TrialState
+from autotune.studies.store import Store
+from autotune.testing import sample
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def comparison(sample_url):
+    with Store(sample_url, read_only=True) as store:
+        return compare.load(store, sample.NAME)
+
+
+@pytest.fixture
+def record(sample_url):
+    with Store(sample_url, read_only=True) as store:
+        return store.search(sample.NAME)
+
+
+def test_a_search_is_listed_with_its_best_optimizer(record):
+    row = listing.searches([record]).iloc[0]
+
+    assert (row["search"], row["by"], row["trials"]) == ("resnet-mini", "adan-win", 69)
+
+
+def test_states_are_counted_over_all_optimizers(record):
+    assert listing.totals(record) == {"complete": 45, "stopped": 18, "diverged": 3, "failed": 3}
+
+
+def test_settings_show_what_differs_and_say_what_does_not(comparison):
+    rows = [replace(row, tuned=replace(row.tuned, warmup=0.1)) for row in comparison.rows]
+
+    table, same = listing.contenders(replace(comparison, rows=tuple(rows)))
+
+    assert list(table.columns[5:]) == [
+        "lr",
+        "betas",
+        "weight_decay",
+        "acceleration",
+        "reckless_steps",
+        "found by",
+    ]
+    assert same == "warm-up 0.1"
+
+
+def test_numbers_of_a_trial_stay_numbers(trial):
+    table = listing.trials([trial(0, hyper={"lr": 1e-8, "betas": [0.9, 0.99]})])
+
+    assert table["lr"][0] == 1e-8
+    assert table["betas"][0] == "0.9, 0.99"
+
+
+def test_a_filter_matches_reason_and_setting(trial):
+    trials = [
+        trial(0, state=TrialState.DIVERGED, reason="loss became NaN"),
+        trial(1, hyper={"decay": "proximal"}),
+    ]
+
+    assert [t.number for t in listing.matching(trials, [], [], "nan")] == [0]
+    assert [t.number for t in listing.matching(trials, [], [], "decay=proximal")] == [1]
+
+
+def test_filters_are_combined(trial):
+    trials = [trial(0), trial(1, role=Role.JUDGE), trial(2, state=TrialState.FAILED)]
+
+    assert [t.number for t in listing.matching(trials, ["complete"], ["search"], "")] == [0]
+
+
+def test_failures_carry_their_reason(trial):
+    table = listing.failures([trial(0), trial(1, state=TrialState.FAILED, reason="out of disk")])
+
+    assert list(table["reason"]) == ["out of disk"]
+
+
+def test_without_failures_the_table_is_empty(trial):
+    assert listing.failures([trial(0)]).empty
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"], ids=repr)
+def test_csv_does_not_carry_formulas(trial, text):
+    table = listing.trials([trial(0, origin=text)])
+
+    row = next(csv.DictReader(io.StringIO(listing.csv(table))))
+
+    assert row["origin"] == f"'{text}"
+
+
+def test_a_negative_number_in_csv_is_left_alone(trial):
+    row = next(csv.DictReader(io.StringIO(listing.csv(listing.trials([trial(0, loss=-1.5)])))))
+
+    assert row["loss"] == "-1.5"
+
+
+def test_markdown_in_a_name_is_escaped():
+    assert words.plain("**a** [b](c) $d$ <e>") == r"\*\*a\*\* \[b\]\(c\) \$d\$ \<e\>"
+
+
+def test_a_name_stays_on_one_line():
+    assert words.plain("a\n\n# b") == r"a \# b"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0, "0"),
+        (0.00012, "0.00012"),
+        (3e-8, "3e-08"),
+        (1234.5, "1234"),
+        (1e4, "10000"),
+        (1e6, "1e+06"),
+    ],
+)
+def test_numbers_are_short(number, text):
+    assert words.number(number) == text
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (True, "yes"),
+        (None, "none"),
+        ((0.98, 0.99), "0.98, 0.99"),
+        ("win", "win"),
+        ([1, True], "1, yes"),
+    ],
+    ids=str,
+)
+def test_hyper_parameters_are_written_for_people(item, text):
+    assert words.value(item) == text
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [(2, "just now"), (90, "1.5 min ago"), (7200, "2.0 h ago"), (172800, "2.0 d ago")],
+)
+def test_times_are_told_from_now(passed, text):
+    assert words.ago(NOW - timedelta(seconds=passed), NOW) == text
+
+
+def test_an_unknown_parameter_keeps_its_name_without_tags():
+    assert words.label("<b>rank") == "&lt;b&gt;rank"
