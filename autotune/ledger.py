@@ -25,6 +25,7 @@ class Ledger:
     rungs: Ladder
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
+    accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
     searched: bool = False  # no further setting is to be tried
 
     @property
@@ -36,7 +37,12 @@ class Ledger:
         """Take in a trial's newest record and points of its curve."""
         self.trials[trial.id] = trial
         curve = self.losses.setdefault(trial.id, {})
-        curve.update({point.step: point.loss for point in points if point.loss is not None})
+        right = self.accuracies.setdefault(trial.id, {})
+        for point in points:
+            if point.loss is not None:
+                curve[point.step] = point.loss
+            if point.accuracy is not None:
+                right[point.step] = point.accuracy
 
     def of(self, role: Role) -> list[TrialRecord]:
         """Return the trials run for ``role``, by number."""

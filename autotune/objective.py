@@ -38,7 +38,6 @@ def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iter
     Whatever goes wrong inside the task ends in a report: NaN and out of memory as DIVERGED, an
     exception of the user's code as FAILED.
     """
-    began = time.perf_counter()
     blank = Report(
         trial=job.trial,
         attempt=job.attempt,
@@ -55,8 +54,11 @@ def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iter
         pending.clear()
         return replace(blank, outcome=outcome, step=step, seconds=seconds, points=points, **more)
 
+    began = time.perf_counter()
     try:
-        trial = _prepare(job)
+        task = _task(json.dumps(dict(job.task), sort_keys=True))
+        began = time.perf_counter()  # what a process loads once is no trial's cost
+        trial = _prepare(job, task)
         told = time.perf_counter()
         for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
             step = point.step
@@ -86,28 +88,36 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}{where}"
 
 
-def _prepare(job: Job) -> _Trial:
+def _prepare(job: Job, task: Task) -> _Trial:
     """Build the run and its optimizer, at the saved state if there is one."""
-    run, optimizer = _build(job)
+    run, optimizer = _build(job, task)
     if job.start == 0:
         return _Trial(run=run, optimizer=optimizer, start=0)
     path = Path(job.checkpoint) if job.checkpoint else None
     if path and checkpoint.restore(path, run.model, optimizer, job.start):
         return _Trial(run=run, optimizer=optimizer, start=job.start)
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    run, optimizer = _build(job)
+    run, optimizer = _build(job, task)
     return _Trial(run=run, optimizer=optimizer, start=0)
 
 
-def _build(job: Job) -> tuple[Run, torch.optim.Optimizer]:
-    run = _task(json.dumps(dict(job.task), sort_keys=True)).start(job.seed)
+def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
+    run = task.start(job.seed)
     groups = split(run.model, job.hyper.get("weight_decay", 0.0))
     return run, create(job.optimizer, groups, **job.hyper)
 
 
 @lru_cache(maxsize=2)
 def _task(arguments: str) -> Task:
-    return resolve(**json.loads(arguments))
+    """Return the task with its data and libraries loaded; its code may raise."""
+    task = resolve(**json.loads(arguments))
+    task.start(0)
+    return task
+
+
+def forget() -> None:
+    """Drop loaded tasks: a process that begins another search may find other files."""
+    _task.cache_clear()
 
 
 def _course(job: Job, start: int) -> Course:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune import environment, optimizers, spaces
-from autotune.errors import AlreadyThere, NotFound, UnknownName
+from autotune.config import check_names
+from autotune.errors import AlreadyThere, NotFound
 from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
-from autotune.registry import names, unknown
 from autotune.setting import Setting
 from autotune.spaces import DEFAULT_WARMUP, Space
 from autotune.studies.records import Role, SearchRecord, SearchState, TrialRecord, TrialState
@@ -41,23 +41,9 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def check(spec: SearchSpec) -> None:
-    """Refuse names nobody registered, before anything is built."""
-    known = optimizers.names()
-    for name in spec.optimizers:
-        if name not in known:
-            raise UnknownName(unknown("optimizer", name, known))
-    for kind, group, name in (
-        ("sampler", "autotune.samplers", spec.sampler),
-        ("engine", "autotune.backends", spec.engine),
-    ):
-        if name not in names(group):
-            raise UnknownName(unknown(kind, name, names(group)))
-
-
 def open_search(spec: SearchSpec, store: Store) -> Opened:
     """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
-    check(spec)
+    check_names(spec)
     facts = dict(resolve(**task_arguments(spec)).facts())
     built = {name: space_of(spec, name) for name in spec.optimizers}
     try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotune import opening, stages
+from autotune.config import check_names
 from autotune.halving import Ladder
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.resolve import resolve
@@ -43,7 +44,7 @@ class Plan:
 
 def plan(spec: SearchSpec) -> Plan:
     """Return what a search would do; builds the task, trains nothing, writes nothing."""
-    opening.check(spec)
+    check_names(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = opening.rungs_of(facts)
     spaces = {name: opening.space_of(spec, name) for name in spec.optimizers}

@@ -188,16 +188,11 @@ class Recorder:
             "points": (),
         }
         facts: dict[str, Any] = {**known, **changes}
-        facts.setdefault("accuracy", self._accuracy(trial, facts))
+        if facts["loss"] is not None:
+            facts["accuracy"] = ledger.accuracies[trial.id].get(facts["step"])
         kept = self.store.record(trial.id, attempt, **facts)
         ledger.keep(kept)
         return kept
-
-    def _accuracy(self, trial: TrialRecord, facts: dict[str, Any]) -> float | None:
-        if facts["loss"] is None:
-            return None
-        points = [p for p in facts["points"] if p.step == facts["step"]]
-        return points[-1].accuracy if points else trial.accuracy
 
     def _reflect(self, ledger: Ledger, trial: TrialRecord) -> None:
         """Show an ended search trial to Optuna's tools, in Optuna's own tables."""

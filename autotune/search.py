@@ -11,7 +11,7 @@ from autotune import compare, stages
 from autotune.backends.base import Backend
 from autotune.errors import NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
-from autotune.ledger import Ledger
+from autotune.ledger import ENDED, Ledger
 from autotune.opening import Opened, open_search, task_arguments
 from autotune.purse import Purse
 from autotune.recorder import Recorder
@@ -54,7 +54,19 @@ def run(
         opened = open_search(spec, store)
         if not opened.finished:
             _Loop(spec, store, opened, listen, halt or threading.Event(), folder).run()
+    _refuse_nothing(opened)
     return compare.load(store, spec.search_name)
+
+
+def _refuse_nothing(opened: Opened) -> None:
+    """Raise NothingUsable where trials ended and not one of them with a loss."""
+    trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
+    measured = any(curve for ledger in opened.ledgers for curve in ledger.losses.values())
+    if measured or not all(trial.state in ENDED for trial in trials):
+        return
+    reasons = [trial.reason for trial in trials if trial.reason]
+    first = f"; the first said: {reasons[0]}" if reasons else ""
+    raise NothingUsable(f"no trial of '{opened.search.name}' ended with a loss{first}")
 
 
 class _Loop:
@@ -108,6 +120,9 @@ class _Loop:
                     self.recorder.take(report)
                 self._tell()
                 self._watch(backend)
+        except BaseException:
+            self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
+            raise
         finally:
             backend.close()
             self._save_time()
@@ -208,7 +223,7 @@ class _Loop:
             )
         )
         if not interrupted:
-            self._judge()
+            self._warn()
 
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""
@@ -221,13 +236,8 @@ class _Loop:
             if winner is not None:
                 self.store.save_recommendation(ledger.study.id, {"source": winner})
 
-    def _judge(self) -> None:
-        """Say what a person should know about how it ended."""
-        losses = [loss for ledger in self.ledgers for loss in ledger.losses.values() if loss]
-        if not losses:
-            reasons = [t.reason for o in self.ledgers for t in o.trials.values() if t.reason]
-            first = f"; the first said: {reasons[0]}" if reasons else ""
-            raise NothingUsable(f"no trial of '{self.opened.search.name}' ended with a loss{first}")
+    def _warn(self) -> None:
+        """Say where the budget did not reach."""
         for ledger in self.ledgers:
             if not stages.complete(ledger, self.spec):
                 self.listen(

@@ -51,9 +51,12 @@ def verdict(difference: Estimate | None, ours: str, theirs: str) -> str:
         return f"{ours} and {theirs} share no seed: not compared"
     if difference.low is None or difference.high is None:
         return f"one seed says nothing about {ours} against {theirs}"
-    percent = f"{CONFIDENCE:.0%} interval {difference.low:+.4f} to {difference.high:+.4f}"
+    percent = f"{CONFIDENCE:.0%} interval"
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    size = f"{abs(difference.mean):.4f} ({percent} {low:.4f} to {high:.4f})"
     if difference.high < 0:
-        return f"{ours} beats {theirs} by {-difference.mean:.4f} ({percent})"
+        return f"{ours} beats {theirs} by {size}"
     if difference.low > 0:
-        return f"{ours} loses to {theirs} by {difference.mean:.4f} ({percent})"
-    return f"no significant difference between {ours} and {theirs} ({percent})"
+        return f"{ours} loses to {theirs} by {size}"
+    between = f"{percent} {difference.low:+.4f} to {difference.high:+.4f}"
+    return f"no significant difference between {ours} and {theirs} ({between})"

@@ -205,7 +205,7 @@ class Store(Reader):
     def _taken(self, name: str) -> AlreadyThere:
         return AlreadyThere(
             f"search '{name}' is already in {self}; continue it with --resume {name} "
-            "or pass another --name"
+            "or pass another --study"
         )
 
     def _search_id(self, connection: Connection, name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from autotune.backends.base import Job, Report
-from autotune.objective import perform
+from autotune.objective import forget, perform
 
 
 class Inline:
@@ -16,6 +16,7 @@ class Inline:
     slots = 1
 
     def __init__(self, workers: int = 1) -> None:
+        forget()
         self._threads = torch.get_num_threads()
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)

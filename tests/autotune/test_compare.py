@@ -55,7 +55,7 @@ def test_tuned_and_default_are_compared_seed_by_seed():
     found = row([1.0, 2.0, 3.0], [0.5, 1.5, 2.5])
     assert found.difference.mean == -0.5
     assert found.verdict == (
-        "tuned adan beats its default by 0.5000 (95% interval -0.5000 to -0.5000)"
+        "tuned adan beats its default by 0.5000 (95% interval 0.5000 to 0.5000)"
     )
 
 

@@ -70,6 +70,24 @@ def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(task_f
         assert row.verdict
 
 
+def test_every_loss_of_a_real_task_comes_with_its_accuracy(url):
+    mini = parse(
+        {
+            "model": "resnet-mini",
+            "optimizers": ["adamw"],
+            "budget": {"trials": 2},
+            "steps": 9,
+            "seeds": 2,
+        }
+    )
+    with Store(url) as store:
+        run(mini, store=store)
+        study = store.search("resnet-mini").studies[0]
+        ended = [trial for trial in store.trials(study.id) if trial.loss is not None]
+    assert ended
+    assert all(trial.accuracy is not None for trial in ended)
+
+
 def test_search_finds_better_than_a_default_that_is_far_too_slow(task_file, url):
     with Store(url) as store:
         found = run(spec(task_file, optimizers=["adamw"], budget={"trials": 9}), store=store)

@@ -30,8 +30,8 @@ def test_without_a_common_seed_nothing_is_compared():
 @pytest.mark.parametrize(
     ("low", "high", "sentence"),
     [
-        (-0.3, -0.1, "a beats b by 0.2000 (95% interval -0.3000 to -0.1000)"),
-        (0.1, 0.3, "a loses to b by 0.2000 (95% interval +0.1000 to +0.3000)"),
+        (-0.3, -0.1, "a beats b by 0.2000 (95% interval 0.1000 to 0.3000)"),
+        (0.1, 0.3, "a loses to b by 0.2000 (95% interval 0.1000 to 0.3000)"),
         (-0.1, 0.3, "no significant difference between a and b (95% interval -0.1000 to +0.3000)"),
     ],
 )
