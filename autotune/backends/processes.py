@@ -20,6 +20,17 @@ from autotune.backends.base import Job, Outcome, Report
 
 GRACE = 10.0  # seconds a worker gets to end before it is killed
 
+ENVIRONMENT = {
+    **dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    ),
+    # glibc hands freed gradients back to the system and faults them in again at the next step: a
+    # tenth of a ResNet-50 step's time was the kernel's, none with these.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+
 
 @dataclass(kw_only=True)
 class _Worker:
@@ -72,7 +83,7 @@ class Processes:
         ours, theirs = self._context.Pipe()
         name = f"{os.getpid()}-{index}"
         process = self._context.Process(target=serve, args=(theirs, name), daemon=True, name=name)
-        with _single_threaded():
+        with _worker_environment():
             process.start()
         theirs.close()
         return _Worker(name=name, process=process, pipe=ours)
@@ -106,11 +117,10 @@ class Processes:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let a child be born with one thread for every library that reads the environment."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+def _worker_environment() -> Iterator[None]:
+    """Let children be born with what libraries read only when they are loaded."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
     try:
         yield
     finally:
