@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune import environment, optimizers, spaces
+from autotune import environment
 from autotune.config import check_names
 from autotune.errors import AlreadyThere, NotFound
 from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
-from autotune.setting import Setting
-from autotune.spaces import DEFAULT_WARMUP, Space
+from autotune.presets import presets_of, space_of
+from autotune.spaces import Space
 from autotune.studies.records import Role, SearchRecord, SearchState, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -106,30 +106,6 @@ def _agree(
 def rungs_of(facts: Mapping[str, Any]) -> Ladder:
     """Return the rungs of a task."""
     return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
-
-
-def space_of(spec: SearchSpec, optimizer: str) -> Space:
-    """Return an optimizer's space with the spec's changes; its own ones win over everybody's."""
-    own = optimizers.space(optimizer)
-    defaults = optimizers.defaults(optimizer)
-    mine = spec.space.get(optimizer, {})
-    shared = {key: value for key, value in spec.space.items() if key not in spec.optimizers}
-    # A change for all optimizers concerns those that have the parameter.
-    known = {*own, *defaults, *spaces.encode(defaults, DEFAULT_WARMUP), "timescale"}
-    theirs = {key: value for key, value in shared.items() if key in known}
-    return spaces.build(own, defaults, {**theirs, **mine})
-
-
-def presets_of(optimizer: str, space: Space) -> list[Setting]:
-    """Return the settings to try first, each once; the optimizer's default leads."""
-    found: list[Setting] = []
-    for entry in optimizers.presets(optimizer):
-        hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}
-        warmup = entry.get("warmup", DEFAULT_WARMUP)
-        setting = space.preset(hyper, warmup, f"preset:{entry['origin']}")
-        if all((s.hyper, s.warmup) != (setting.hyper, setting.warmup) for s in found):
-            found.append(setting)
-    return found
 
 
 def _ledger(

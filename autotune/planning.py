@@ -9,6 +9,7 @@ from typing import Any
 from autotune import opening, stages
 from autotune.config import check_names
 from autotune.halving import Ladder
+from autotune.presets import presets_of, space_of
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.resolve import resolve
 
@@ -47,7 +48,7 @@ def plan(spec: SearchSpec) -> Plan:
     check_names(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = opening.rungs_of(facts)
-    spaces = {name: opening.space_of(spec, name) for name in spec.optimizers}
+    spaces = {name: space_of(spec, name) for name in spec.optimizers}
     return Plan(
         name=spec.search_name,
         task=facts,
@@ -61,8 +62,7 @@ def plan(spec: SearchSpec) -> Plan:
         },
         spaces={name: space.as_data() for name, space in spaces.items()},
         presets={
-            name: [s.origin for s in opening.presets_of(name, space)]
-            for name, space in spaces.items()
+            name: [s.origin for s in presets_of(name, space)] for name, space in spaces.items()
         },
     )
 
