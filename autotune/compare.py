@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.statistics import Estimate, estimate, paired, verdict
+from autotune.statistics import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # what a winner has to beat
+
+_BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,11 @@ def load(store: Store, name: str) -> Comparison:
     search = store.search(name)
     trials = {study.optimizer: store.trials(study.id) for study in search.studies}
     recommended = {s.optimizer: store.recommendation(s.id) for s in search.studies}
-    chosen = {name: int(found["source"]) for name, found in recommended.items() if found}
+    chosen = {
+        name: int(found["source"])
+        for name, found in recommended.items()
+        if found and found["source"] is not None
+    }
     return compare(search, trials, chosen)
 
 
@@ -80,8 +87,13 @@ def compare(
     }
     reference = pairs.get(REFERENCE)
     rows = [_row(s, trials[s.optimizer], pairs[s.optimizer], reference) for s in search.studies]
-    rows.sort(key=lambda row: row.tuned.loss.mean if row.tuned.loss else float("inf"))
+    rows.sort(key=_rank)
     return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
+
+
+def _rank(row: Row) -> tuple[bool, float]:
+    """Order by mean, those that failed on a judging seed last: their mean leaves out the worst."""
+    return bool(row.tuned.failures), row.tuned.loss.mean if row.tuned.loss else math.inf
 
 
 def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
@@ -105,7 +117,7 @@ def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> 
         losses=losses,
         loss=estimate(list(losses.values())) if losses else None,
         accuracy=estimate(accuracies) if accuracies else None,
-        failures=tuple(trial.reason for trial in judged if trial.reason),
+        failures=tuple(t.reason or t.state for t in judged if t.state in _BAD),
     )
 
 
@@ -137,7 +149,7 @@ def _row(
         difference=difference,
         verdict=_tuning_verdict(name, pair, difference, changed),
         against_reference=against,
-        reference_verdict=verdict(against, f"tuned {name}", "tuned adamw") if rival else None,
+        reference_verdict=_reference_verdict(name, tuned, against) if rival else None,
         runs=sum(trial.step / trial.target for trial in trials),
         trials=len(trials),
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
@@ -151,6 +163,8 @@ def _tuning_verdict(
     default, tuned = pair
     if not tuned.losses:
         return f"{name} was not judged: " + (tuned.failures[0] if tuned.failures else "no run yet")
+    if tuned.failures:
+        return f"{_unreliable(name, tuned)}, so it is not better than its default"
     if not changed:
         return f"tuning {name} found nothing better than its default"
     if not default.losses:
@@ -159,17 +173,31 @@ def _tuning_verdict(
     return verdict(difference, f"tuned {name}", "its default")
 
 
+def _reference_verdict(name: str, tuned: Contender, against: Estimate | None) -> str:
+    if tuned.failures:
+        return f"{_unreliable(name, tuned)}, so it is not better than tuned adamw"
+    return verdict(against, f"tuned {name}", "tuned adamw")
+
+
+def _unreliable(name: str, tuned: Contender) -> str:
+    ran = len(tuned.failures) + len(tuned.losses)
+    return f"tuned {name} failed on {len(tuned.failures)} of {ran} seeds ({tuned.failures[0]})"
+
+
 def _overall(rows: Sequence[Row]) -> str:
     judged = [row for row in rows if row.tuned.loss]
     if not judged:
         return "nothing was judged yet"
     best = judged[0]
-    if len(judged) == 1:
+    if len(judged) == 1 or best.tuned.failures:
         return best.verdict
+    # The best of several is picked by its mean: each comparison has to be surer for all to be sure.
+    sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
     level = [
         row.optimizer
         for row in judged[1:]
-        if not _clearly_worse(paired(row.tuned.losses, best.tuned.losses))
+        if not row.tuned.failures
+        and not _clearly_worse(paired(row.tuned.losses, best.tuned.losses, sure))
     ]
     if level:
         return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"

@@ -26,6 +26,7 @@ class Ledger:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
+    stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
     searched: bool = False  # no further setting is to be tried
 
     @property
@@ -54,7 +55,18 @@ class Ledger:
 
     def runs(self) -> float:
         """Return the full runs spent, every stage counted."""
-        return sum(trial.step for trial in self.trials.values()) / self.target
+        return sum(map(self._charged, self.trials.values())) / self.target
+
+    def committed(self) -> float:
+        """Return the full runs spent once what is under way has ended."""
+        steps = (max(self._charged(t), self.stops.get(t.id, 0)) for t in self.trials.values())
+        return sum(steps) / self.target
+
+    def _charged(self, trial: TrialRecord) -> int:
+        # Free failures would be tried for ever: one without a loss costs what a first look costs.
+        if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
+            return max(trial.step, self.rungs.first)
+        return trial.step
 
     def seconds(self) -> float:
         """Return the seconds spent training and evaluating."""

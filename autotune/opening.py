@@ -13,7 +13,8 @@ from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, space_of
 from autotune.spaces import Space
-from autotune.studies.records import Role, SearchRecord, SearchState, TrialRecord, TrialState
+from autotune.stages import check_budget
+from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
@@ -44,6 +45,7 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
 def open_search(spec: SearchSpec, store: Store) -> Opened:
     """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
     check_names(spec)
+    check_budget(spec)
     facts = dict(resolve(**task_arguments(spec)).facts())
     built = {name: space_of(spec, name) for name in spec.optimizers}
     try:
@@ -71,9 +73,7 @@ def _go_on(
     raised = old.budget.resolved != spec.budget.resolved
     same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
     finished = search.state is SearchState.COMPLETE and same
-    ledgers = tuple(
-        _ledger(spec, store, search, name, space, reopened=raised) for name, space in built.items()
-    )
+    ledgers = tuple(_ledger(spec, store, search, name, space) for name, space in built.items())
     if not finished:
         store.update_search(
             search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
@@ -114,8 +114,6 @@ def _ledger(
     search: SearchRecord,
     optimizer: str,
     space: Space,
-    *,
-    reopened: bool,
 ) -> Ledger:
     study = next(study for study in search.studies if study.optimizer == optimizer)
     ledger = Ledger(
@@ -124,18 +122,19 @@ def _ledger(
         presets=presets_of(optimizer, space),
         rungs=rungs_of(search.task),
     )
+    closed = (store.recommendation(study.id) or {}).get("budget")
+    ledger.searched = closed == spec.budget.resolved.model_dump(mode="json")
     curves = store.curves(study.id)
     for trial in store.trials(study.id):
-        ledger.keep(_revived(trial, reopened), curves.get(trial.id, ()))
-    ledger.searched = bool(ledger.of(Role.SELECT)) and not reopened
+        ledger.keep(_revived(trial, ledger.searched), curves.get(trial.id, ()))
     return ledger
 
 
-def _revived(trial: TrialRecord, reopened: bool) -> TrialRecord:
-    """Take a trial that was running when its coordinator died back to where it was last saved."""
+def _revived(trial: TrialRecord, searched: bool) -> TrialRecord:
+    """Take a trial back to where it was last saved, and a stopped one up where a search goes on."""
     if trial.state is TrialState.RUNNING:
         state = TrialState.PAUSED if trial.step else TrialState.WAITING
         return replace(trial, state=state)
-    if trial.state is TrialState.STOPPED and reopened:
+    if trial.state is TrialState.STOPPED and not searched:
         return replace(trial, state=TrialState.PAUSED)
     return trial

@@ -46,6 +46,7 @@ class Plan:
 def plan(spec: SearchSpec) -> Plan:
     """Return what a search would do; builds the task, trains nothing, writes nothing."""
     check_names(spec)
+    stages.check_budget(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = opening.rungs_of(facts)
     spaces = {name: space_of(spec, name) for name in spec.optimizers}

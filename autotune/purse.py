@@ -11,6 +11,7 @@ from autotune.studies.spec import SearchSpec
 
 MARGIN = 1.08  # a measured pace varies: time is planned this much slower
 ROUNDING = 1e-9
+WRAP_UP = 0.05  # seconds a trial takes to be closed when the search ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,6 @@ class Purse:
         slots: Stretches that run side by side.
         elapsed: Returns the seconds this search has taken, all sittings together.
         overhead: Returns the seconds that each full run costs besides training.
-        stops: Steps that running trials are on their way to, by trial id.
     """
 
     spec: SearchSpec
@@ -31,14 +31,14 @@ class Purse:
     slots: int
     elapsed: Callable[[], float]
     overhead: Callable[[], float]
-    stops: dict[int, int]
 
     def affordable(self, ledger: Ledger, cost: float, needed: float) -> bool:
         """Say whether a study can pay ``cost`` full runs now and ``needed`` full runs after it."""
         budget = self.spec.budget.resolved
-        committed = ledger.runs() + self._flying(ledger)
-        if budget.runs is not None and committed + cost + needed > budget.runs + ROUNDING:
-            return False
+        if budget.runs is not None:
+            spent = ledger.committed() + cost + needed
+            if spent > budget.runs + ROUNDING:
+                return False
         if budget.minutes is None:
             return True
         return self._in_time(ledger, cost, needed, budget.minutes * 60 - self.elapsed())
@@ -67,7 +67,7 @@ class Purse:
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
         budget = self.spec.budget.resolved
-        least = ledger.runs() + self._flying(ledger) + stages.outstanding(ledger, self.spec)
+        least = ledger.committed() + stages.outstanding(ledger, self.spec)
         expected = [least]
         if not ledger.searched:
             if budget.runs is not None:
@@ -79,24 +79,19 @@ class Purse:
                 expected.append(share + stages.final_runs(self.spec))
         return max(expected)
 
-    def _flying(self, ledger: Ledger) -> float:
-        """Return the full runs that running trials have yet to take."""
-        steps = sum(self.stops.get(t.id, t.step) - t.step for t in ledger.running())
-        return steps / ledger.target
-
     def _in_time(self, ledger: Ledger, cost: float, needed: float, left: float) -> bool:
         pace = self.pace(ledger)
         if pace is None:
-            return left > 0 and not self._flying(ledger)
+            return left > 0 and not ledger.running()
+        left -= WRAP_UP * sum(len(one.trials) for one in self.ledgers)
         own = cost * pace * MARGIN
-        if own > left:
-            return False
-        if not needed:
-            return True
+        if own > left or not needed:
+            return own <= left
         work = own + needed * pace
         for other in self.ledgers:
             rate = self.pace(other) or pace
-            work += self._flying(other) * rate
+            work += (other.committed() - other.runs()) * rate
             if other is not ledger:
                 work += stages.outstanding(other, self.spec) * rate
-        return work * MARGIN / self.slots <= left
+        longest = own + pace * stages.waves(self.spec, self.slots)
+        return max(work / self.slots, longest) * MARGIN <= left

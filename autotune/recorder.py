@@ -11,10 +11,12 @@ from typing import Any
 from autotune.backends.base import Job, Outcome, Report
 from autotune.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.ledger import Ledger
+from autotune.opening import task_arguments
 from autotune.seeds import training
 from autotune.stages import Stretch
 from autotune.studies.optuna import Mirror
 from autotune.studies.records import Role, SearchRecord, TrialRecord, TrialState
+from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 
 ATTEMPTS = 3  # at a stretch, when workers die
@@ -33,9 +35,8 @@ class Recorder:
         ledgers: Its studies.
         store: Where everything is kept.
         listen: Told what happened.
-        task: Arguments of the task, for jobs.
+        spec: What was asked for.
         folder: Where checkpoints go.
-        seed: The search's seed.
     """
 
     def __init__(
@@ -45,37 +46,35 @@ class Recorder:
         store: Store,
         listen: Listener,
         *,
-        task: dict[str, Any],
+        spec: SearchSpec,
         folder: Path,
-        seed: int,
     ) -> None:
         self.search, self.ledgers, self.store, self.listen = search, ledgers, store, listen
-        self.task, self.folder, self.seed = task, folder, seed
-        self.stops: dict[int, int] = {}
+        self.spec, self.folder = spec, folder
         self._mirror = Mirror(store.url)
         self._attempts: dict[int, int] = {}
-        self._losses: dict[int, int] = {}  # workers lost, by trial
+        self._lost: dict[int, int] = {}  # workers that died, by trial
         self._told = time.monotonic()
 
     def start(self, ledger: Ledger, stretch: Stretch) -> Job:
         """Store a stretch as begun and return its job."""
         trial = stretch.trial or self._add(ledger, stretch)
-        attempt = self.store.begin(trial.id, "")
+        attempt = self.store.begin(trial.id, self.spec.engine)
         running = replace(trial, state=TrialState.RUNNING)
         ledger.keep(running)
         self._attempts[trial.id] = attempt
-        self.stops[trial.id] = stretch.stop
+        ledger.stops[trial.id] = stretch.stop
         self.listen(
             TrialStarted(optimizer=ledger.study.optimizer, trial=running, stop=stretch.stop)
         )
         return Job(
             trial=trial.id,
             attempt=attempt,
-            task=self.task,
+            task=task_arguments(self.spec),
             optimizer=ledger.study.optimizer,
             hyper=trial.hyper,
             warmup=trial.warmup,
-            seed=training(self.seed, trial.seed),
+            seed=training(self.spec.seed, trial.seed),
             start=trial.step,
             stop=stretch.stop,
             target=trial.target,
@@ -95,10 +94,20 @@ class Recorder:
 
     def stop(self, ledger: Ledger, trial: TrialRecord, reason: str) -> None:
         """Close a paused trial that the search will not take further."""
-        attempt = self.store.begin(trial.id, "")
+        attempt = self.store.begin(trial.id, self.spec.engine)
         kept = self._record(ledger, trial, attempt, state=TrialState.STOPPED, reason=reason)
         self._checkpoint(trial).unlink(missing_ok=True)
         self._reflect(ledger, kept)
+
+    def close(self, ledger: Ledger, source: int | None) -> None:
+        """Store that a study's search is over under this budget, and what it recommends.
+
+        A recommendation that was judged stands until another one is.
+        """
+        known = self.store.recommendation(ledger.study.id) or {"source": None}
+        budget = self.spec.budget.resolved.model_dump(mode="json")
+        source = known["source"] if source is None else source
+        self.store.save_recommendation(ledger.study.id, {"source": source, "budget": budget})
 
     def spend(self) -> None:
         """Add the time since it was last told to the search's."""
@@ -154,7 +163,7 @@ class Recorder:
             reason=report.reason,
             points=report.points,
         )
-        self.stops.pop(trial.id, None)
+        ledger.stops.pop(trial.id, None)
         if state in {TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED}:
             self._checkpoint(trial).unlink(missing_ok=True)
             self._reflect(ledger, kept)
@@ -167,7 +176,7 @@ class Recorder:
     def _state(self, trial: TrialRecord, report: Report) -> tuple[TrialState, int]:
         """Return a trial's state and the step it counts as having reached."""
         if report.outcome is Outcome.LOST:
-            lost = self._losses[trial.id] = self._losses.get(trial.id, 0) + 1
+            lost = self._lost[trial.id] = self._lost.get(trial.id, 0) + 1
             if lost >= ATTEMPTS:
                 return TrialState.FAILED, trial.step
             return (TrialState.PAUSED if trial.step else TrialState.WAITING), trial.step
@@ -175,7 +184,9 @@ class Recorder:
             return STATES[report.outcome], report.step
         if report.step >= trial.target:
             return TrialState.COMPLETE, report.step
-        return TrialState.PAUSED, report.step
+        # One that took its steps again and was interrupted before it caught up is where it was.
+        step = max(report.step, trial.step)
+        return (TrialState.PAUSED if step else TrialState.WAITING), step
 
     def _record(
         self, ledger: Ledger, trial: TrialRecord, attempt: int, **changes: Any

@@ -12,7 +12,7 @@ from autotune.backends.base import Backend
 from autotune.errors import NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.ledger import ENDED, Ledger
-from autotune.opening import Opened, open_search, task_arguments
+from autotune.opening import Opened, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
 from autotune.registry import load
@@ -24,7 +24,8 @@ from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 
 POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
-HOPELESS = 3  # failures in a row, from the first trial on, after which a search gives up
+HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}  # trials without one measured loss
+PATIENCE = 30.0  # seconds a step may take to end when a search is out of time
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
 
 
@@ -59,14 +60,14 @@ def run(
 
 
 def _refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable where trials ended and not one of them with a loss."""
+    """Raise NothingUsable where everything ended and nothing reached its last step with a loss."""
     trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
-    measured = any(curve for ledger in opened.ledgers for curve in ledger.losses.values())
-    if measured or not all(trial.state in ENDED for trial in trials):
+    usable = any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials)
+    if usable or not all(trial.state in ENDED for trial in trials):
         return
-    reasons = [trial.reason for trial in trials if trial.reason]
-    first = f"; the first said: {reasons[0]}" if reasons else ""
-    raise NothingUsable(f"no trial of '{opened.search.name}' ended with a loss{first}")
+    reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
+    why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
+    raise NothingUsable(f"no trial of '{opened.search.name}' reached its end with a loss; {why}")
 
 
 class _Loop:
@@ -89,11 +90,10 @@ class _Loop:
             self.ledgers,
             store,
             listen,
-            task=task_arguments(spec),
+            spec=spec,
             folder=folder,
-            seed=spec.seed,
         )
-        self.stopping = False
+        self.stopping: float | None = None  # when workers were asked to stop
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
         self.before = sum(ledger.runs() for ledger in self.ledgers)
         self.spent = opened.search.seconds
@@ -108,7 +108,6 @@ class _Loop:
             slots=backend.slots,
             elapsed=self._elapsed,
             overhead=self._overhead,
-            stops=self.recorder.stops,
         )
         try:
             began = time.monotonic()
@@ -127,42 +126,48 @@ class _Loop:
             backend.close()
             self._save_time()
         self._finish()
+        self._save_time()
 
     def _fill(self, backend: Backend) -> bool:
         """Give idle workers something to do; say whether anything is under way."""
-        while not self.stopping and self._busy() < backend.slots and self._start(backend):
+        while not self._ending() and self._busy() < backend.slots and self._start(backend):
             pass
         return self._busy() > 0
 
+    def _ending(self) -> bool:
+        return self.stopping is not None or self.halt.is_set()
+
     def _start(self, backend: Backend) -> bool:
         """Start the next stretch of the study that has spent least."""
-        for ledger in sorted(self.ledgers, key=self._committed):
+        for ledger in sorted(self.ledgers, key=Ledger.committed):
+            searched = ledger.searched
             stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
+            if ledger.searched and not searched:
+                self.recorder.close(ledger, None)
             if stretch:
                 backend.submit(self.recorder.start(ledger, stretch))
                 return True
         return False
 
-    def _committed(self, ledger: Ledger) -> float:
-        steps = (max(t.step, self.recorder.stops.get(t.id, 0)) for t in ledger.trials.values())
-        return sum(steps) / ledger.target
-
     def _busy(self) -> int:
         return sum(len(ledger.running()) for ledger in self.ledgers)
 
     def _watch(self, backend: Backend) -> None:
-        """Stop early when told to, out of time or without hope."""
+        """Stop early when told to, out of time or without hope; end workers that do not answer."""
         minutes = self.spec.budget.resolved.minutes
         late = minutes is not None and self._elapsed() > minutes * 60
-        if not self.stopping and (self.halt.is_set() or late or self._hopeless()):
-            self.stopping = True
+        now = time.monotonic()
+        if self.stopping is None and (self.halt.is_set() or late or self._hopeless()):
+            self.stopping = now
             backend.interrupt()
+        elif self.stopping is not None and late and now > self.stopping + PATIENCE:
+            backend.kill()
 
     def _hopeless(self) -> bool:
-        ended = [t for ledger in self.ledgers for t in ledger.trials.values() if t.reason]
-        failed = [t for t in ended if t.state is TrialState.FAILED]
-        usable = any(curve for ledger in self.ledgers for curve in ledger.losses.values())
-        return len(failed) >= HOPELESS and not usable
+        trials = [t for ledger in self.ledgers for t in ledger.trials.values()]
+        measured = any(curve for ledger in self.ledgers for curve in ledger.losses.values())
+        many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
+        return many and not measured
 
     def _elapsed(self) -> float:
         return self.spent + self.recorder.unspent()
@@ -230,11 +235,11 @@ class _Loop:
         for ledger in self.ledgers:
             for trial in ledger.of(Role.SEARCH):
                 if trial.state is TrialState.PAUSED:
-                    reason = f"not among the best at step {trial.step} of {trial.target}"
+                    reason = f"at step {trial.step} of {trial.target} when the search ended"
                     self.recorder.stop(ledger, trial, reason)
             winner = stages.chosen(ledger, self.spec)
-            if winner is not None:
-                self.store.save_recommendation(ledger.study.id, {"source": winner})
+            judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
+            self.recorder.close(ledger, winner if judged else None)
 
     def _warn(self) -> None:
         """Say where the budget did not reach."""

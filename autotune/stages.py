@@ -1,6 +1,7 @@
 """What a study runs next: search, then choose among finalists, then judge on fresh seeds.
 
 Every decision is a function of the trials so far: a resumed study goes on as if never stopped.
+The one thing remembered besides is that a study's search is over (``Ledger.searched``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotune import halving
+from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
 from autotune.registry import load
@@ -28,6 +30,21 @@ class Stretch:
     trial: TrialRecord | None
     proposal: Proposal | None = None
     stop: int
+
+
+def essential(spec: SearchSpec) -> int:
+    """Return the settings tried whatever is left: the default, and as many as are finalists."""
+    return spec.finalists + 1
+
+
+def check_budget(spec: SearchSpec) -> None:
+    """Refuse full runs too few to try, choose and judge anything; raises SpecError."""
+    runs, least = spec.budget.resolved.runs, final_runs(spec) + spec.finalists + 1
+    if runs is not None and runs < least:
+        raise SpecError(
+            f"budget.runs must be at least {least} to choose among {spec.finalists} finalists and "
+            f"judge on {spec.seeds} seeds, got {runs:g}; raise it or lower seeds and finalists"
+        )
 
 
 def final_runs(spec: SearchSpec) -> int:
@@ -141,6 +158,8 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
     needed = _closing(ledger, spec) + final_runs(spec)
     if limit is not None and len(trials) >= limit:
         return None
+    if len(trials) < essential(spec):
+        needed = 0.0
     if not affordable(stop / ledger.target, needed):
         return None
     return Stretch(trial=None, proposal=propose(ledger, spec), stop=stop)
@@ -148,13 +167,16 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
 
 def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     """Take the leaders to full length, so that finalists were seen whole."""
-    if _busy(ledger, Role.SEARCH):
-        return None
-    trials = ledger.of(Role.SEARCH)
-    for trial in halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists):
-        cost = (ledger.target - trial.step) / ledger.target
-        if trial.state is TrialState.PAUSED and affordable(cost, 0.0):
-            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
+    busy = [trial for trial in ledger.running() if trial.role is Role.SEARCH]
+    if any(ledger.stops.get(trial.id) != ledger.target for trial in busy):
+        return None  # it may yet become a leader
+    count = spec.finalists - len(busy)
+    leaders = halving.leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs, count)
+    for place, trial in enumerate(leaders):
+        needed = final_runs(spec) if place or busy else 0.0  # one finalist there has to be
+        stretch = Stretch(trial=trial, stop=ledger.target)
+        if trial.state is TrialState.PAUSED and affordable(_cost(ledger, stretch), needed):
+            return stretch
     return None
 
 
@@ -255,6 +277,12 @@ def _judge(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
                 origin = "tuned" if number else "default"
                 return _again(by_number[number], Role.JUDGE, seed, origin)
     return None
+
+
+def waves(spec: SearchSpec, slots: int) -> int:
+    """Return the full runs that follow one another, whatever the workers: close, select, judge."""
+    stages_runs = (spec.finalists, spec.finalists + 1, 2 * spec.seeds)
+    return sum(-(-runs // slots) for runs in stages_runs)
 
 
 def search_runs(trials: int, rungs: Ladder) -> float:

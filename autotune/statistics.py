@@ -39,10 +39,13 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
+def paired(
+    ours: Mapping[int, float], theirs: Mapping[int, float], confidence: float = CONFIDENCE
+) -> Estimate | None:
     """Return the mean difference ours - theirs over the seeds both ran; None without any."""
     seeds = sorted(set(ours) & set(theirs))
-    return estimate([ours[seed] - theirs[seed] for seed in seeds]) if seeds else None
+    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    return estimate(differences, confidence) if seeds else None
 
 
 def verdict(difference: Estimate | None, ours: str, theirs: str) -> str:

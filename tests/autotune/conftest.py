@@ -3,6 +3,8 @@
 import pytest
 
 TASK = """
+import time
+
 import torch
 from autotune import Problem
 
@@ -26,6 +28,15 @@ def raising(seed):
 
     def loss(model, batch):
         raise RuntimeError("the user's own mistake")
+
+    return Problem(model=made.model, train=made.train, validation=made.validation, loss=loss)
+
+
+def hanging(seed):
+    made = problem(seed)
+
+    def loss(model, batch):
+        time.sleep(3600)
 
     return Problem(model=made.model, train=made.train, validation=made.validation, loss=loss)
 

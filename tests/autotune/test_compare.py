@@ -118,3 +118,22 @@ def test_costs_and_mishaps_are_counted():
     ]
     found = compare(search("adan"), {"adan": trials}, {}).rows[0]
     assert (found.runs, found.trials, found.diverged, found.failed) == (1.5, 4, 1, 1)
+
+
+def test_a_tuned_setting_that_failed_while_judged_is_not_better():
+    trials = study([1.0, 2.0, 3.0], [0.1, 0.2])
+    trials.append(
+        trial(
+            40, Role.JUDGE, source=1, seed=4, state=TrialState.DIVERGED, loss=None,
+            reason="training loss became nan at step 3",
+        )
+    )  # fmt: skip
+    others = study([5.0, 5.0, 5.0], [4.0, 4.0, 4.0])
+    found = compare(
+        search("adan", "adamw"), {"adan": trials, "adamw": others}, {"adan": 1, "adamw": 1}
+    )
+    assert [row.optimizer for row in found.rows] == ["adamw", "adan"]
+    assert found.rows[1].verdict == (
+        "tuned adan failed on 1 of 3 seeds (training loss became nan at step 3), "
+        "so it is not better than its default"
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.backends.base import Job, Outcome
 from autotune.backends.processes import Processes
-from autotune.errors import AlreadyThere, NothingUsable
+from autotune.errors import AlreadyThere, NothingUsable, SpecError
 from autotune.events import SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.search import run
 from autotune.seeds import derive
@@ -196,7 +196,7 @@ def test_two_workers_run_the_same_trials_to_the_same_losses(task_file, url, undi
             assert all(known.get(step, loss) == loss for step, _, loss in row[-1])
 
 
-@pytest.mark.parametrize("runs", [11, 14])
+@pytest.mark.parametrize("runs", [12, 14])
 def test_a_budget_of_full_runs_is_never_overshot(task_file, url, runs):
     with Store(url) as store:
         found = run(spec(task_file, budget={"runs": runs}), store=store)
@@ -238,7 +238,7 @@ def test_a_function_that_raises_gives_failed_trials_with_the_reason(task_file, u
     with Store(url) as store:
         with pytest.raises(
             NothingUsable,
-            match=r"^no trial of 'raising' ended with a loss; the first said: "
+            match=r"^no trial of 'raising' reached its end with a loss; the first said: "
             r"RuntimeError: the user's own mistake \(mytask\.py:\d+\)$",
         ):
             run(spec(task_file, "raising"), store=store)
@@ -317,6 +317,52 @@ def test_an_interrupted_worker_stops_after_its_step(task_file):
 def test_a_budget_that_ends_before_anything_was_measured_says_so(task_file, url):
     with (
         Store(url) as store,
-        pytest.raises(NothingUsable, match=r"^no trial of 'problem' ended with a loss$"),
+        pytest.raises(
+            NothingUsable,
+            match=r"^no trial of 'problem' reached its end with a loss; "
+            r"the budget ended first, raise it$",
+        ),
     ):
         run(spec(task_file, budget={"minutes": 1e-6}), store=store)
+
+
+def test_full_runs_too_few_to_judge_are_refused_before_anything_is_stored(task_file, url):
+    with Store(url) as store:
+        with pytest.raises(
+            SpecError,
+            match=r"^budget\.runs must be at least 12 to choose among 2 finalists and judge on "
+            r"3 seeds, got 5; raise it or lower seeds and finalists$",
+        ):
+            run(spec(task_file, budget={"runs": 5}), store=store)
+        assert store.searches() == []
+
+
+def test_a_raised_budget_that_is_interrupted_stays_raised(task_file, url):
+    halt = threading.Event()
+
+    def listen(event):
+        if isinstance(event, TrialEnded):
+            halt.set()
+
+    with Store(url) as store:
+        run(spec(task_file), store=store)
+        raised = spec(task_file, budget={"trials": 7})
+        run(raised, store=store, listen=listen, halt=halt)
+        run(raised, store=store)
+        study = store.search("problem").studies[0]
+        assert len(store.trials(study.id, Role.SEARCH)) == 7
+
+
+@pytest.mark.parametrize("function", ["nan", "raising"])
+def test_trials_that_end_at_once_use_up_the_budget_all_the_same(task_file, url, function):
+    with Store(url) as store, pytest.raises(NothingUsable):
+        run(spec(task_file, function, budget={"runs": 12}), store=store)
+
+
+def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkeypatch):
+    monkeypatch.setattr("autotune.search.PATIENCE", 1.0)
+    began = time.monotonic()
+    hanging = spec(task_file, "hanging", budget={"minutes": 0.15}, engine="processes")
+    with Store(url) as store, pytest.raises(NothingUsable):
+        run(hanging, store=store)
+    assert time.monotonic() - began < 60
