@@ -123,9 +123,9 @@ def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> 
 
 def _origin(example: TrialRecord | None, trials: Sequence[TrialRecord]) -> str:
     """Name who first proposed the setting, not the stage that re-ran it."""
-    if example is None or not example.source:
-        return "default"
     by_number = {trial.number: trial.origin for trial in trials if trial.role is Role.SEARCH}
+    if example is None or not example.source:
+        return by_number.get(0, "default").removeprefix("preset:")
     return f"trial {example.source} ({by_number.get(example.source, 'unknown')})"
 
 

@@ -11,7 +11,7 @@ from autotune.config import check_names
 from autotune.errors import AlreadyThere, NotFound
 from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
-from autotune.presets import presets_of, space_of
+from autotune.presets import presets_of, spaces_of
 from autotune.spaces import Space
 from autotune.stages import check_budget
 from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
@@ -47,7 +47,7 @@ def open_search(spec: SearchSpec, store: Store) -> Opened:
     check_names(spec)
     check_budget(spec)
     facts = dict(resolve(**task_arguments(spec)).facts())
-    built = {name: space_of(spec, name) for name in spec.optimizers}
+    built = spaces_of(spec)
     try:
         search = store.search(spec.search_name)
     except NotFound:

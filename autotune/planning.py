@@ -9,7 +9,7 @@ from typing import Any
 from autotune import opening, stages
 from autotune.config import check_names
 from autotune.halving import Ladder
-from autotune.presets import presets_of, space_of
+from autotune.presets import presets_of, spaces_of
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.resolve import resolve
 
@@ -49,7 +49,7 @@ def plan(spec: SearchSpec) -> Plan:
     stages.check_budget(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = opening.rungs_of(facts)
-    spaces = {name: space_of(spec, name) for name in spec.optimizers}
+    spaces = spaces_of(spec)
     return Plan(
         name=spec.search_name,
         task=facts,

@@ -18,6 +18,9 @@ from autotune.setting import Setting
 
 DEFAULT_WARMUP = 0.1
 EDGE = 0.02  # of a range: closer to its end counts as at the boundary
+MOVED = ", moved into the space"  # ends the origin of a setting that a person's space changed
+_SWITCH = ("yes", "no")
+_WHOLES = {"betas": "one_minus_beta", "momentum": "one_minus_momentum", "reckless_steps": "gamma"}
 
 Value = float | str
 Params = Mapping[str, Value]
@@ -38,9 +41,13 @@ class Range:
         value = math.exp(math.log(self.low) + unit * math.log(self.high / self.low))
         return min(max(value, self.low), self.high)
 
+    def nearest(self, value: Value) -> float:
+        """Return ``value``, or the end it lies beyond."""
+        return min(max(float(value), self.low), self.high)
+
     def unit(self, value: Value) -> float:
         """Return where ``value`` lies, clipped to [0, 1]."""
-        number = min(max(float(value), self.low), self.high)
+        number = self.nearest(value)
         if self.low == self.high:
             return 0.5
         if self.log:
@@ -62,10 +69,13 @@ class Choice:
         """Return the option at ``unit`` in [0, 1]."""
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
 
+    def nearest(self, value: Value) -> Value:
+        """Return ``value``, or the first option where it is none of them."""
+        return value if value in self.options else self.options[0]
+
     def unit(self, value: Value) -> float:
         """Return the middle of the option's share; an unknown option counts as the first."""
-        index = self.options.index(value) if value in self.options else 0
-        return (index + 0.5) / len(self.options)
+        return (self.options.index(self.nearest(value)) + 0.5) / len(self.options)
 
     def as_data(self) -> list[Any]:
         """Return the options as plain data."""
@@ -77,11 +87,19 @@ Parameter = Range | Choice
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Parameters to search, values held fixed, and the arguments of the optimizer's default."""
+    """What an optimizer's settings may be.
+
+    Args:
+        parameters: To search.
+        defaults: Arguments of the optimizer's default.
+        fixed: Values held fixed.
+        asked: Names a person set: only these change a preset.
+    """
 
     parameters: Mapping[str, Parameter]
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the searched parameters."""
@@ -106,25 +124,40 @@ class Space:
         return Setting(origin=origin, params=dict(params), hyper=hyper, warmup=warmup)
 
     def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
-        """Return a known setting, kept exact where the space does not forbid it.
+        """Return a known setting, changed only where a person's space forbids it.
 
-        A value outside a range is moved to its end; fixed values win over the preset's.
+        A value outside a range is moved to its end; fixed values win over the preset's. Weight
+        decay stays when lr moves, even if no timescale of the space can say it.
         """
-        full = {**self.defaults, **hyper}
-        coordinates = encode(full, warmup)
+        given = {**self.defaults, **hyper}
+        changes = self._changes(given, warmup)
+        full, warm = decode({"warmup": warmup, **changes}, given)
+        moved = MOVED if (full, warm) != (given, warmup) else ""
+        coordinates = {**encode(full, warm), **changes}
         params = {
-            name: parameter.at(parameter.unit(coordinates[name]))
-            if name in coordinates
-            else parameter.at(0.5)
+            name: parameter.nearest(coordinates[name]) if name in coordinates else parameter.at(0.5)
             for name, parameter in self.parameters.items()
         }
-        moved = any(
-            name in coordinates and not _holds(parameter, coordinates[name])
-            for name, parameter in self.parameters.items()
-        )
-        if moved or self.fixed:
-            return self.setting({**params}, origin)
-        return Setting(origin=origin, params=params, hyper=full, warmup=warmup)
+        return Setting(origin=origin + moved, params=params, hyper=full, warmup=warm)
+
+    def _changes(self, hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
+        """Return the coordinates in which a setting is not what a person asked for."""
+        lr = self._asked("lr", hyper["lr"])
+        old: dict[str, Any] = dict.fromkeys(self.fixed)
+        old |= {"timescale": math.inf, **encode({**hyper, "lr": lr}, warmup), "lr": hyper["lr"]}
+        new = {name: self._asked(name, value) for name, value in old.items()}
+        if new["decayed"] == "no" and "decayed" in {*self.parameters, *self.fixed}:
+            new.pop("timescale")
+        elif new["decayed"] != old["decayed"] and "timescale" in self.parameters:
+            new["timescale"] = self.parameters["timescale"].nearest(old["timescale"])
+        return {name: value for name, value in new.items() if not _same(value, old[name])}
+
+    def _asked(self, name: str, value: Value) -> Value:
+        if name in self.fixed:
+            return self.fixed[name]
+        if name in self.asked and name in self.parameters:
+            return self.parameters[name].nearest(value)
+        return value
 
     def edges(self, params: Params) -> list[str]:
         """Return the searched ranges at whose end ``params`` lies."""
@@ -142,10 +175,11 @@ class Space:
         return data | {name: ["fixed", value] for name, value in self.fixed.items()}
 
 
-def _holds(parameter: Parameter, value: Value) -> bool:
-    if isinstance(parameter, Choice):
-        return value in parameter.options
-    return parameter.low <= float(value) <= parameter.high
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether values agree but for what rounding 1 - beta or 1 / (lr * decay) adds."""
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return math.isclose(one, other)
+    return bool(one == other)
 
 
 def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
@@ -160,7 +194,7 @@ def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any],
         hyper["betas"] = tuple(_kept(rest, f"one_minus_beta{i}", beta) for i, beta in old)
     if "momentum" in hyper:
         hyper["momentum"] = _kept(rest, "one_minus_momentum", hyper["momentum"])
-    if "reckless_steps" in hyper:
+    if not rest.keys().isdisjoint({"gamma1", "gamma_ratio"}):
         first, second = hyper["reckless_steps"]
         gamma = float(rest.pop("gamma1", first))
         hyper["reckless_steps"] = (gamma, gamma * float(rest.pop("gamma_ratio", second / first)))
@@ -197,8 +231,13 @@ def encode(hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
     if "reckless_steps" in hyper:
         first, second = hyper["reckless_steps"]
         params |= {"gamma1": first, "gamma_ratio": second / first}
-    known = {"lr", "weight_decay", "betas", "momentum", "reckless_steps"}
-    return params | {name: value for name, value in hyper.items() if name not in known}
+    said = {"lr", "weight_decay", *_WHOLES}
+    return params | {name: value for name, value in hyper.items() if name not in said}
+
+
+def known(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> set[str]:
+    """Return the names a person may set for an optimizer."""
+    return {*data, *encode(defaults, DEFAULT_WARMUP), "timescale"}
 
 
 def build(
@@ -209,45 +248,76 @@ def build(
     Args:
         data: The optimizer's own space as plain data.
         defaults: Keyword arguments of its default.
-        overrides: By parameter: ``{"low": a, "high": b}``, a list of options or one fixed value.
+        overrides: By parameter: ``{"low": a, "high": b, "scale": "log" | "linear"}``, where what
+            is left out stays the optimizer's own, a list of options or one fixed value.
     """
     parameters = {name: _parameter(entry) for name, entry in data.items()}
     fixed: dict[str, Value] = {}
-    allowed = {*parameters, *defaults, *encode(defaults, DEFAULT_WARMUP), "timescale"}
     for name, override in overrides.items():
-        if name not in allowed:
-            raise UnknownName(unknown("parameter", name, allowed - {"betas", "reckless_steps"}))
+        _check_name(name, data, defaults)
         _override(parameters, fixed, name, override)
-    if "weight_decay" in {*parameters, *fixed} and "weight_decay" in overrides:
+    if "weight_decay" in overrides:
         for name in ("timescale", "decayed"):
             parameters.pop(name, None)
-    return Space(parameters=parameters, defaults=defaults, fixed=fixed)
+            fixed.pop(name, None)
+    asked = frozenset(overrides)
+    return Space(parameters=parameters, defaults=defaults, fixed=fixed, asked=asked)
+
+
+def _check_name(name: str, data: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    names = known(data, defaults)
+    if name in names:
+        return
+    if name not in defaults:
+        raise UnknownName(unknown("parameter", name, names))
+    parts = sorted(f"space.{part}" for part in names if part.startswith(_WHOLES[name]))
+    how = " as one" if len(parts) > 1 else ""
+    raise SpecError(f"space.{name} cannot be set{how}; use {', '.join(parts)}")
 
 
 def _override(
     parameters: dict[str, Parameter], fixed: dict[str, Value], name: str, override: Any
 ) -> None:
     old = parameters.pop(name, None)
+    if name == "decayed" or (isinstance(old, Choice) and set(old.options) == set(_SWITCH)):
+        override = _switched(name, override)
     if isinstance(override, Mapping):
         parameters[name] = _range(name, override, old)
-    elif isinstance(override, Sequence) and not isinstance(override, str):
+    elif _several(override):
         parameters[name] = Choice(options=tuple(override))
     else:
         fixed[name] = override
 
 
+def _several(override: Any) -> bool:
+    return isinstance(override, Sequence) and not isinstance(override, str)
+
+
+def _switched(name: str, override: Any) -> Any:
+    """Return "yes" or "no" again, of which YAML makes true and false."""
+    if _several(override):
+        return [_switched(name, option) for option in override]
+    word = ("yes" if override else "no") if isinstance(override, bool) else override
+    if word not in _SWITCH:
+        raise SpecError(f"space.{name} must be yes or no, got {override!r}")
+    return word
+
+
 def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Range:
-    known = old if isinstance(old, Range) else None
-    low = override.get("low", known.low if known else None)
-    high = override.get("high", known.high if known else None)
-    if low is None or high is None:
-        raise SpecError(f"space.{name} needs low and high, got only {sorted(override)}")
+    own = {"low": old.low, "high": old.high} if isinstance(old, Range) else {}
+    ends = {**own, **{key: override[key] for key in ("low", "high") if key in override}}
+    if len(ends) < 2:
+        given = " and ".join(override)
+        raise SpecError(f"space.{name} must have both low and high, got only {given}")
+    low, high = float(ends["low"]), float(ends["high"])
     if not low < high:
-        raise SpecError(f"space.{name}: low must be below high, got low {low} and high {high}")
-    scale = override.get("scale", "log" if (known.log if known else low > 0) else "linear")
-    if scale == "log" and low <= 0:
-        raise SpecError(f"space.{name}: a log scale needs low above 0, got {low}")
-    return Range(low=float(low), high=float(high), log=scale == "log")
+        raise SpecError(f"space.{name}: low must be below high, got low {low:g} and high {high:g}")
+    log = old.log if isinstance(old, Range) else low > 0
+    if "scale" in override:
+        log = override["scale"] == "log"
+    if log and low <= 0:
+        raise SpecError(f"space.{name}: a log scale needs low above 0, got {low:g}")
+    return Range(low=low, high=high, log=log)
 
 
 def _parameter(entry: Sequence[Any]) -> Parameter:

@@ -10,7 +10,7 @@ from autotune.studies import names
 from autotune.studies.errors import SpecError
 
 # Coordinates of our own optimizers; a plugin's may have others, searched as its space says.
-LOG = frozenset(
+_LOG = frozenset(
     {
         "lr",
         "timescale",
@@ -23,8 +23,9 @@ LOG = frozenset(
         "one_minus_momentum",
     }
 )
-_NUMBERS = LOG | {"warmup", "max_grad_norm"}
+_NUMBERS = _LOG | {"warmup", "max_grad_norm", "weight_decay"}
 _ENDS = ("low", "high")
+_SCALES = ("log", "linear")
 
 
 def check(space: Mapping[str, Any], optimizers: Iterable[str]) -> dict[str, Any]:
@@ -59,28 +60,37 @@ def _override(path: str, name: str, value: Any) -> Any:
     return _fixed(path, name, value)
 
 
-def _range(path: str, name: str, value: Mapping[str, Any]) -> dict[str, float]:
+def _range(path: str, name: str, value: Mapping[str, Any]) -> dict[str, float | str]:
+    """Check what is given; an optimizer's own space has what is left out."""
     for key in value:
-        if key not in _ENDS:
-            hint = names.suggestion(str(key), _ENDS) or " (known: low, high)"
+        if key not in (*_ENDS, "scale"):
+            hint = names.suggestion(str(key), (*_ENDS, "scale")) or " (known: low, high, scale)"
             raise SpecError(f"unknown key '{path}.{key}'{hint}")
-    if len(value) < len(_ENDS):
-        given = f"{next(iter(value))} alone" if value else "neither"
-        raise SpecError(f"{path} must have both low and high, got {given}")
-    low, high = (_bound(f"{path}.{key}", name, value[key]) for key in _ENDS)
+    if not value:
+        raise SpecError(f"{path} must have low, high or scale, got none of them")
+    ends = {key: _bound(f"{path}.{key}", name, value[key]) for key in _ENDS if key in value}
+    low, high = ends.get("low", -math.inf), ends.get("high", math.inf)
     if not low < high:
         raise SpecError(f"{path}: low must be below high, got low {low:g} and high {high:g}")
-    return {"low": low, "high": high}
+    if "scale" not in value:
+        return {**ends}
+    return {**ends, "scale": _scale(f"{path}.scale", value["scale"])}
+
+
+def _scale(path: str, value: Any) -> str:
+    if value not in _SCALES:
+        raise SpecError(f"{path} must be log or linear, got {value!r}")
+    return str(value)
 
 
 def _bound(path: str, name: str, value: Any) -> float:
     number = _plain(value)
-    if not isinstance(number, float | int):
+    if not _is_number(number):
         raise SpecError(f"{path} must be a number, got {value!r}")
     return float(_possible(path, name, number))
 
 
-def _choices(path: str, name: str, value: Sequence[Any]) -> list[float | int | str]:
+def _choices(path: str, name: str, value: Sequence[Any]) -> list[float | str]:
     if not value:
         raise SpecError(f"{path} must have at least one choice, got []")
     choices = [_fixed(path, name, item) for item in value]
@@ -90,20 +100,22 @@ def _choices(path: str, name: str, value: Sequence[Any]) -> list[float | int | s
     return choices
 
 
-def _fixed(path: str, name: str, value: Any) -> float | int | str:
+def _fixed(path: str, name: str, value: Any) -> float | str:
     plain = _plain(value)
-    if isinstance(plain, float | int):
+    if _is_number(plain):
         return _possible(path, name, plain)
-    if not isinstance(plain, str) or name in _NUMBERS:
+    if not isinstance(plain, str | bool) or name in _NUMBERS:
         rule = "must be a number, a list of choices or a range with low and high"
         raise SpecError(f"{path} {rule}, got {value!r}")
     return plain
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
 def _plain(value: Any) -> Any:
-    """Undo what YAML did: `1e-4` is text to it, and `off` is False."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
+    """Read the numbers that are text to YAML, such as `1e-4`."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -112,10 +124,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _possible(path: str, name: str, number: float | int) -> float | int:
+def _possible(path: str, name: str, number: float) -> float:
     if not math.isfinite(number):
         raise SpecError(f"{path} must be finite, got {number}")
-    if name in LOG and number <= 0:
+    if name in _LOG and number <= 0:
         raise SpecError(f"{path} must be positive, got {number:g}")
     if name.startswith("one_minus_") and number > 1:
         raise SpecError(f"{path} must be at most 1, got {number:g}")

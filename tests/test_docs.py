@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+import pytest
+import torch
+
+from autotune.search import run
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def test_the_reference_of_the_command_line_is_fresh() -> None:
     made = runpy.run_path(str(DOCS / "make_cli.py"))["page"]()
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == made, "run: python docs/make_cli.py"
+
+
+def blocks(name: str) -> list[str]:
+    """Return the Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("block", blocks("README.md"), ids=lambda block: block.split("\n", 1)[0])
+def test_the_readme_runs_as_printed(block: str, tmp_path: Path) -> None:
+    script = tmp_path / "readme.py"
+    script.write_text(block, encoding="utf-8")
+    runpy.run_path(str(script))
+
+
+def test_the_readme_s_own_task_is_searched_as_printed(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(blocks("README.md")[0], encoding="utf-8")
+    spec = {"model": f"{script}:problem", "optimizers": ["adan"], "budget": {"trials": 2}}
+    with Store(f"{tmp_path}/autotune.db") as store:
+        found = run(parse(spec | {"steps": 9, "engine": "inline"}), store=store)
+    assert found.rows[0].tuned.loss is not None
+
+
+def test_the_readme_s_own_optimizer_steps_on_every_backend(tmp_path: Path) -> None:
+    script = tmp_path / "lion.py"
+    script.write_text(blocks("README.md")[-1], encoding="utf-8")
+    made = runpy.run_path(str(script))["Lion"]
+    for backend in ("torch", "numba"):
+        p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+        p.grad = torch.tensor([0.5, -0.25, 0.0])
+        made([p], lr=0.1, backend=backend).step()
+        torch.testing.assert_close(p.detach(), torch.tensor([0.9, -1.9, 3.0]))

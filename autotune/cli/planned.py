@@ -45,7 +45,7 @@ def _spaces(planned: Plan) -> str:
         (name, *(_range(space[name]) if name in space else words.NONE for space in spaces))
         for name in names
     ]
-    first = {name: ", ".join(origins) for name, origins in planned.presets.items()}
+    first = {name: "; ".join(origins) for name, origins in planned.presets.items()}
     return (
         f"{table([('searched', *planned.spaces), *rows])}\n"
         "(betas are close to one and searched by their distance from it; "

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -18,6 +19,10 @@ DATA = {
 
 def space(**overrides):
     return build(DATA, ADAN, overrides)
+
+
+def default(found):
+    return found.preset({}, 0.1, "preset:default")
 
 
 def test_a_log_range_is_even_in_the_logarithm():
@@ -83,6 +88,58 @@ def test_a_fixed_value_wins_over_a_preset():
     assert "lr" not in narrowed.parameters
 
 
+def test_a_preset_that_the_space_allows_keeps_its_origin():
+    assert default(space(lr=1e-3, one_minus_beta1=0.02)).origin == "preset:default"
+
+
+@pytest.mark.parametrize(
+    "override", [{"lr": {"low": 1e-2}}, {"lr": 0.05}, {"eps": 1e-6}, {"warmup": 0.3}]
+)
+def test_a_preset_that_is_moved_or_fixed_says_so(override):
+    assert default(space(**override)).origin == "preset:default, moved into the space"
+
+
+@pytest.mark.parametrize("lr", [1e-6, {"low": 1e-6, "high": 3e-6}])
+def test_a_preset_keeps_its_weight_decay_when_lr_is_moved(lr):
+    found = default(space(lr=lr))
+    assert found.hyper == ADAN | {"lr": found.hyper["lr"]}
+
+
+def test_coordinates_say_a_moved_preset_as_far_as_the_space_can():
+    found = default(space(lr={"low": 1e-6, "high": 3e-6}))
+    assert found.params["lr"] == found.hyper["lr"] == 3e-6
+    assert found.params["timescale"] == 1e6
+
+
+def test_a_timescale_a_person_narrowed_is_kept_to_after_lr_is_moved():
+    found = default(space(lr=1e-4, timescale={"low": 1e4, "high": 1e5}))
+    assert found.params["timescale"] == 1e5
+    assert found.hyper["weight_decay"] == pytest.approx(0.1)
+
+
+def test_fixing_one_thing_keeps_every_bit_of_a_preset_s_others():
+    odd = {"lr": 0.0123, "betas": (0.981, 0.923, 0.9917), "eps": 1e-7, "weight_decay": 0.0071}
+    odd["reckless_steps"] = (2.3, 7.7)
+    found = space(warmup=0.3).preset(odd, 0.1, "mine")
+    assert (found.hyper, found.warmup) == (odd, 0.3)
+
+
+def test_one_beta_is_moved_alone():
+    found = default(space(one_minus_beta2=0.25))
+    assert found.hyper == ADAN | {"betas": (0.98, 0.75, 0.99)}
+
+
+def test_an_undecayed_preset_stays_so_under_a_fixed_timescale():
+    found = space(timescale=1e4).preset({"weight_decay": 0.0}, 0.1, "mine")
+    assert (found.hyper["weight_decay"], found.origin) == (0.0, "mine")
+
+
+def test_an_undecayed_preset_that_must_decay_does_so_least():
+    found = space(decayed=True).preset({"weight_decay": 0.0}, 0.1, "mine")
+    assert found.params["timescale"] == 1e6
+    assert found.hyper["weight_decay"] == pytest.approx(1e-3)
+
+
 def test_searching_weight_decay_itself_replaces_the_timescale():
     found = space(weight_decay={"low": 1e-3, "high": 1e-1})
     assert "timescale" not in found.parameters
@@ -94,6 +151,36 @@ def test_a_list_is_a_choice():
     assert space(eps=[1e-8, 1e-6]).parameters["eps"] == Choice(options=(1e-8, 1e-6))
 
 
+@pytest.mark.parametrize(("given", "kept"), [(False, "no"), (True, "yes"), ("no", "no")])
+def test_a_yes_or_no_may_be_a_boolean(given, kept):
+    assert space(decayed=given).fixed == {"decayed": kept}
+
+
+def test_options_yes_and_no_may_be_booleans():
+    assert space(decayed=[False]).parameters["decayed"] == Choice(options=("no",))
+
+
+def test_a_preset_told_not_to_decay_does_not():
+    assert default(space(decayed=False)).hyper == ADAN | {"weight_decay": 0.0}
+
+
+def test_a_boolean_argument_stays_one():
+    found = build(DATA, ADAN | {"amsgrad": True}, {"amsgrad": False})
+    assert default(found).hyper["amsgrad"] is False
+
+
+@pytest.mark.parametrize("given", ["off", {"low": 0.0, "high": 1.0}])
+def test_another_word_for_yes_or_no_is_refused(given):
+    sentence = f"space.decayed must be yes or no, got {given!r}"
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        space(decayed=given)
+
+
+def test_a_scale_may_be_given_alone():
+    found = space(lr={"scale": "linear"})
+    assert found.parameters["lr"] == Range(low=1e-4, high=1e-1)
+
+
 def test_one_bound_keeps_the_other():
     assert space(lr={"high": 0.01}).parameters["lr"] == Range(low=1e-4, high=0.01, log=True)
 
@@ -103,11 +190,33 @@ def test_values_at_the_end_of_a_range_are_named():
     assert space().edges(params) == ["lr", "one_minus_beta1"]
 
 
-def test_an_inverted_range_is_refused():
-    with pytest.raises(
-        SpecError, match=r"^space\.lr: low must be below high, got low 0\.1 and high 0\.01$"
-    ):
-        space(lr={"low": 0.1, "high": 0.01})
+@pytest.mark.parametrize("given", [{"low": 0.1, "high": 1e-5}, {"high": 1e-5}])
+def test_an_inverted_range_is_refused(given):
+    low = given.get("low", 1e-4)
+    sentence = f"space.lr: low must be below high, got low {low:g} and high 1e-05"
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        space(lr=given)
+
+
+WHOLES = [
+    (
+        "betas",
+        "space.betas cannot be set as one; use space.one_minus_beta1, space.one_minus_beta2, "
+        "space.one_minus_beta3",
+    ),
+    ("momentum", "space.momentum cannot be set; use space.one_minus_momentum"),
+    (
+        "reckless_steps",
+        "space.reckless_steps cannot be set as one; use space.gamma1, space.gamma_ratio",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence"), WHOLES, ids=[name for name, _ in WHOLES])
+def test_an_argument_that_is_searched_in_parts_is_refused(name, sentence):
+    defaults = ADAN | {"momentum": 0.9, "reckless_steps": (2.0, 8.0)}
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        build(DATA, defaults, {name: 0.9})
 
 
 def test_a_log_range_from_zero_is_refused():
@@ -116,7 +225,7 @@ def test_a_log_range_from_zero_is_refused():
 
 
 def test_half_a_range_of_a_new_parameter_is_refused():
-    with pytest.raises(SpecError, match=r"^space\.eps needs low and high, got only \['high'\]$"):
+    with pytest.raises(SpecError, match=r"^space\.eps must have both low and high, got only high$"):
         space(eps={"high": 0.01})
 
 

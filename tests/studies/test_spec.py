@@ -113,9 +113,16 @@ SPACES = [
         "space.lr: low must be below high, got low 0.1 and high 0.1",
     ),
     ({"lr": {"low": 1e-4, "hgih": 1}}, "unknown key 'space.lr.hgih'; did you mean 'high'?"),
-    ({"lr": {"x": 1}}, "unknown key 'space.lr.x' (known: low, high)"),
-    ({"lr": {"low": 1}}, "space.lr must have both low and high, got low alone"),
-    ({"lr": {}}, "space.lr must have both low and high, got neither"),
+    ({"lr": {"x": 1}}, "unknown key 'space.lr.x' (known: low, high, scale)"),
+    ({"lr": {}}, "space.lr must have low, high or scale, got none of them"),
+    ({"lr": {"high": 0}}, "space.lr.high must be positive, got 0"),
+    ({"lr": {"high": True}}, "space.lr.high must be a number, got True"),
+    ({"lr": {"scale": "cubic"}}, "space.lr.scale must be log or linear, got 'cubic'"),
+    (
+        {"weight_decay": False},
+        "space.weight_decay must be a number, a list of choices or a range with low and high, "
+        "got False",
+    ),
     ({"lr": {"low": 0, "high": 1}}, "space.lr.low must be positive, got 0"),
     ({"lr": {"low": "x", "high": 1}}, "space.lr.low must be a number, got 'x'"),
     ({"lr": -1}, "space.lr must be positive, got -1"),
@@ -155,14 +162,23 @@ def test_a_wrong_space_is_one_sentence(space, sentence):
     [
         ({"lr": {"low": "1e-4", "high": 1}}, {"lr": {"low": 1e-4, "high": 1.0}}),
         ({"lr": "1e-3"}, {"lr": 1e-3}),
-        ({"decay": False}, {"decay": "off"}),
-        ({"decay": ["on", False]}, {"decay": ["on", "off"]}),
+        ({"lr": {"high": "1e-2"}}, {"lr": {"high": 0.01}}),
+        ({"lr": {"low": 1, "scale": "linear"}}, {"lr": {"low": 1.0, "scale": "linear"}}),
         ({"adan": {"gamma1": 2}}, {"adan": {"gamma1": 2}}),
         ({"rho": {"low": -1, "high": 1}}, {"rho": {"low": -1.0, "high": 1.0}}),
     ],
 )
 def test_a_space_becomes_plain_numbers_and_words(given, kept):
     assert parse({"model": "net", "space": given}).space == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("no", False), ("on", True), ("'off'", "off"), ("[no, yes]", [False, True])]
+)
+def test_a_yes_or_no_of_yaml_stays_one(tmp_path, text, kept):
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"model: net\nspace: {{amsgrad: {text}}}\n")
+    assert load(path).space["amsgrad"] == kept
 
 
 def test_yaml_reads_numbers_without_a_point(tmp_path):

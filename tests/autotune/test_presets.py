@@ -1,0 +1,74 @@
+import re
+
+import pytest
+
+from autotune.errors import SpecError, UnknownName
+from autotune.presets import presets_of, space_of, spaces_of
+from autotune.spaces import Range
+from autotune.studies.spec import parse
+
+
+def spec(optimizers, **space):
+    return parse({"model": "net", "optimizers": optimizers, "space": space})
+
+
+def presets(optimizer, **space):
+    return presets_of(optimizer, space_of(spec([optimizer], **space), optimizer))
+
+
+def test_each_optimizer_has_its_space():
+    assert list(spaces_of(spec(["sgd", "adamw"]))) == ["sgd", "adamw"]
+
+
+def test_a_shared_change_concerns_those_that_have_the_parameter():
+    found = spaces_of(spec(["adamw", "adamw-win2"], gamma1=2.0))
+    assert [space.fixed for space in found.values()] == [{}, {"gamma1": 2.0}]
+
+
+def test_a_shared_change_that_concerns_no_optimizer_suggests():
+    with pytest.raises(UnknownName) as caught:
+        spaces_of(spec(["sgd", "adamw"], one_minus_beta3=0.1))
+    assert caught.value.args[0] == (
+        "unknown parameter 'one_minus_beta3'; did you mean 'one_minus_beta2'? (known: amsgrad, "
+        "dampening, decayed, eps, lr, max_grad_norm, nesterov, one_minus_beta1, one_minus_beta2, "
+        "one_minus_momentum, timescale, warmup, weight_decay)"
+    )
+
+
+def test_a_misspelt_shared_change_is_not_dropped():
+    with pytest.raises(UnknownName, match=r"^unknown parameter 'lrr'; did you mean 'lr'\?"):
+        spaces_of(spec(["sgd", "adamw"], lrr=0.1))
+
+
+def test_a_shared_argument_that_is_searched_in_parts_is_refused():
+    sentence = "space.betas cannot be set as one; use space.one_minus_beta1, space.one_minus_beta2"
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        spaces_of(spec(["sgd", "adamw"], betas=[0.9, 0.99]))
+
+
+def test_an_optimizer_s_own_change_wins():
+    found = space_of(spec(["adamw"], lr=0.1, adamw={"lr": 0.2}), "adamw")
+    assert found.fixed == {"lr": 0.2}
+
+
+def test_an_optimizer_s_own_end_of_a_range_leaves_everybody_s_other():
+    found = space_of(spec(["adamw"], lr={"low": 1e-4}, adamw={"lr": {"high": 1e-2}}), "adamw")
+    assert found.parameters["lr"] == Range(low=1e-4, high=1e-2, log=True)
+
+
+def test_narrowing_lr_keeps_the_weight_decay_of_every_preset():
+    found = presets("adamw", lr={"high": 5e-5})
+    assert [one.hyper["weight_decay"] for one in found] == [0.01, 0.05, 0.1, 0.05]
+    assert {one.hyper["lr"] for one in found} == {5e-5}
+
+
+def test_a_moved_default_says_so():
+    assert presets("adamw", lr={"high": 1e-4})[0].origin == "preset:default, moved into the space"
+
+
+def test_presets_that_a_fixed_value_makes_equal_are_tried_once():
+    origins = [one.origin for one in presets("adamw", lr=1e-3, warmup=0.1, weight_decay=0.05)]
+    assert origins == [
+        "preset:default, moved into the space",
+        "preset:language, moved into the space",
+    ]
