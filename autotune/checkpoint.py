@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,60 @@ from torch import nn
 BYTES_PER_SECOND = 200e6
 SPARE_BYTES = 2e9  # left free on the disk
 
+# RuntimeError is torch's word for a disk that fills; the others are pickle's for odd values.
+UNWRITABLE = (RuntimeError, pickle.PicklingError, TypeError, AttributeError)
+# What torch.load and load_state_dict raise of a file that is cut, damaged or of something else.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
 
 def worth_keeping(model: nn.Module, optimizer: torch.optim.Optimizer, seconds: float) -> bool:
-    """Say whether saving and loading the state takes less time than ``seconds`` of training."""
+    """Say whether saving and loading takes less than the ``seconds`` of training from step 0."""
     return 2 * size(model, optimizer) / BYTES_PER_SECOND < seconds
 
 
 def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes a checkpoint takes."""
-    tensors = [*model.state_dict().values()]
+    values = [*model.state_dict().values()]
     for state in optimizer.state.values():
-        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+        values += state.values()
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write the state after ``step`` steps; raises OSError and leaves an older file as it was."""
+def save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
+) -> None:
+    """Write the state after ``step`` steps of the trial with that ``identity``.
+
+    Raises OSError, whatever the cause, and leaves an older file as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     room = os.statvfs(path.parent)
     if room.f_bavail * room.f_frsize < size(model, optimizer) + SPARE_BYTES:
         raise OSError(f"less than {SPARE_BYTES / 1e9:.0f} GB would be left on the disk of {path}")
+    state = {
+        "identity": identity,
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    try:
+        _write(path, state)
+    except UNWRITABLE as error:
+        raise OSError(f"{path} was not written: {' '.join(str(error).split())[:200]}") from error
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
     try:
         with part.open("wb") as file:
             torch.save(state, file)
@@ -46,14 +79,21 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: i
         part.unlink(missing_ok=True)
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> bool:
-    """Load the state after ``step`` steps; False when the file is missing, broken or another's."""
+def restore(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
+) -> int | None:
+    """Load the last saved state up to ``step`` and return its step.
+
+    None when the file is missing, broken, another trial's or from a later step; model and optimizer
+    may then be half loaded, and are to be built again.
+    """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError):
-        return False
-    if state.get("step") != step:
-        return False
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return True
+        found = int(state["step"])
+        if state["identity"] != identity or not 0 < found <= step:
+            return None
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except UNREADABLE:
+        return None
+    return found

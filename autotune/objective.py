@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from autotune import checkpoint
 from autotune.backends.base import Job, Outcome, Report
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
+from autotune.seeds import derive
 from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.resolve import resolve
@@ -35,47 +36,80 @@ class _Trial:
 def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
     """Run a job, yielding a report at every measurement and one when it is over.
 
-    Whatever goes wrong inside the task ends in a report: NaN and out of memory as DIVERGED, an
-    exception of the user's code as FAILED.
+    Whatever goes wrong inside the task ends in a report: a loss that is no number and out of memory
+    as DIVERGED, an exception of the user's code as FAILED.
     """
-    blank = Report(
-        trial=job.trial,
-        attempt=job.attempt,
-        outcome=Outcome.PROGRESS,
-        step=job.start,
-        worker=worker,
-    )
-    step = job.start
-    pending: list[Point] = []
-
-    def report(outcome: Outcome, **more: Any) -> Report:
-        seconds = time.perf_counter() - began
-        points = tuple(pending)
-        pending.clear()
-        return replace(blank, outcome=outcome, step=step, seconds=seconds, points=points, **more)
-
-    began = time.perf_counter()
+    stretch = _Stretch(job, worker)
     try:
-        task = _task(json.dumps(dict(job.task), sort_keys=True))
-        began = time.perf_counter()  # what a process loads once is no trial's cost
-        trial = _prepare(job, task)
-        told = time.perf_counter()
-        for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
-            step = point.step
-            pending.append(point)
-            if time.perf_counter() - told > QUIET:
-                told = time.perf_counter()
-                yield report(Outcome.PROGRESS)
-        saved, reason = _pause(job, trial, step, time.perf_counter() - began)
-        outcome = Outcome.REACHED if step >= job.stop else Outcome.INTERRUPTED
-        yield report(outcome, saved=saved, reason=reason, facts=_facts(trial))
-    except Diverged as error:
-        yield report(Outcome.DIVERGED, reason=str(error))
-    except (torch.OutOfMemoryError, MemoryError):
-        yield report(Outcome.DIVERGED, reason=f"out of memory after step {step}")
+        yield from stretch.run(interrupted)
     except Exception as error:
         # The task is anybody's code: its failure is a result of this trial, not of the worker.
-        yield report(Outcome.FAILED, reason=describe(error))
+        outcome, reason = _verdict(error, stretch.step)
+    else:
+        return
+    yield stretch.report(outcome, reason=reason)
+
+
+class _Stretch:
+    """A job under way: what it reached, and what of it is not yet reported."""
+
+    def __init__(self, job: Job, worker: str) -> None:
+        self.job, self.worker = job, worker
+        self.step = job.start
+        self._began = time.perf_counter()
+        self._points: list[Point] = []
+        self._facts: dict[str, Any] = {}
+
+    def run(self, interrupted: Callable[[], bool]) -> Iterator[Report]:
+        """Train and save; raises what the task raises."""
+        job = self.job
+        task = _task(json.dumps(dict(job.task), sort_keys=True))
+        self._began = told = time.perf_counter()  # what a process loads once is no trial's cost
+        trial = _prepare(job, task)
+        self._facts = _facts(trial)
+        for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
+            self.step = point.step
+            self._points.append(point)
+            if time.perf_counter() - told > QUIET:
+                told = time.perf_counter()
+                yield self.report(Outcome.PROGRESS)
+        # Asked once more because it raises where nobody is left to record the step: the file then
+        # stays at the step that was recorded.
+        interrupted()
+        saved, reason = _pause(job, trial, self.step, self._seconds())
+        outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
+        yield self.report(outcome, saved=saved, reason=reason)
+
+    def report(self, outcome: Outcome, *, saved: bool = False, reason: str | None = None) -> Report:
+        """Return what is to be told now; points are told once."""
+        points, self._points = tuple(self._points), []
+        return Report(
+            trial=self.job.trial,
+            attempt=self.job.attempt,
+            outcome=outcome,
+            step=self.step,
+            points=points,
+            seconds=self._seconds(),
+            reason=reason,
+            saved=saved,
+            worker=self.worker,
+            facts=self._facts,
+        )
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+
+def _verdict(error: Exception, step: int) -> tuple[Outcome, str]:
+    """Return what an exception makes of a trial, and the reason to give."""
+    if isinstance(error, Diverged):
+        return Outcome.DIVERGED, str(error)
+    # On the CPU torch has no class for it, only the name of what could not allocate.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    ):
+        return Outcome.DIVERGED, f"out of memory after step {step}"
+    return Outcome.FAILED, describe(error)
 
 
 def describe(error: BaseException) -> str:
@@ -89,15 +123,15 @@ def describe(error: BaseException) -> str:
 
 
 def _prepare(job: Job, task: Task) -> _Trial:
-    """Build the run and its optimizer, at the saved state if there is one."""
+    """Build the run and its optimizer, at the last saved state if there is one."""
     run, optimizer = _build(job, task)
-    if job.start == 0:
-        return _Trial(run=run, optimizer=optimizer, start=0)
-    path = Path(job.checkpoint) if job.checkpoint else None
-    if path and checkpoint.restore(path, run.model, optimizer, job.start):
-        return _Trial(run=run, optimizer=optimizer, start=job.start)
+    if job.start and job.checkpoint:
+        path = Path(job.checkpoint)
+        found = checkpoint.restore(path, run.model, optimizer, job.start, _identity(job))
+        if found is not None:
+            return _Trial(run=run, optimizer=optimizer, start=found)
+        run, optimizer = _build(job, task)
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    run, optimizer = _build(job, task)
     return _Trial(run=run, optimizer=optimizer, start=0)
 
 
@@ -105,6 +139,12 @@ def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
     run = task.start(job.seed)
     groups = split(run.model, job.hyper.get("weight_decay", 0.0))
     return run, create(job.optimizer, groups, **job.hyper)
+
+
+def _identity(job: Job) -> int:
+    """Return a number that differs for trials whose states differ at the same step."""
+    what = [dict(job.task), job.optimizer, dict(job.hyper), job.warmup, job.seed, job.target]
+    return derive("state", json.dumps(what, sort_keys=True))
 
 
 @lru_cache(maxsize=2)
@@ -135,10 +175,12 @@ def _pause(job: Job, trial: _Trial, step: int, seconds: float) -> tuple[bool, st
     """Save a trial that may go on; say why where it was not saved although it should be."""
     if job.checkpoint is None or step >= job.target:
         return False, None
-    if not checkpoint.worth_keeping(trial.run.model, trial.optimizer, seconds):
+    whole = seconds * step / max(1, step - trial.start)
+    if not checkpoint.worth_keeping(trial.run.model, trial.optimizer, whole):
         return False, None
+    path = Path(job.checkpoint)
     try:
-        checkpoint.save(Path(job.checkpoint), trial.run.model, trial.optimizer, step)
+        checkpoint.save(path, trial.run.model, trial.optimizer, step, _identity(job))
     except OSError as error:
         return False, f"its state was not saved: {error}"
     return True, None

@@ -11,7 +11,7 @@ from autotune import compare, stages
 from autotune.backends.base import Backend
 from autotune.errors import NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
-from autotune.ledger import ENDED, Ledger
+from autotune.ledger import Ledger
 from autotune.opening import Opened, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
@@ -55,15 +55,16 @@ def run(
         opened = open_search(spec, store)
         if not opened.finished:
             _Loop(spec, store, opened, listen, halt or threading.Event(), folder).run()
-    _refuse_nothing(opened)
-    return compare.load(store, spec.search_name)
+    found = compare.load(store, spec.search_name)
+    if found.search.state is SearchState.COMPLETE:
+        _refuse_nothing(opened)
+    return found
 
 
 def _refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable where everything ended and nothing reached its last step with a loss."""
+    """Raise NothingUsable where nothing reached its last step with a loss."""
     trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
-    usable = any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials)
-    if usable or not all(trial.state in ENDED for trial in trials):
+    if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
         return
     reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
     why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
@@ -234,12 +235,14 @@ class _Loop:
         """Stop what will not go on, and store what is recommended."""
         for ledger in self.ledgers:
             for trial in ledger.of(Role.SEARCH):
-                if trial.state is TrialState.PAUSED:
+                if trial.state in {TrialState.PAUSED, TrialState.WAITING}:
                     reason = f"at step {trial.step} of {trial.target} when the search ended"
                     self.recorder.stop(ledger, trial, reason)
             winner = stages.chosen(ledger, self.spec)
             judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
             self.recorder.close(ledger, winner if judged else None)
+        for left in self.folder.glob("*.p*t*"):  # states, and what a killed worker was writing
+            left.unlink(missing_ok=True)
 
     def _warn(self) -> None:
         """Say where the budget did not reach."""

@@ -20,6 +20,8 @@ from autotune.studies.spec import SearchSpec
 
 SEARCH_SEED, SELECT_SEED, FIRST_JUDGE_SEED = 0, 1, 2  # seed indices; no two stages share one
 
+MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
+
 Affordable = Callable[[float, float], bool]  # (full runs of a stretch, full runs needed after it)
 
 
@@ -62,8 +64,10 @@ def following(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stret
         if stretch or _busy(ledger, Role.SEARCH):
             return stretch
         ledger.searched = True
-    stretch = _select(ledger, spec) or _judge(ledger, spec)
-    return stretch if stretch and affordable(1.0, 0.0) else None
+    stretch = _select(ledger, spec) or _judge(ledger, spec, spec.seeds)
+    if stretch:
+        return stretch if affordable(1.0, 0.0) else None
+    return _judge_again(ledger, spec, affordable)
 
 
 def outstanding(ledger: Ledger, spec: SearchSpec) -> float:
@@ -85,7 +89,7 @@ def complete(ledger: Ledger, spec: SearchSpec) -> bool:
     return (
         ledger.searched
         and chosen(ledger, spec) is not None
-        and _judge(ledger, spec) is None
+        and _judge(ledger, spec, spec.seeds) is None
         and all(trial.state in ENDED for trial in finals)
     )
 
@@ -264,14 +268,22 @@ def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
     return min(usable, key=lambda t: (t.loss, t.number)).source if usable else 0
 
 
-def _judge(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
+def _judge_again(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    """Spend minutes that are left on further seeds: how many depends on time, never on a loss."""
+    if spec.budget.resolved.minutes is None:
+        return None
+    stretch = _judge(ledger, spec, MORE_SEEDS * spec.seeds)
+    return stretch if stretch and affordable(1.0, 1.0) else None
+
+
+def _judge(ledger: Ledger, spec: SearchSpec, seeds: int) -> Stretch | None:
     """Return the next run of the stage that judges: winner and default on seeds nobody used."""
     winner = chosen(ledger, spec)
     if winner is None:
         return None
     by_number = {trial.number: trial for trial in ledger.of(Role.SEARCH)}
     known = {(t.source, t.seed) for t in ledger.of(Role.JUDGE)}
-    for seed in range(FIRST_JUDGE_SEED, FIRST_JUDGE_SEED + spec.seeds):
+    for seed in range(FIRST_JUDGE_SEED, FIRST_JUDGE_SEED + seeds):
         for number in dict.fromkeys((0, winner)):
             if (number, seed) not in known:
                 origin = "tuned" if number else "default"

@@ -48,7 +48,8 @@ def train(
     """Train along ``course``, yielding a point at every measurement and one at the last step.
 
     Stops after the step in which ``interrupted`` became true; raises Diverged when a loss is NaN or
-    infinite. Seconds of the points count from the first step of this stretch.
+    infinite, and ValueError when an accuracy is. Seconds of the points count from the first step of
+    this stretch.
     """
     began = time.perf_counter()
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -87,6 +88,8 @@ def _measure(run: Run, done: int, train_loss: float, seconds: float, course: Cou
     measured = run.evaluate()
     if not math.isfinite(measured.loss):
         raise Diverged(f"validation loss became {measured.loss} at step {done}")
+    if measured.accuracy is not None and not math.isfinite(measured.accuracy):
+        raise ValueError(f"accuracy became {measured.accuracy} at step {done}")
     return Point(
         step=done,
         seconds=seconds,

@@ -72,5 +72,12 @@ class Backend(Protocol):
     def interrupt(self, trial: int | None = None) -> None:
         """Ask a trial's job, or every job, to save and stop after the step it is in."""
 
+    def kill(self, trial: int | None = None) -> None:
+        """End the worker of a trial's job, or of every job, at once; ``reports`` tells it as LOST.
+
+        For workers that do not answer ``interrupt``. A backend whose jobs only advance inside
+        ``reports`` has nothing to kill, and does nothing.
+        """
+
     def close(self) -> None:
         """End every worker."""

@@ -38,6 +38,9 @@ class Inline:
         """Ask the job to save and stop after the step it is in."""
         self._interrupted = True
 
+    def kill(self, trial: int | None = None) -> None:
+        """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
+
     def close(self) -> None:
         """Give the process its threads back."""
         torch.set_num_threads(self._threads)

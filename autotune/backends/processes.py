@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -18,7 +19,8 @@ from typing import Any
 
 from autotune.backends.base import Job, Outcome, Report
 
-GRACE = 10.0  # seconds a worker gets to end before it is killed
+GRACE = 10.0  # seconds until every worker has ended, by itself or by force
+REAPING = 1.0  # of them for the system to end what was killed
 
 ENVIRONMENT = {
     **dict.fromkeys(
@@ -47,10 +49,14 @@ class Processes:
         self.slots = workers
         self._context = multiprocessing.get_context("spawn")
         self._workers = [self._start(i) for i in range(workers)]
+        self._lost: list[Report] = []  # by kill, not yet told
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker."""
-        worker = next(worker for worker in self._workers if worker.job is None)
+        place = next(i for i, worker in enumerate(self._workers) if worker.job is None)
+        worker = self._workers[place]
+        if worker.pipe.closed or not worker.process.is_alive():
+            worker = self._workers[place] = self._start(place)
         worker.job = job
         # A dead worker is seen, and reported, where reports are read.
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -58,9 +64,10 @@ class Processes:
 
     def reports(self, timeout: float) -> list[Report]:
         """Return what workers sent, and a LOST report for each that died at work."""
-        busy = {worker.pipe: worker for worker in self._workers if worker.job}
-        ready = wait(list(busy), timeout) if busy else []
-        return [report for pipe in ready for report in self._read(busy[pipe])]  # type: ignore[index]
+        told, self._lost = self._lost, []
+        busy = {worker.pipe: (worker, worker.job) for worker in self._workers if worker.job}
+        ready = wait(list(busy), 0 if told else timeout) if busy else []
+        return told + [self._read(*busy[pipe]) for pipe in ready]  # type: ignore[index]
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask busy workers to save and stop after the step they are in."""
@@ -69,15 +76,20 @@ class Processes:
                 with suppress(BrokenPipeError, ConnectionResetError):
                     worker.pipe.send("interrupt")
 
+    def kill(self, trial: int | None = None) -> None:
+        """End busy workers at once; their jobs are reported as lost."""
+        for worker in self._workers:
+            if worker.job and trial in (None, worker.job.trial):
+                lost = self._bury(worker, worker.job, "its worker did not answer", patience=0)
+                self._lost.append(lost)
+
     def close(self) -> None:
-        """End every worker, by force where it does not answer."""
+        """End every worker within GRACE: idle ones by themselves, others by force."""
         for worker in self._workers:
             worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(0.1 if worker.job else GRACE)
-            if worker.process.is_alive():
+            if worker.job:
                 worker.process.kill()
-                worker.process.join()
+        _end([worker.process for worker in self._workers], GRACE - REAPING)
 
     def _start(self, index: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -88,32 +100,46 @@ class Processes:
         theirs.close()
         return _Worker(name=name, process=process, pipe=ours)
 
-    def _read(self, worker: _Worker) -> list[Report]:
+    def _read(self, worker: _Worker, job: Job) -> Report:
         try:
             report: Report = worker.pipe.recv()
         except (EOFError, OSError):
-            return [self._bury(worker)]
+            return self._bury(worker, job)
         if report.outcome is not Outcome.PROGRESS:
             worker.job = None
-        return [report]
+        return report
 
-    def _bury(self, worker: _Worker) -> Report:
-        """Replace a dead worker; report its job as lost."""
-        worker.process.join(GRACE)
-        code, job = worker.process.exitcode, worker.job
-        how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        place = self._workers.index(worker)
-        self._workers[place] = self._start(place)
-        if job is None:
-            raise RuntimeError("an idle worker was asked for reports")
+    def _bury(
+        self, worker: _Worker, job: Job, reason: str | None = None, patience: float = GRACE
+    ) -> Report:
+        """End a worker for good and report its job as lost; ``submit`` replaces it."""
+        _end([worker.process], patience)
+        worker.pipe.close()
+        worker.job = None
         return Report(
             trial=job.trial,
             attempt=job.attempt,
             outcome=Outcome.LOST,
             step=job.start,
-            reason=f"its worker died ({how})",
+            reason=reason or f"its worker died ({_cause(worker.process.exitcode)})",
             worker=worker.name,
         )
+
+
+def _end(processes: Iterable[BaseProcess], patience: float) -> None:
+    """Wait ``patience`` seconds in all for processes to end, then kill those that did not."""
+    deadline = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
+    deadline = max(deadline, time.monotonic()) + REAPING
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _cause(code: int | None) -> str:
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
 @contextmanager
@@ -155,5 +181,12 @@ def serve(pipe: Connection, name: str) -> None:
 
 
 def _told(pipe: Connection) -> bool:
-    """Say whether a message waits: while a job runs, the only one is to stop."""
-    return pipe.poll()
+    """Say whether a message came: while a job runs, the only one is to stop.
+
+    Raises SystemExit, which no job's handler takes for the task's own failure, when the coordinator
+    is gone: a state that nobody records must not replace the one that was recorded.
+    """
+    try:
+        return pipe.poll() and bool(pipe.recv())
+    except (EOFError, OSError):
+        raise SystemExit from None

@@ -210,7 +210,7 @@ def test_a_budget_of_minutes_is_never_overshot(task_file, url):
         found = run(spec(task_file, budget={"minutes": 0.25}), store=store)
         assert store.search("problem").seconds <= 0.25 * 60
     assert time.monotonic() - began < 40
-    assert len(found.rows[0].tuned.losses) == 3
+    assert len(found.rows[0].tuned.losses) >= 3
 
 
 def test_a_raised_budget_goes_on_where_it_ended(task_file, url):

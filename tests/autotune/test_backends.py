@@ -1,0 +1,161 @@
+"""Where trials run: real processes, killed and left alone for real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autotune.backends import processes
+from autotune.backends.base import Job, Outcome
+from autotune.backends.inline import Inline
+from autotune.backends.processes import Processes
+
+ENDLESS = 1_000_000
+
+
+def job(task_file, **changes):
+    task = {"model": f"{task_file}:problem", "data": None, "steps": ENDLESS, "batch_size": None}
+    fields = {
+        "trial": 1, "attempt": 1, "task": task, "optimizer": "adamw", "hyper": {}, "warmup": 0.1,
+        "seed": 3, "start": 0, "stop": ENDLESS, "target": ENDLESS,
+        "evaluate": tuple(range(50, 20_000, 50)), **changes,
+    }  # fmt: skip
+    return Job(**fields)
+
+
+def until(backend, *outcomes):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for report in backend.reports(1.0):
+            if report.outcome in outcomes:
+                return report
+    raise AssertionError(f"none of {outcomes} was reported")
+
+
+@pytest.fixture(scope="module")
+def backend():
+    backend = Processes(workers=1)
+    yield backend
+    backend.close()
+
+
+def test_a_killed_job_is_lost_and_the_next_one_runs(backend, task_file):
+    backend.submit(job(task_file))
+    until(backend, Outcome.PROGRESS)
+    backend.kill()
+    lost = backend.reports(0.0)
+    assert [(report.outcome, report.reason) for report in lost] == [
+        (Outcome.LOST, "its worker did not answer")
+    ]
+    backend.submit(job(task_file, attempt=2, stop=4))
+    assert until(backend, Outcome.REACHED).attempt == 2
+
+
+def test_a_worker_that_is_stopped_by_the_system_can_be_killed(backend, task_file):
+    backend.submit(job(task_file))
+    until(backend, Outcome.PROGRESS)
+    os.kill(backend._workers[0].process.pid, signal.SIGSTOP)
+    backend.interrupt()
+    backend.kill(1)
+    assert until(backend, Outcome.LOST).step == 0
+
+
+def test_only_the_named_trial_is_killed(backend, task_file):
+    backend.submit(job(task_file, stop=4))
+    backend.kill(2)
+    assert until(backend, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+
+
+def test_an_idle_worker_that_died_costs_the_next_job_nothing(backend, task_file):
+    backend._workers[0].process.kill()
+    backend._workers[0].process.join()
+    backend.submit(job(task_file, stop=4))
+    assert until(backend, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+
+
+def test_a_late_interrupt_does_not_stop_the_next_job(backend, task_file):
+    backend.submit(job(task_file, stop=4))
+    backend.interrupt()
+    backend.interrupt()
+    until(backend, Outcome.REACHED, Outcome.INTERRUPTED)
+    backend.submit(job(task_file, trial=2, stop=5))
+    assert until(backend, Outcome.REACHED, Outcome.INTERRUPTED).outcome is Outcome.REACHED
+
+
+def test_reports_name_the_worker_and_the_optimizers_backend(backend, task_file):
+    backend.submit(job(task_file, stop=4))
+    report = until(backend, Outcome.REACHED)
+    assert report.worker == f"{os.getpid()}-0"
+    assert report.facts["backend"] in {"numba", "torch"}
+
+
+def test_closing_ends_workers_at_work(task_file):
+    backend = Processes(workers=2)
+    backend.submit(job(task_file))
+    until(backend, Outcome.PROGRESS)
+    backend.close()
+    assert not any(worker.process.is_alive() for worker in backend._workers)
+
+
+def test_closing_takes_no_longer_than_its_grace_however_many_workers_hang(monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 1.5)
+    backend = Processes(workers=3)
+    for worker in backend._workers:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    backend.close()
+    assert time.monotonic() - began < 1.5
+    assert not any(worker.process.is_alive() for worker in backend._workers)
+
+
+def test_nothing_is_killed_in_this_process(task_file):
+    backend = Inline()
+    try:
+        backend.submit(job(task_file, stop=4))
+        backend.kill()
+        assert until(backend, Outcome.REACHED).worker == "inline"
+    finally:
+        backend.close()
+
+
+COORDINATOR = """
+import os, signal, sys
+from dataclasses import replace
+from autotune.backends.base import Job, Outcome
+from autotune.backends.processes import Processes
+
+def until(outcome):
+    while not any(report.outcome is outcome for report in backend.reports(1.0)):
+        pass
+
+if __name__ == "__main__":
+    steps = 1_000_000
+    task = {"model": sys.argv[1], "data": None, "steps": steps, "batch_size": None}
+    job = Job(
+        trial=1, attempt=1, task=task, optimizer="adamw", hyper={}, warmup=0.1, seed=3, start=0,
+        stop=1000, target=steps, evaluate=tuple(range(50, 20_000, 50)), checkpoint=sys.argv[2],
+    )
+    backend = Processes(workers=1)
+    backend.submit(job)
+    until(Outcome.REACHED)
+    backend.submit(replace(job, start=1000, stop=steps))
+    until(Outcome.PROGRESS)
+    print(os.stat(sys.argv[2]).st_mtime_ns, flush=True)
+    if sys.argv[3] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError("the coordinator's own mistake")
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "raised"])
+def test_an_orphan_ends_without_touching_the_state_that_was_recorded(task_file, tmp_path, end):
+    script, state = tmp_path / "coordinator.py", tmp_path / "1-0.pt"
+    script.write_text(COORDINATOR)
+    command = [sys.executable, "-P", str(script), f"{task_file}:problem", str(state), end]
+    # The worker holds the other end of stdout, too: reading ends when both are gone.
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert int(ended.stdout) == state.stat().st_mtime_ns
+    assert ended.returncode == (-signal.SIGKILL if end == "killed" else 1)

@@ -1,0 +1,124 @@
+"""Budgets of minutes, on a clock that the test moves."""
+
+import heapq
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from autotune import stages
+from autotune.halving import Ladder
+from autotune.ledger import Ledger
+from autotune.purse import Purse
+from autotune.spaces import build
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.spec import parse
+
+RUNGS = Ladder(steps=(38, 64), first=38)
+SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
+
+
+class World:
+    """A search whose full runs take ``seconds`` each, whatever it is that runs."""
+
+    def __init__(self, seconds, minutes, optimizers=3, slots=2, slower=0.0):
+        names = [f"o{i}" for i in range(optimizers)]
+        self.spec = parse(
+            {"model": "m", "optimizers": names, "budget": {"minutes": minutes}, "sampler": "sobol"}
+        )
+        self.seconds, self.slots, self.slower, self.now = seconds, slots, slower, 0.0
+        preset = SPACE.preset({}, 0.1, "preset:default")
+        self.ledgers = [
+            Ledger(
+                study=StudyRecord(id=i, search="m", optimizer=name, space={}),
+                space=SPACE,
+                presets=[preset],
+                rungs=RUNGS,
+            )
+            for i, name in enumerate(names)
+        ]
+        self.purse = Purse(
+            spec=self.spec,
+            ledgers=self.ledgers,
+            slots=slots,
+            elapsed=lambda: self.now,
+            overhead=lambda: 0.0,
+        )
+        self.flying = []
+
+    def play(self):
+        while True:
+            while len(self.flying) < self.slots and self.start():
+                pass
+            if not self.flying:
+                return self
+            self.now, _, ledger, trial, stop = heapq.heappop(self.flying)
+            self.end(ledger, trial, stop)
+
+    def start(self):
+        for ledger in sorted(self.ledgers, key=Ledger.committed):
+            stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
+            if stretch:
+                trial = stretch.trial or self.add(ledger, stretch.proposal)
+                ledger.keep(replace(trial, state=TrialState.RUNNING))
+                ledger.stops[trial.id] = stretch.stop
+                took = (stretch.stop - trial.step) / 64 * self.seconds
+                took *= 1 + self.slower * (self.now > self.spec.budget.minutes * 20)
+                done = (
+                    self.now + took,
+                    trial.id,
+                    ledger,
+                    replace(trial, seconds=took),
+                    stretch.stop,
+                )
+                heapq.heappush(self.flying, done)
+                return True
+        return False
+
+    def add(self, ledger, proposal):
+        number = len(ledger.trials)
+        fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
+        return TrialRecord(id=1000 * ledger.study.id + number, study=1, number=number, **fields)
+
+    def end(self, ledger, trial, stop):
+        before = ledger.trials[trial.id].seconds
+        loss = 1 + (trial.params["lr"] / 0.01 - 1) ** 2 + 1e-3 * trial.seed
+        state = TrialState.COMPLETE if stop == 64 else TrialState.PAUSED
+        kept = replace(trial, state=state, step=stop, loss=loss, seconds=before + trial.seconds)
+        ledger.stops.pop(trial.id)
+        ledger.keep(kept, [Point(step=stop, seconds=1.0, loss=loss)])
+
+
+@pytest.mark.parametrize("seconds", [2, 8, 16, 22])
+@pytest.mark.parametrize(("optimizers", "slots"), [(1, 1), (1, 2), (1, 4), (3, 1), (3, 2), (5, 4)])
+def test_minutes_are_kept_and_everything_is_judged(seconds, optimizers, slots):
+    minutes = max(7 * optimizers / slots / (3 / 2), seconds / 9)  # at least what waves need
+    world = World(seconds, minutes, optimizers, slots).play()
+    assert world.now <= minutes * 60
+    for ledger in world.ledgers:
+        assert stages.complete(ledger, world.spec)
+        seeds = {trial.seed for trial in ledger.of(Role.JUDGE)}
+        assert len(seeds) >= 3
+
+
+@pytest.mark.parametrize("seconds", [2, 8, 16])
+def test_most_of_the_minutes_are_used(seconds):
+    world = World(seconds, 7).play()
+    assert world.now > 0.8 * 7 * 60
+
+
+def test_studies_spend_alike():
+    runs = [ledger.runs() for ledger in World(8, 7).play().ledgers]
+    assert max(runs) - min(runs) <= 1.01
+
+
+def test_a_machine_that_slows_down_still_judges_on_every_seed():
+    world = World(14, 7, slower=0.1).play()
+    assert world.now <= 7 * 60
+    assert all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+
+
+def test_too_few_minutes_still_try_the_default_of_every_optimizer():
+    world = World(40, 3).play()
+    assert world.now <= 3 * 60
+    assert all(ledger.of(Role.SEARCH) for ledger in world.ledgers)
