@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 PACKAGES = (
@@ -18,6 +19,8 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        # What backend='auto' picks for parameters on the CPU, where tasks train.
+        "optimizer_backend": "numba" if find_spec("numba") else "torch",
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
 

@@ -159,8 +159,9 @@ def _worker_environment() -> Iterator[None]:
 
 def serve(pipe: Connection, name: str) -> None:
     """Work on jobs until the coordinator is gone; a worker's main function."""
-    # Ctrl-C reaches the whole process group: the coordinator decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both reach the whole process group: the coordinator decides what becomes of them.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     import torch
 
     from autotune.objective import perform
