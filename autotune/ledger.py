@@ -57,10 +57,10 @@ class Ledger:
         """Return the full runs spent, every stage counted."""
         return sum(map(self._charged, self.trials.values())) / self.target
 
-    def committed(self) -> float:
-        """Return the full runs spent once what is under way has ended."""
-        steps = (max(self._charged(t), self.stops.get(t.id, 0)) for t in self.trials.values())
-        return sum(steps) / self.target
+    def committed(self, role: Role | None = None) -> float:
+        """Return the full runs spent, on one stage or all, once what is under way has ended."""
+        trials = self.trials.values() if role is None else self.of(role)
+        return sum(max(self._charged(t), self.stops.get(t.id, 0)) for t in trials) / self.target
 
     def _charged(self, trial: TrialRecord) -> int:
         # Free failures would be tried for ever: one without a loss costs what a first look costs.

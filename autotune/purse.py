@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from autotune import stages
 from autotune.ledger import Ledger
+from autotune.studies.records import Role
 from autotune.studies.spec import SearchSpec
 
 MARGIN = 1.15  # a measured pace varies: time is planned this much slower
 ROUNDING = 1e-9
+LEAD = 1.0  # full runs of search that one study may be ahead of another
 WRAP_UP = 0.05  # seconds a trial takes to be closed when the search ends
 
 
@@ -41,6 +43,8 @@ class Purse:
                 return False
         if budget.minutes is None:
             return True
+        if not ledger.searched and needed and self._ahead(ledger, searched=True) + cost > LEAD:
+            return False
         return self._in_time(ledger, cost, needed, budget.minutes * 60 - self.elapsed())
 
     def pace(self, ledger: Ledger) -> float | None:
@@ -78,6 +82,18 @@ class Purse:
                 share = stages.search_runs(budget.trials, ledger.rungs)
                 expected.append(share + stages.final_runs(self.spec))
         return max(expected)
+
+    def waits(self, ledger: Ledger) -> bool:
+        """Say whether a study has to let others catch up: minutes are the one shared limit."""
+        if self.spec.budget.resolved.minutes is None or ledger.searched:
+            return False
+        return self._ahead(ledger, searched=False) > LEAD
+
+    def _ahead(self, ledger: Ledger, *, searched: bool) -> float:
+        """Return how many full runs of search a study leads the closed, or the open, others by."""
+        own = ledger.committed(Role.SEARCH)
+        others = [o.committed(Role.SEARCH) for o in self.ledgers if o.searched is searched]
+        return own - min(others, default=own)
 
     def _in_time(self, ledger: Ledger, cost: float, needed: float, left: float) -> bool:
         pace = self.pace(ledger)

@@ -141,6 +141,8 @@ class _Loop:
     def _start(self, backend: Backend) -> bool:
         """Start the next stretch of the study that has spent least."""
         for ledger in sorted(self.ledgers, key=Ledger.committed):
+            if self.purse.waits(ledger):
+                continue
             searched = ledger.searched
             stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
             if ledger.searched and not searched:

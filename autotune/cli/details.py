@@ -88,8 +88,12 @@ def _values(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
-    limits = [f"{words.number(limit, 6)} {unit}" for unit, limit in budget.items() if limit]
-    return ", ".join(limits) + " an optimizer" if limits else "the default"
+    limits = [
+        f"{words.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'an optimizer'}"
+        for unit, limit in budget.items()
+        if limit
+    ]
+    return ", ".join(limits) or "the default"
 
 
 def _studies(found: SearchRecord, trials: Mapping[str, list[TrialRecord]]) -> str:
