@@ -21,6 +21,15 @@ METRICS = {
 }
 
 
+FEW = 4  # validation points below which a curve shows less than the training loss does
+
+
+def metrics(curves: Curves) -> list[str]:
+    """Return the metrics to choose from, the one that shows most first."""
+    longest = max((sum(p.loss is not None for p in each) for each in curves.values()), default=FEW)
+    return list(METRICS) if longest >= FEW else sorted(METRICS, key=lambda m: m != "train_loss")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One trial's measurements of one metric."""

@@ -18,15 +18,17 @@ CROWD = 100  # points beyond which markers hide the line
 def figure(trials: Sequence[TrialRecord], colour: str, *, log: bool = False) -> go.Figure:
     """Draw search trials by number; those without a loss stand in a strip below."""
     searched = [trial for trial in trials if trial.role is Role.SEARCH]
-    chart = make_subplots(
-        rows=2, shared_xaxes=True, row_heights=[0.88, 0.12], vertical_spacing=0.03
-    )
+    # An empty strip would take the upper chart's axis with it.
+    rows = 2 if any(trial.loss is None for trial in searched) else 1
+    heights = [0.88, 0.12] if rows == 2 else None
+    chart = make_subplots(rows=rows, shared_xaxes=True, row_heights=heights, vertical_spacing=0.03)
     for state in TrialState:
         _states(chart, state, [trial for trial in searched if trial.state is state])
     losses = _best(chart, searched, colour)
     look.frame(chart, x="trial", y="validation loss", height=440)
-    chart.update_xaxes(title_text="", row=1, col=1)
-    chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
+    if rows == 2:
+        chart.update_xaxes(title_text="", row=1, col=1)
+        chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
     if log:
         look.log_axis(chart, losses, row=1, col=1)
     return chart

@@ -66,10 +66,11 @@ def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
     outcomes = pd.DataFrame([_outcome(row, name) for row, name in judged])
     pairs = [getattr(row, name) for row, name in judged]
     hyper = pd.DataFrame([words.settings(one.hyper, one.warmup) for one in pairs]).fillna("")
-    same = [name for name in hyper if len(pairs) > 1 and hyper[name].nunique() == 1]
+    said = {name: sorted({value for value in hyper[name] if value}) for name in hyper}
+    same = [name for name, values in said.items() if len(pairs) > 1 and len(values) == 1]
     varied = hyper.drop(columns=same)
     found = pd.DataFrame({"found by": [one.origin for one in pairs]})
-    alike = ", ".join(f"{name} {hyper[name][0]}" for name in same)
+    alike = ", ".join(f"{name} {said[name][0]}" for name in same)
     return pd.concat([outcomes, varied, found], axis=1), alike
 
 

@@ -85,8 +85,12 @@ class Purse:
 
     def waits(self, ledger: Ledger) -> bool:
         """Say whether a study has to let others catch up: minutes are the one shared limit."""
-        if self.spec.budget.resolved.minutes is None or ledger.searched:
+        if self.spec.budget.resolved.minutes is None:
             return False
+        if ledger.searched:
+            rounds = [stages.rounds(one, self.spec) for one in self.ledgers]
+            extra = stages.complete(ledger, self.spec)
+            return extra and stages.rounds(ledger, self.spec) > min(rounds)
         return self._ahead(ledger, searched=False) > LEAD
 
     def _ahead(self, ledger: Ledger, *, searched: bool) -> float:

@@ -268,6 +268,12 @@ def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
     return min(usable, key=lambda t: (t.loss, t.number)).source if usable else 0
 
 
+def rounds(ledger: Ledger, spec: SearchSpec) -> int:
+    """Return on how many seeds a study has begun to judge everything it judges."""
+    contenders = 2 if chosen(ledger, spec) else 1
+    return len(ledger.of(Role.JUDGE)) // contenders
+
+
 def _judge_again(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     """Spend minutes that are left on further seeds: how many depends on time, never on a loss."""
     if spec.budget.resolved.minutes is None:

@@ -23,7 +23,7 @@ def page() -> None:
     table, same = listing.contenders(comparison)
     st.dataframe(table, hide_index=True, alt="default and tuned settings")
     if same:
-        st.caption(f"Everywhere: {words.plain(same)}.")
+        st.caption(f"The same wherever it applies: {words.plain(same)}.")
     if any(row.default.loss or row.tuned.loss for row in comparison.rows):
         _judged(comparison)
     else:

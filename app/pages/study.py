@@ -89,7 +89,7 @@ def _curves(shown: Shown) -> None:
     pick, slide, switch = st.columns([2, 3, 2], vertical_alignment="bottom")
     metric = pick.selectbox(
         "Metric",
-        list(curves.METRICS),
+        curves.metrics(shown.curves),
         format_func=curves.METRICS.__getitem__,
         key="metric",
         bind="query-params",

@@ -89,8 +89,10 @@ def _signed(difference: Estimate | None) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    seeds = max((len(c.losses) for r in comparison.rows for c in (r.default, r.tuned)), default=0)
-    plural = "seed" if seeds == 1 else "seeds"
+    counts = {len(c.losses) for row in comparison.rows for c in (row.default, row.tuned)} - {0}
+    ends = sorted({min(counts), max(counts)}) if counts else []
+    seeds = " to ".join(map(str, ends))
+    plural = "seed" if ends == [1] else "seeds"
     mean = f"Mean ± half the 95% interval over {seeds} fresh {plural}; " if seeds else ""
     lines = [
         f"{mean}betas are close to one",

@@ -45,15 +45,9 @@ def test_settings_show_what_differs_and_say_what_does_not(comparison):
 
     table, same = listing.contenders(replace(comparison, rows=tuple(rows)))
 
-    assert list(table.columns[5:]) == [
-        "lr",
-        "betas",
-        "weight_decay",
-        "acceleration",
-        "reckless_steps",
-        "found by",
-    ]
-    assert same == "warm-up 0.1"
+    assert list(table.columns[5:]) == ["lr", "betas", "weight_decay", "found by"]
+    assert "warm-up 0.1" in same
+    assert "acceleration win" in same  # of those that have it
 
 
 def test_numbers_of_a_trial_stay_numbers(trial):
