@@ -77,7 +77,7 @@ def _need_extra() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingExtra(
-            f"the dashboard needs {' and '.join(missing)}, which is not installed; "
+            f"the dashboard needs {', '.join(missing)}; install the extra: "
             "pip install 'adan-autotune[dashboard]'"
         )
 

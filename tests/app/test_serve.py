@@ -46,7 +46,7 @@ def test_a_port_out_of_range_is_refused():
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(serve, "NEEDED", ("streamlit", "no_such_plotly"))
     sentence = (
-        "the dashboard needs no_such_plotly, which is not installed; "
+        "the dashboard needs no_such_plotly; install the extra: "
         "pip install 'adan-autotune[dashboard]'"
     )
 
