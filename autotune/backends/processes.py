@@ -159,9 +159,8 @@ def _worker_environment() -> Iterator[None]:
 
 def serve(pipe: Connection, name: str) -> None:
     """Work on jobs until the coordinator is gone; a worker's main function."""
-    # Both reach the whole process group: the coordinator decides what becomes of them.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group: the coordinator decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from autotune.objective import perform
