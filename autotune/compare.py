@@ -147,7 +147,9 @@ def _row(
         tuned=tuned,
         changed=changed,
         difference=difference,
-        verdict=_tuning_verdict(name, pair, difference, changed),
+        verdict=_tuning_verdict(name, pair, difference, changed)
+        if tuned.losses
+        else f"{name} was not judged: {_obstacle(tuned, trials)}",
         against_reference=against,
         reference_verdict=_reference_verdict(name, tuned, against) if rival else None,
         runs=sum(trial.step / trial.target for trial in trials),
@@ -161,8 +163,6 @@ def _tuning_verdict(
     name: str, pair: tuple[Contender, Contender], difference: Estimate | None, changed: bool
 ) -> str:
     default, tuned = pair
-    if not tuned.losses:
-        return f"{name} was not judged: " + (tuned.failures[0] if tuned.failures else "no run yet")
     if tuned.failures:
         return f"{_unreliable(name, tuned)}, so it is not better than its default"
     if not changed:
@@ -171,6 +171,11 @@ def _tuning_verdict(
         reason = default.failures[0] if default.failures else "it was not run"
         return f"tuned {name} trains where its default did not ({reason})"
     return verdict(difference, f"tuned {name}", "its default")
+
+
+def _obstacle(tuned: Contender, trials: Sequence[TrialRecord]) -> str:
+    reasons = [*tuned.failures, *(t.reason for t in trials if t.state in _BAD and t.reason)]
+    return reasons[0] if reasons else "no run yet"
 
 
 def _reference_verdict(name: str, tuned: Contender, against: Estimate | None) -> str:

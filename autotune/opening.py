@@ -19,7 +19,13 @@ from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
 
-KEPT_FACTS = ("data_hash", "steps", "batch_size", "parameters")  # must agree to go on
+# What has to agree for a search to go on, and what to call it.
+KEPT_FACTS = {
+    "data_hash": "content of its data or model file",
+    "steps": "steps",
+    "batch_size": "batch size",
+    "parameters": "number of parameters",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ def _agree(
 ) -> None:
     """Refuse to mix trials of different tasks or spaces in one search."""
     changed = differences(old, spec)
-    changed += [key for key in KEPT_FACTS if search.task.get(key) != facts.get(key)]
+    changed += [word for key, word in KEPT_FACTS.items() if search.task.get(key) != facts.get(key)]
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "

@@ -49,5 +49,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the sentence for a name nobody knows."""
     listed = sorted(known)
     close = difflib.get_close_matches(name, listed, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {kind} '{name}'; {hint}(known: {', '.join(listed) or 'none'})"
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"

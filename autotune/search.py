@@ -101,7 +101,6 @@ class _Loop:
 
     def run(self) -> None:
         """Run until nothing is left to start and nothing is under way."""
-        self._announce()
         backend: Backend = load("autotune.backends", self.spec.engine)(workers=self.spec.workers)
         self.purse = Purse(
             spec=self.spec,
@@ -110,6 +109,7 @@ class _Loop:
             elapsed=self._elapsed,
             overhead=self._overhead,
         )
+        self._announce(backend.slots)
         try:
             began = time.monotonic()
             while self._fill(backend):
@@ -184,7 +184,7 @@ class _Loop:
         self.spent += self.recorder.unspent()
         self.recorder.spend()
 
-    def _announce(self) -> None:
+    def _announce(self, workers: int) -> None:
         search = self.opened.search
         self.listen(
             SearchStarted(
@@ -194,7 +194,7 @@ class _Loop:
                 optimizers=self.spec.optimizers,
                 rungs=self.ledgers[0].rungs.steps,
                 resumed=self.opened.resumed,
-                workers=self.spec.workers,
+                workers=workers,
                 engine=self.spec.engine,
             )
         )

@@ -230,7 +230,7 @@ def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen)
             search=search.name,
             trial=chosen.number,
             origin=chosen.origin,
-            created=search.updated.isoformat(timespec="seconds"),
+            created=search.created.isoformat(timespec="seconds"),
             environment=dict(search.environment),
         ),
     )

@@ -59,8 +59,8 @@ def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
 def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
     listed = sorted(known)
     close = difflib.get_close_matches(given, listed, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{problem}; {hint}(known: {', '.join(listed) or 'none'})"
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{problem}{hint} (known: {', '.join(listed) or 'none'})"
 
 
 def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:

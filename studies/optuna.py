@@ -96,7 +96,8 @@ class Mirror:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except (StorageInternalError, SQLAlchemyError) as error:
+        # Tables of another program under one of Optuna's names are a plain RuntimeError to it.
+        except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
             shown = urls.mask(self._url)
             raise StorageError(f"Optuna's tables in {shown} refused: {reason}") from error

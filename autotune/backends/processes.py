@@ -161,6 +161,7 @@ def serve(pipe: Connection, name: str) -> None:
     """Work on jobs until the coordinator is gone; a worker's main function."""
     # Ctrl-C reaches the whole process group: the coordinator decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # what a user's function prints is talk, not a command's result
     import torch
 
     from autotune.objective import perform

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -30,7 +30,9 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signal = number
         self.halt.set()
-        click.echo("stopping: the running steps are finished and saved; again to abort", err=True)
+        # It runs within whatever was interrupted: a reader that is gone must not fail a trial.
+        with suppress(OSError):
+            click.echo("stopping: running steps are finished and saved; again to abort", err=True)
 
     @property
     def exit_code(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from autotune.cli.help import Command
+from autotune.cli.interrupt import interruptible
 from autotune.cli.options import QUIET, as_json, storage, talk
 from autotune.cli.progress import FORMS
 from autotune.cli.spec_options import spec_options
@@ -47,16 +48,18 @@ def command(
     Example: autotune search --model gpt-nano --optimizer adan --optimizer adamw --minutes 1
     Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
     """
-    from autotune.cli import planned, searching
-    from autotune.config import Request
+    # Before anything is imported: an interrupt in the middle of an import may be lost.
+    with interruptible() as interrupt:
+        from autotune.cli import planned, searching
+        from autotune.config import Request
 
-    request = Request(flags=flags, files=files, space=space, assignments=assignments)
-    resolved = searching.resolved(request, storage, resume)
-    if dry_run:
-        click.echo(planned.told(resolved, storage, as_json))
-        return
-    form = "off" if ctx.meta.get(QUIET) else progress
-    ended = searching.run(resolved.spec, storage, form)
+        request = Request(flags=flags, files=files, space=space, assignments=assignments)
+        resolved = searching.resolved(request, storage, resume)
+        if dry_run:
+            click.echo(planned.told(resolved, storage, as_json))
+            return
+        form = "off" if ctx.meta.get(QUIET) else progress
+        ended = searching.run(resolved.spec, storage, form, interrupt)
     if ended.comparison is not None:
         click.echo(searching.told(ended.comparison, storage, as_json))
     ctx.exit(ended.exit_code)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import click
 
 from autotune.cli.document import document
-from autotune.cli.interrupt import interruptible
+from autotune.cli.interrupt import Interrupt
 from autotune.cli.progress import listening
 from autotune.cli.report import report
 from autotune.cli.stored import flag, opened
@@ -39,9 +41,10 @@ def resolved(request: Request, storage: str | None, resume: str | None) -> Resol
     return resolve(request, stored=(f"search '{resume}'", {**stored.spec, "name": resume}))
 
 
-def run(spec: SearchSpec, storage: str | None, form: str) -> Ended:
+def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
     """Run a search to its end or to an interrupt, which says how to go on."""
-    with interruptible() as interrupt, Store(urls.resolve(storage)) as store:
+    # A user's function may print: standard output is for the result.
+    with Store(urls.resolve(storage)) as store, redirect_stdout(sys.stderr):
         try:
             comparison = _run(spec, store, form, interrupt.halt)
         except KeyboardInterrupt:

@@ -21,7 +21,8 @@ def images(data: str | None, *, digits: Recipe) -> Data:
         from autotune.data import image_folder
 
         return image_folder.load(data.removeprefix(_FOLDER), digits.size)
-    raise UnknownName(registry.unknown("image data", data, ["digits-pair", _FOLDER + "PATH"]))
+    known = registry.unknown("image data", data, ["digits-pair", _FOLDER + "PATH"])
+    raise UnknownName(f"{known}, and there is no folder of that name")
 
 
 def text(data: str | None) -> Data:

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parameter import UninitializedParameter
 
 from autotune.data.base import Batch
 from autotune.data.seeds import seeded
+from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.batchnorm import fresh_statistics
 
@@ -136,4 +138,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def size(model: nn.Module) -> Mapping[str, int]:
     """Return how many numbers and tensors are trained."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
+    if any(isinstance(weight, UninitializedParameter) for weight in trained):
+        raise SpecError(
+            "a model must have its parameters initialised, got a lazy layer; "
+            "run it once on a batch before returning it"
+        )
     return {"parameters": sum(map(torch.numel, trained)), "tensors": len(trained)}

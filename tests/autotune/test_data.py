@@ -171,12 +171,12 @@ def test_unknown_data_suggests():
         sources.images("digit-pair", digits=Recipe())
     assert str(refused.value) == (
         "unknown image data 'digit-pair'; did you mean 'digits-pair'? "
-        "(known: digits-pair, imagefolder:PATH)"
+        "(known: digits-pair, imagefolder:PATH), and there is no folder of that name"
     )
 
 
 def test_a_language_model_does_not_take_images():
     with pytest.raises(
-        UnknownName, match=r"^unknown text data 'digits-pair'; \(known: stdlib-lm\)$"
+        UnknownName, match=r"^unknown text data 'digits-pair' \(known: stdlib-lm\)$"
     ):
         sources.text("digits-pair")

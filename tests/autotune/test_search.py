@@ -1,5 +1,6 @@
 """Whole searches: real training, real store."""
 
+import json
 import os
 import signal
 import subprocess
@@ -366,3 +367,15 @@ def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkey
     with Store(url) as store, pytest.raises(NothingUsable):
         run(hanging, store=store)
     assert time.monotonic() - began < 60
+
+
+def test_what_a_function_prints_does_not_reach_standard_output(task_file, tmp_path):
+    task_file.write_text("print('talk')\n" + task_file.read_text())
+    command = [
+        sys.executable, "-P", "-m", "autotune", "search", "--model", f"{task_file}:problem",
+        "--optimizer", "adamw", "--trials", "2", "--steps", "9", "--json",
+        "--storage", f"{tmp_path}/autotune.db",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout)["schema_version"] == 1
+    assert "talk" in done.stderr
