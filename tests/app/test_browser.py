@@ -193,7 +193,8 @@ def test_a_picked_search_stays_picked_on_other_pages(read, growing):
     reader.page.get_by_role("link", name="Compare").first.click()
     reader.page.get_by_role("heading", name="Compare", exact=True).wait_for()
 
-    reader.settled()
+    picked = reader.settled().page.get_by_role("combobox", name="Search")
+    assert picked.input_value() == "older"
     assert "search=older" in reader.page.url
 
 
