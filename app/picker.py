@@ -10,6 +10,7 @@ from autotune.app import queries, words
 from autotune.app.queries import Snapshot
 from autotune.studies import urls
 
+KEPT = "kept_"
 COMMAND = "autotune search --model resnet-mini --trials 6"
 
 
@@ -28,7 +29,7 @@ def search(url: str) -> Snapshot | None:
         bind="query-params",
         persist_state="session",
     )
-    return queries.snapshot(url, name or names[0])
+    return queries.snapshot(url, _keep("search", name or names[0]))
 
 
 def optimizer(snapshot: Snapshot) -> str:
@@ -43,7 +44,7 @@ def optimizer(snapshot: Snapshot) -> str:
         bind="query-params",
         persist_state="session",
     )
-    return chosen or names[0]
+    return _keep("optimizer", chosen or names[0])
 
 
 def _start(key: str, names: Sequence[str]) -> None:
@@ -53,12 +54,23 @@ def _start(key: str, names: Sequence[str]) -> None:
     the newest search would point elsewhere after the next one.
     """
     asked = st.session_state.get(key, st.query_params.get(key))
-    if asked not in names:
+    if asked is None and st.session_state.get(KEPT + key) in names:
+        st.session_state[key] = st.session_state[KEPT + key]
+    elif asked not in names:
         if asked is not None:
             st.warning(
                 f"There is no {key} {words.plain(asked)} here; this is {words.plain(names[0])}."
             )
         st.session_state[key] = names[0]
+
+
+def _keep(key: str, name: str) -> str:
+    """Remember the pick outside the widget.
+
+    A page change that meets a refresh drops the widget's own state and the address alike.
+    """
+    st.session_state[KEPT + key] = name
+    return name
 
 
 def empty(url: str) -> None:

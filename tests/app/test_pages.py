@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from autotune.app import queries, serve
+from autotune.app import picker, queries, serve
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
@@ -251,3 +251,17 @@ def test_news_are_noticed_and_silence_is_not(sample_url, fresh):
 
 def test_a_search_is_read_again_only_when_it_changed(sample_url):
     assert queries.snapshot(sample_url, sample.NAME) is queries.snapshot(sample_url, sample.NAME)
+
+
+def test_a_page_without_widget_state_or_address_shows_the_search_picked_before(page, fresh):
+    url = fresh((TrialState.COMPLETE, 0.5), name="older")
+    with Store(url) as store:
+        store.create_search("newer", {}, dict(sample.TASK), {"adan": {}}, {})
+    first = page("overview", url, search="older")
+
+    # What a change of page leaves when it meets a refresh.
+    at = AppTest.from_file(str(serve.HERE / "pages" / "main.py"), default_timeout=30)
+    at.session_state[picker.KEPT + "search"] = first.session_state[picker.KEPT + "search"]
+    at.run()
+
+    assert at.selectbox(key="search").value == "older"
