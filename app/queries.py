@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -13,6 +13,7 @@ from autotune.app.fidelity import Curves, Sample
 from autotune.app.importance import Importance, importances
 from autotune.compare import Comparison, load
 from autotune.errors import NotFound
+from autotune.standing import current, settled
 from autotune.studies import urls
 from autotune.studies.records import SearchRecord, StudyRecord, TrialRecord
 from autotune.studies.store import Store
@@ -48,15 +49,26 @@ def signature(url: str) -> str | None:
 
 def searches(url: str) -> tuple[SearchRecord, ...]:
     """Return all searches, the newest first; none from a database that does not exist."""
-    current = signature(url)
-    return () if current is None else _searches(url, current)
+    found = signature(url)
+    if found is None:
+        return ()
+    with Store(url, read_only=True) as store:
+        return tuple(current(record, store) for record in _searches(url, found))
 
 
 def snapshot(url: str, name: str) -> Snapshot:
     """Return one search with its trials; raises NotFound."""
     with Store(url, read_only=True) as store:
-        current = store.signature(name)
-    return _snapshot(url, name, current)
+        found = _snapshot(url, name, store.signature(name))
+        return _standing(found, current(found.search, store))
+
+
+def _standing(snapshot: Snapshot, search: SearchRecord) -> Snapshot:
+    """Return a search as it stands: a kill changes no signature."""
+    if search.state is snapshot.search.state:
+        return snapshot
+    trials = {name: tuple(map(settled, those)) for name, those in snapshot.trials.items()}
+    return replace(snapshot, search=search, trials=trials)
 
 
 def curves(url: str, snapshot: Snapshot, optimizer: str) -> Curves:

@@ -14,6 +14,7 @@ from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
 from autotune.spaces import Space
 from autotune.stages import check_budget
+from autotune.standing import settled
 from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -22,6 +23,7 @@ from autotune.tasks.resolve import resolve
 # What has to agree for a search to go on, and what to call it.
 KEPT_FACTS = {
     "data_hash": "content of its data or model file",
+    "model_hash": "content of its data or model file",
     "steps": "steps",
     "batch_size": "batch size",
     "parameters": "number of parameters",
@@ -48,12 +50,16 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def open_search(spec: SearchSpec, store: Store) -> Opened:
-    """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
+def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
+    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing."""
     check_names(spec)
     check_budget(spec)
-    facts = dict(resolve(**task_arguments(spec)).facts())
-    built = spaces_of(spec)
+    return dict(resolve(**task_arguments(spec)).facts()), spaces_of(spec)
+
+
+def open_search(spec: SearchSpec, store: Store) -> Opened:
+    """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
+    facts, built = prepare(spec)
     try:
         search = store.search(spec.search_name)
     except NotFound:
@@ -138,9 +144,6 @@ def _ledger(
 
 def _revived(trial: TrialRecord, searched: bool) -> TrialRecord:
     """Take a trial back to where it was last saved, and a stopped one up where a search goes on."""
-    if trial.state is TrialState.RUNNING:
-        state = TrialState.PAUSED if trial.step else TrialState.WAITING
-        return replace(trial, state=state)
     if trial.state is TrialState.STOPPED and not searched:
         return replace(trial, state=TrialState.PAUSED)
-    return trial
+    return settled(trial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from autotune import stages
 from autotune.ledger import Ledger
@@ -14,6 +15,7 @@ MARGIN = 1.15  # a measured pace varies: time is planned this much slower
 ROUNDING = 1e-9
 LEAD = 1.0  # full runs of search that one study may be ahead of another
 WRAP_UP = 0.05  # seconds a trial takes to be closed when the search ends
+ENOUGH = 0.1  # of the work, before which most of the time taken was that of starting up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +62,12 @@ class Purse:
         budget = self.spec.budget.resolved
         if budget.minutes is not None:
             return max(0.0, budget.minutes * 60 - self.elapsed())
-        work = 0.0
-        for ledger in self.ledgers:
-            pace = self.pace(ledger)
-            if pace is None:
-                return None
-            work += pace * max(0.0, self.planned(ledger) - ledger.runs())
-        return work / self.slots
+        done = sum(ledger.runs() for ledger in self.ledgers)
+        planned = sum(map(self.planned, self.ledgers))
+        typical = self._typical()
+        if typical is None or done < ENOUGH * planned:
+            return None
+        return max(0.0, planned - done) * typical / self.slots
 
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
@@ -92,6 +93,15 @@ class Purse:
             extra = stages.complete(ledger, self.spec)
             return extra and stages.rounds(ledger, self.spec) > min(rounds)
         return self._ahead(ledger, searched=False) > LEAD
+
+    def _typical(self) -> float | None:
+        """Return the seconds a full run usually takes: a worker's first is slow, in a mean too."""
+        trials = [trial for ledger in self.ledgers for trial in ledger.trials.values()]
+        paces = [trial.seconds * trial.target / trial.step for trial in trials if trial.step]
+        if not paces:
+            return None
+        training = median(paces)
+        return training + min(self.overhead(), training)  # loading a sampler is no overhead of all
 
     def _ahead(self, ledger: Ledger, *, searched: bool) -> float:
         """Return how many full runs of search a study leads the closed, or the open, others by."""

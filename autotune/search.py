@@ -16,8 +16,7 @@ from autotune.opening import Opened, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
 from autotune.registry import load
-from autotune.seeds import derive
-from autotune.sitting import sitting
+from autotune.sitting import folder_of, sitting
 from autotune.studies import urls
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import SearchSpec
@@ -50,7 +49,7 @@ def run(
         AlreadyThere: The name belongs to a search with another spec.
         NothingUsable: No trial ended with a loss.
     """
-    folder = urls.beside(store.url) / f"{derive(spec.search_name):08x}"
+    folder = folder_of(store.url, spec.search_name)
     with sitting(folder, spec.search_name):
         opened = open_search(spec, store)
         if not opened.finished:

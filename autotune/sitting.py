@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from autotune.errors import AlreadyThere, StorageError
+from autotune.seeds import derive
+from autotune.studies import urls
+
+PATIENCE = 0.5  # seconds to wait for one who only looks whether a search is run
+PAUSE = 0.01
+_LOCK = "lock"
+# What making and opening raise when another process removes the folder at that moment.
+_REMOVED = (FileNotFoundError, FileExistsError)
+
+
+def folder_of(url: str, name: str) -> Path:
+    """Return where the search of that name in that database keeps its lock and checkpoints."""
+    return urls.beside(url) / f"{derive(name):08x}"
 
 
 @contextmanager
@@ -18,16 +34,68 @@ def sitting(folder: Path, name: str) -> Iterator[None]:
         AlreadyThere: Another process of this machine holds it.
         StorageError: The folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise StorageError(f"cannot write in {folder.parent} ({error.strerror})") from None
-    with file:
+    with _taken(folder, name):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AlreadyThere(
-                f"search '{name}' is being run by another process; wait for it or stop it"
-            ) from None
-        yield
+            yield
+        finally:
+            _tidy(folder)
+
+
+def vacant(folder: Path) -> bool | None:
+    """Say whether no process holds the lock; None where that cannot be told."""
+    try:
+        with (folder / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _taken(folder: Path, name: str) -> IO[str]:
+    """Return the locked file, having waited a little for who only looks at it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            return _attempt(folder)
+        except BlockingIOError:
+            if late:
+                raise AlreadyThere(
+                    f"search '{name}' is being run by another process; wait for it or stop it"
+                ) from None
+        except OSError as error:
+            if late or not isinstance(error, _REMOVED):
+                raise StorageError(f"cannot write in {folder.parent} ({error.strerror})") from None
+        time.sleep(PAUSE)
+
+
+def _attempt(folder: Path) -> IO[str]:
+    """Lock the file; BlockingIOError or one of _REMOVED where another was quicker."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / _LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have been removed since it was opened, and another one made.
+        if not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
+            raise BlockingIOError
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the lock and its folders where they hold nothing else.
+
+    Safe while the lock is held: who locks the removed file sees that it is no longer at its path,
+    and who finds no folder makes it again.
+    """
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+            folder.parent.rmdir()

@@ -40,18 +40,32 @@ class Database:
             found = schema.version(connection)
         if schema.current(found, self.shown):
             return
-        if self.read_only and found is None:
-            raise NotFound(f"{self.shown} holds no searches yet; start one with 'autotune search'")
         if self.read_only:
-            raise StorageError(
-                f"{self.shown} has the older schema {found}; any search in it brings it up to date"
-            )
+            raise self._unreadable(found)
         with self._connected() as connection:
             _write_ahead(connection)
         with self.writing() as connection:
             # Another process may have been first; its transaction is over by now.
             if not schema.current(schema.version(connection), self.shown):
                 schema.upgrade(connection)
+
+    def _unreadable(self, found: str | None) -> NotFound | StorageError:
+        """Return why a database without this version's schema holds nothing that can be read."""
+        if found is not None:
+            return StorageError(
+                f"{self.shown} has the older schema {found}; any search in it brings it up to date"
+            )
+        # A server's database may well hold others' tables; a file of them is the wrong file.
+        if urls.file(self.url) is not None and self._tables():
+            return StorageError(
+                f"{self.shown} holds tables of another program and no searches; "
+                "name another with --storage"
+            )
+        return NotFound(f"{self.shown} holds no searches yet; start one with 'autotune search'")
+
+    def _tables(self) -> list[str]:
+        with self._connected() as connection:
+            return schema.tables(connection)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -181,14 +195,17 @@ _SENTENCES = {
 }
 
 
-def explain(error: BaseException | None, url: str) -> StorageError:
-    """Return the driver's complaint as a sentence that names the storage and hides its password."""
-    shown = f"storage {urls.mask(url)}"
+def explain(error: BaseException | None, url: str, what: str = "storage") -> StorageError:
+    """Return the driver's complaint as a sentence that names the storage and hides its password.
+
+    ``what`` refused is said of a complaint that is not known.
+    """
+    shown = urls.mask(url)
     said = " ".join(str(error).split())
     for part, sentence in _SENTENCES.items():
         if part in said:
-            return StorageError(f"{shown} {sentence}")
+            return StorageError(f"storage {shown} {sentence}")
     password = urls.parse(url).password
     if password:
         said = said.replace(password, "***")
-    return StorageError(f"{shown} refused: {said}")
+    return StorageError(f"{what} {shown} refused: {said}")

@@ -20,7 +20,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autotune.studies import urls
-from autotune.studies.errors import StorageError
+from autotune.studies.database import explain
 from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
 # A diverged run is the worst result, not a fault: Optuna's samplers would ignore a FAIL.
@@ -98,9 +98,7 @@ class Mirror:
                 yield
         # Tables of another program under one of Optuna's names are a plain RuntimeError to it.
         except (StorageInternalError, SQLAlchemyError, RuntimeError) as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            shown = urls.mask(self._url)
-            raise StorageError(f"Optuna's tables in {shown} refused: {reason}") from error
+            raise explain(error.__cause__ or error, self._url, "Optuna's tables in") from error
         finally:
             optuna.logging.set_verbosity(level)
 

@@ -121,6 +121,20 @@ class Reader:
             for trial_id, curve in groupby(rows, itemgetter(5))
         }
 
+    def measured(self, study_id: int) -> dict[int, Point]:
+        """Return the last point with a validation loss of each trial that has one, by trial id."""
+        last = (
+            select(CurvePoint.trial_id, func.max(CurvePoint.step).label("step"))
+            .join(Trial, Trial.id == CurvePoint.trial_id)
+            .where(Trial.study_id == study_id, CurvePoint.loss.is_not(None))
+            .group_by(CurvePoint.trial_id)
+            .subquery()
+        )
+        same = (CurvePoint.trial_id == last.c.trial_id) & (CurvePoint.step == last.c.step)
+        query = select(*_POINT, CurvePoint.trial_id).join(last, same)
+        with self._database.reading() as connection:
+            return {row[5]: _point(row) for row in connection.execute(query)}
+
     def recommendation(self, study_id: int) -> dict[str, Any] | None:
         """Return what a study recommends; None before it does."""
         query = select(Recommendation.content).where(Recommendation.study_id == study_id)

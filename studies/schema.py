@@ -18,6 +18,11 @@ def version(connection: Connection) -> str | None:
     return stored
 
 
+def tables(connection: Connection) -> list[str]:
+    """Return the names of all tables, ours and others'."""
+    return inspect(connection).get_table_names()
+
+
 def current(found: str | None, shown: str) -> bool:
     """Return whether a schema is this version's own; raises StorageError for a newer one."""
     if found is not None and found not in VERSIONS:

@@ -65,7 +65,7 @@ class Bars:
             description=event.stage,
             completed=sum(event.runs.values()),
             total=sum(event.planned.values()),
-            note=left(event).removeprefix(", "),
+            note=left(event).removeprefix(", ") or "estimating the time left",
         )
         for optimizer, planned in event.planned.items():
             runs = event.runs.get(optimizer, 0.0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import click
 
 from autotune.cli import complete
@@ -10,6 +14,9 @@ from autotune.cli.help import Command
 from autotune.cli.options import as_json, storage, talk
 from autotune.cli.report import report
 from autotune.cli.table import width
+
+if TYPE_CHECKING:
+    from autotune.compare import Comparison
 
 
 @click.command("compare", cls=Command)
@@ -24,12 +31,21 @@ def command(searches: tuple[str, ...], storage: str | None, as_json: bool) -> No
 
     Example: autotune compare resnet50
     """
-    from autotune.cli.stored import opened
+    from autotune.cli.stored import opened, resumable
     from autotune.compare import load
+    from autotune.standing import current
 
     with opened(storage) as store:
-        comparisons = [load(store, name) for name in searches]
+        found = [load(store, name) for name in dict.fromkeys(searches)]
+        found = [replace(each, search=current(each.search, store)) for each in found]
+    commands = resumable([each.search for each in found], storage)
     if as_json:
-        click.echo(document(comparisons=comparisons))
+        click.echo(document(comparisons=found, resume=commands))
     else:
-        click.echo("\n\n".join(report(comparison, width()) for comparison in comparisons))
+        click.echo("\n\n".join(_text(each, commands) for each in found))
+
+
+def _text(comparison: Comparison, commands: Mapping[str, str]) -> str:
+    name = comparison.search.name
+    text = report(comparison, width())
+    return f"{text}\ninterrupted; go on with: {commands[name]}" if name in commands else text

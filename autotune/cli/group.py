@@ -12,7 +12,9 @@ import click
 from autotune import __version__
 from autotune.cli import failures
 
-COMMANDS = ("search", "list", "show", "compare", "export", "dashboard", "completion")
+COMMANDS = (
+    "search", "list", "show", "compare", "export", "delete", "dashboard", "completion",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -19,9 +19,10 @@ from autotune.events import (
     SearchStarted,
     Spent,
     TrialEnded,
+    TrialStarted,
     ignore,
 )
-from autotune.studies.records import TrialRecord
+from autotune.studies.records import Role, TrialRecord
 
 FORMS = ("auto", "rich", "plain", "json", "off")
 
@@ -52,23 +53,36 @@ class Lines:
     """Writes one line an ended trial and one a stage: quiet enough for a log."""
 
     def __init__(self) -> None:
-        self.stage = ""
+        self.stage: Role | None = None
+        self.left = ""
 
     def __call__(self, event: Event) -> None:
-        """Write the line for an event, if it deserves one."""
-        text = self._text(event)
-        if text:
+        """Write the lines for an event, if it deserves any."""
+        for text in self._texts(event):
             click.echo(text, err=True)
 
-    def _text(self, event: Event) -> str:
+    def _texts(self, event: Event) -> Iterator[str]:
         if isinstance(event, SearchStarted):
-            return opening(event)
-        if isinstance(event, TrialEnded):
-            return ended(event)
-        if isinstance(event, Spent) and event.stage != self.stage:
-            self.stage = event.stage
-            return f"stage: {event.stage}{left(event)}"
-        return event.text if isinstance(event, Notice) else ""
+            yield opening(event)
+        elif isinstance(event, TrialStarted):
+            # How long it will take is known soon after the first trials have begun.
+            if self.stage:
+                yield from self._begun(event.trial.role)
+        elif isinstance(event, TrialEnded):
+            yield from self._begun(event.trial.role)
+            yield ended(event)
+        elif isinstance(event, Spent):
+            self.left = left(event)
+            yield from self._begun(Role(event.stage))
+        elif isinstance(event, Notice):
+            yield event.text
+
+    def _begun(self, stage: Role) -> Iterator[str]:
+        """Tell of a stage once, before anything in it; studies enter it one after another."""
+        order = list(Role)
+        if self.stage is None or order.index(stage) > order.index(self.stage):
+            self.stage = stage
+            yield f"stage: {stage}{self.left}"
 
 
 def opening(event: SearchStarted) -> str:
@@ -85,8 +99,9 @@ def ended(event: TrialEnded) -> str:
     """Say how a stretch of a trial ended."""
     trial = event.trial
     best = "  best" if event.best else ""
+    role = "" if trial.role is Role.SEARCH else f" ({trial.role})"
     return (
-        f"{event.optimizer} trial {trial.number}: {trial.state} at step "
+        f"{event.optimizer} trial {trial.number}{role}: {trial.state} at step "
         f"{trial.step}/{trial.target}, "
         f"{_result(trial)}, {words.duration(trial.seconds)}{best}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from contextlib import redirect_stdout
@@ -13,11 +14,12 @@ from autotune.cli.document import document
 from autotune.cli.interrupt import Interrupt
 from autotune.cli.progress import listening
 from autotune.cli.report import report
-from autotune.cli.stored import flag, opened
+from autotune.cli.stored import flag, opened, resume_command, there
 from autotune.cli.table import facts, width
 from autotune.compare import Comparison
 from autotune.config import Request, Resolved, resolve
-from autotune.errors import NotFound
+from autotune.errors import NotFound, NothingUsable
+from autotune.opening import prepare
 from autotune.studies import urls
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec
@@ -44,17 +46,27 @@ def resolved(request: Request, storage: str | None, resume: str | None) -> Resol
 def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
     """Run a search to its end or to an interrupt, which says how to go on."""
     # A user's function may print: standard output is for the result.
-    with Store(urls.resolve(storage)) as store, redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), _store(spec, storage) as store:
         try:
             comparison = _run(spec, store, form, interrupt.halt)
         except KeyboardInterrupt:
             comparison = None
+        except NothingUsable as error:
+            look = f"autotune show {shlex.quote(spec.search_name)} --trials{flag(storage)}"
+            raise NothingUsable(f"{error}; look at each with: {look}") from error
         interrupt.over = True
         complete = comparison and comparison.search.state is SearchState.COMPLETE
         if interrupt.signal is None or complete:
             return Ended(comparison=comparison, exit_code=0)
-        click.echo(_interrupted(store, spec.search_name, flag(storage)), err=True)
+        click.echo(_interrupted(store, spec.search_name, storage), err=True)
         return Ended(comparison=None, exit_code=interrupt.exit_code)
+
+
+def _store(spec: SearchSpec, storage: str | None) -> Store:
+    """Open the store; where there is no database yet, what is refused must not leave one."""
+    if not there(storage):
+        prepare(spec)
+    return Store(urls.resolve(storage))
 
 
 def _run(spec: SearchSpec, store: Store, form: str, halt: threading.Event) -> Comparison:
@@ -64,14 +76,14 @@ def _run(spec: SearchSpec, store: Store, form: str, halt: threading.Event) -> Co
         return search.run(spec, store=store, listen=listen, halt=halt)
 
 
-def _interrupted(store: Store, name: str, storage: str) -> str:
+def _interrupted(store: Store, name: str, storage: str | None) -> str:
     try:
         studies = store.search(name).studies
     except NotFound:
         return "interrupted: no trial had begun"
     saved = sum(sum(study.counts.values()) for study in studies)
     trials = "1 trial is" if saved == 1 else f"{saved} trials are"
-    return f"interrupted: {trials} saved; go on with: autotune search --resume {name}{storage}"
+    return f"interrupted: {trials} saved; go on with: {resume_command(name, storage)}"
 
 
 def told(comparison: Comparison, storage: str | None, as_json: bool) -> str:

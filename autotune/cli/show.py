@@ -28,12 +28,12 @@ def command(
     Example: autotune show resnet50
     Example: autotune show resnet50/adan 17
     """
-    from autotune.cli import details
+    from autotune.cli import details, shown
 
     if number is None:
         content = details.search(storage, study)
-        text = details.search_text(content, every)
+        text = shown.search_text(content, every)
     else:
         content = details.trial(storage, study, number)
-        text = details.trial_text(content)
+        text = shown.trial_text(content)
     click.echo(document(**content) if as_json else text)

@@ -21,7 +21,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("models"),
-                "help": "A registered model, or your own as file.py:function.",
+                "help": "A registered model, or your own as file.py:function, which may take "
+                "seed and classes.",
             },
         ),
         (("--data",), {"metavar": "PATH", "help": "Data to train on instead of the model's own."}),

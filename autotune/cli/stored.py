@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from autotune.errors import NotFound, SpecError
 from autotune.registry import unknown
 from autotune.studies import urls
-from autotune.studies.records import SearchRecord, StudyRecord
+from autotune.studies.records import SearchRecord, SearchState, StudyRecord
 from autotune.studies.store import Store
 
 
@@ -28,18 +29,21 @@ def there(given: str | None) -> bool:
     return file is None or file.exists()
 
 
-def found(given: str | None) -> list[SearchRecord]:
-    """Return the stored searches, newest first; none where there is no database yet."""
-    if not there(given):
-        return []
-    with opened(given) as store:
-        return list(store.searches())
-
-
 def flag(given: str | None) -> str:
     """Return " --storage URL" for a command to repeat; nothing for the default."""
     url = urls.resolve(given)
-    return "" if url == urls.DEFAULT else f" --storage {urls.mask(url)}"
+    return "" if url == urls.DEFAULT else f" --storage {shlex.quote(urls.mask(url))}"
+
+
+def resume_command(name: str, given: str | None) -> str:
+    """Return the command that goes on with a search."""
+    return f"autotune search --resume {shlex.quote(name)}{flag(given)}"
+
+
+def resumable(searches: Iterable[SearchRecord], given: str | None) -> dict[str, str]:
+    """Return the command that goes on with each interrupted search, by name."""
+    interrupted = [each for each in searches if each.state is SearchState.INTERRUPTED]
+    return {each.name: resume_command(each.name, given) for each in interrupted}
 
 
 def split(text: str) -> tuple[str, str | None]:

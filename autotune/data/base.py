@@ -21,6 +21,10 @@ class Data(Protocol):
     def classes(self) -> int:
         """Return how many labels there are, from 0."""
 
+    @property
+    def samples(self) -> int:
+        """Return the training samples of an epoch."""
+
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the data, as JSON values: name, hash, sizes."""
 

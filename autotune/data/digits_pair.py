@@ -58,6 +58,11 @@ class DigitsPair:
     name: str = "digits-pair"
     classes: int = 100
 
+    @property
+    def samples(self) -> int:
+        """Return how many digits an epoch shows on either side."""
+        return TRAINED
+
     def facts(self) -> Mapping[str, Any]:
         """Return name, hash of digits and recipe, and sizes."""
         content = sha256(digits()[0].numpy().tobytes())

@@ -67,6 +67,11 @@ class ImageFolder:
         """Return how many classes there are."""
         return len(self.class_names)
 
+    @property
+    def samples(self) -> int:
+        """Return how many images are trained on."""
+        return len(self.train.files)
+
     def facts(self) -> Mapping[str, Any]:
         """Return path, hash of every file and its side, classes and counts."""
         digest = sha256(repr((self.size, self.class_names)).encode())
@@ -78,13 +83,13 @@ class ImageFolder:
             "classes": self.classes,
             "class_names": list(self.class_names),
             "image_size": self.size,
-            "train_size": len(self.train.files),
+            "train_size": self.samples,
             "validation_size": len(self.held_out.files),
         }
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Return training images, each once an epoch."""
-        chosen = indices(seed, step, size, len(self.train.files))
+        chosen = indices(seed, step, size, self.samples)
         return _normalised(self.train.images[chosen]), self.train.labels[chosen]
 
     def validation(self) -> Sequence[Batch]:

@@ -29,4 +29,7 @@ def text(data: str | None) -> Data:
     """Return text as bytes to predict."""
     if data in (None, "stdlib-lm"):
         return StdlibLM()
-    raise UnknownName(registry.unknown("text data", data, ["stdlib-lm"]))
+    raise UnknownName(
+        f"text data must be 'stdlib-lm', the source of Python's standard library, got '{data}'; "
+        "leave it out, or bring your own text in a function: --model file.py:function"
+    )

@@ -97,6 +97,11 @@ class StdlibLM:
     name: str = "stdlib-lm"
     classes: int = 256
 
+    @property
+    def samples(self) -> int:
+        """Return the windows of the training files."""
+        return (len(corpus().train) - 1) // self.context
+
     def facts(self) -> Mapping[str, Any]:
         """Return name, hash of the corpus and sizes."""
         text = corpus()
@@ -112,7 +117,7 @@ class StdlibLM:
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Return windows of the training files, each once an epoch."""
         text = corpus().train
-        starts = self.context * indices(seed, step, size, (len(text) - 1) // self.context)
+        starts = self.context * indices(seed, step, size, self.samples)
         return self._windows(text, starts)
 
     def validation(self) -> Sequence[Batch]:

@@ -17,6 +17,7 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
+from autotune.tasks.source import meaning
 
 MARK = ".py:"  # what tells file.py:function from a registered name
 
@@ -44,12 +45,16 @@ class Function:
 
     @cached_property
     def sha256(self) -> str:
-        """Return the hash of the file."""
-        return sha256(_read(self.path)).hexdigest()
+        """Return the hash of what the file does."""
+        return meaning(self._source)
+
+    @cached_property
+    def _source(self) -> bytes:
+        return _read(self.path)
 
     @cached_property
     def _found(self) -> Callable[..., Any]:
-        module = _load(self.path, self.sha256)
+        module = _load(self.path, sha256(self._source).hexdigest())
         known = {name for name, value in vars(module).items() if _own(value, module)}
         found: Callable[..., Any] | None = vars(module).get(self.name)
         if not callable(found):

@@ -59,7 +59,7 @@ class OwnProblem:
     name: str
     text: str  # file.py:function
     build: Callable[[int], Any]
-    sha256: str  # of the file
+    sha256: str  # of what the file does
     steps: int
     batch_size: int
     measured: Mapping[str, int]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from autotune import registry
+from autotune.data.base import Data
 from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
 from autotune.tasks.function import MARK
+from autotune.tasks.supervised import Supervised
 
 
 def resolve(
@@ -21,7 +23,23 @@ def resolve(
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise SpecError(f"{name} must be at least 1, got {value}")
+    task = _made(model, data=data, steps=steps, batch_size=batch_size)
+    # A default that a small folder cannot fill goes over it again within a batch.
+    if batch_size is not None and isinstance(task, Supervised):
+        _check_batch(task.data, batch_size)
+    return task
+
+
+def _check_batch(data: Data, batch_size: int) -> None:
+    """Refuse a batch of more samples than an epoch has."""
+    if batch_size > data.samples:
+        raise SpecError(
+            f"batch_size must be at most {data.samples}, the training samples of data "
+            f"'{data.name}', got {batch_size}"
+        )
+
+
+def _made(model: str, **given: Any) -> Task:
     if MARK in model:
-        return user.task(model, data=data, steps=steps, batch_size=batch_size)
-    factory = registry.load("autotune.tasks", model)
-    return cast(Task, factory(data=data, steps=steps, batch_size=batch_size))
+        return user.task(model, **given)
+    return cast(Task, registry.load("autotune.tasks", model)(**given))

@@ -265,3 +265,9 @@ def test_a_page_without_widget_state_or_address_shows_the_search_picked_before(p
     at.run()
 
     assert at.selectbox(key="search").value == "older"
+
+
+def test_a_search_whose_process_is_gone_is_shown_as_interrupted(page, fresh):
+    at = page("overview", fresh((TrialState.RUNNING, None)))
+    state = next(metric for metric in at.metric if metric.label == "State")
+    assert state.value == "interrupted"

@@ -93,6 +93,37 @@ def test_plain_progress_is_one_line_a_trial_and_one_a_stage(
     ]
 
 
+def test_a_stage_is_told_before_its_first_trial_and_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    select = {"optimizer": "adan", "trial": trial(role=Role.SELECT, number=8)}
+    searching = {"optimizer": "adamw", "trial": trial()}
+    with listening("plain") as listen:
+        listen(spent("search"))
+        listen(TrialStarted(**select, stop=27))
+        listen(TrialEnded(**searching))
+        listen(spent("search"))
+        listen(TrialEnded(**select))
+        listen(spent("select"))
+    assert capsys.readouterr().err.splitlines() == [
+        "stage: search, about 3 min 20 s left",
+        "stage: select, about 3 min 20 s left",
+        "adamw trial 7: complete at step 27/27, loss 1.8412, 38.2 s",
+        "adan trial 8 (select): complete at step 27/27, loss 1.8412, 38.2 s",
+    ]
+
+
+def test_the_first_stage_is_told_before_a_trial_that_ends_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with listening("plain") as listen:
+        listen(TrialStarted(optimizer="adan", trial=trial(), stop=27))
+        listen(TrialEnded(optimizer="adan", trial=trial()))
+        listen(spent("search"))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["stage", "adan trial 7"]
+
+
 def test_auto_is_plain_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert said("auto", capsys) == said("plain", capsys)
 
@@ -134,6 +165,10 @@ def test_a_terminal_gets_a_bar_for_each_optimizer() -> None:
     assert "2.5/20.0 full runs" in text
     assert "best 1.8412" in text
     assert "about 3 min 20 s left" in text
+
+
+def test_a_terminal_is_told_that_the_time_left_is_not_known_yet() -> None:
+    assert "estimating the time left" in drawn("rich", spent("search", None))
 
 
 def test_bars_are_colored_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

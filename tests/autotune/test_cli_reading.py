@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,31 @@ def test_list_shows_a_search_in_one_line(storage: str) -> None:
     header, row = told("list", "--storage", storage).splitlines()
     assert header.split()[:3] == ["name", "model", "optimizers"]
     assert row.startswith("gpt-nano  gpt-nano  adan adamw-win2")
-    assert "2.1000 adan" in row
+
+
+def test_list_shows_the_mean_that_was_judged_of_a_complete_search(storage: str) -> None:
+    assert "2.1333 ± 0.0276 adan (judged)  complete" in told("list", "--storage", storage)
+
+
+def test_list_says_where_the_loss_of_a_search_comes_from_that_was_not_judged(
+    storage: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store(url) as store:
+        (study,) = store.create_search("net", {}, TASK, {"adan": {}}, {}).studies
+        _trial(store, study.id, Role.SEARCH, DEFAULT, loss=2.5)
+        store.update_search("net", state=SearchState.INTERRUPTED)
+    result = invoke("list", "--storage", url)
+    assert "2.5000 adan (search seed)  interrupted" in result.stdout
 
 
 def test_list_as_json_is_one_document_with_a_schema_version(storage: str) -> None:
     document = json.loads(told("list", "--json", "--storage", storage))
     assert document["schema_version"] == 1
     assert [search["name"] for search in document["searches"]] == ["gpt-nano"]
+    assert document["searches"][0]["studies"][0]["best"] == 2.1
+    assert document["judged"]["gpt-nano"]["optimizer"] == "adan"
+    assert document["resume"] == {}
 
 
 def test_list_before_the_first_search_makes_no_database(tmp_path: Path) -> None:
@@ -115,6 +134,28 @@ def test_list_before_the_first_search_makes_no_database(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout, file.exists()) == (0, "", False)
     assert result.stderr == (
         "no searches yet; begin one with: autotune search --model gpt-nano --minutes 1\n"
+    )
+
+
+def test_list_of_an_empty_database_is_as_friendly(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    file.touch()
+    result = invoke("list", "--storage", str(file))
+    assert (result.exit_code, result.stdout, file.read_bytes()) == (0, "", b"")
+    assert result.stderr.startswith("no searches yet; ")
+
+
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_a_database_of_another_program_ends_with_4(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "places.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE places (name)")
+    connection.close()
+    result = invoke(command, "--storage", str(file))
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == (
+        f"error: sqlite:///{file} holds tables of another program and no searches; "
+        "name another with --storage\n"
     )
 
 
@@ -134,8 +175,15 @@ def test_show_tells_facts_studies_and_the_best_trials(storage: str) -> None:
     assert "search      gpt-nano, complete" in text
     assert "searched    3 min 20 s" in text
     assert "budget      2 trials an optimizer" in text
-    assert "lowest losses, 5 an optimizer (--trials shows all)" in text
+    assert "the furthest first, then the lowest loss: 5 an optimizer (--trials shows all)" in text
     assert "0.97 0.92 0.9987" in text
+
+
+def test_show_tells_the_loss_of_the_search_from_the_mean_that_was_judged(storage: str) -> None:
+    lines = told("show", "gpt-nano", "--storage", storage).splitlines()
+    start = next(i for i, line in enumerate(lines) if "full runs" in line)
+    assert "best (search seed)  judged (fresh seeds)" in lines[start]
+    assert "2.1000              2.1333 ± 0.0276" in lines[start + 1]
 
 
 def test_show_with_trials_has_the_diverged_one_too(storage: str) -> None:
@@ -236,9 +284,19 @@ def test_compare_as_json_holds_the_losses_by_seed(storage: str) -> None:
     assert list(comparison["rows"][0]["tuned"]["losses"]) == ["2", "3", "4"]
 
 
-def test_several_searches_compare_one_after_the_other(storage: str) -> None:
-    text = told("compare", "gpt-nano", "gpt-nano", "--storage", storage)
-    assert text.count("Mean ± half the 95% interval over 3 fresh seeds") == 2
+def test_several_searches_compare_one_after_the_other(tmp_path: Path) -> None:
+    with Store(f"{tmp_path}/store.db") as store:
+        for name in ("one", "two"):
+            store.create_search(name, {}, TASK, {"adan": {}}, {})
+            store.update_search(name, state=SearchState.COMPLETE)
+    text = told("compare", "two", "one", "--storage", f"{tmp_path}/store.db")
+    titles = [line for line in text.splitlines() if "gpt-nano on stdlib-lm" in line]
+    assert [title.partition(":")[0] for title in titles] == ["two", "one"]
+
+
+def test_a_search_named_twice_is_compared_once(storage: str) -> None:
+    once = told("compare", "gpt-nano", "--storage", storage)
+    assert told("compare", "gpt-nano", "gpt-nano", "--storage", storage) == once
 
 
 def test_json_never_holds_nan_or_infinity() -> None:

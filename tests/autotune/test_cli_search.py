@@ -90,6 +90,10 @@ def test_a_search_ends_with_table_verdict_and_what_to_do_next(
     ]
 
 
+def test_a_finished_search_leaves_a_database_and_nothing_else(there: Path) -> None:
+    assert not (there / "autotune.db.d").exists()
+
+
 def test_progress_is_on_stderr_alone(searched: tuple[Path, Result]) -> None:
     result = searched[1]
     assert "stage: search" in result.stderr
@@ -184,6 +188,10 @@ def test_a_dry_run_as_json_has_sources_and_plan(folder: Path) -> None:
         (("--engine", "inlnie"), "unknown engine 'inlnie'; did you mean 'inline'?"),
         (("--model", "resnet5"), "unknown model 'resnet5'; did you mean 'resnet50'?"),
         (("-c", "none.yaml"), "none.yaml"),
+        (("--model", "none.py:line"), "cannot read model file "),
+        (("--data", "none"), "which brings its own batches; drop data='none'"),
+        (("--runs", "2"), "budget.runs must be at least 12"),
+        (("--set", "space.lrs=0.1"), "unknown parameter 'lrs'; did you mean 'lr'?"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -194,7 +202,14 @@ def test_a_wrong_value_is_refused_before_anything_is_made(
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert not (folder / "autotune.db").exists()
+    assert not list(folder.glob("autotune.db*"))
+
+
+def test_a_database_that_was_there_stays_when_a_search_is_refused(folder: Path) -> None:
+    with Store("sqlite:///autotune.db"):
+        pass
+    assert invoke(*COMMAND, "--model", "none.py:line").exit_code == 2
+    assert [path.name for path in folder.glob("autotune.db*")] == ["autotune.db"]
 
 
 def test_a_storage_that_cannot_be_opened_ends_with_4(folder: Path) -> None:
@@ -209,6 +224,7 @@ def test_a_function_that_only_fails_ends_with_5_and_its_reason(folder: Path) -> 
     result = invoke(*COMMAND, "--model", "broken.py:line", "--progress", "off")
     assert result.exit_code == 5
     assert "no batch today" in result.stderr
+    assert result.stderr.endswith("; look at each with: autotune show line --trials\n")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -256,6 +272,37 @@ def test_an_interrupted_search_is_saved_and_says_how_to_go_on(
     )
     with Store("sqlite:///autotune.db") as store:
         assert store.search("line").state is SearchState.INTERRUPTED
+
+
+def test_a_killed_search_reads_as_interrupted_until_it_goes_on(
+    running: subprocess.Popen[str],
+) -> None:
+    assert "  running  " in invoke("list").stdout
+    running.kill()
+    running.wait()
+    before = Path("autotune.db").read_bytes()
+    result = invoke("list")
+    assert "  interrupted  " in result.stdout
+    assert result.stderr == "line was interrupted; go on with: autotune search --resume line\n"
+    assert Path("autotune.db").read_bytes() == before
+    assert invoke("search", "--resume", "line", "--progress", "off").exit_code == 0
+    assert "  complete  " in invoke("list").stdout
+
+
+def test_a_search_that_is_running_is_not_deleted(running: subprocess.Popen[str]) -> None:
+    result = invoke("delete", "line", "--yes")
+    assert result.exit_code == 6
+    assert result.stderr == (
+        "error: search 'line' is being run by another process; wait for it or stop it\n"
+    )
+    assert invoke("show", "line").exit_code == 0
+
+
+def test_a_deleted_search_can_begin_again(folder: Path) -> None:
+    assert invoke(*COMMAND).exit_code == 0
+    assert invoke("delete", "line", "--yes").exit_code == 0
+    again = invoke(*COMMAND, "--seed", "4")
+    assert (again.exit_code, "goes on after" in again.stderr) == (0, False)
 
 
 def test_a_second_ctrl_c_aborts_and_the_search_can_still_go_on(

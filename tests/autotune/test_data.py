@@ -177,6 +177,9 @@ def test_unknown_data_suggests():
 
 def test_a_language_model_does_not_take_images():
     with pytest.raises(
-        UnknownName, match=r"^unknown text data 'digits-pair' \(known: stdlib-lm\)$"
+        UnknownName,
+        match=r"^text data must be 'stdlib-lm', the source of Python's standard library, got "
+        r"'digits-pair'; leave it out, or bring your own text in a function: "
+        r"--model file\.py:function$",
     ):
         sources.text("digits-pair")

@@ -122,6 +122,32 @@ def test_counts_below_one_are_refused(name):
         resolve("gpt-nano", **{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("model", "data", "most"),
+    [("gpt-nano", "stdlib-lm", None), ("resnet-mini", "digits-pair", 1347)],
+)
+def test_a_batch_larger_than_an_epoch_is_refused(model, data, most):
+    if most is None:
+        most = (resolve(model).facts()["train_bytes"] - 1) // 64
+    assert resolve(model, batch_size=most).batch_size == most
+    with pytest.raises(
+        SpecError,
+        match=rf"^batch_size must be at most {most}, the training samples of data '{data}', "
+        rf"got {most + 1}$",
+    ):
+        resolve(model, batch_size=most + 1)
+
+
+def test_data_that_a_model_of_text_does_not_take_is_refused_with_what_it_takes():
+    with pytest.raises(UnknownName) as refused:
+        resolve("gpt-nano", data="./corpus.txt")
+    assert str(refused.value) == (
+        "text data must be 'stdlib-lm', the source of Python's standard library, got "
+        "'./corpus.txt'; leave it out, or bring your own text in a function: --model "
+        "file.py:function"
+    )
+
+
 def test_an_unknown_model_suggests():
     with pytest.raises(UnknownName) as refused:
         resolve("resnet5")

@@ -9,6 +9,7 @@ import torch
 
 from autotune.errors import SpecError, UnknownName
 from autotune.tasks import problem
+from autotune.tasks.function import Function
 from autotune.tasks.resolve import resolve
 
 NET = """
@@ -146,6 +147,43 @@ def test_an_edited_file_is_read_again(write):
     )
     assert second.facts()["parameters"] == first["parameters"] - 1
     assert second.facts()["data_hash"] != first["data_hash"]
+
+
+def test_a_batch_larger_than_an_epoch_is_refused_of_a_users_module_too(write):
+    assert _refusal(f"{write(NET)}:net", batch_size=5_000_000) == (
+        "batch_size must be at most 1347, the training samples of data 'digits-pair', got 5000000"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LINE.replace("x, y = batch", "x, y = batch  # a pair"),
+        LINE.replace("import torch\n", "import torch\n\n\n"),
+        LINE.replace("def line():", 'def line():\n        """Return a line."""'),
+        LINE.replace("range(5)", "range( 5 )").replace("(8, 3)", "(8,  3 )"),
+    ],
+    ids=["comment", "blank lines", "docstring", "layout"],
+)
+def test_words_for_people_alone_make_no_other_task(write, text):
+    first = resolve(f"{write(LINE)}:line").facts()
+    assert resolve(f"{write(text)}:line").facts() == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("+ i", "+ 2 * i"), ("x.sum(1", "x.sum(0"), ("batches[:4]", "batches[:3]"), ("8, 3", "3, 8")],
+    ids=lambda change: change[1],
+)
+def test_code_that_does_something_else_is_another_task(write, change):
+    first = Function(f"{write(LINE)}:line").sha256
+    assert Function(f"{write(LINE.replace(*change))}:line").sha256 != first
+
+
+def test_a_very_long_sum_has_a_hash(write):
+    many = " + ".join(["1"] * 3000)
+    one, other = (Function(f"{write(f'x = {many} + {last}')}:x").sha256 for last in (1, 2))
+    assert one != other
 
 
 def test_a_loss_of_nan_is_returned_as_it_is(write):

@@ -107,6 +107,15 @@ def test_reading_a_database_without_searches_changes_nothing(tmp_path, url):
     assert path.read_bytes() == b""
 
 
+def test_a_database_of_another_program_is_not_one_without_searches(tmp_path, url):
+    with sqlite3.connect(tmp_path / "autotune.db") as connection:
+        connection.execute("CREATE TABLE places (name)")
+    connection.close()
+    sentence = f"{url} holds tables of another program and no searches; name another with --storage"
+    with pytest.raises(StorageError, match=whole(sentence)):
+        Store(url, read_only=True)
+
+
 def test_a_reader_sees_what_a_writer_adds(store, url):
     with Store(url, read_only=True) as reader:
         store.create_search("net", {}, {}, {}, {})

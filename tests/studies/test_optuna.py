@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 
 import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy import event
 
 from autotune.studies.errors import StorageError
 from autotune.studies.optuna import Mirror
@@ -148,6 +150,32 @@ def test_a_file_of_something_else_is_one_sentence(tmp_path):
     path = tmp_path / "notes.db"
     path.write_text("these are my notes, not a database\n" * 50)
     with pytest.raises(
-        StorageError, match=rf"^Optuna's tables in sqlite:///{path} refused: .*not a database"
+        StorageError,
+        match=rf"^storage sqlite:///{path} is not an SQLite database; name another file$",
     ):
+        Mirror(str(path))
+
+
+def test_a_full_disk_says_what_to_do(mirror, ended, url):
+    def full(connection, _):
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite says then that the disk is full
+
+    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    large = ended(1, TrialState.FAILED, reason="x" * 1_000_000)
+    engine = mirror._storage.engine
+    engine.dispose()
+    event.listen(engine, "connect", full)
+    with pytest.raises(
+        StorageError,
+        match=rf"^storage {url} cannot grow, the disk is full; free some space and try again$",
+    ):
+        mirror.tell("net/adan", large, SPACE)
+
+
+def test_what_is_wrong_with_optunas_tables_alone_names_them(tmp_path):
+    path = tmp_path / "autotune.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE version_info (title)")
+    connection.close()
+    with pytest.raises(StorageError, match=rf"^Optuna's tables in sqlite:///{path} refused: "):
         Mirror(str(path))

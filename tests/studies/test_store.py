@@ -174,6 +174,14 @@ def test_curves_are_given_for_one_study(store, search, ended, curve):
     }
 
 
+def test_the_last_loss_is_given_of_each_trial_that_has_one(store, search, ended, curve):
+    points = [Point(step=3, seconds=1.0, loss=2.0), Point(step=9, seconds=2.0, loss=1.5)]
+    mine = ended(1, points=[*points, Point(step=14, seconds=3.0, train_loss=1.0)])
+    ended(1, points=curve(4))
+    ended(2, points=points)
+    assert store.measured(1) == {mine.id: points[1]}
+
+
 def test_trials_are_given_by_role(store, search, ended):
     for role in (Role.SEARCH, Role.JUDGE, Role.SEARCH):
         ended(1, role=role)

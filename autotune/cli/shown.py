@@ -1,0 +1,148 @@
+"""What ``autotune show`` tells, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from autotune.cli import words
+from autotune.cli.report import setting
+from autotune.cli.table import facts, table
+from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
+
+TOP = 5
+BETAS = "(betas are close to one)"
+STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)", "trials")
+TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
+BAD = (TrialState.DIVERGED, TrialState.FAILED)
+
+
+def search_text(content: Mapping[str, Any], every: bool) -> str:
+    """Write a search: what it is, how far each optimizer got, its trials."""
+    found: SearchRecord = content["search"]
+    rule = f"search trials, the furthest first, then the lowest loss: {TOP} an optimizer"
+    title = "all trials" if every else f"{rule} (--trials shows all)"
+    trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
+    parts = [facts(_facts(content)), _studies(content), trials]
+    if found.environment:
+        parts.append("environment\n" + facts(_values(found.environment)))
+    return "\n\n".join(parts)
+
+
+def _facts(content: Mapping[str, Any]) -> dict[str, str]:
+    found: SearchRecord = content["search"]
+    return {
+        "search": f"{found.name}, {found.state}",
+        **({"go on": content["resume"][found.name]} if content["resume"] else {}),
+        **_values(found.task),
+        "budget": _budget(found.spec.get("budget") or {}),
+        "searched": f"{words.duration(found.seconds)}, last active {words.moment(found.updated)}",
+    }
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: words.value(value) for name, value in values.items()}
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    limits = [
+        f"{words.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'an optimizer'}"
+        for unit, limit in budget.items()
+        if limit
+    ]
+    return ", ".join(limits) or "the default"
+
+
+def _studies(content: Mapping[str, Any]) -> str:
+    trials, judged = content["trials"], content["judged"]
+    rows = [
+        (
+            study.optimizer,
+            f"{sum(each.step / each.target for each in trials[study.optimizer]):.1f}",
+            words.loss(study.best),
+            str(judged[study.optimizer] or words.NONE),
+            words.counts(study.counts),
+        )
+        for study in content["search"].studies
+        if study.optimizer in trials
+    ]
+    return table([STUDIES, *rows])
+
+
+def _trials(content: Mapping[str, Any], every: bool) -> str:
+    measured = content["measured"]
+    rows = [
+        [optimizer, *_cells(each, measured[optimizer].get(each.number))]
+        for optimizer, those in content["trials"].items()
+        for each in (those if every else _top(those, measured[optimizer]))
+    ]
+    return table([[*TRIALS, *setting({}, None)], *rows]) if rows else "none yet"
+
+
+def _top(trials: Iterable[TrialRecord], measured: Mapping[int, Point]) -> list[TrialRecord]:
+    searched = [each for each in trials if each.role is Role.SEARCH]
+    return sorted(searched, key=lambda each: _rank(each, measured.get(each.number)))[:TOP]
+
+
+def _rank(trial: TrialRecord, last: Point | None) -> tuple[bool, int, float, int]:
+    """Order by how far a trial was measured, then by its loss there; failures come last."""
+    seen = _seen(trial, last)
+    step, loss = (seen.step, seen.loss) if seen else (0, None)
+    return trial.state in BAD, -step, math.inf if loss is None else loss, trial.number
+
+
+def _seen(trial: TrialRecord, last: Point | None) -> Point | None:
+    """Return the last measurement that counts: an interrupted trial stands between two of them."""
+    if trial.state in BAD:
+        return None
+    own = Point(step=trial.step, seconds=trial.seconds, loss=trial.loss, accuracy=trial.accuracy)
+    points = [each for each in (own, last) if each is not None and each.loss is not None]
+    return max(points, key=attrgetter("step"), default=None)
+
+
+def _cells(trial: TrialRecord, last: Point | None) -> list[str]:
+    seen = _seen(trial, last)
+    return [
+        str(trial.number),
+        trial.role,
+        trial.origin,
+        trial.state,
+        f"{trial.step}/{trial.target}",
+        f"{words.loss(seen.loss)} at {seen.step}" if seen else words.NONE,
+        *setting(trial.hyper, trial.warmup).values(),
+    ]
+
+
+def trial_text(content: Mapping[str, Any]) -> str:
+    """Write a trial: its setting, how it ended and its curve."""
+    each: TrialRecord = content["trial"]
+    told = {
+        "trial": f"{content['search']}/{content['optimizer']} {each.number}, {each.state}",
+        "for": f"{each.role}, seed {each.seed}, from {each.origin}",
+        **({"reason": each.reason} if each.reason else {}),
+        "steps": f"{each.step} of {each.target} in {words.duration(each.seconds)}",
+        **_outcome(each, content["curve"]),
+        "warm-up": words.percent(each.warmup),
+        **_values(each.hyper),
+    }
+    rows = [
+        (str(p.step), *map(words.loss, (p.train_loss, p.loss)), words.percent(p.accuracy))
+        for p in content["curve"]
+    ]
+    header = ("step", "training loss", "validation loss", "accuracy")
+    parts = [f"{facts(told)}\n{BETAS}", *([table([header, *rows])] if rows else [])]
+    return "\n\n".join(parts)
+
+
+def _outcome(trial: TrialRecord, curve: Iterable[Point]) -> dict[str, str]:
+    measured = [point for point in curve if point.loss is not None]
+    seen = _seen(trial, measured[-1] if measured else None)
+    if seen is None:
+        return {"validation loss": words.NONE, "accuracy": words.NONE}
+    at = f" at step {seen.step}" if seen.step != trial.step else ""
+    return {
+        "validation loss": words.loss(seen.loss) + at,
+        "accuracy": words.percent(seen.accuracy),
+    }

@@ -1,0 +1,153 @@
+"""The lock of a search: one process at a time, however it ends, and nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from autotune import sitting as module
+from autotune.errors import AlreadyThere, StorageError
+from autotune.sitting import sitting, vacant
+
+HOLD = """
+import sys
+from pathlib import Path
+from autotune.sitting import sitting
+with sitting(Path(sys.argv[1]), "net"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "autotune.db.d" / "0123abcd"
+
+
+@pytest.fixture
+def holder(folder: Path):
+    """Another process that holds the lock."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_that_was_never_taken_is_vacant(folder):
+    assert vacant(folder) is True
+
+
+def test_a_lock_that_another_process_holds_is_not_vacant(folder, holder):
+    assert vacant(folder) is False
+
+
+def test_the_lock_of_a_killed_process_is_vacant_and_can_be_taken(folder, holder):
+    holder.kill()
+    holder.wait()
+    assert vacant(folder) is True
+    with sitting(folder, "net"):
+        assert vacant(folder) is False
+
+
+def test_whether_a_lock_is_held_cannot_be_told_where_it_cannot_be_opened(folder):
+    (folder / "lock").mkdir(parents=True)
+    assert vacant(folder) is None
+
+
+def test_a_lock_that_is_held_is_refused(folder, holder):
+    with (
+        pytest.raises(
+            AlreadyThere,
+            match=r"^search 'net' is being run by another process; wait for it or stop it$",
+        ),
+        sitting(folder, "net"),
+    ):
+        pass
+
+
+def test_who_only_looks_does_not_keep_a_search_from_starting(folder, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 30.0)
+    with sitting(folder, "net"):
+        (folder / "1-0.pt").touch()  # keeps the lock in its place
+    looking = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys, time\n"
+            "file = open(sys.argv[1])\n"
+            "fcntl.flock(file, fcntl.LOCK_SH)\n"
+            "print('looking', flush=True)\n"
+            "time.sleep(0.3)\n",
+            str(folder / "lock"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert looking.stdout is not None
+    assert looking.stdout.readline() == "looking\n"
+    with sitting(folder, "net"):
+        assert vacant(folder) is False
+    looking.communicate()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "autotune.db.d").touch()
+    with (
+        pytest.raises(
+            StorageError, match=rf"^cannot write in {tmp_path}/autotune\.db\.d \(Not a directory\)$"
+        ),
+        sitting(tmp_path / "autotune.db.d" / "0123abcd", "net"),
+    ):
+        pass
+
+
+def test_an_ended_sitting_leaves_nothing_behind(folder, tmp_path):
+    with sitting(folder, "net"):
+        assert (folder / "lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ended_sitting_leaves_checkpoints_and_other_searches_alone(folder):
+    with sitting(folder.with_name("89abcdef"), "other"), sitting(folder, "net"):
+        pass
+    with sitting(folder, "net"):
+        (folder / "1-0.pt").touch()
+    assert (folder / "1-0.pt").exists()
+
+
+def test_a_refused_sitting_leaves_the_lock_to_its_holder(folder, holder):
+    with pytest.raises(AlreadyThere), sitting(folder, "net"):
+        pass
+    assert vacant(folder) is False
+
+
+def test_no_two_hold_a_lock_whose_file_comes_and_goes(folder, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 30.0)
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def sit() -> None:
+        for _ in range(200):
+            with sitting(folder, "net"):
+                inside.append(1)
+                most.append(len(inside))
+                threading.Event().wait(0.0001)
+                inside.pop()
+
+    threads = [threading.Thread(target=sit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (800, 1)
