@@ -195,16 +195,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _gradients(self, group: Group) -> list[tuple[Tensor, Tensor]]:
         pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
         for p, g in pairs:
-            if g.layout is not torch.strided:
-                raise ValueError(
-                    f"{type(self).__name__} takes dense gradients, got a sparse one; "
-                    "build the layer with sparse=False"
-                )
-            if g.shape != p.shape:
-                raise ValueError(
-                    f"a gradient must have its parameter's shape {tuple(p.shape)}, got "
-                    f"{tuple(g.shape)}; call zero_grad() where a parameter's data is replaced"
-                )
+            if g.layout is not torch.strided or g.dtype.is_complex or g.shape != p.shape:
+                raise ValueError(_unfit(type(self).__name__, p, g))
         return pairs
 
     def rule(self, group: Group) -> Rule:
@@ -306,6 +298,17 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
+
+
+def _unfit(name: str, p: Tensor, g: Tensor) -> str:
+    if g.layout is not torch.strided:
+        return f"{name} takes dense gradients, got a sparse one; build the layer with sparse=False"
+    if g.dtype.is_complex:
+        return f"gradients must be real, got {g.dtype}; give the parameter a real grad_dtype"
+    return (
+        f"a gradient must have its parameter's shape {tuple(p.shape)}, got {tuple(g.shape)}; "
+        "call zero_grad() where a parameter's data is replaced"
+    )
 
 
 def debias(decay: float, step: int) -> float:
