@@ -129,8 +129,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; what it does not set comes from the constructor."""
         for name in _WHOLE:
-            if name in param_group:
-                raise ValueError(f"{name} is one for the whole optimizer, got it in a group")
+            # ZeroRedundancyOptimizer writes the constructor's into its groups.
+            if param_group.pop(name, getattr(self, name)) != getattr(self, name):
+                raise ValueError(f"{name} is one for the whole optimizer, got another in a group")
         check.words(param_group)
         self.validate({**self.defaults, **param_group})
         super().add_param_group(param_group)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 _PROX = {False: "proximal", True: "decoupled"}  # the authors' no_prox
-_CHOICES = ("foreach", "fused", "capturable", "differentiable")  # how torch runs, not what it does
+# How a step runs, not what it does; the last is ours, where ZeroRedundancyOptimizer saved it.
+_CHOICES = ("foreach", "fused", "capturable", "differentiable", "backend")
 _SEQUENCES = ("x", "y")  # may outlast a change of acceleration
 _WRITER = "load it into the optimizer that wrote it"
 _WHERE = {True: "beside the gradient", False: "in the gradient"}

@@ -96,10 +96,11 @@ def test_a_groups_values_are_checked(cls):
         cls([{"params": [parameter()]}, {"params": [parameter()], "lr": -2.0}])
 
 
-@pytest.mark.parametrize("name", ["max_grad_norm", "backend"])
-def test_what_is_one_for_all_is_refused_in_a_group(name):
-    with refused(ValueError, f"{name} is one for the whole optimizer, got it in a group"):
-        Adan([{"params": [parameter()], name: 0}])
+@pytest.mark.parametrize(("name", "value"), [("max_grad_norm", 1.0), ("backend", "numba")])
+def test_what_is_one_for_all_may_not_differ_in_a_group(name, value):
+    groups = [{"params": [parameter()], name: value}]
+    with refused(ValueError, f"{name} is one for the whole optimizer, got another in a group"):
+        Adan(groups)
 
 
 def test_complex_parameters():
