@@ -120,6 +120,21 @@ def test_a_half_parameter_may_have_a_single_gradient(backend):
     assert optimizer.state[p]["momentum"].tolist() == p.grad.tolist()
 
 
+def test_a_closure_is_differentiated_where_gradients_are_off():
+    p = parameter(2)
+    optimizer = Adan([p])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        losses = [float(optimizer.step(closure)) for _ in range(2)]
+    assert losses[1] < losses[0]
+
+
 def test_hooks_run_around_a_step():
     p, seen = parameter(2), []
     optimizer = Adan([p])
