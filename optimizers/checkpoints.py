@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.eager import precision
+from autotune.optimizers import check
 from autotune.optimizers.sharded import is_cut
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _PROX = {False: "proximal", True: "decoupled"}  # the authors' no_prox
 # How a step runs, not what it does; the last is ours, where ZeroRedundancyOptimizer saved it.
 _CHOICES = ("foreach", "fused", "capturable", "differentiable", "backend")
+_FACTS = ("maximize", "decoupled_weight_decay")  # looked at, then dropped
 _SEQUENCES = ("x", "y")  # may outlast a change of acceleration
 _WRITER = "load it into the optimizer that wrote it"
 _WHERE = {True: "beside the gradient", False: "in the gradient"}
@@ -43,7 +45,7 @@ def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, 
     """Return a checkpoint in our words; raise ValueError where the optimizer could not go on."""
     own = optimizer.param_groups
     groups = [_group(group) for group in saved["param_groups"]]
-    state = {i: _state(kept) if kept else kept for i, kept in saved["state"].items()}
+    state = {i: _state(kept) for i, kept in saved["state"].items()}
     # Groups of other sizes are refused by torch, in its words.
     if [len(group["params"]) for group in groups] == [len(group["params"]) for group in own]:
         groups = [
@@ -54,9 +56,11 @@ def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, 
             raise ValueError(problem)
         for group in groups:
             optimizer.validate(group)
-            group.pop("decoupled_weight_decay", None)
-    whole = {i: {name: _kept(v) for name, v in (kept or {}).items()} for i, kept in state.items()}
-    return {**saved, "param_groups": groups, "state": whole}
+            check.at_least_zero("max_grad_norm", group.get("max_grad_norm", 0.0))
+            for name in _FACTS:
+                group.pop(name, None)
+    kept = {i: {name: _kept(v) for name, v in values.items()} for i, values in state.items()}
+    return {**saved, "param_groups": groups, "state": kept}
 
 
 def unpack(state: Mapping[Any, dict[str, Any]]) -> None:
@@ -115,7 +119,7 @@ def _problems(
 
 def _of_group(optimizer: RuleOptimizer, n: int, group: Group, own: Group) -> Iterator[str]:
     name = type(optimizer).__name__
-    if group.pop("maximize", False):
+    if group.get("maximize"):
         yield (
             f"group {n} of the checkpoint has maximize=True, which {name} does not offer; "
             "negate the loss"
@@ -126,8 +130,8 @@ def _of_group(optimizer: RuleOptimizer, n: int, group: Group, own: Group) -> Ite
             f"group {n} of the checkpoint has acceleration '{theirs}', the optimizer '{ours}'; "
             f"build it with acceleration='{theirs}'"
         )
-    beside = group.pop("decoupled_weight_decay", optimizer.decoupled)
-    if optimizer.decoupled is not None and beside != optimizer.decoupled:
+    beside = bool(group.get("decoupled_weight_decay", optimizer.decoupled))
+    if optimizer.decoupled not in (None, beside):
         yield (
             f"the checkpoint decays weights {_WHERE[beside]}, {name} {_WHERE[not beside]}; "
             f"load it into {'AdamW' if beside else 'Adam'}"

@@ -206,7 +206,6 @@ def main():
         name, *given = json.loads(line)
         sys.stdout.write(json.dumps(globals()[name](*given)) + "\n")
         sys.stdout.flush()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -47,13 +47,10 @@ class Pair:
 
     def end(self):
         for member in self.members:
+            member.kill()
+            member.wait()
             member.stdin.close()
-        for member in self.members:
-            try:
-                member.wait(timeout=30)
-            finally:
-                member.kill()
-                member.stdout.close()
+            member.stdout.close()
 
 
 @pytest.fixture(scope="module")
