@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.adam import Adam, AdamW
     from autotune.optimizers.adan import Adan
     from autotune.optimizers.base import RuleOptimizer
-    from autotune.optimizers.groups import split
+    from autotune.optimizers.groups import layerwise, split
     from autotune.optimizers.lamb import LAMB
     from autotune.optimizers.registry import create, defaults, names, presets, space
     from autotune.optimizers.sgd import SGD
@@ -23,6 +23,7 @@ __all__ = [
     "RuleOptimizer",
     "create",
     "defaults",
+    "layerwise",
     "names",
     "presets",
     "space",
@@ -38,6 +39,7 @@ _HOMES = {
     "RuleOptimizer": "base",
     "create": "registry",
     "defaults": "registry",
+    "layerwise": "groups",
     "names": "registry",
     "presets": "registry",
     "space": "registry",

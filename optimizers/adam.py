@@ -39,6 +39,8 @@ class Adam(RuleOptimizer):
     """
 
     description = "Adam with L2 in the gradient"
+    decoupled: ClassVar[bool | None] = False
+    spare = ("max_exp_avg_sq",)
     # An L2 term under a preconditioner has no timescale, so it is not searched as one.
     space: ClassVar[Space] = _SPACE
     presets: ClassVar[Presets] = ({"origin": "large-step", "lr": 3e-3, "warmup": 0.2},)
@@ -102,6 +104,7 @@ class AdamW(Adam):
     """
 
     description = "Adam with decoupled weight decay"
+    decoupled = True
     space: ClassVar[Space] = {
         **_SPACE,
         "decayed": ("choice", ("yes", "no")),

@@ -45,6 +45,7 @@ class Adan(RuleOptimizer):
     description = "Adaptive Nesterov momentum"
     shared_clock = True
     decays = 3
+    spare = ("neg_pre_grad",)  # without one, the next difference counts as zero
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 5e-2),
         "decayed": ("choice", ("yes", "no")),

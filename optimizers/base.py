@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
+from torch.nn import Parameter
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
@@ -16,11 +18,15 @@ from autotune.kernels.eager import precision
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check
+from autotune.optimizers import check, checkpoints, sharded
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Group = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
+Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 _WIN = {"win": WIN, "win2": WIN2}
 _WHOLE = ("max_grad_norm", "backend")  # one value for the optimizer, not one a group
@@ -38,6 +44,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         win_presets: The same, for the accelerated forms.
         shared_clock: Whether a group counts its steps, or each parameter those with a gradient.
         decays: How many ``betas`` there are.
+        decoupled: Whether weight decay is beside the gradient, where a sibling has it otherwise.
+        spare: State that a checkpoint may have or lack, whatever the setting.
+        norm_group: Processes that hold other parameters of the same model, over which the norm
+            for clipping is taken; ``ZeroRedundancyOptimizer(...).optim`` needs it. Pieces of
+            DTensors find their processes themselves.
     """
 
     description: ClassVar[str] = ""
@@ -46,6 +57,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     win_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     decays: ClassVar[int] = 2
+    decoupled: ClassVar[bool | None] = None
+    spare: ClassVar[tuple[str, ...]] = ()
+    norm_group: ProcessGroup | None = None
 
     def __init__(
         self,
@@ -115,8 +129,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; what it does not set comes from the constructor."""
         for name in _WHOLE:
-            if name in param_group:
-                raise ValueError(f"{name} is one for the whole optimizer, got it in a group")
+            # ZeroRedundancyOptimizer writes the constructor's into its groups.
+            if param_group.pop(name, getattr(self, name)) != getattr(self, name):
+                raise ValueError(f"{name} is one for the whole optimizer, got another in a group")
+        check.words(param_group)
         self.validate({**self.defaults, **param_group})
         super().add_param_group(param_group)
         try:
@@ -140,40 +156,52 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = self._collect()
-        clip = self._clip(work)
-        for (rule, backend), updates in work.items():
-            backends.load(backend).step(rule, updates, clip)
+        self._advance()
         return loss
 
-    def _collect(self) -> dict[tuple[Rule, str], list[Update]]:
+    @_disable_dynamo
+    def _advance(self) -> None:
+        work = self._collect()
+        clip = self._clip(work)
+        for (rule, backend, where), updates in work.items():
+            step = backends.load(backend).step
+            if where and rule.trust:
+                step(*sharded.adapted(rule, updates, clip, where), clip)
+            else:
+                step(rule, updates, clip)
+
+    def _collect(self) -> Work:
         """Return the tensors that have a gradient, by how they are to be updated."""
-        work: dict[tuple[Rule, str], list[Update]] = {}
+        work: Work = {}
         for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
-            rule, found = self._rule(group), dict[str, list[Update]]()
+            plain = self._numbers(group)
+            rule = self.rule(plain)
             rows: dict[tuple[int, bool], tuple[float, ...]] = {}
+            found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
             for p, g in pairs:
-                state, row = self._state(group, rule, p, rows)
-                found.setdefault(backends.choose(self.backend, p), []).append(
-                    Update(p, g, state, row)
-                )
-            for backend, updates in found.items():
-                work.setdefault((rule, backend), []).extend(updates)
+                update, where = Update(p, g, *self._state(plain, rule, p, rows)), None
+                if type(p) is not Parameter and sharded.is_cut(p):
+                    update, where = sharded.local(*update), sharded.span(p)
+                found.setdefault((backends.choose(self.backend, p), where), []).append(update)
+            for key, updates in found.items():
+                work.setdefault((rule, *key), []).extend(updates)
         return work
 
+    def _numbers(self, group: Group) -> Group:
+        """Return a group whose hyper-parameters are numbers where tensors were given."""
+        return {k: check.plain(v) if k in self.defaults else v for k, v in group.items()}
+
     def _gradients(self, group: Group) -> list[tuple[Tensor, Tensor]]:
-        pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        for _, g in pairs:
-            if g.layout is not torch.strided:
-                raise ValueError(
-                    f"{type(self).__name__} takes dense gradients, got a sparse one; "
-                    "build the layer with sparse=False"
-                )
+        pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
+        for p, g in pairs:
+            if g.layout is not torch.strided or g.dtype.is_complex or g.shape != p.shape:
+                raise ValueError(_unfit(type(self).__name__, p, g))
         return pairs
 
-    def _rule(self, group: Group) -> Rule:
+    def rule(self, group: Group) -> Rule:
+        """Return what steps a group, and names the buffers it keeps."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
         trust = self.trust_limit(group) is not None
         return Rule(direction=self.direction(group), application=application, trust=trust)
@@ -218,25 +246,47 @@ class RuleOptimizer(torch.optim.Optimizer):
         limit = self.trust_limit(group)
         return (*self.scalars(group, step, fresh), *applying, *([] if limit is None else [limit]))
 
-    def _clip(self, work: Mapping[tuple[Rule, str], list[Update]]) -> Tensor | None:
+    def _clip(self, work: Work) -> Tensor | None:
         """Return what gradients are multiplied by; they are never written."""
-        if not self.max_grad_norm or not work:
+        if not self.max_grad_norm or not (work or self.norm_group):
             return None
         total = torch.zeros((), dtype=torch.float64)
-        for (_, backend), updates in work.items():
+        for (_, backend, where), updates in work.items():
             squares = backends.load(backend).squares([update.g for update in updates])
+            if where:
+                squares = sharded.completed(squares, where)
             total = total.to(squares.device) + squares
+        if self.norm_group:
+            torch.distributed.all_reduce(total, group=self.norm_group)
         return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return a checkpoint; every group of it has what is one for the whole optimizer."""
+        saved = super().state_dict()
+        for group in saved["param_groups"]:
+            group["max_grad_norm"] = self.max_grad_norm
+            if self.decoupled is not None:
+                group["decoupled_weight_decay"] = self.decoupled
+        return saved
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a checkpoint; tensors keep their dtype and take their parameter's layout."""
-        super().load_state_dict(state_dict)
-        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
-        own = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(saved, own, strict=True):
-            if i in state_dict["state"]:
-                kept = state_dict["state"][i]
-                self.state[p] = {name: _placed(value, p) for name, value in kept.items()}
+        """Restore a checkpoint, hyper-parameters included, and go on as what wrote it would.
+
+        It may come from this class, from the authors' code (the names of their groups and of
+        Adan's state before December 2022 are translated), or from ``torch.optim``: AdamW into
+        AdamW, SGD into SGD, and Adam into Adam, which then adds ``eps`` before bias correction.
+        State takes the dtype it is kept in here, never the parameter's on the way, and its
+        parameter's layout. State of another optimizer or acceleration is refused, and nothing
+        changed.
+        """
+        # The last hook to run: those of the user may bring the checkpoint into a known form.
+        hook = self.register_load_state_dict_pre_hook(
+            lambda _, saved: checkpoints.translated(self, saved)
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **{name: getattr(self, name) for name in _WHOLE}}
@@ -244,19 +294,22 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+            self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
+        checkpoints.unpack(self.state)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
 
 
-def _placed(value: Any, p: Tensor) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    if value.shape != p.shape:
-        return value.detach().to(p.device, copy=True)
-    return torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)
+def _unfit(name: str, p: Tensor, g: Tensor) -> str:
+    if g.layout is not torch.strided:
+        return f"{name} takes dense gradients, got a sparse one; build the layer with sparse=False"
+    if g.dtype.is_complex:
+        return f"gradients must be real, got {g.dtype}; give the parameter a real grad_dtype"
+    return (
+        f"a gradient must have its parameter's shape {tuple(p.shape)}, got {tuple(g.shape)}; "
+        "call zero_grad() where a parameter's data is replaced"
+    )
 
 
 def debias(decay: float, step: int) -> float:

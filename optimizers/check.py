@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
+
+# What the authors' code and torch call otherwise; in a group an unknown word would do nothing.
+_THEIRS = {
+    "no_prox": "write decay='decoupled' for no_prox=True",
+    "acceleration_mode": "write acceleration",
+    "maximize": "negate the loss",
+}
 
 
 def number(name: str, value: Any) -> float:
@@ -13,6 +22,13 @@ def number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def plain(value: Any) -> Any:
+    """Return tensors of one number as numbers, alone or in a tuple."""
+    if isinstance(value, tuple | list):
+        return tuple([plain(item) for item in value])
+    return float(value) if isinstance(value, Tensor) else value
 
 
 def at_least_zero(name: str, value: Any) -> None:
@@ -54,3 +70,10 @@ def one_of(name: str, value: Any, known: Sequence[str]) -> None:
     if value not in known:
         quoted = [repr(word) for word in known]
         raise ValueError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, got {value!r}")
+
+
+def words(group: Mapping[str, Any]) -> None:
+    """Refuse what another optimizer's group would say, and this one would not hear."""
+    for name, way in _THEIRS.items():
+        if group.get(name):
+            raise ValueError(f"a group has no '{name}' here, got {group[name]!r}; {way}")

@@ -1,21 +1,129 @@
-"""Parameter groups from a model: no weight decay on what is not a matrix."""
+"""Parameter groups from a model: no weight decay on what is not a matrix, rates by depth."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
-from torch.nn import Module
+from torch.nn import Module, ModuleList, Parameter, Sequential
+
+from autotune.optimizers import check
+
+Named = list[tuple[str, Parameter]]
+
+_LISTS = (ModuleList, Sequential)
 
 
 def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return two groups, with and without weight decay.
 
     Biases, gains of normalisation layers and other parameters of at most one dimension are not
-    decayed. Frozen parameters are left out, and so is a group that would be empty.
+    decayed, nor what the model names in ``no_weight_decay()``, as timm's models do. Embeddings
+    are. Frozen parameters are left out, and so is a group that would be empty.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
+    return _decayed(list(model.named_parameters()), weight_decay, _exempt(model))
+
+
+def layerwise(
+    model: Module, lr: float, decay_rate: float, weight_decay: float, *, blocks: str | None = None
+) -> list[dict[str, Any]]:
+    r"""Return groups whose learning rates fall from the head to the embeddings.
+
+    With :math:`N` blocks, depth :math:`k` steps at :math:`\text{lr} \cdot
+    \text{decay\_rate}^{N + 1 - k}`: what stands before the first block is depth 0, the head after
+    the last is :math:`N + 1` and keeps ``lr``. What stands between two blocks goes with the
+    second. Where nothing follows the last block, that block keeps ``lr``. Each depth is split by
+    weight decay as in ``split``. A shared parameter counts once, where it stands first.
+
+    Args:
+        model: Its modules are taken in the order in which they were registered.
+        lr: Learning rate of the head.
+        decay_rate: Above 0 and at most 1; 0.65 to 0.75 is usual for fine-tuning a ViT.
+        weight_decay: Of what is decayed at all.
+        blocks: A pattern of module names, each match a depth, as ``'encoder.stages.*.layers.*'``.
+            None takes the members of every ModuleList and Sequential, opening a list inside a
+            list but no other member.
+    """
+    check.at_least_zero("lr", lr)
+    check.at_least_zero("weight_decay", weight_decay)
+    if not 0.0 < check.number("decay_rate", decay_rate) <= 1.0:
+        raise ValueError(f"decay_rate must be above 0 and at most 1, got {decay_rate:g}")
+    depths, exempt = _depths(model, blocks), _exempt(model)
+    return [
+        {**group, "lr": lr * decay_rate ** (len(depths) - 1 - k)}
+        for k, named in enumerate(depths)
+        for group in _decayed(named, weight_decay, exempt)
+    ]
+
+
+def _exempt(model: Module) -> set[str]:
+    named = getattr(model, "no_weight_decay", None)
+    return set(named()) if callable(named) else set()
+
+
+def _decayed(named: Named, weight_decay: float, exempt: set[str]) -> list[dict[str, Any]]:
+    matrices: list[Parameter] = []
+    others: list[Parameter] = []
+    for name, p in named:
+        if p.requires_grad:
+            (others if p.ndim <= 1 or name in exempt else matrices).append(p)
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _depths(model: Module, blocks: str | None) -> list[Named]:
+    """Return the parameters of each depth, from the embeddings to the head."""
+    members = set(_members(model) if blocks is None else _matches(model, blocks))
+    depths: list[Named] = []
+    waiting: Named = []
+    current = None
+    for name, p in model.named_parameters():
+        block = _block(name, members)
+        if block is None:
+            waiting.append((name, p))
+            continue
+        if block != current:
+            if current is None and waiting:
+                depths.append(waiting)
+                waiting = []
+            depths.append(waiting)
+            current, waiting = block, []
+        depths[-1].append((name, p))
+    if current is None:
+        raise ValueError(_no_blocks(blocks))
+    return [*depths, waiting] if waiting else depths
+
+
+def _no_blocks(blocks: str | None) -> str:
+    if blocks is None:
+        return (
+            "the model has no ModuleList or Sequential to count depth by; "
+            "name its blocks, for example blocks='layer*'"
+        )
+    return (
+        f"blocks={blocks!r} matches no module with parameters; "
+        "write names as model.named_modules() does, for example 'encoder.layer.*'"
+    )
+
+
+def _members(module: Module, prefix: str = "") -> Iterator[str]:
+    for name, child in module.named_children():
+        if isinstance(module, _LISTS) and not isinstance(child, _LISTS):
+            yield prefix + name
+        else:
+            yield from _members(child, f"{prefix}{name}.")
+
+
+def _matches(model: Module, pattern: str) -> Iterator[str]:
+    return (name for name, _ in model.named_modules() if name and fnmatchcase(name, pattern))
+
+
+def _block(name: str, members: set[str]) -> str | None:
+    """Return the outermost block that holds a parameter."""
+    parts = name.split(".")
+    parents = (".".join(parts[:i]) for i in range(1, len(parts)))
+    return next((parent for parent in parents if parent in members), None)

@@ -33,6 +33,7 @@ class SGD(RuleOptimizer):
     """
 
     description = "Stochastic gradient descent with Nesterov momentum"
+    spare = ("momentum",)
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 5.0),
         "decayed": ("choice", ("yes", "no")),

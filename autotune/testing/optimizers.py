@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotune.optimizers.base import RuleOptimizer
 from autotune.optimizers.registry import create, defaults, presets, space
 from autotune.testing.trajectories import Trajectory, drawn, final
 
@@ -82,22 +81,47 @@ class OptimizerContract:
                 expect(torch.equal(before, torch.as_tensor(p.grad)), "a gradient was written")
 
     def test_a_loaded_checkpoint_continues_bit_for_bit(self, name: str) -> None:
-        """Save half way, load by ``weights_only``, and end where an uninterrupted run does."""
-        straight, halved = parameter(9), parameter(9)
-        whole = create(name, [straight], **self.setting)
-        advance(whole, straight, range(6))
-        first = create(name, [halved], **self.setting)
-        advance(first, halved, range(3))
-        second = create(name, [halved], **self.setting)
-        second.load_state_dict(saved_and_loaded(first.state_dict()))
-        advance(second, halved, range(3, 6))
-        expect(torch.equal(straight, halved), "a resumed run ends elsewhere")
+        """Save half way, load by ``weights_only``, and end where an uninterrupted run does.
+
+        The optimizer that loads has other hyper-parameters until it does.
+        """
+        acceleration = create(name, [parameter(1)]).param_groups[0]["acceleration"]
+        for backend in ("torch", "auto"):
+            for dtype in (torch.float32, torch.bfloat16):
+                straight, halved = parameter(9, dtype), parameter(9, dtype)
+                whole = create(name, [straight], backend=backend, **self.setting)
+                advance(whole, straight, range(6))
+                first = create(name, [halved], backend=backend, **self.setting)
+                advance(first, halved, range(3))
+                second = create(name, [halved], backend=backend, acceleration=acceleration)
+                second.load_state_dict(saved_and_loaded(first.state_dict()))
+                advance(second, halved, range(3, 6))
+                expect(
+                    torch.equal(straight, halved), f"{dtype} resumed on {backend} ends elsewhere"
+                )
+
+    def test_a_checkpoint_of_more_groups_loads_once_they_are_added(self, name: str) -> None:
+        """Add a group in the middle of a run, and again before its checkpoint is loaded."""
+        runs = []
+        for load in (False, True):
+            p, q = parameter(4), parameter(3)
+            optimizer = create(name, [p], **self.setting)
+            advance(optimizer, p, range(2))
+            optimizer.add_param_group({"params": [q], "lr": 0.3})
+            advance(optimizer, p, range(2, 4))
+            if load:
+                saved, optimizer = optimizer.state_dict(), create(name, [p], **self.setting)
+                optimizer.add_param_group({"params": [q]})
+                optimizer.load_state_dict(saved)
+            advance(optimizer, p, range(4, 6))
+            runs.append((p, q))
+        for a, b in zip(*runs, strict=True):
+            expect(torch.equal(a, b), "a resumed group ends elsewhere")
 
     def test_state_of_half_precision_stays_in_single(self, name: str) -> None:
         """Load the state of a bfloat16 parameter; it must not pass through bfloat16."""
-        p = torch.nn.Parameter(torch.ones(5, dtype=torch.bfloat16))
+        p = parameter(5, torch.bfloat16)
         first, second = create(name, [p]), create(name, [p])
-        p.grad = torch.full((5,), 0.3, dtype=torch.bfloat16)
         first.step()
         second.load_state_dict(first.state_dict())
         for key, value in first.state[p].items():
@@ -243,17 +267,17 @@ def coordinates(preset: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def parameter(size: int) -> torch.nn.Parameter:
+def parameter(size: int, dtype: torch.dtype = torch.float32) -> torch.nn.Parameter:
     """Return a parameter with a gradient, the same for every size."""
-    p = torch.nn.Parameter(torch.linspace(-1.0, 1.5, size))
-    p.grad = torch.linspace(2.0, -1.0, size)
+    p = torch.nn.Parameter(torch.linspace(-1.0, 1.5, size).to(dtype))
+    p.grad = torch.linspace(2.0, -1.0, size).to(dtype)
     return p
 
 
-def advance(optimizer: RuleOptimizer, p: Tensor, steps: range) -> None:
+def advance(optimizer: torch.optim.Optimizer, p: Tensor, steps: range) -> None:
     """Take steps along gradients that depend on the step's number only."""
     for k in steps:
-        p.grad = torch.linspace(1.0, -0.5, p.numel()) * math.cos(k)
+        p.grad = torch.linspace(1.0, -0.5, p.numel()).mul(math.cos(k)).to(p.dtype)
         optimizer.step()
 
 

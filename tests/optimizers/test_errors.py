@@ -96,10 +96,11 @@ def test_a_groups_values_are_checked(cls):
         cls([{"params": [parameter()]}, {"params": [parameter()], "lr": -2.0}])
 
 
-@pytest.mark.parametrize("name", ["max_grad_norm", "backend"])
-def test_what_is_one_for_all_is_refused_in_a_group(name):
-    with refused(ValueError, f"{name} is one for the whole optimizer, got it in a group"):
-        Adan([{"params": [parameter()], name: 0}])
+@pytest.mark.parametrize(("name", "value"), [("max_grad_norm", 1.0), ("backend", "numba")])
+def test_what_is_one_for_all_may_not_differ_in_a_group(name, value):
+    groups = [{"params": [parameter()], name: value}]
+    with refused(ValueError, f"{name} is one for the whole optimizer, got another in a group"):
+        Adan(groups)
 
 
 def test_complex_parameters():
@@ -129,6 +130,47 @@ def test_sparse_gradients_change_nothing(cls):
     ):
         optimizer.step()
     assert not optimizer.state
+
+
+def test_complex_gradients():
+    p = parameter()
+    p.grad_dtype = None
+    p.grad = torch.ones(2, dtype=torch.complex64)
+    sentence = "gradients must be real, got torch.complex64; give the parameter a real grad_dtype"
+    with refused(ValueError, sentence):
+        Adan([p]).step()
+
+
+def test_a_gradient_that_outlived_its_parameters_data():
+    p = parameter()
+    p.grad, p.data = torch.ones(2), torch.zeros(3, 2)
+    optimizer = Adan([p])
+    with refused(
+        ValueError,
+        "a gradient must have its parameter's shape (3, 2), got (2,); "
+        "call zero_grad() where a parameter's data is replaced",
+    ):
+        optimizer.step()
+    assert "step" not in optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "way"),
+    [
+        ("no_prox", True, "write decay='decoupled' for no_prox=True"),
+        ("acceleration_mode", "win2", "write acceleration"),
+        ("maximize", True, "negate the loss"),
+    ],
+)
+def test_a_word_of_others_in_a_group(word, value, way):
+    with refused(ValueError, f"a group has no '{word}' here, got {value!r}; {way}"):
+        Adan([{"params": [parameter()], word: value}])
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_maximize_is_not_offered(cls):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'maximize'"):
+        cls([parameter()], maximize=True)
 
 
 def test_numba_that_is_not_installed(monkeypatch):

@@ -23,34 +23,6 @@ def test_the_previous_gradient_is_kept_clipped_and_negative():
     torch.testing.assert_close(optimizer.state[p]["neg_pre_grad"], -p.grad / 5)
 
 
-def test_a_checkpoint_of_the_authors_shape_loads():
-    p = parameter(2)
-    optimizer = Adan([p], lr=0.5)
-    zeros = {name: torch.zeros(2) for name in ("exp_avg", "exp_avg_sq", "exp_avg_diff")}
-    theirs = {
-        "state": {0: zeros},
-        "param_groups": [
-            {
-                "lr": 0.1,
-                "betas": (0.98, 0.92, 0.99),
-                "eps": 1e-8,
-                "weight_decay": 0.0,
-                "max_grad_norm": 0.0,
-                "no_prox": False,
-                "foreach": True,
-                "fused": False,
-                "step": 3,
-                "params": [0],
-            }
-        ],
-    }
-    optimizer.load_state_dict(theirs)
-    optimizer.step()
-    group = optimizer.param_groups[0]
-    assert (group["lr"], group["step"], group["decay"]) == (0.1, 4, "proximal")
-    assert torch.isfinite(p).all()
-
-
 def test_a_loaded_state_takes_the_parameters_layout():
     p = torch.nn.Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last))
     optimizer = AdamW([p])

@@ -1,0 +1,127 @@
+"""Two processes that train together end where one does that sees the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+if not torch.distributed.is_available():
+    pytest.skip("this torch has no torch.distributed", allow_module_level=True)
+
+SCRIPT = Path(__file__).parent / "ranks.py"
+
+
+def started(rank, folder):
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    with (folder / f"errors{rank}").open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-P", str(SCRIPT), str(rank), str(folder / "meeting")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **loopback},
+        )
+
+
+class Pair:
+    """Two processes of ``ranks.py``, which answer the same question side by side."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.members = [started(rank, folder) for rank in range(2)]
+
+    def ask(self, *question):
+        for member in self.members:
+            member.stdin.write(json.dumps(question) + "\n")
+            member.stdin.flush()
+        # One that waits in vain for the other ends after a minute, by its own limit.
+        lines = [member.stdout.readline() for member in self.members]
+        if not all(lines):
+            pytest.fail("\n".join(path.read_text() for path in self.folder.glob("errors*")))
+        return [json.loads(line) for line in lines]
+
+    def end(self):
+        for member in self.members:
+            member.kill()
+            member.wait()
+            member.stdin.close()
+            member.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    both = Pair(tmp_path_factory.mktemp("ranks"))
+    yield both
+    both.end()
+
+
+def close(actual, expected):
+    for a, e in zip(actual, expected, strict=True):
+        found, wanted = (torch.tensor(values, dtype=torch.float64) for values in (a, e))
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw-win2", "lamb"])
+def test_replicas_end_alike_and_as_one(pair, name):
+    (first, expected), (second, _) = pair.ask("replicated", name)
+    assert first == second
+    close(first, expected)
+
+
+def test_the_second_process_has_less_of_some_layers_and_nothing_of_others(pair):
+    assert pair.ask("pieces") == [[10, 2, 3, 1], [5, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "name", ["adan", "adam-win", "adamw-win2", "sgd-win", "lamb", "lamb-win", "lamb-win2"]
+)
+def test_a_sharded_model_ends_as_a_whole_one(pair, name):
+    for actual, expected in pair.ask("sharded", name, "torch"):
+        close(actual, expected)
+
+
+def test_pieces_are_stepped_by_numba_too(pair):
+    pytest.importorskip("numba")
+    for actual, expected in pair.ask("sharded", "lamb-win2", "numba"):
+        close(actual, expected)
+
+
+def test_norms_count_every_number_once_however_it_lies(pair):
+    for actual, expected in pair.ask("laid_out"):
+        close(actual, expected)
+
+
+def test_a_gradient_takes_its_parameters_placement(pair):
+    for actual, expected in pair.ask("redistributed"):
+        close(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd", "lamb"])
+def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name):
+    for uninterrupted, resumed in pair.ask("resumed", name, str(tmp_path)):
+        assert uninterrupted == resumed
+
+
+def test_a_sharded_run_goes_on_in_one_process(pair):
+    (actual, expected), _ = pair.ask("gathered", "adamw-win2")
+    close(actual, expected)
+
+
+def test_state_of_a_whole_parameter_is_refused_by_a_cut_one(pair):
+    sentence = (
+        "the checkpoint's 'exp_avg' of parameter 0 is whole, the parameter cut across processes; "
+        "load it by torch.distributed.checkpoint.state_dict"
+    )
+    assert pair.ask("refused") == [sentence, sentence]
+
+
+@pytest.mark.parametrize("name", ["adan", "lamb-win2"])
+def test_zero_redundancy_clips_by_the_norm_of_all(pair, name):
+    for actual, expected in pair.ask("redundant", name):
+        for a, e in zip(actual, expected, strict=True):
+            close(a, e)
