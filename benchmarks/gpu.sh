@@ -9,7 +9,7 @@ fast="--backend triton"
 main="--optimizer adan --optimizer adan-win2 --optimizer adamw --optimizer adamw-win
   --optimizer adamw-win2 --optimizer lamb-win2 --optimizer sgd"
 
-part golden 90 "$PYTHON" -m pytest -q -m gpu tests/gpu
+part golden 90 "$PYTHON" -m pytest -q -m gpu tests/gpu tests/autotune/test_bench_gpu.py
 bench first 45 --device cuda --shapes resnet50 $fast --optimizer adan --repeats 1 --against none
 bench resnet50 75 $common --shapes resnet50
 bench small 30 $common --shapes small $main

@@ -75,7 +75,7 @@ def replayed(name: str, stage: Stage) -> Replayed:
 
 def captured(step: Callable[[], Any]) -> torch.cuda.CUDAGraph:
     """Return a graph of the step, which is warmed up on a stream of its own as PyTorch asks."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):

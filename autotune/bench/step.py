@@ -18,7 +18,7 @@ from autotune.errors import SpecError
 
 Listener = Callable[[str], None]
 
-_TEMPORARIES = 2 * 4  # bytes a parameter: the most that is seen to be taken for a step
+_TEMPORARIES = 2 * 4  # bytes a parameter: room for what optimizers that go list by list allocate
 
 
 def run(plan: Plan, listen: Listener) -> Result:
