@@ -25,13 +25,14 @@ def run(plan: Plan, listen: Listener) -> Result:
     """Measure what the plan asks for; an interrupt after a complete round ends it early."""
     stage = plan.stage
     _check_device(stage.device)
+    facts = machine.facts(stage.device)  # now: files may change while it runs
     present = lineup(plan)
     _check_memory(stage, present.everyone)
     firsts = _first_steps(present, stage, listen) if plan.first_steps else {}
     with machine.threads(stage.threads):
         contest = _contest(stage, present.everyone)
         rounds = _play(contest, plan.rounds, listen)
-        return step_summary.result(plan, present, contest, firsts, rounds)
+        return step_summary.result(plan, facts, present, contest, firsts, rounds)
 
 
 def _check_device(device: str) -> None:

@@ -7,7 +7,7 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
-from autotune.bench import machine, step_arithmetic
+from autotune.bench import step_arithmetic
 from autotune.bench.step_contender import Contender, Entrant, Own
 from autotune.bench.step_contest import Contest, Turn
 from autotune.bench.step_first import First
@@ -20,7 +20,14 @@ Turns = Mapping[str, Sequence[Turn]]
 Firsts = Mapping[str, First]
 
 
-def result(plan: Plan, present: Lineup, contest: Contest, firsts: Firsts, rounds: int) -> Result:
+def result(
+    plan: Plan,
+    facts: Mapping[str, Any],
+    present: Lineup,
+    contest: Contest,
+    firsts: Firsts,
+    rounds: int,
+) -> Result:
     """Return what the complete rounds of a contest found."""
     stage = plan.stage
     turns = {name: played[:rounds] for name, played in contest.turns.items()}
@@ -32,7 +39,7 @@ def result(plan: Plan, present: Lineup, contest: Contest, firsts: Firsts, rounds
     }
     names = [entrant.contender.name for entrant in present.peers]
     return Result(
-        machine=machine.facts(stage.device),
+        machine=facts,
         device=stage.device,
         threads=stage.threads,
         shapes=stage.shapes,
