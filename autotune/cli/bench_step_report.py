@@ -8,6 +8,7 @@ from autotune.bench.step_result import Result, Row, Timing
 from autotune.cli import words
 from autotune.cli.table import table
 
+_EQUAL = 0.05
 _VERSIONS = ("torch", "triton", "numba")
 
 
@@ -128,6 +129,8 @@ def _bandwidth(rows: Sequence[Row]) -> str:
 
 def _race(row: Row, peer: str) -> str:
     ratio = row.ratios[peer]
+    if abs(ratio - 1) < _EQUAL:
+        return f"{row.optimizer}: {row.backend} and {peer} are equally fast, within 5 %"
     if ratio < 1:
         return (
             f"{row.optimizer}: {peer} is {words.number(1 / ratio)} times as fast as {row.backend}, "
