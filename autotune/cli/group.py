@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -13,33 +13,43 @@ from autotune import __version__
 from autotune.cli import failures
 
 COMMANDS = (
-    "search", "list", "show", "compare", "export", "delete", "dashboard", "completion",
+    "search", "list", "show", "compare", "export", "delete", "dashboard", "bench", "completion",
 )  # fmt: skip
 
 
-class Commands(click.Group):
-    """A group whose commands are modules of this package, named alike."""
+class Modules(click.Group):
+    """A group whose commands are modules of this package, named alike after a prefix."""
+
+    names: ClassVar[tuple[str, ...]] = ()
+    prefix: ClassVar[str] = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order one uses them."""
-        return list(COMMANDS)
+        return list(self.names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.names:
             return None
-        command: click.Command = import_module(f"autotune.cli.{cmd_name}").command
+        module = import_module(f"autotune.cli.{self.prefix}{cmd_name}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a wrong name suggests the nearest."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+        if args[0] not in self.names and not ctx.resilient_parsing:
             from autotune.registry import unknown
 
-            raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
+            raise click.UsageError(unknown("command", args[0], self.names), ctx)
         return super().resolve_command(ctx, args)
+
+
+class Commands(Modules):
+    """The command ``autotune`` itself, which tells what its commands raise."""
+
+    names = COMMANDS
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what it raises becomes one sentence."""

@@ -53,7 +53,14 @@ except SystemExit as end:
 
 @pytest.mark.parametrize(
     "args",
-    [("--help",), ("--version",), ("search", "--help"), ("list", "models"), ("completion", "zsh")],
+    [
+        ("--help",),
+        ("--version",),
+        ("search", "--help"),
+        ("bench", "step", "--help"),
+        ("list", "models"),
+        ("completion", "zsh"),
+    ],
     ids=" ".join,
 )
 def test_what_needs_nothing_loads_nothing_heavy(args: tuple[str, ...]) -> None:
@@ -106,8 +113,9 @@ def test_an_unknown_command_suggests() -> None:
     result = invoke("serach")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: unknown command 'serach'; did you mean 'search'? (known: compare, completion, "
-        "dashboard, delete, export, list, search, show); see autotune --help\n"
+        "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
+        "completion, dashboard, delete, export, list, search, show); see autotune --help
+"
     )
 
 

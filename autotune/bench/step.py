@@ -1,0 +1,86 @@
+"""Measure the steps of our optimizers on every backend, beside those of other people's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from autotune.bench import machine, step_clock, step_first, step_stream, step_summary
+from autotune.bench.step_contender import Contender, Entrant
+from autotune.bench.step_contest import Contest
+from autotune.bench.step_first import First
+from autotune.bench.step_lineup import Lineup, lineup
+from autotune.bench.step_plan import Plan, Stage
+from autotune.bench.step_result import Result
+from autotune.bench.step_tensors import Tensors
+from autotune.errors import SpecError
+
+Listener = Callable[[str], None]
+
+_TEMPORARIES = 2 * 4  # bytes a parameter: room for what optimizers that go list by list allocate
+
+
+def run(plan: Plan, listen: Listener) -> Result:
+    """Measure what the plan asks for; an interrupt after a complete round ends it early."""
+    stage = plan.stage
+    _check_device(stage.device)
+    facts = machine.facts(stage.device)  # now: files may change while it runs
+    present = lineup(plan)
+    _check_memory(stage, present.everyone)
+    firsts = _first_steps(present, stage, listen) if plan.first_steps else {}
+    with machine.threads(stage.threads):
+        contest = _contest(stage, present.everyone)
+        rounds = _play(contest, plan.rounds, listen)
+        return step_summary.result(plan, facts, present, contest, firsts, rounds)
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpecError(
+            f"device 'cuda' is not there for PyTorch {torch.__version__}; use --device cpu"
+        )
+
+
+def _check_memory(stage: Stage, entrants: Sequence[Entrant[Contender]]) -> None:
+    """Refuse what does not fit: one contender at a time, and what all of them share."""
+    shared = 3 * stage.torch_dtype.itemsize  # parameters and two sets of gradients
+    state = max(entrant.traffic.state for entrant in entrants)
+    yardstick = step_stream.memory(stage.parameters, stage.device)
+    needed = stage.parameters * (shared + state + _TEMPORARIES) + yardstick
+    free = machine.free(stage.device)
+    if free is not None and needed > free:
+        raise SpecError(
+            f"shapes '{stage.shapes}' need about {needed / 1e9:.0f} GB of memory on "
+            f"{stage.device}, {free / 1e9:.0f} GB are free; use fewer, such as --shapes resnet50"
+        )
+
+
+def _first_steps(present: Lineup, stage: Stage, listen: Listener) -> Mapping[str, First]:
+    listen(f"first steps of {len(present.own)}, each twice in a process of its own")
+    contenders = [entrant.contender for entrant in present.own]
+    return {each.name: step_first.measure(each, stage) for each in contenders}
+
+
+def _contest(stage: Stage, entrants: Sequence[Entrant[Contender]]) -> Contest:
+    gpu = stage.device == "cuda"
+    return Contest(
+        contenders=[entrant.contender for entrant in entrants],
+        tensors=Tensors(stage.tensors, stage.torch_dtype, stage.device),
+        stream=step_stream.of(stage.parameters, stage.device),
+        clock=step_clock.of(stage.device),
+        memory=machine.gpu_memory if gpu else machine.no_memory,
+    )
+
+
+def _play(contest: Contest, rounds: int, listen: Listener) -> int:
+    """Return how many rounds were completed."""
+    done = 0
+    listen(f"steps of {len(contest.contenders)}, in {rounds} rounds")
+    try:
+        for done in contest.play(rounds):
+            listen(f"round {done} of {rounds} is done")
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    return done

@@ -1,0 +1,278 @@
+"""What a benchmark of steps is made of: shapes, tensors, bytes, turns and arithmetic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from autotune.bench import machine, step_arithmetic
+from autotune.bench.step_clock import HostClock, Lap
+from autotune.bench.step_contender import Own, probe
+from autotune.bench.step_contest import TIMED, WARM, Contest, Turn
+from autotune.bench.step_peers import PEERS
+from autotune.bench.step_shapes import SHAPES, elements
+from autotune.bench.step_stream import Scale
+from autotune.bench.step_tensors import Tensors
+from autotune.optimizers import names
+
+PEER = {peer.name: peer for peer in PEERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "parameters"),
+    [
+        ("resnet50", 161, 25_557_032),
+        ("vit-b", 152, 86_567_656),
+        ("gpt2", 148, 124_439_808),
+        ("gpt2-xl", 580, 1_557_611_200),
+        ("small", 1000, 64_000),
+    ],
+)
+def test_shapes_are_those_of_the_model(name, tensors, parameters):
+    shapes = SHAPES[name]()
+    assert (len(shapes), elements(shapes)) == (tensors, parameters)
+
+
+def test_the_resnet_has_the_shapes_of_the_real_one():
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):
+        config = transformers.ResNetConfig(num_labels=1000)
+        model = transformers.ResNetForImageClassification(config)
+    real = sorted(tuple(p.shape) for p in model.parameters())
+    assert sorted(SHAPES["resnet50"]()) == real
+
+
+def test_gradients_alternate_between_two_places_and_never_repeat():
+    tensors = Tensors([(3, 5), (7,)], torch.float32, "cpu")
+    seen = []
+    for _ in range(4):
+        tensors.renew()
+        seen.append((tensors.params[0].grad.data_ptr(), tensors.params[0].grad.clone()))
+    places = [place for place, _ in seen]
+    assert places[0] == places[2] != places[1] == places[3]
+    assert not any(torch.equal(seen[0][1], other) for _, other in seen[1:])
+
+
+def test_scratch_left_in_a_gradient_does_not_last():
+    tensors = Tensors([(64,)], torch.float32, "cpu")
+    tensors.renew()
+    tensors.params[0].grad.fill_(torch.nan)
+    tensors.renew()
+    tensors.renew()
+    assert tensors.params[0].grad.isfinite().all()
+
+
+def test_a_tensor_longer_than_the_noise_is_filled_to_its_end():
+    tensors = Tensors([(2**20 + 3,)], torch.bfloat16, "cpu")
+    tensors.places[1][0].fill_(torch.nan)
+    tensors.renew()
+    assert tensors.params[0].dtype is tensors.params[0].grad.dtype is torch.bfloat16
+    assert tensors.params[0].grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "moved", "kept"),
+    [
+        ("sgd", 20, 4),
+        ("adamw", 28, 8),
+        ("adamw-win", 36, 12),
+        ("adamw-win2", 44, 16),
+        ("adan", 44, 16),
+        ("adan-win2", 60, 24),
+        ("lamb", 44, 8),  # the trust ratio reads 12 more, clipping 4
+        ("lamb-win2", 60, 16),
+    ],
+)
+def test_bytes_follow_from_the_buffers_a_rule_keeps(name, moved, kept):
+    traffic = probe(Own(rule=name, backend="torch"), torch.float32, "cpu")
+    assert (traffic.total, traffic.state) == (moved, kept)
+
+
+def test_parameters_of_half_precision_halve_their_own_bytes_and_not_the_state_s():
+    traffic = probe(Own(rule="adan", backend="torch"), torch.bfloat16, "cpu")
+    assert (traffic.reads, traffic.writes) == (2 + 2 + 16, 2 + 16)
+
+
+def test_a_peer_s_bytes_are_those_of_its_buffers_and_not_of_its_step_counter():
+    assert probe(PEER["torch-adamw-fused"], torch.float32, "cpu").total == 28
+
+
+def test_every_peer_names_a_rule_of_ours():
+    assert {peer.rule for peer in PEERS} <= set(names())
+
+
+class Recorded:
+    """A clock, a stream, tensors and contenders that write down what happens."""
+
+    kind, size = "recorded", 8
+
+    def __init__(self):
+        self.said, self.params = [], []
+
+    def __call__(self):
+        self.said.append("stream")
+
+    def lap(self, work):
+        self.said.append("start")
+        work()
+        self.said.append("stop")
+        return Lap(seconds=1.0, host=0.5)
+
+    def renew(self):
+        self.said.append("renew")
+
+    @contextmanager
+    def memory(self):
+        yield lambda: 5
+
+    def contender(self, name):
+        return Contender(self, name)
+
+
+class Contender:
+    def __init__(self, log, name):
+        self.log, self.name = log, name
+
+    def build(self, params):
+        self.log.said.append(f"build {self.name}")
+        return self
+
+    def step(self):
+        self.log.said.append(self.name)
+
+
+def contest(log, *names):
+    return Contest(
+        contenders=[log.contender(name) for name in names],
+        tensors=log,
+        stream=log,
+        clock=log,
+        memory=log.memory,
+    )
+
+
+def test_everyone_takes_turns_forwards_and_then_backwards():
+    log = Recorded()
+    assert list(contest(log, "a", "b", "c").play(3)) == [1, 2, 3]
+    built = [word for word in log.said if word.startswith("build")]
+    assert [word.removeprefix("build ") for word in built] == list("abccbaabc")
+
+
+def test_a_turn_warms_up_and_then_times_each_step_beside_the_stream():
+    log = Recorded()
+    list(contest(log, "a").play(1))
+    warm, timed = ["renew", "a"], ["start", "stream", "stop", "renew", "start", "a", "stop"]
+    assert log.said == ["build a", *WARM * warm, *TIMED * timed]
+
+
+def test_a_turn_holds_its_laps_and_the_memory_it_took():
+    played = contest(Recorded(), "a")
+    list(played.play(2))
+    lap = Lap(seconds=1.0, host=0.5)
+    turn = Turn(steps=(lap,) * TIMED, streams=(lap,) * TIMED, peak=5)
+    assert played.turns == {"a": [turn, turn]}
+
+
+def test_a_round_that_breaks_off_leaves_nothing_behind():
+    log = Recorded()
+    played = contest(log, "a", "b")
+    rounds = played.play(2)
+    next(rounds)
+    log.contender = None
+    played.contenders[0].step = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        next(rounds)
+    assert [len(turns) for turns in played.turns.values()] == [1, 1]
+
+
+def turn(*seconds, stream=1.0):
+    return Turn(
+        steps=tuple(Lap(seconds=s, host=s / 2) for s in seconds),
+        streams=tuple(Lap(seconds=stream, host=stream) for _ in seconds),
+    )
+
+
+def test_a_ratio_says_how_many_times_as_long_the_other_takes():
+    assert step_arithmetic.ratio([turn(1.0, 1.0, 9.0)], [turn(3.0, 3.0, 3.0)]) == 3.0
+
+
+def test_a_round_that_was_slow_for_everyone_does_not_move_a_ratio():
+    ours, theirs = [turn(1.0), turn(10.0), turn(1.0)], [turn(2.0), turn(20.0), turn(2.0)]
+    assert step_arithmetic.ratio(ours, theirs) == 2.0
+
+
+def test_a_share_compares_bandwidths_measured_side_by_side():
+    turns = [turn(2.0, stream=1.0), turn(20.0, stream=10.0)]
+    assert step_arithmetic.share(turns, moved=8.0, size=8) == 0.5
+
+
+def test_a_spread_is_noisy_when_its_quartiles_are_a_tenth_apart():
+    still = step_arithmetic.spread([1.0, 1.01, 1.02, 1.03])
+    jumping = step_arithmetic.spread([1.0, 1.0, 1.3, 1.3])
+    assert (still.noisy, jumping.noisy) == (False, True)
+    assert (jumping.median, jumping.least, jumping.lower, jumping.upper) == (1.15, 1.0, 1.0, 1.3)
+
+
+def test_host_and_device_time_are_told_apart():
+    turns = [turn(1.0, 2.0, 3.0)]
+    assert step_arithmetic.milliseconds(turns).median == 2000.0
+    assert step_arithmetic.host_milliseconds(turns).median == 1000.0
+
+
+def test_bandwidth_is_bytes_over_seconds():
+    assert step_arithmetic.bandwidth([turn(1.0, stream=0.5)], size=8).median == 16.0
+
+
+def test_a_clock_does_the_work_once():
+    done = []
+    lap = HostClock().lap(lambda: done.append(1))
+    assert done == [1]
+    assert lap.seconds == lap.host > 0
+
+
+def test_a_scale_reads_and_writes_all_it_holds():
+    scale = Scale(100, "cpu")
+    scale()
+    assert scale.size == 2 * 4 * 100
+    assert (scale.array > 1).all()
+
+
+WEAVE = """
+import torch
+from autotune.bench.step_weave import Weave
+weave = Weave(3000, "cpu")
+weave()
+assert weave.arrays.shape == (6, 2048)
+assert weave.size == 11 * 4 * 2048
+assert (weave.arrays[0] == 1).all()
+assert (weave.arrays[1:] == 1.5).all()
+"""
+
+
+def test_the_gpu_s_stream_reads_six_arrays_and_writes_five():
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", WEAVE],
+        env={**machine.os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commit_is_named_where_a_copy_has_no_history(monkeypatch):
+    monkeypatch.setenv("AUTOTUNE_COMMIT", "0123abc")
+    assert machine.commit() == "0123abc"
+    assert machine.label("cpu").endswith("-0123abc")
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with machine.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
