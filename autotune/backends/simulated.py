@@ -1,0 +1,137 @@
+"""Trials that were run before: losses come from a table, and time is a number that jumps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.backends.base import Job, Outcome, Report
+from autotune.bench.search_grid import Ground, ground
+from autotune.bench.search_table import read
+from autotune.errors import SpecError
+from autotune.studies.records import Point
+
+
+@dataclass(kw_only=True)
+class _Running:
+    job: Job
+    began: float
+    coming: deque[Report]  # their ``seconds`` say when
+
+    @property
+    def due(self) -> float:
+        """Return when its next report comes."""
+        return self.began + self.coming[0].seconds
+
+
+class Simulated:
+    """A fake clock, in full runs, and jobs that read recorded curves side by side.
+
+    Args:
+        workers: Jobs side by side.
+        ground: The recorded runs; without it, the table that the first job's ``data`` names.
+        seeds: A recorded seed's place by a job's seed. Others get the next place that is free: as
+            many seeds can be asked for as were recorded.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        ground: Ground | None = None,
+        seeds: Mapping[int, int] | None = None,
+    ) -> None:
+        self.slots = workers
+        self.clock = 0.0
+        self._ground = ground
+        self._seeds = dict(seeds or {})
+        self._running: list[_Running] = []
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it ends when the clock is there."""
+        if self._ground is None:
+            self._ground = ground(read(str(job.task["data"])))
+        coming = deque(self._reports(job, self._ground))
+        self._running.append(_Running(job=job, began=self.clock, coming=coming))
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Move the clock to the next report, and return it."""
+        if not self._running:
+            return []
+        # Of two at one time the one that was submitted first is told first.
+        running = min(self._running, key=lambda one: one.due)
+        self.clock = max(self.clock, running.due)
+        report = running.coming.popleft()
+        if not running.coming:
+            self._running.remove(running)
+        return [report]
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Let jobs end at the step they are in."""
+        for running in self._running:
+            if trial in (None, running.job.trial):
+                running.coming = deque([self._interrupted(running)])
+
+    def kill(self, trial: int | None = None) -> None:
+        """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
+
+    def close(self) -> None:
+        """Forget what was running."""
+        self._running.clear()
+
+    def _interrupted(self, running: _Running) -> Report:
+        job, seconds = running.job, self.clock - running.began
+        step = min(job.start + int(seconds * job.target), job.stop)
+        return _report(job, Outcome.INTERRUPTED, step=step, seconds=seconds)
+
+    def _reports(self, job: Job, ground: Ground) -> Iterator[Report]:
+        """Yield what a job will report, and the time it will have taken until then."""
+        table = ground.table
+        wrong = {job.stop, job.target, *job.evaluate} - set(table.rungs)
+        if wrong:
+            raise SpecError(
+                f"{table.name} was measured at steps {', '.join(map(str, table.rungs))}, "
+                f"not at {', '.join(map(str, sorted(wrong)))}"
+            )
+        seed = self._seeds.setdefault(job.seed, len(set(self._seeds.values())))
+        if seed >= table.seeds:
+            reason = f"{table.name} holds {table.seeds} seeds, and this is one more"
+            yield _report(job, Outcome.FAILED, step=job.start, reason=reason)
+            return
+        for step, loss in table.curve(seed, ground.number(job.hyper)):
+            if step <= job.stop and (step > job.start or np.isinf(loss)):
+                yield _measured(job, step, loss)
+
+
+def _measured(job: Job, step: int, loss: float) -> Report:
+    seconds = max(0, step - job.start) / job.target
+    if np.isinf(loss):
+        reason = f"validation loss was inf at step {step}"
+        return _report(job, Outcome.DIVERGED, step=step, seconds=seconds, reason=reason)
+    outcome = Outcome.REACHED if step == job.stop else Outcome.PROGRESS
+    return _report(job, outcome, step=step, seconds=seconds, loss=loss)
+
+
+def _report(
+    job: Job,
+    outcome: Outcome,
+    *,
+    step: int,
+    seconds: float = 0.0,
+    reason: str | None = None,
+    loss: float | None = None,
+) -> Report:
+    points = () if loss is None else (Point(step=step, seconds=seconds, loss=loss),)
+    return Report(
+        trial=job.trial,
+        attempt=job.attempt,
+        outcome=outcome,
+        step=step,
+        points=points,
+        seconds=seconds,
+        reason=reason,
+        saved=outcome in {Outcome.REACHED, Outcome.INTERRUPTED},
+        worker="simulated",
+    )
