@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from autotune.backends.base import Job, Outcome, Report
-from autotune.bench.search_grid import Ground, ground
-from autotune.bench.search_table import read
+from autotune.bench.search_grid import Ground
 from autotune.errors import SpecError
 from autotune.studies.records import Point
 
@@ -32,9 +30,8 @@ class Simulated:
 
     Args:
         workers: Jobs side by side.
-        ground: The recorded runs; without it, the table that the first job's ``data`` names.
-        seeds: A recorded seed's place by a job's seed. Others get the next place that is free: as
-            many seeds can be asked for as were recorded.
+        ground: The recorded runs.
+        seeds: Which of the recorded seeds answers a job's seed.
     """
 
     def __init__(
@@ -43,6 +40,11 @@ class Simulated:
         ground: Ground | None = None,
         seeds: Mapping[int, int] | None = None,
     ) -> None:
+        if ground is None:
+            raise SpecError(
+                "engine 'simulated' trains nothing: autotune bench search replays tables on it; "
+                "use 'processes' or 'inline'"
+            )
         self.slots = workers
         self.clock = 0.0
         self._ground = ground
@@ -51,9 +53,7 @@ class Simulated:
 
     def submit(self, job: Job) -> None:
         """Take a job; it ends when the clock is there."""
-        if self._ground is None:
-            self._ground = ground(read(str(job.task["data"])))
-        coming = deque(self._reports(job, self._ground))
+        coming = deque(self._reports(job))
         self._running.append(_Running(job=job, began=self.clock, coming=coming))
 
     def reports(self, timeout: float) -> list[Report]:
@@ -86,28 +86,27 @@ class Simulated:
         step = min(job.start + int(seconds * job.target), job.stop)
         return _report(job, Outcome.INTERRUPTED, step=step, seconds=seconds)
 
-    def _reports(self, job: Job, ground: Ground) -> Iterator[Report]:
+    def _reports(self, job: Job) -> Iterator[Report]:
         """Yield what a job will report, and the time it will have taken until then."""
-        table = ground.table
+        table = self._ground.table
         wrong = {job.stop, job.target, *job.evaluate} - set(table.rungs)
         if wrong:
             raise SpecError(
                 f"{table.name} was measured at steps {', '.join(map(str, table.rungs))}, "
                 f"not at {', '.join(map(str, sorted(wrong)))}"
             )
-        seed = self._seeds.setdefault(job.seed, len(set(self._seeds.values())))
-        if seed >= table.seeds:
-            reason = f"{table.name} holds {table.seeds} seeds, and this is one more"
+        if job.seed not in self._seeds:
+            reason = f"{table.name} holds no run of the seed {job.seed}"
             yield _report(job, Outcome.FAILED, step=job.start, reason=reason)
             return
-        for step, loss in table.curve(seed, ground.number(job.hyper)):
-            if step <= job.stop and (step > job.start or np.isinf(loss)):
+        for step, loss in table.curve(self._seeds[job.seed], self._ground.number(job.hyper)):
+            if step <= job.stop and (step > job.start or math.isinf(loss)):
                 yield _measured(job, step, loss)
 
 
 def _measured(job: Job, step: int, loss: float) -> Report:
     seconds = max(0, step - job.start) / job.target
-    if np.isinf(loss):
+    if math.isinf(loss):
         reason = f"validation loss was inf at step {step}"
         return _report(job, Outcome.DIVERGED, step=step, seconds=seconds, reason=reason)
     outcome = Outcome.REACHED if step == job.stop else Outcome.PROGRESS

@@ -68,7 +68,7 @@ class Grid(Space):
 
     def setting(self, params: Params, origin: str) -> Setting:
         """Return the nearest setting there is."""
-        near = {name: parameter.nearest(params[name]) for name, parameter in self.parameters.items()}
+        near = {name: axis.nearest(params[name]) for name, axis in self.parameters.items()}
         return super().setting(near, origin)
 
 

@@ -12,6 +12,7 @@ from autotune.bench.search_trace import Trace
 from autotune.errors import SpecError, UnknownName
 from autotune.halving import ETA
 from autotune.registry import unknown
+from autotune.seeds import derive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +75,16 @@ def tpe(arena: Arena, checkpoints: Sequence[float]) -> Played:
     """Ask Optuna's default sampler with its default options."""
     from optuna.samplers import TPESampler
 
-    return _read(play(arena, Optuna(arena.shape, TPESampler(seed=arena.seed))), checkpoints)
+    sampler = TPESampler(seed=derive(arena.seed, "tpe"))
+    return _read(play(arena, Optuna(arena.shape, sampler)), checkpoints)
 
 
 def gp(arena: Arena, checkpoints: Sequence[float]) -> Played:
     """Ask Optuna's Gaussian process with its default options."""
     from optuna.samplers import GPSampler
 
-    return _read(play(arena, Optuna(arena.shape, GPSampler(seed=arena.seed))), checkpoints)
+    sampler = GPSampler(seed=derive(arena.seed, "gp"))
+    return _read(play(arena, Optuna(arena.shape, sampler)), checkpoints)
 
 
 def asha(arena: Arena, checkpoints: Sequence[float]) -> Played:
@@ -90,8 +93,8 @@ def asha(arena: Arena, checkpoints: Sequence[float]) -> Played:
     from optuna.samplers import RandomSampler
 
     pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
-    peer = Optuna(arena.shape, RandomSampler(seed=arena.seed), pruner)
-    return _read(play(arena, peer), checkpoints)
+    sampler = RandomSampler(seed=derive(arena.seed, "asha"))
+    return _read(play(arena, Optuna(arena.shape, sampler, pruner)), checkpoints)
 
 
 def default(arena: Arena, checkpoints: Sequence[float]) -> Played:

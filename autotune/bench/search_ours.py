@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,9 +38,11 @@ def search(arena: Arena) -> Trace:
         engine="simulated",
     )
     stages.check_budget(spec)
-    with TemporaryDirectory(prefix="autotune-bench-") as folder:
-        with Store(f"{folder}/autotune.db") as store:
-            return _search(spec, arena, store, Path(folder))
+    with (
+        TemporaryDirectory(prefix="autotune-bench-") as folder,
+        Store(f"{folder}/autotune.db") as store,
+    ):
+        return _search(spec, arena, store, Path(folder))
 
 
 def _search(spec: SearchSpec, arena: Arena, store: Store, folder: Path) -> Trace:
@@ -57,9 +58,7 @@ def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
     rungs, (optimizer,) = ground.table.rungs, spec.optimizers
     facts = {"model": spec.model, "data": ground.table.name, "steps": ground.table.target}
     spaces = {optimizer: ground.space.as_data()}
-    search = store.create_search(
-        spec.search_name, spec.model_dump(mode="json"), facts, spaces, {}
-    )
+    search = store.create_search(spec.search_name, spec.model_dump(mode="json"), facts, spaces, {})
     ledger = Ledger(
         study=search.studies[0],
         space=ground.space,

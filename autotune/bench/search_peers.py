@@ -87,7 +87,7 @@ class Optuna:
         self._study = optuna.create_study(
             sampler=sampler, pruner=pruner or optuna.pruners.NopPruner()
         )
-        self._axes = {
+        self._axes: dict[str, Any] = {
             str(axis): optuna.distributions.IntDistribution(0, size - 1)
             for axis, size in enumerate(shape)
         }

@@ -111,16 +111,17 @@ class _Game:
             self.best = (-step, loss)
             self.trace.recommend(self.clock, trial.number)
         whole = trial.rung == len(self.table.rungs) - 1 or math.isinf(loss)
-        if not whole and self.peer.goes_on(trial.id, trial.rung, loss):
-            if not self.peer.halves or self._pay(trial.rung + 1, step):
-                self._go_on(trial, step)
-                return
+        if not whole and self._goes_on(trial, step, loss):
+            trial.rung += 1
+            trial.due = self.clock + (self.table.rungs[trial.rung] - step) / self.table.target
+            heapq.heappush(self.running, trial)
+            return
         self.trace.stretches.append((trial.began, self.clock))
         if not self.peer.halves:
             self.left += 1 - step / self.table.target  # a diverged run ends early
         self.peer.tell(trial.id, loss, whole=whole)
 
-    def _go_on(self, trial: _Trial, step: int) -> None:
-        trial.rung += 1
-        trial.due = self.clock + (self.table.rungs[trial.rung] - step) / self.table.target
-        heapq.heappush(self.running, trial)
+    def _goes_on(self, trial: _Trial, step: int, loss: float) -> bool:
+        if not self.peer.goes_on(trial.id, trial.rung, loss):
+            return False
+        return not self.peer.halves or self._pay(trial.rung + 1, step)

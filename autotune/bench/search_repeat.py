@@ -85,9 +85,7 @@ class _Field:
 
     def play(self, name: str, method: Method, protocol: Protocol, rep: int) -> None:
         seed = derive("bench", protocol.seed, self.ground.table.name, rep)
-        arena = Arena(
-            ground=self.ground, runs=protocol.runs, workers=protocol.workers, seed=seed
-        )
+        arena = Arena(ground=self.ground, runs=protocol.runs, workers=protocol.workers, seed=seed)
         played = method(arena, protocol.checkpoints)
         numbers = played.numbers
         regrets = [np.nan if n is None else self.judge.regret(n) for n in numbers]

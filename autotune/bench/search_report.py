@@ -148,12 +148,12 @@ def conclusions(report: Report) -> Iterator[str]:
         if parts:
             yield f"{report.subject} " + "; ".join(parts)
     if YARDSTICK in report.others:
-        runs = compare.reached(report.records, report.subject, YARDSTICK, checkpoints)
-        end = f"{checkpoints[-1]:g}"
+        first = compare.reached(report.records, report.subject, YARDSTICK, checkpoints)
+        end = f"{YARDSTICK} after {checkpoints[-1]:g} full runs"
         yield (
-            f"{report.subject} is never as good as {YARDSTICK} at {end}"
-            if math.isinf(runs)
-            else f"{report.subject} is as good after {runs:g} full runs as {YARDSTICK} after {end}"
+            f"{report.subject} is at no budget as good as {end}"
+            if math.isinf(first)
+            else f"{report.subject} is after {first:g} full runs as good as {end}"
         )
 
 

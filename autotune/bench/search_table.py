@@ -205,9 +205,7 @@ def _order(axes: Mapping[str, tuple[float, ...]], configs: NDArray[Any]) -> NDAr
         raise SpecError(
             f"configs must be the whole grid, in the shape {expected}, got {configs.shape}"
         )
-    places = [
-        _places(name, values, configs[:, i]) for i, (name, values) in enumerate(axes.items())
-    ]
+    places = [_places(name, values, configs[:, i]) for i, (name, values) in enumerate(axes.items())]
     numbers = np.ravel_multi_index(tuple(places), shape)
     if len(np.unique(numbers)) != len(numbers):
         raise SpecError("configs must hold each setting of the grid once, got some twice")
@@ -216,7 +214,7 @@ def _order(axes: Mapping[str, tuple[float, ...]], configs: NDArray[Any]) -> NDAr
 
 def _places(name: str, values: Sequence[float], column: NDArray[Any]) -> NDArray[np.intp]:
     distance = np.abs(column[:, None] - np.array(values))
-    places = distance.argmin(axis=1)
+    places: NDArray[np.intp] = distance.argmin(axis=1)
     nearest = np.array(values)[places]
     off = ~np.isclose(column, nearest, rtol=CLOSE, atol=0.0)
     if off.any():

@@ -12,7 +12,7 @@ import click
 from autotune import __version__
 from autotune.cli import failures
 
-COMMANDS = ("search", "list", "show", "compare", "export", "dashboard", "completion")
+COMMANDS = ("search", "list", "show", "compare", "export", "dashboard", "bench", "completion")
 
 
 class Commands(click.Group):
