@@ -159,6 +159,6 @@ def conclusions(report: Report) -> Iterator[str]:
 
 def _range(ratios: Sequence[Ratio]) -> str:
     """Say how large ratios are, and how sure."""
-    low, high = min(r.ratio for r in ratios), max(r.ratio for r in ratios)
-    size = f"{low:.2f}" if len(ratios) == 1 else f"{low:.2f} to {high:.2f}"
+    ends = sorted({f"{end(r.ratio for r in ratios):.2f}" for end in (min, max)}, key=float)
+    size = " to ".join(ends)
     return f"{size} times its regret, p <= {max(r.p for r in ratios):.1g}"

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,21 +148,26 @@ def write(table: Table, path: str | Path) -> None:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a file; objects, which would have to be unpickled, are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise SpecError("a table must be an .npz file, this is a single array")
-            missing = [name for name in ARRAYS if name not in file]
-            if missing:
-                raise SpecError(
-                    f"a table must have {', '.join(ARRAYS)}, this one lacks {', '.join(missing)}"
-                )
-            return {name: file[name] for name in (*ARRAYS, "optimizer") if name in file}
+        # NumPy would leave a broken file open.
+        with path.open("rb") as file:
+            return _checked(np.load(file, allow_pickle=False))
     except SpecError:
         raise
     except OSError as error:
         raise SpecError(f"cannot be read ({error.strerror or 'it is damaged'})") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, TypeError):
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise SpecError("a table must be an .npz file of plain numbers and texts") from None
+
+
+def _checked(file: Any) -> dict[str, NDArray[Any]]:
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise SpecError("a table must be an .npz file, this is a single array")
+    missing = [name for name in ARRAYS if name not in file]
+    if missing:
+        raise SpecError(
+            f"a table must have {', '.join(ARRAYS)}, this one lacks {', '.join(missing)}"
+        )
+    return {name: file[name] for name in (*ARRAYS, "optimizer") if name in file}
 
 
 def _table(name: str, arrays: Mapping[str, NDArray[Any]]) -> Table:

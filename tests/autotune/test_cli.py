@@ -106,8 +106,8 @@ def test_an_unknown_command_suggests() -> None:
     result = invoke("serach")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: unknown command 'serach'; did you mean 'search'? (known: compare, completion, "
-        "dashboard, export, list, search, show); see autotune --help\n"
+        "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
+        "completion, dashboard, export, list, search, show); see autotune --help\n"
     )
 
 
