@@ -37,6 +37,7 @@ class Recorder:
         listen: Told what happened.
         spec: What was asked for.
         folder: Where checkpoints go.
+        mirror: Shown every search trial that is over.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Recorder:
         *,
         spec: SearchSpec,
         folder: Path,
+        mirror: Mirror | None = None,
     ) -> None:
         self.search, self.ledgers, self.store, self.listen = search, ledgers, store, listen
         self.spec, self.folder = spec, folder
-        self._mirror = Mirror(store.url)
+        self._mirror = mirror
         self._attempts: dict[int, int] = {}
         self._lost: dict[int, int] = {}  # workers that died, by trial
         self._told = time.monotonic()
@@ -207,6 +209,6 @@ class Recorder:
 
     def _reflect(self, ledger: Ledger, trial: TrialRecord) -> None:
         """Show an ended search trial to Optuna's tools, in Optuna's own tables."""
-        if trial.role is Role.SEARCH:
+        if self._mirror and trial.role is Role.SEARCH:
             name = f"{self.search.name}/{ledger.study.optimizer}"
             self._mirror.tell(name, trial, ledger.space.as_data(), self.store.curve(trial.id))

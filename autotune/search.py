@@ -18,6 +18,7 @@ from autotune.recorder import Recorder
 from autotune.registry import load
 from autotune.sitting import folder_of, sitting
 from autotune.studies import urls
+from autotune.studies.optuna import Mirror
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
@@ -53,7 +54,8 @@ def run(
     with sitting(folder, spec.search_name):
         opened = open_search(spec, store)
         if not opened.finished:
-            _Loop(spec, store, opened, listen, halt or threading.Event(), folder).run()
+            mirror = Mirror(store.url)
+            Loop(spec, store, opened, listen, halt or threading.Event(), folder, mirror).run()
     found = compare.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
         _refuse_nothing(opened)
@@ -70,8 +72,8 @@ def _refuse_nothing(opened: Opened) -> None:
     raise NothingUsable(f"no trial of '{opened.search.name}' reached its end with a loss; {why}")
 
 
-class _Loop:
-    """One sitting of a search."""
+class Loop:
+    """One sitting of a search; without a mirror, nothing of it is shown to Optuna's tools."""
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class _Loop:
         listen: Listener,
         halt: threading.Event,
         folder: Path,
+        mirror: Mirror | None = None,
     ) -> None:
         self.spec, self.store, self.opened = spec, store, opened
         self.listen, self.halt, self.folder = listen, halt, folder
@@ -92,15 +95,21 @@ class _Loop:
             listen,
             spec=spec,
             folder=folder,
+            mirror=mirror,
         )
         self.stopping: float | None = None  # when workers were asked to stop
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
         self.before = sum(ledger.runs() for ledger in self.ledgers)
         self.spent = opened.search.seconds
 
-    def run(self) -> None:
-        """Run until nothing is left to start and nothing is under way."""
-        backend: Backend = load("autotune.backends", self.spec.engine)(workers=self.spec.workers)
+    def run(self, backend: Backend | None = None) -> None:
+        """Run until nothing is left to start and nothing is under way.
+
+        Args:
+            backend: Where trials run; the one the spec names when left out.
+        """
+        if backend is None:
+            backend = load("autotune.backends", self.spec.engine)(workers=self.spec.workers)
         self.purse = Purse(
             spec=self.spec,
             ledgers=self.ledgers,

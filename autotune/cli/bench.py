@@ -10,7 +10,7 @@ from autotune.cli.group import Modules
 class Benchmarks(Modules):
     """The benchmarks."""
 
-    names = ("step",)
+    names = ("step", "search")
     prefix = "bench_"
 
 

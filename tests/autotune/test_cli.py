@@ -114,8 +114,7 @@ def test_an_unknown_command_suggests() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
-        "completion, dashboard, delete, export, list, search, show); see autotune --help
-"
+        "completion, dashboard, delete, export, list, search, show); see autotune --help\n"
     )
 
 

@@ -1,0 +1,136 @@
+"""Trials that were run before: losses come from a table, and time is a number that jumps."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from autotune.backends.base import Job, Outcome, Report
+from autotune.bench.search_grid import Ground
+from autotune.errors import SpecError
+from autotune.studies.records import Point
+
+
+@dataclass(kw_only=True)
+class _Running:
+    job: Job
+    began: float
+    coming: deque[Report]  # their ``seconds`` say when
+
+    @property
+    def due(self) -> float:
+        """Return when its next report comes."""
+        return self.began + self.coming[0].seconds
+
+
+class Simulated:
+    """A fake clock, in full runs, and jobs that read recorded curves side by side.
+
+    Args:
+        workers: Jobs side by side.
+        ground: The recorded runs.
+        seeds: Which of the recorded seeds answers a job's seed.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        ground: Ground | None = None,
+        seeds: Mapping[int, int] | None = None,
+    ) -> None:
+        if ground is None:
+            raise SpecError(
+                "engine 'simulated' trains nothing: autotune bench search replays tables on it; "
+                "use 'processes' or 'inline'"
+            )
+        self.slots = workers
+        self.clock = 0.0
+        self._ground = ground
+        self._seeds = dict(seeds or {})
+        self._running: list[_Running] = []
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it ends when the clock is there."""
+        coming = deque(self._reports(job))
+        self._running.append(_Running(job=job, began=self.clock, coming=coming))
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Move the clock to the next report, and return it."""
+        if not self._running:
+            return []
+        # Of two at one time the one that was submitted first is told first.
+        running = min(self._running, key=lambda one: one.due)
+        self.clock = max(self.clock, running.due)
+        report = running.coming.popleft()
+        if not running.coming:
+            self._running.remove(running)
+        return [report]
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Let jobs end at the step they are in."""
+        for running in self._running:
+            if trial in (None, running.job.trial):
+                running.coming = deque([self._interrupted(running)])
+
+    def kill(self, trial: int | None = None) -> None:
+        """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
+
+    def close(self) -> None:
+        """Forget what was running."""
+        self._running.clear()
+
+    def _interrupted(self, running: _Running) -> Report:
+        job, seconds = running.job, self.clock - running.began
+        step = min(job.start + int(seconds * job.target), job.stop)
+        return _report(job, Outcome.INTERRUPTED, step=step, seconds=seconds)
+
+    def _reports(self, job: Job) -> Iterator[Report]:
+        """Yield what a job will report, and the time it will have taken until then."""
+        table = self._ground.table
+        wrong = {job.stop, job.target, *job.evaluate} - set(table.rungs)
+        if wrong:
+            raise SpecError(
+                f"{table.name} was measured at steps {', '.join(map(str, table.rungs))}, "
+                f"not at {', '.join(map(str, sorted(wrong)))}"
+            )
+        if job.seed not in self._seeds:
+            reason = f"{table.name} holds no run of the seed {job.seed}"
+            yield _report(job, Outcome.FAILED, step=job.start, reason=reason)
+            return
+        for step, loss in table.curve(self._seeds[job.seed], self._ground.number(job.hyper)):
+            if step <= job.stop and (step > job.start or math.isinf(loss)):
+                yield _measured(job, step, loss)
+
+
+def _measured(job: Job, step: int, loss: float) -> Report:
+    seconds = max(0, step - job.start) / job.target
+    if math.isinf(loss):
+        reason = f"validation loss was inf at step {step}"
+        return _report(job, Outcome.DIVERGED, step=step, seconds=seconds, reason=reason)
+    outcome = Outcome.REACHED if step == job.stop else Outcome.PROGRESS
+    return _report(job, outcome, step=step, seconds=seconds, loss=loss)
+
+
+def _report(
+    job: Job,
+    outcome: Outcome,
+    *,
+    step: int,
+    seconds: float = 0.0,
+    reason: str | None = None,
+    loss: float | None = None,
+) -> Report:
+    points = () if loss is None else (Point(step=step, seconds=seconds, loss=loss),)
+    return Report(
+        trial=job.trial,
+        attempt=job.attempt,
+        outcome=outcome,
+        step=step,
+        points=points,
+        seconds=seconds,
+        reason=reason,
+        saved=outcome in {Outcome.REACHED, Outcome.INTERRUPTED},
+        worker="simulated",
+    )

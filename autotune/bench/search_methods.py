@@ -1,0 +1,124 @@
+"""Every way to search that is compared, by the name one asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.bench import search_ours
+from autotune.bench.search_peers import Optuna, sobol, uniform
+from autotune.bench.search_play import Arena, play
+from autotune.bench.search_trace import Trace
+from autotune.errors import SpecError, UnknownName
+from autotune.halving import ETA
+from autotune.registry import unknown
+from autotune.seeds import derive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """One repetition of a method.
+
+    Args:
+        numbers: The setting recommended at each checkpoint; None where no such budget is taken.
+        spent: Full runs that were run.
+        took: Time until the last one's end, in full runs.
+    """
+
+    numbers: tuple[int | None, ...]
+    spent: float
+    took: float
+
+
+Method = Callable[[Arena, Sequence[float]], Played]
+
+
+def _read(trace: Trace, checkpoints: Sequence[float]) -> Played:
+    return Played(numbers=tuple(trace.at(checkpoints)), spent=trace.spent, took=trace.took)
+
+
+def ours(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Search once, for the whole budget, and read what would be recommended on the way."""
+    return _read(search_ours.search(arena), checkpoints)
+
+
+def ours_planned(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Search once for each checkpoint, planned for it, as one would who has no more."""
+    numbers: list[int | None] = []
+    trace = Trace(default=arena.ground.default)
+    for runs in checkpoints:
+        try:
+            trace = search_ours.search(arena.with_runs(runs))
+        except SpecError:
+            numbers.append(None)
+        else:
+            numbers.append(trace.at([runs])[0])
+    return Played(numbers=tuple(numbers), spent=trace.spent, took=trace.took)
+
+
+def random(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Draw uniformly."""
+    return _read(play(arena, uniform(arena.shape, arena.seed)), checkpoints)
+
+
+def random2x(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Draw uniformly, on twice the budget."""
+    return _read(play(arena, uniform(arena.shape, arena.seed), share=0.5), checkpoints)
+
+
+def quasirandom(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Take scrambled Sobol points."""
+    return _read(play(arena, sobol(arena.shape, arena.seed)), checkpoints)
+
+
+def tpe(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Ask Optuna's default sampler with its default options."""
+    from optuna.samplers import TPESampler
+
+    sampler = TPESampler(seed=derive(arena.seed, "tpe"))
+    return _read(play(arena, Optuna(arena.shape, sampler)), checkpoints)
+
+
+def gp(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Ask Optuna's Gaussian process with its default options."""
+    from optuna.samplers import GPSampler
+
+    sampler = GPSampler(seed=derive(arena.seed, "gp"))
+    return _read(play(arena, Optuna(arena.shape, sampler)), checkpoints)
+
+
+def asha(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Draw uniformly, and let Optuna's asynchronous halving stop trials from the first rung on."""
+    from optuna.pruners import SuccessiveHalvingPruner
+    from optuna.samplers import RandomSampler
+
+    pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
+    sampler = RandomSampler(seed=derive(arena.seed, "asha"))
+    return _read(play(arena, Optuna(arena.shape, sampler, pruner)), checkpoints)
+
+
+def default(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Search nothing: take the optimizer's default."""
+    return _read(Trace(default=arena.ground.default), checkpoints)
+
+
+METHODS: Mapping[str, Method] = {
+    "ours": ours,
+    "ours-planned": ours_planned,
+    "random": random,
+    "random2x": random2x,
+    "sobol": quasirandom,
+    "tpe": tpe,
+    "gp": gp,
+    "asha": asha,
+    "default": default,
+}
+USUAL = tuple(name for name in METHODS if name != "ours-planned")
+
+
+def named(names: Sequence[str]) -> dict[str, Method]:
+    """Return the methods of these names; raises UnknownName."""
+    for name in names:
+        if name not in METHODS:
+            raise UnknownName(unknown("method", name, METHODS))
+    return {name: METHODS[name] for name in names}

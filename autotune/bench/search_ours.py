@@ -1,0 +1,107 @@
+"""This project's own search on a table: the engine as it is, its store too, on recorded curves."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from autotune import halving, stages
+from autotune.backends.simulated import Simulated
+from autotune.bench.search_grid import Ground
+from autotune.bench.search_play import Arena
+from autotune.bench.search_trace import Trace
+from autotune.events import Event, TrialEnded, TrialStarted
+from autotune.halving import SAFE_RUNG, Ladder
+from autotune.ledger import Ledger
+from autotune.opening import Opened
+from autotune.search import Loop
+from autotune.seeds import training
+from autotune.studies.records import Role, TrialState
+from autotune.studies.spec import Budget, SearchSpec
+from autotune.studies.store import Store
+
+SEEDS = 64  # seed indices that an engine may ask for
+
+
+def search(arena: Arena) -> Trace:
+    """Return what one search of the whole budget spent and would have recommended meanwhile."""
+    spec = SearchSpec(
+        model="recorded",
+        optimizers=(arena.ground.optimizer,),
+        name="bench",
+        budget=Budget(runs=arena.runs),
+        seed=arena.seed,
+        workers=arena.workers,
+        engine="simulated",
+    )
+    stages.check_budget(spec)
+    with (
+        TemporaryDirectory(prefix="autotune-bench-") as folder,
+        Store(f"{folder}/autotune.db") as store,
+    ):
+        return _search(spec, arena, store, Path(folder))
+
+
+def _search(spec: SearchSpec, arena: Arena, store: Store, folder: Path) -> Trace:
+    opened = _open(spec, arena.ground, store)
+    backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
+    scribe = _Scribe(spec, arena.ground, opened.ledgers[0], backend)
+    Loop(spec, store, opened, scribe, threading.Event(), folder).run(backend)
+    return scribe.trace
+
+
+def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
+    """Begin a search whose space and rungs are the table's."""
+    rungs, (optimizer,) = ground.table.rungs, spec.optimizers
+    facts = {"model": spec.model, "data": ground.table.name, "steps": ground.table.target}
+    spaces = {optimizer: ground.space.as_data()}
+    search = store.create_search(spec.search_name, spec.model_dump(mode="json"), facts, spaces, {})
+    ledger = Ledger(
+        study=search.studies[0],
+        space=ground.space,
+        presets=ground.presets,
+        rungs=Ladder(steps=rungs, first=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
+    )
+    return Opened(search=search, ledgers=(ledger,), resumed=0, finished=False)
+
+
+def _seeds(spec: SearchSpec, recorded: int) -> dict[int, int]:
+    """Deal the recorded seeds to the engine's seed indices, in another order each repetition."""
+    order = np.random.default_rng([spec.seed, 2]).permutation(recorded).tolist()
+    return {training(spec.seed, index): order[index % recorded] for index in range(SEEDS)}
+
+
+class _Scribe:
+    """Listens to a search and writes down what it spends and would recommend."""
+
+    def __init__(
+        self, spec: SearchSpec, ground: Ground, ledger: Ledger, backend: Simulated
+    ) -> None:
+        self.spec, self.ground, self.ledger, self.backend = spec, ground, ledger, backend
+        self.trace = Trace(default=ground.default)
+        self._began: dict[int, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Hear an event."""
+        if isinstance(event, TrialStarted):
+            self._began[event.trial.id] = self.backend.clock
+        elif isinstance(event, TrialEnded):
+            began = self._began.pop(event.trial.id)
+            self.trace.stretches.append((began, self.backend.clock))
+            number = recommended(self.ledger, self.spec)
+            if number is not None:
+                hyper = self.ledger.of(Role.SEARCH)[number].hyper
+                self.trace.recommend(self.backend.clock, self.ground.number(hyper))
+
+
+def recommended(ledger: Ledger, spec: SearchSpec) -> int | None:
+    """Return the search trial an engine stopped now would recommend; None before any loss."""
+    number = stages.chosen(ledger, spec)
+    if number is not None:
+        return number
+    trials = [trial for trial in ledger.of(Role.SEARCH) if trial.state is not TrialState.DIVERGED]
+    leaders = halving.leaders(trials, ledger.losses, ledger.rungs, 1)
+    return leaders[0].number if leaders else None

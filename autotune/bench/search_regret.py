@@ -1,0 +1,56 @@
+"""What a recommendation is worth, on seeds that no method saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.bench.search_table import Floats, Table
+from autotune.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """The truth about every setting: its mean loss at full length over held-out seeds.
+
+    Args:
+        truth: By setting; one that diverged on a held-out seed is as bad as the worst that did not.
+        best: Of the truth.
+        scale: From the best to the median setting.
+    """
+
+    truth: Floats
+    best: float
+    scale: float
+
+    def regret(self, number: int) -> float:
+        """Return how far a setting is from the best: 0 is the best of all, 1 the median."""
+        return (float(self.truth[number]) - self.best) / self.scale
+
+
+def split(table: Table) -> tuple[Table, Judge]:
+    """Return the half of the seeds a search may see, and the judge who has the others."""
+    if table.seeds < 2:
+        raise SpecError(
+            f"{table.name} must have at least 2 seeds, one to search and one to judge on, got 1"
+        )
+    seen = table.seeds // 2
+    return table.only(range(seen)), judge(table.only(range(seen, table.seeds)))
+
+
+def judge(table: Table) -> Judge:
+    """Return the judge who knows a table."""
+    truth = table.losses[:, :, -1].astype(np.float64).mean(axis=0)
+    finite = np.isfinite(truth)
+    if not finite.any():
+        raise SpecError(f"{table.name} must have a setting that does not diverge, got none")
+    worst, best = float(truth[finite].max()), float(truth[finite].min())
+    truth = np.where(finite, truth, worst)
+    scale = float(np.median(truth)) - best
+    if scale <= 0:
+        raise SpecError(
+            f"{table.name} must have settings that differ: half of them end at the same "
+            f"loss of {best:g} as the best"
+        )
+    return Judge(truth=truth, best=best, scale=scale)

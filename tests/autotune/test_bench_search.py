@@ -1,0 +1,267 @@
+"""The benchmark of searches is fair: nobody peeks, nobody overspends, and equal seeds agree."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autotune.bench import search_ours
+from autotune.bench.search_grid import ground
+from autotune.bench.search_methods import METHODS, USUAL, named
+from autotune.bench.search_peers import Chance, Optuna, uniform
+from autotune.bench.search_play import Arena, play
+from autotune.bench.search_regret import judge, split
+from autotune.bench.search_repeat import Protocol, repeat
+from autotune.bench.search_table import Table
+from autotune.bench.search_trace import Trace
+from autotune.errors import SpecError, UnknownName
+
+RUNGS = (3, 9, 27, 81)
+SHAPE = (6, 4, 3)
+RUNS = 13.0
+
+
+def losses(seed=0, seeds=4):
+    """Return smooth curves with noise; the highest lr diverges on the way."""
+    draw = np.random.default_rng(seed)
+    lr, decay, beta = np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij")
+    final = 0.1 + (lr - 3.2) ** 2 + 0.3 * (decay - 1) ** 2 + 0.1 * beta
+    curves = final.reshape(-1, 1) + np.array([3.0, 1.5, 0.5, 0.0])
+    noisy = curves + 0.1 * draw.standard_normal((seeds, *curves.shape))
+    noisy[:, lr.ravel() == 5, 2:] = np.inf
+    return noisy
+
+
+def table(**changes):
+    axes = {
+        "lr": tuple(10.0 ** np.arange(-5, 1)),
+        "weight_decay": (1e-3, 1e-2, 1e-1, 1.0),
+        "one_minus_beta3": (1e-3, 1e-2, 1e-1),
+    }
+    fields = {"name": "small", "axes": axes, "rungs": RUNGS, "losses": losses(), **changes}
+    return Table(**fields)
+
+
+def arena(runs=RUNS, workers=1, seed=5):
+    seen, _ = split(table())
+    return Arena(ground=ground(seen), runs=runs, workers=workers, seed=seed)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_can_read_the_seeds_it_is_judged_on(name):
+    whole = table()
+    others = whole.losses.copy()
+    others[2:] = losses(seed=1)[2:]
+    recommended = []
+    for one in (whole, replace(whole, losses=others)):
+        seen, _ = split(one)
+        where = Arena(ground=ground(seen), runs=RUNS, workers=1, seed=5)
+        recommended.append(METHODS[name](where, (2, 5, RUNS)))
+    assert recommended[0] == recommended[1]
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"default"}))
+def test_every_method_reads_the_seeds_it_may_see(name):
+    whole = table()
+    flipped = replace(whole, losses=np.where(np.isinf(whole.losses), np.inf, 20 - whole.losses))
+    numbers = []
+    for one in (whole, flipped):
+        seen, _ = split(one)
+        where = Arena(ground=ground(seen), runs=RUNS, workers=1, seed=5)
+        numbers.append(METHODS[name](where, (RUNS,)).numbers)
+    assert numbers[0] != numbers[1]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("name", sorted(set(USUAL) - {"default"}))
+def test_no_budget_is_overshot_and_little_is_left(name, workers):
+    played = METHODS[name](arena(workers=workers), (RUNS,))
+    budget = 2 * RUNS if name == "random2x" else RUNS
+    assert budget - 1 < played.spent <= budget + 1e-9
+    assert played.spent / workers <= played.took + 1e-9
+    assert played.took < budget / (1 if workers == 1 else 2) + 1e-9
+
+
+def test_the_default_costs_nothing():
+    played = METHODS["default"](arena(), (2, RUNS))
+    assert (played.numbers, played.spent) == ((arena().ground.default,) * 2, 0.0)
+
+
+def test_every_step_the_engine_pays_for_is_counted():
+    opened = []
+    begin = search_ours._open
+
+    def spy(*args):
+        opened.append(begin(*args))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_ours, "_open", spy)
+        trace = search_ours.search(arena())
+    (ledger,) = opened[0].ledgers
+    assert trace.spent == pytest.approx(ledger.runs())
+
+
+def test_an_engine_s_settings_are_all_on_the_grid():
+    trace = search_ours.search(arena())
+    assert trace.said
+    assert all(0 <= number < np.prod(SHAPE) for _, number in trace.said)
+
+
+def test_equal_seeds_give_equal_results_and_others_others():
+    methods = named(["ours", "tpe", "asha", "random"])
+
+    def found(seed):
+        protocol = Protocol(reps=2, runs=RUNS, workers=1, seed=seed)
+        ((record,), complete) = repeat([table()], methods, protocol)
+        assert complete
+        return np.concatenate([record.regrets[name] for name in methods]).tolist()
+
+    assert found(0) == found(0)
+    assert found(0) != found(1)
+
+
+def test_a_search_too_small_for_the_engine_is_refused_or_read_as_none():
+    with pytest.raises(SpecError, match=r"^budget\.runs must be at least 12 to choose"):
+        METHODS["ours"](arena(runs=5.0), (2.0, 5.0))
+    assert METHODS["ours-planned"](arena(runs=5.0), (2.0, 5.0)).numbers == (None, None)
+
+
+def test_regret_is_0_at_the_best_and_1_at_the_median():
+    finals = [[3.0, 1.0, 2.0, 5.0, 9.0], [3.0, 2.0, 2.0, 7.0, 9.0]]
+    small = table(
+        axes={"lr": (0.1, 0.2, 0.3, 0.4, 0.5)}, rungs=(9,), losses=np.array(finals)[..., None]
+    )
+    judged = judge(small)
+    assert [judged.regret(number) for number in range(5)] == pytest.approx(
+        [1.0, 0.0, (2 - 1.5) / 1.5, (6 - 1.5) / 1.5, (9 - 1.5) / 1.5]
+    )
+
+
+def test_a_setting_that_diverged_on_a_held_out_seed_is_as_bad_as_the_worst():
+    finals = [[3.0, 1.0, np.inf], [3.0, 2.0, 1.0]]
+    small = table(axes={"lr": (0.1, 0.2, 0.3)}, rungs=(9,), losses=np.array(finals)[..., None])
+    judged = judge(small)
+    assert judged.regret(2) == judged.regret(0) == 1.0
+
+
+def test_a_search_sees_the_first_half_of_the_seeds():
+    whole = table(losses=losses(seeds=5))
+    seen, judged = split(whole)
+    np.testing.assert_array_equal(seen.losses, whole.losses[:2])
+    held = whole.losses[2:, :, -1].mean(axis=0)
+    np.testing.assert_allclose(judged.truth[:8], held[:8])
+
+
+def test_recommendations_are_read_by_what_was_run_not_by_the_clock():
+    trace = Trace(default=9)
+    trace.stretches = [(0.0, 1.0), (0.0, 2.0), (3.0, 4.0)]  # nothing runs between 2 and 3
+    trace.recommend(1.0, 1)
+    trace.recommend(2.0, 2)
+    trace.recommend(4.0, 3)
+    assert trace.at([1.0, 2.0, 2.9, 3.0, 3.5, 4.0, 50.0]) == [9, 1, 1, 2, 2, 3, 3]
+    assert (trace.spent, trace.took) == (4.0, 4.0)
+
+
+def test_a_method_on_a_double_budget_is_read_twice_as_late():
+    trace = Trace(default=9, share=0.5)
+    trace.stretches = [(float(i), i + 1.0) for i in range(4)]
+    for i in range(4):
+        trace.recommend(i + 1.0, i)
+    assert trace.at([0.5, 1.0, 2.0]) == [0, 1, 3]
+
+
+def test_whole_runs_are_begun_only_where_they_can_be_paid():
+    trace = play(arena(runs=2.9), uniform(SHAPE, 1))
+    assert trace.spent <= 2.9
+    assert len(trace.stretches) >= 2
+
+
+def test_a_diverged_run_costs_what_it_ran():
+    always = Chance(stream=iter([(5, 0, 0)] * 6 + [(3, 1, 1)] * 9))
+    trace = play(arena(runs=3.0), always)
+    assert trace.stretches[0] == (0.0, pytest.approx(27 / 81))
+    assert len(trace.stretches) == 6 + 1
+
+
+def test_the_furthest_and_then_the_lowest_is_recommended():
+    always = Chance(stream=iter([(0, 0, 0), (5, 1, 1), (3, 1, 0), (2, 1, 0)]))
+    trace = play(arena(runs=3.5), always)
+    numbers = [table().number(places) for places in [(0, 0, 0), (3, 1, 0)]]
+    assert trace.at([0.01, 0.5, 1.0, 3.5]) == [arena().ground.default, *numbers[:1] * 2, numbers[1]]
+
+
+def test_optuna_s_halving_stops_most_trials_early():
+    from optuna.pruners import SuccessiveHalvingPruner
+    from optuna.samplers import RandomSampler
+
+    pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    halving = Optuna(SHAPE, RandomSampler(seed=1), pruner)
+    trace = play(arena(), halving)
+    lengths = [round(81 * (end - begin)) for begin, end in trace.stretches]
+    assert set(lengths) == set(RUNGS)
+    assert lengths.count(3) > len(lengths) / 3
+
+
+def test_workers_overlap_in_simulated_time():
+    one, four = (METHODS["random"](arena(workers=workers), (RUNS,)) for workers in (1, 4))
+    assert four.spent == pytest.approx(one.spent, abs=1.0)
+    assert four.took < one.took / 3
+
+
+def test_an_interrupt_leaves_the_repetitions_that_all_have_played():
+    plays = []
+
+    def stopped(arena, checkpoints):
+        plays.append(arena.seed)
+        if len(plays) == 4:
+            raise KeyboardInterrupt
+        return METHODS["default"](arena, checkpoints)
+
+    methods = {"random": METHODS["random"], "stopped": stopped}
+    protocol = Protocol(reps=9, runs=3.0, workers=1, seed=0)
+    ((record,), complete) = repeat([table()], methods, protocol)
+    assert not complete
+    assert {name: len(rows) for name, rows in record.regrets.items()} == {"random": 3, "stopped": 3}
+
+
+def test_an_interrupt_before_two_repetitions_leaves_nothing():
+    def stopped(arena, checkpoints):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repeat([table()], {"stopped": stopped}, Protocol(reps=9, runs=3.0, workers=1, seed=0))
+
+
+def test_all_methods_meet_the_same_repetition():
+    met = []
+
+    def spy(arena, checkpoints):
+        met.append(arena.seed)
+        return METHODS["default"](arena, checkpoints)
+
+    repeat([table()], {"a": spy, "b": spy}, Protocol(reps=2, runs=3.0, workers=1, seed=0))
+    assert met[0] == met[1] != met[2] == met[3]
+
+
+def test_recommendations_are_read_at_the_checkpoints_within_the_budget():
+    assert Protocol(reps=2, runs=25, workers=1, seed=0).checkpoints == (2, 5, 10, 20, 25)
+    assert Protocol(reps=2, runs=30, workers=1, seed=0).checkpoints == (2, 5, 10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"reps": 1}, "reps must be at least 2 to compare anything, got 1"),
+        ({"runs": 0.5}, "budget must pay one full run at least, got 0.5"),
+    ],
+)
+def test_a_protocol_that_says_nothing_is_refused(changes, sentence):
+    with pytest.raises(SpecError) as refused:
+        Protocol(**{"reps": 2, "runs": 30.0, "workers": 1, "seed": 0, **changes})
+    assert str(refused.value) == sentence
+
+
+def test_an_unknown_method_suggests():
+    with pytest.raises(UnknownName, match=r"^unknown method 'tep'; did you mean 'tpe'\? \(known: "):
+        named(["ours", "tep"])
