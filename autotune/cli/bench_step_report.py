@@ -9,6 +9,7 @@ from autotune.cli import words
 from autotune.cli.table import table
 
 _EQUAL = 0.05
+_FEW = 8  # names that a sentence bears
 _VERSIONS = ("torch", "triton", "numba")
 
 
@@ -163,10 +164,11 @@ def _noisy(result: Result) -> Iterator[str]:
     noisy = [f"{row.optimizer} {row.backend}" for row in result.rows if row.noisy]
     noisy += [row.peer for row in result.peers if row.noisy]
     if noisy:
-        everyone = len(noisy) == len(result.rows) + len(result.peers)
+        everyone = len(result.rows) + len(result.peers)
+        few = ", ".join(noisy) if len(noisy) <= _FEW else f"{len(noisy)} of {everyone} rows"
         yield (
-            f"noisy, with quartiles over a tenth of the median apart: "
-            f"{'all' if everyone else ', '.join(noisy)}; measure again on a quieter machine"
+            f"noisy, with quartiles over a tenth of the median apart: {few}; "
+            "measure again on a quieter machine"
         )
 
 
