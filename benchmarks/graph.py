@@ -15,9 +15,9 @@ import click
 import torch
 
 from autotune.bench import machine
-from autotune.bench.step_clock import DeviceClock
-from autotune.bench.step_plan import Stage
-from autotune.bench.step_tensors import Tensors
+from autotune.bench.step.clock import DeviceClock
+from autotune.bench.step.plan import Stage
+from autotune.bench.step.tensors import Tensors
 from autotune.cli.document import document
 from autotune.errors import SpecError
 from autotune.optimizers import create

@@ -16,11 +16,14 @@ from typing import Any, Protocol
 import click
 import torch
 
-from autotune.bench import machine, step_arithmetic, step_clock, step_stream
-from autotune.bench.step_contender import Own, probe
-from autotune.bench.step_contest import Contest
-from autotune.bench.step_plan import Stage
-from autotune.bench.step_tensors import Tensors
+from autotune.bench import machine
+from autotune.bench.step import arithmetic
+from autotune.bench.step import clock as step_clock
+from autotune.bench.step import stream as step_stream
+from autotune.bench.step.contender import Own, probe
+from autotune.bench.step.contest import Contest
+from autotune.bench.step.plan import Stage
+from autotune.bench.step.tensors import Tensors
 from autotune.cli.document import document
 
 OPTIMIZERS = ("adan", "adamw-win2")
@@ -137,8 +140,8 @@ def _setting(each: Launched, stage: Stage, contest: Contest, moved: float) -> Se
         optimizer=each.own.rule,
         shapes=stage.shapes,
         launch=asdict(each.launch),
-        ms=step_arithmetic.milliseconds(turns).median,
-        stream_fraction=step_arithmetic.share(turns, moved, contest.stream.size),
+        ms=arithmetic.milliseconds(turns).median,
+        stream_fraction=arithmetic.share(turns, moved, contest.stream.size),
     )
 
 

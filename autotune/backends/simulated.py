@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from autotune.backends.base import Job, Outcome, Report
-from autotune.bench.search_grid import Ground
+from autotune.bench.search.grid import Ground
 from autotune.errors import SpecError
 from autotune.studies.records import Point
 

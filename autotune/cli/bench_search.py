@@ -16,7 +16,7 @@ from autotune.cli.ticking import ticking
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
-    from autotune.bench.search_report import Report
+    from autotune.bench.search.report import Report
 
 METHODS = "ours,random,random2x,sobol,tpe,gp,asha,default"
 
@@ -78,8 +78,11 @@ def command(
 
     Example: autotune bench search --table digits_adan_win.npz --reps 40 --budget 30
     """
-    from autotune.bench import search_methods, search_plot, search_repeat, search_report
-    from autotune.bench.search_table import read
+    from autotune.bench.search import methods as search_methods
+    from autotune.bench.search import plot as search_plot
+    from autotune.bench.search import repeat as search_repeat
+    from autotune.bench.search import report as search_report
+    from autotune.bench.search.table import read
 
     for path in (out, plot):
         _check(path)
@@ -106,7 +109,7 @@ def _check(path: Path | None) -> None:
 
 
 def _told(report: Report) -> str:
-    from autotune.bench import search_report as told
+    from autotune.bench.search import report as told
 
     checkpoints = report.protocol.checkpoints
     parts = []

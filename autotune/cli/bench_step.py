@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autotune.bench.step_plan import Plan, Stage
+from autotune.bench.step.plan import Plan, Stage
 from autotune.cli.bench_step_options import step_options
 from autotune.cli.document import document
 from autotune.cli.failures import INTERRUPTED
@@ -42,7 +42,8 @@ def command(
     """
     if save is not None and not save.parent.is_dir():
         raise SpecError(f"--save must name a file in a folder that exists, got {save}")
-    from autotune.bench import machine, step
+    from autotune.bench import machine
+    from autotune.bench.step import measure as step
     from autotune.cli.bench_step_report import report
 
     where = device or machine.default()

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from autotune.bench.step_plan import DEVICES, DTYPES, NOBODY
-from autotune.bench.step_shapes import SHAPES
+from autotune.bench.step.plan import DEVICES, DTYPES, NOBODY
+from autotune.bench.step.shapes import SHAPES
 from autotune.cli.complete import registered
 from autotune.cli.help import Option
 

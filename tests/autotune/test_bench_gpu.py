@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from autotune.bench.step_clock import DeviceClock
-from autotune.bench.step_weave import Weave
+from autotune.bench.step.clock import DeviceClock
+from autotune.bench.step.weave import Weave
 from autotune.cli import main
 
 pytestmark = [

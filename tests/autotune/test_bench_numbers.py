@@ -9,14 +9,15 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from autotune.bench import machine, step_arithmetic
-from autotune.bench.step_clock import HostClock, Lap
-from autotune.bench.step_contender import Own, probe
-from autotune.bench.step_contest import TIMED, WARM, Contest, Turn
-from autotune.bench.step_peers import PEERS
-from autotune.bench.step_shapes import SHAPES, elements
-from autotune.bench.step_stream import Scale
-from autotune.bench.step_tensors import Tensors
+from autotune.bench import machine
+from autotune.bench.step import arithmetic as step_arithmetic
+from autotune.bench.step.clock import HostClock, Lap
+from autotune.bench.step.contender import Own, probe
+from autotune.bench.step.contest import TIMED, WARM, Contest, Turn
+from autotune.bench.step.peers import PEERS
+from autotune.bench.step.shapes import SHAPES, elements
+from autotune.bench.step.stream import Scale
+from autotune.bench.step.tensors import Tensors
 from autotune.optimizers import names
 
 PEER = {peer.name: peer for peer in PEERS}
@@ -243,7 +244,7 @@ def test_a_scale_reads_and_writes_all_it_holds():
 
 WEAVE = """
 import torch
-from autotune.bench.step_weave import Weave
+from autotune.bench.step.weave import Weave
 weave = Weave(3000, "cpu")
 weave()
 assert weave.arrays.shape == (6, 2048)

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autotune.bench import search_ours
-from autotune.bench.search_grid import ground
-from autotune.bench.search_methods import METHODS, USUAL, named
-from autotune.bench.search_peers import Chance, Optuna, uniform
-from autotune.bench.search_play import Arena, play
-from autotune.bench.search_regret import judge, split
-from autotune.bench.search_repeat import Protocol, repeat
-from autotune.bench.search_table import Table
-from autotune.bench.search_trace import Trace
+from autotune.bench.search import ours as search_ours
+from autotune.bench.search.grid import ground
+from autotune.bench.search.methods import METHODS, USUAL, named
+from autotune.bench.search.peers import Chance, Optuna, uniform
+from autotune.bench.search.play import Arena, play
+from autotune.bench.search.regret import judge, split
+from autotune.bench.search.repeat import Protocol, repeat
+from autotune.bench.search.table import Table
+from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
 
 RUNGS = (3, 9, 27, 81)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autotune.bench import search_compare as compare
-from autotune.bench.search_compare import Verdict
-from autotune.bench.search_plot import picture
-from autotune.bench.search_repeat import Protocol, Record
-from autotune.bench.search_report import Report, conclusions
-from autotune.bench.search_table import Table, write
+from autotune.bench.search import compare
+from autotune.bench.search.compare import Verdict
+from autotune.bench.search.plot import picture
+from autotune.bench.search.repeat import Protocol, Record
+from autotune.bench.search.report import Report, conclusions
+from autotune.bench.search.table import Table, write
 from autotune.cli import main
 
 REPS = 12
@@ -212,7 +212,7 @@ def test_a_bad_table_is_one_sentence(tmp_path):
 
 
 def test_an_interrupted_command_tells_what_it_has(file, monkeypatch):
-    from autotune.bench import search_methods
+    from autotune.bench.search import methods
 
     seen = []
 
@@ -220,9 +220,9 @@ def test_an_interrupted_command_tells_what_it_has(file, monkeypatch):
         seen.append(arena)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return search_methods.default(arena, checkpoints)
+        return methods.default(arena, checkpoints)
 
-    monkeypatch.setitem(search_methods.METHODS, "random", stopped)
+    monkeypatch.setitem(methods.METHODS, "random", stopped)
     result = bench("--table", file, "--budget", 2, "--methods", "default,random")
     assert result.exit_code == 130
     assert result.stdout.endswith(

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from autotune.bench.search_grid import ground, levels
-from autotune.bench.search_regret import split
-from autotune.bench.search_table import Table, read, write
+from autotune.bench.search.grid import ground, levels
+from autotune.bench.search.regret import split
+from autotune.bench.search.table import Table, read, write
 from autotune.errors import SpecError, UnknownName
 
 AXES = {"lr": (1e-3, 1e-2, 1e-1), "weight_decay": (0.0, 0.1)}

@@ -16,12 +16,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from autotune.bench import machine, step_clock, step_first, step_lineup
-from autotune.bench.step_clock import HostClock
-from autotune.bench.step_contender import Own
-from autotune.bench.step_first import measure
-from autotune.bench.step_peers import Peer
-from autotune.bench.step_plan import Stage
+from autotune.bench import machine
+from autotune.bench.step import clock as step_clock
+from autotune.bench.step import first as step_first
+from autotune.bench.step import lineup
+from autotune.bench.step.clock import HostClock
+from autotune.bench.step.contender import Own
+from autotune.bench.step.first import measure
+from autotune.bench.step.peers import Peer
+from autotune.bench.step.plan import Stage
 from autotune.cli import main
 from autotune.errors import AutotuneError
 
@@ -180,7 +183,7 @@ GPU = Peer(name="gpu-adan", rule="adan", package="torch", cls="torch.optim:Adam"
 
 
 def test_peers_that_cannot_be_measured_are_named(monkeypatch):
-    monkeypatch.setattr(step_lineup, "PEERS", (NOWHERE, WRONG, GPU))
+    monkeypatch.setattr(lineup, "PEERS", (NOWHERE, WRONG, GPU))
     done = bench("--optimizer", "sgd", "--backend", "torch", "--repeats", "1")
     assert done.stdout.splitlines()[-3:] == [
         "not installed: nowhere",
@@ -191,7 +194,7 @@ def test_peers_that_cannot_be_measured_are_named(monkeypatch):
 
 
 def test_a_peer_asked_for_must_be_installed(monkeypatch):
-    monkeypatch.setattr(step_lineup, "PEERS", (NOWHERE,))
+    monkeypatch.setattr(lineup, "PEERS", (NOWHERE,))
     done = bench("--optimizer", "sgd", "--against", "nowhere-adan")
     assert done.exit_code == 3
     assert done.stderr == (
@@ -201,10 +204,10 @@ def test_a_peer_asked_for_must_be_installed(monkeypatch):
 
 
 def test_a_peer_warns_of_nothing_that_is_ours(monkeypatch):
-    monkeypatch.setattr(step_lineup, "PEERS", ())
+    monkeypatch.setattr(lineup, "PEERS", ())
     warning = replace(NOWHERE, cls=f"{__name__}:Warning_")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Warning_=Warning_))
-    entered, absent = step_lineup.enter([warning], torch.float32, "cpu")
+    entered, absent = lineup.enter([warning], torch.float32, "cpu")
     assert ([entrant.contender.name for entrant in entered], absent) == (["nowhere-adan"], {})
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from autotune.backends.base import Job, Outcome
 from autotune.backends.simulated import Simulated
-from autotune.bench.search_grid import ground
-from autotune.bench.search_table import Table
+from autotune.bench.search.grid import ground
+from autotune.bench.search.table import Table
 from autotune.errors import SpecError
 from autotune.registry import load
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from autotune.bench import search_compare as compare
-from autotune.bench.search_compare import Ratio, Spread, Verdict
-from autotune.bench.search_repeat import Protocol, Record
+from autotune.bench.search import compare
+from autotune.bench.search.compare import Ratio, Spread, Verdict
+from autotune.bench.search.repeat import Protocol, Record
 
 SUBJECT = "ours"  # whom the others are compared with, where it was played
 YARDSTICK = "random"

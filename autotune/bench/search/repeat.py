@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.bench.search_grid import Ground, ground
-from autotune.bench.search_methods import Method
-from autotune.bench.search_play import Arena
-from autotune.bench.search_regret import Judge, split
-from autotune.bench.search_table import Floats, Table
+from autotune.bench.search.grid import Ground, ground
+from autotune.bench.search.methods import Method
+from autotune.bench.search.play import Arena
+from autotune.bench.search.regret import Judge, split
+from autotune.bench.search.table import Floats, Table
 from autotune.errors import SpecError
 from autotune.seeds import derive
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from autotune.bench.step_contest import Turn
+from autotune.bench.step.contest import Turn
 
 NOISY = 0.1  # of the median, between the quartiles
 

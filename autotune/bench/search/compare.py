@@ -8,8 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from autotune.bench.search_repeat import Record
-from autotune.bench.search_table import Floats
+from autotune.bench.search.repeat import Record
+from autotune.bench.search.table import Floats
 from autotune.statistics import CONFIDENCE
 
 RESAMPLES = 4000

@@ -6,14 +6,14 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from autotune.bench.step_peers import Peer
+from autotune.bench.step.peers import Peer
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from autotune.bench.step_traffic import Traffic
+    from autotune.bench.step.traffic import Traffic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def probe(contender: Contender, dtype: torch.dtype, device: str) -> Traffic:
     """Take a step with a small parameter and return the traffic of such steps."""
     import torch
 
-    from autotune.bench import step_traffic
+    from autotune.bench.step import traffic as step_traffic
 
     p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
     p.grad = torch.ones_like(p)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune import optimizers
-from autotune.bench.search_table import Table
+from autotune.bench.search.table import Table
 from autotune.errors import SpecError, UnknownName
 from autotune.presets import presets_of
 from autotune.registry import unknown

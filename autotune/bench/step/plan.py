@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune.bench.step_shapes import SHAPES, Shape, elements
+from autotune.bench.step.shapes import SHAPES, Shape, elements
 from autotune.errors import UnknownName
 from autotune.registry import unknown
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from autotune import optimizers
-from autotune.bench.step_contender import Contender, Entrant, Own, probe
-from autotune.bench.step_peers import PEERS, Peer
-from autotune.bench.step_plan import NOBODY, Plan
+from autotune.bench.step.contender import Contender, Entrant, Own, probe
+from autotune.bench.step.peers import PEERS, Peer
+from autotune.bench.step.plan import NOBODY, Plan
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
 from autotune.registry import unknown

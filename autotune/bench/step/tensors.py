@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autotune.bench.step_shapes import Shape
+from autotune.bench.step.shapes import Shape
 
 _TILE = 1 << 20
 _STRIDE = 4099  # elements by which a step's noise is shifted from the last one's

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotune.bench import search_ours
-from autotune.bench.search_peers import Optuna, sobol, uniform
-from autotune.bench.search_play import Arena, play
-from autotune.bench.search_trace import Trace
+from autotune.bench.search import ours as search_ours
+from autotune.bench.search.peers import Optuna, sobol, uniform
+from autotune.bench.search.play import Arena, play
+from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
 from autotune.halving import ETA
 from autotune.registry import unknown

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from autotune.errors import AutotuneError
 
 if TYPE_CHECKING:
-    from autotune.bench.step_contender import Contender
-    from autotune.bench.step_plan import Stage
+    from autotune.bench.step.contender import Contender
+    from autotune.bench.step.plan import Stage
 
 # Where compilers keep what they compiled; in a new folder they find nothing.
 _CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
@@ -72,13 +72,13 @@ def _child(pipe: Connection, contender: Contender, stage: Stage, folder: str) ->
 def _timed(contender: Contender, stage: Stage) -> tuple[float, float]:
     import torch
 
-    from autotune.bench import step_clock
-    from autotune.bench.step_tensors import Tensors
+    from autotune.bench.step import clock
+    from autotune.bench.step.tensors import Tensors
 
     torch.set_num_threads(stage.threads)
     tensors = Tensors(stage.tensors, stage.torch_dtype, stage.device)
     tensors.renew()
-    timer = step_clock.of(stage.device)
+    timer = clock.of(stage.device)
     loaded = timer.lap(lambda: torch.optim.SGD(tensors.params))
     stepped = timer.lap(lambda: contender.build(tensors.params).step())
     return loaded.seconds, stepped.seconds

@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from autotune.bench import machine, step_clock, step_first, step_stream, step_summary
-from autotune.bench.step_contender import Contender, Entrant
-from autotune.bench.step_contest import Contest
-from autotune.bench.step_first import First
-from autotune.bench.step_lineup import Lineup, lineup
-from autotune.bench.step_plan import Plan, Stage
-from autotune.bench.step_result import Result
-from autotune.bench.step_tensors import Tensors
+from autotune.bench import machine
+from autotune.bench.step import clock as step_clock
+from autotune.bench.step import first as step_first
+from autotune.bench.step import stream as step_stream
+from autotune.bench.step import summary
+from autotune.bench.step.contender import Contender, Entrant
+from autotune.bench.step.contest import Contest
+from autotune.bench.step.first import First
+from autotune.bench.step.lineup import Lineup, lineup
+from autotune.bench.step.plan import Plan, Stage
+from autotune.bench.step.result import Result
+from autotune.bench.step.tensors import Tensors
 from autotune.errors import SpecError
 
 Listener = Callable[[str], None]
@@ -32,7 +36,7 @@ def run(plan: Plan, listen: Listener) -> Result:
     with machine.threads(stage.threads):
         contest = _contest(stage, present.everyone)
         rounds = _play(contest, plan.rounds, listen)
-        return step_summary.result(plan, facts, present, contest, firsts, rounds)
+        return summary.result(plan, facts, present, contest, firsts, rounds)
 
 
 def _check_device(device: str) -> None:

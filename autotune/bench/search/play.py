@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from autotune.bench.search_grid import Ground
-from autotune.bench.search_peers import Peer
-from autotune.bench.search_trace import ROUNDING, Trace
+from autotune.bench.search.grid import Ground
+from autotune.bench.search.peers import Peer
+from autotune.bench.search.trace import ROUNDING, Trace
 
 
 @dataclass(frozen=True, kw_only=True)

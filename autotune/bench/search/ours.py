@@ -10,9 +10,9 @@ import numpy as np
 
 from autotune import halving, stages
 from autotune.backends.simulated import Simulated
-from autotune.bench.search_grid import Ground
-from autotune.bench.search_play import Arena
-from autotune.bench.search_trace import Trace
+from autotune.bench.search.grid import Ground
+from autotune.bench.search.play import Arena
+from autotune.bench.search.trace import Trace
 from autotune.events import Event, TrialEnded, TrialStarted
 from autotune.halving import SAFE_RUNG, Ladder
 from autotune.ledger import Ledger

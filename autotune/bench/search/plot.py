@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from autotune.bench.search_compare import FLOOR, Spread, spreads
-from autotune.bench.search_repeat import Record
+from autotune.bench.search.compare import FLOOR, Spread, spreads
+from autotune.bench.search.repeat import Record
 
 WIDTH, HEIGHT, GAP = 460, 340, 30
 LEFT, RIGHT, TOP, BOTTOM = 60, 110, 40, 45

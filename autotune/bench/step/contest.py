@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from autotune.bench.step_clock import Clock, Lap
-from autotune.bench.step_contender import quiet
-from autotune.bench.step_stream import Stream
+from autotune.bench.step.clock import Clock, Lap
+from autotune.bench.step.contender import quiet
+from autotune.bench.step.stream import Stream
 
 WARM = 2  # the first step allocates the state, and compiles
 TIMED = 3  # steps a turn

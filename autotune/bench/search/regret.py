@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.bench.search_table import Floats, Table
+from autotune.bench.search.table import Floats, Table
 from autotune.errors import SpecError
 
 

@@ -7,14 +7,14 @@ from itertools import chain
 from statistics import median
 from typing import Any
 
-from autotune.bench import step_arithmetic
-from autotune.bench.step_contender import Contender, Entrant, Own
-from autotune.bench.step_contest import Contest, Turn
-from autotune.bench.step_first import First
-from autotune.bench.step_lineup import Lineup
-from autotune.bench.step_peers import Peer
-from autotune.bench.step_plan import Plan, Stage
-from autotune.bench.step_result import PeerRow, Result, Row, Streaming
+from autotune.bench.step import arithmetic
+from autotune.bench.step.contender import Contender, Entrant, Own
+from autotune.bench.step.contest import Contest, Turn
+from autotune.bench.step.first import First
+from autotune.bench.step.lineup import Lineup
+from autotune.bench.step.peers import Peer
+from autotune.bench.step.plan import Plan, Stage
+from autotune.bench.step.result import PeerRow, Result, Row, Streaming
 
 Turns = Mapping[str, Sequence[Turn]]
 Firsts = Mapping[str, First]
@@ -58,7 +58,7 @@ def result(
 
 
 def _streaming(contest: Contest, turns: Turns) -> Streaming:
-    seen = step_arithmetic.bandwidth(list(chain(*turns.values())), contest.stream.size)
+    seen = arithmetic.bandwidth(list(chain(*turns.values())), contest.stream.size)
     return Streaming(
         kind=contest.stream.kind,
         gb_per_s=seen.median / 1e9,
@@ -71,7 +71,7 @@ def _timing(
     stage: Stage, entrant: Entrant[Contender], turns: Sequence[Turn], size: int
 ) -> dict[str, Any]:
     """Return the fields of ``Timing``."""
-    ms, host = step_arithmetic.milliseconds(turns), step_arithmetic.host_milliseconds(turns)
+    ms, host = arithmetic.milliseconds(turns), arithmetic.host_milliseconds(turns)
     traffic = entrant.traffic
     return {
         "shapes": stage.shapes,
@@ -85,7 +85,7 @@ def _timing(
         "us_per_tensor": 1e3 * ms.median / len(stage.tensors),
         "bytes_per_param": traffic.total,
         "state_bytes_per_param": traffic.state,
-        "stream_fraction": step_arithmetic.share(turns, traffic.total * stage.parameters, size),
+        "stream_fraction": arithmetic.share(turns, traffic.total * stage.parameters, size),
         "peak_bytes": max((turn.peak for turn in turns if turn.peak is not None), default=None),
     }
 
@@ -104,7 +104,7 @@ def _row(
         backend=entrant.contender.backend,
         first_step_s=None if first is None else first.step,
         next_first_step_s=None if first is None else first.again,
-        ratios={peer: step_arithmetic.ratio(turns[name], turns[peer]) for peer in peers},
+        ratios={peer: arithmetic.ratio(turns[name], turns[peer]) for peer in peers},
         **timings[name],
     )
 

@@ -1,0 +1,1 @@
+"""How good searches are at equal compute, replayed on recorded curves."""

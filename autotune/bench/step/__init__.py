@@ -1,0 +1,1 @@
+"""How long optimizer steps take, beside those of other people's."""
