@@ -265,3 +265,13 @@ def test_a_protocol_that_says_nothing_is_refused(changes, sentence):
 def test_an_unknown_method_suggests():
     with pytest.raises(UnknownName, match=r"^unknown method 'tep'; did you mean 'tpe'\? \(known: "):
         named(["ours", "tep"])
+
+
+def test_what_diverged_is_recommended_no_longer():
+    losses = np.array([[[1.0, np.inf]], [[1.0, np.inf]]]) + np.zeros((2, 2, 2))
+    losses[:, 1] = [3.0, 2.0]
+    axes = {"lr": (0.1, 0.2)}
+    small = ground(table(axes=axes, rungs=(3, 9), losses=losses))
+    where = replace(arena(runs=2.0), ground=small)
+    trace = play(replace(where, workers=2), Chance(stream=iter([(0,), (1,)])))
+    assert trace.at([0.7, 1.5, 2.0]) == [0, 0, 1]

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from autotune import halving, stages
+from autotune import stages
 from autotune.backends.simulated import Simulated
 from autotune.bench.search.grid import Ground
 from autotune.bench.search.play import Arena
 from autotune.bench.search.trace import Trace
-from autotune.events import Event, TrialEnded, TrialStarted
+from autotune.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.halving import SAFE_RUNG, Ladder
 from autotune.ledger import Ledger
 from autotune.opening import Opened
@@ -85,23 +85,34 @@ class _Scribe:
         self._began: dict[int, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Hear an event."""
+        """Write down an event."""
         if isinstance(event, TrialStarted):
             self._began[event.trial.id] = self.backend.clock
         elif isinstance(event, TrialEnded):
             began = self._began.pop(event.trial.id)
             self.trace.stretches.append((began, self.backend.clock))
-            number = recommended(self.ledger, self.spec)
-            if number is not None:
-                hyper = self.ledger.of(Role.SEARCH)[number].hyper
-                self.trace.recommend(self.backend.clock, self.ground.number(hyper))
+        if isinstance(event, TrialEnded | TrialProgressed):
+            self._recommend()
+
+    def _recommend(self) -> None:
+        number = recommended(self.ledger, self.spec)
+        if number is not None:
+            hyper = self.ledger.of(Role.SEARCH)[number].hyper
+            self.trace.recommend(self.backend.clock, self.ground.number(hyper))
 
 
 def recommended(ledger: Ledger, spec: SearchSpec) -> int | None:
-    """Return the search trial an engine stopped now would recommend; None before any loss."""
+    """Return the search trial an engine stopped now would recommend; None before any loss.
+
+    Until finalists are compared, that is the lowest loss among the furthest, as for all methods.
+    """
     number = stages.chosen(ledger, spec)
     if number is not None:
         return number
-    trials = [trial for trial in ledger.of(Role.SEARCH) if trial.state is not TrialState.DIVERGED]
-    leaders = halving.leaders(trials, ledger.losses, ledger.rungs, 1)
-    return leaders[0].number if leaders else None
+    seen = [
+        (-step, loss, trial.number)
+        for trial in ledger.of(Role.SEARCH)
+        if trial.state not in {TrialState.DIVERGED, TrialState.FAILED}
+        for step, loss in ledger.losses[trial.id].items()
+    ]
+    return min(seen)[-1] if seen else None

@@ -70,7 +70,7 @@ class _Game:
         self.clock = 0.0
         self.running: list[_Trial] = []
         self.draw = np.random.default_rng([arena.seed, 1])
-        self.best = (0, math.inf)
+        self.seen: dict[int, tuple[int, float, int]] = {}  # by trial: -step, loss there, setting
         self.asked = 0
 
     def play(self) -> Trace:
@@ -107,9 +107,7 @@ class _Game:
     def _reach(self, trial: _Trial) -> None:
         """Hear a loss at a rung, and go on to the next if the peer and the budget allow."""
         step, loss = trial.curve[trial.rung]
-        if math.isfinite(loss) and (-step, loss) < self.best:
-            self.best = (-step, loss)
-            self.trace.recommend(self.clock, trial.number)
+        self._recommend(trial, step, loss)
         whole = trial.rung == len(self.table.rungs) - 1 or math.isinf(loss)
         if not whole and self._goes_on(trial, step, loss):
             trial.rung += 1
@@ -120,6 +118,14 @@ class _Game:
         if not self.peer.halves:
             self.left += 1 - step / self.table.target  # a diverged run ends early
         self.peer.tell(trial.id, loss, whole=whole)
+
+    def _recommend(self, trial: _Trial, step: int, loss: float) -> None:
+        """Recommend the lowest loss among the furthest; what diverged is out."""
+        self.seen[trial.order] = (-step, loss, trial.number)
+        if math.isinf(loss):
+            del self.seen[trial.order]
+        if self.seen:
+            self.trace.recommend(self.clock, min(self.seen.values())[-1])
 
     def _goes_on(self, trial: _Trial, step: int, loss: float) -> bool:
         if not self.peer.goes_on(trial.id, trial.rung, loss):
