@@ -108,7 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def backend_used(self) -> str:
-        """What runs the parameters: 'numba' or 'torch', both with a comma when they differ."""
+        """What runs the parameters: 'triton', 'numba' or 'torch', with commas when they differ."""
         params = (p for group in self.param_groups for p in group["params"])
         return ", ".join(sorted({backends.choose(self.backend, p) for p in params}))
 
@@ -149,6 +149,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _collect(self) -> dict[tuple[Rule, str], list[Update]]:
         """Return the tensors that have a gradient, by how they are to be updated."""
         work: dict[tuple[Rule, str], list[Update]] = {}
+        chosen: dict[torch.device, str] = {}
         for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
@@ -156,9 +157,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             rows: dict[tuple[int, bool], tuple[float, ...]] = {}
             for p, g in pairs:
                 state, row = self._state(group, rule, p, rows)
-                found.setdefault(backends.choose(self.backend, p), []).append(
-                    Update(p, g, state, row)
-                )
+                if p.device not in chosen:
+                    chosen[p.device] = backends.choose(self.backend, p)
+                found.setdefault(chosen[p.device], []).append(Update(p, g, state, row))
             for backend, updates in found.items():
                 work.setdefault((rule, backend), []).extend(updates)
         return work
@@ -222,10 +223,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return what gradients are multiplied by; they are never written."""
         if not self.max_grad_norm or not work:
             return None
-        total = torch.zeros((), dtype=torch.float64)
-        for (_, backend), updates in work.items():
-            squares = backends.load(backend).squares([update.g for update in updates])
-            total = total.to(squares.device) + squares
+        parts = [
+            backends.load(backend).squares([update.g for update in updates])
+            for (_, backend), updates in work.items()
+        ]
+        home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
+        total = torch.stack([part.to(home) for part in parts]).sum()
         return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
