@@ -28,9 +28,9 @@ class Place(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Tensors cut into chunks, one for each program of a launch."""
+    """Tensors cut into chunks, one for each program that a launch runs."""
 
-    count: int
+    programs: int
     chunks: Tensor  # a line each: tensor, start, length
     firsts: Tensor  # the first chunk of each tensor; ends with their count
 
@@ -44,10 +44,12 @@ def place(device: torch.device) -> Place:
 
 @lru_cache(maxsize=64)
 def sent(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-    """Return numbers on a device, without waiting for them to arrive.
+    """Return numbers on a device; equal ones are sent once."""
+    return _send(content, dtype, where)
 
-    They are sent from pinned memory, which torch keeps until it has been read.
-    """
+
+def _send(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
+    """Send numbers without waiting, from pinned memory that torch keeps until it is read."""
     numbers = torch.frombuffer(bytearray(content), dtype=dtype)
     if where.device.type == "cpu":
         return numbers
@@ -73,7 +75,7 @@ def _cut(sizes: bytes, aligned: bytes, where: Place) -> Cut:
     if not len(chunks):
         nothing = torch.empty(0, dtype=torch.int64, device=where.device)
         return Cut(0, nothing, nothing)
-    return Cut(len(chunks), *(sent(a.tobytes(), torch.int64, where) for a in (chunks, firsts)))
+    return Cut(len(chunks), *(_send(a.tobytes(), torch.int64, where) for a in (chunks, firsts)))
 
 
 def lines(sizes: Ints, aligned: NDArray[np.bool_], chunk: int) -> tuple[Ints, Ints]:

@@ -26,6 +26,10 @@ class Function:
         self.fn = fn
         self.__doc__, self.__module__ = fn.__doc__, fn.__module__
 
+    def __call__(self, *values: Any) -> Any:
+        """Refuse: only what is bound can be called."""
+        raise RuntimeError(f"{self!r} has no meaning until it is bound; use plain(rule)")
+
     def __repr__(self) -> str:
         return f"<rule {self.fn.__module__}.{self.fn.__qualname__}>"
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autotune.kernels.chunks import Cut, Ints, Place, cut, place, sent
+from autotune.kernels.chunks import Cut, Ints, cut, place, sent
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import copied, dense, lies_like
 from autotune.kernels.rule import Update
@@ -88,10 +88,9 @@ def _lot(group: Group, addresses: Ints, lines: NDArray[np.float64]) -> Lot:
 
 def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
     """Return a line of scalars a tensor; most share one tuple."""
-    index: dict[int, int] = {}
-    which = [index.setdefault(id(row), len(index)) for row in rows]
-    distinct = {id(row): row for row in rows}
-    return np.array(list(distinct.values()))[which]
+    distinct = dict(zip(map(id, rows), rows, strict=True))
+    index = {identity: i for i, identity in enumerate(distinct)}
+    return np.array(list(distinct.values()))[[index[id(row)] for row in rows]]
 
 
 class Plan:
@@ -99,9 +98,9 @@ class Plan:
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
-        self.odd: list[int] = []  # indices of those to copy
+        self.odd: list[int] = []  # indices of those to copy, a parameter before what goes with it
         self.facts: Any = None
-        self.fixed: Ints | None = None
+        self.fixed: Ints = np.empty(0, dtype=np.int64)
 
     def fit(self, tensors: list[Tensor], count: int) -> Ints:
         """Return all addresses, by role and tensor, after planning anew if anything changed.
@@ -129,7 +128,6 @@ class Plan:
             for role, (tensor, dtype) in enumerate(zip(own, dtypes, strict=True)):
                 if tensor.dtype is not dtype or not lies_like(tensor, home):
                     self.odd.append(role * count + t)
-        self.odd.sort()  # parameters first: the others then lie like the copy of theirs
         self.groups = [
             Group(*key, np.array(own), np.array([tensors[t].numel() for t in own]))
             for key, own in members.items()

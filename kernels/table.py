@@ -23,6 +23,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np.unsafe import ndarray
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from autotune.kernels import norms
 from autotune.kernels.eager import precision
@@ -68,6 +69,7 @@ def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
     for dtype, table in tables.items():
         _compiled(rule, dtype)(*table.arrays(), _NUMBERS[dtype][0](factor))
         table.write_back()
+    increment_version([update.p for update in updates])
 
 
 class _Table:

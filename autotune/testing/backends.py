@@ -8,17 +8,16 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-BACKENDS = ("torch", "numba", "triton")
+BACKENDS = ("torch", "numba", "triton")  # what the others are compared with comes first
 
 
 @contextmanager
 def usable(backend: str) -> Iterator[None]:
     """Let a backend run on the CPU meanwhile; skip the test where it is not installed."""
-    if backend == "torch":
-        yield
-        return
-    pytest.importorskip(backend)
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        # Devices divide by zero in silence too. Numba is compiled, and heeds neither.
-        patch.setenv("TRITON_INTERPRET", "1")
-        yield
+    if backend != "torch":
+        pytest.importorskip(backend)
+    with pytest.MonkeyPatch.context() as patch:
+        if backend == "triton":
+            patch.setenv("TRITON_INTERPRET", "1")
+        with np.errstate(all="ignore"):  # a device divides by zero in silence
+            yield
