@@ -13,11 +13,16 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
+from autotune.kernels.lang import interpreted
 from autotune.kernels.rule import Rule, Update
 
 NAMES = ("auto", "triton", "numba", "torch")
 
-_MODULES = {"numba": "autotune.kernels.table", "torch": "autotune.kernels.eager"}
+_MODULES = {
+    "triton": "autotune.kernels.fused",
+    "numba": "autotune.kernels.table",
+    "torch": "autotune.kernels.eager",
+}
 
 
 class Backend(Protocol):
@@ -40,22 +45,44 @@ def check(name: str) -> None:
     """Refuse a backend that is unknown or cannot be had here."""
     if name not in NAMES:
         raise ValueError(f"backend must be 'auto', 'triton', 'numba' or 'torch', got {name!r}")
-    if name == "triton":
-        raise ValueError("backend 'triton' is not in this version yet; use backend='auto'")
+    if name == "triton" and not installed("triton"):
+        raise ImportError("backend 'triton' needs the package triton; use backend='auto'")
     if name == "numba" and not installed("numba"):
         raise ImportError("backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'")
 
 
 def choose(name: str, p: Tensor) -> str:
-    """Return the backend that runs a parameter when ``name`` was asked for."""
+    """Return the backend that runs a parameter when ``name`` was asked for.
+
+    A device that torch calls 'cuda' may be ROCm's.
+    """
     device = p.device.type
+    if name == "triton":
+        _refuse_misplaced(device)
     if name == "numba" and device != "cpu":
         raise ValueError(
             f"backend 'numba' runs parameters on cpu, got one on {device}; use backend='torch'"
         )
     if name != "auto":
         return name
+    if device == "cuda" and installed("triton") and not interpreted():
+        return "triton"
     return "numba" if device == "cpu" and installed("numba") else "torch"
+
+
+def _refuse_misplaced(device: str) -> None:
+    """Refuse to run device code elsewhere, or to interpret it over addresses of a device."""
+    if interpreted():
+        if device != "cpu":
+            raise ValueError(
+                f"backend 'triton' runs on cpu under TRITON_INTERPRET, parameters are on {device}; "
+                "unset TRITON_INTERPRET"
+            )
+    elif device != "cuda":
+        raise ValueError(
+            f"backend 'triton' needs a CUDA or ROCm device, parameters are on {device}; "
+            "use backend='torch'"
+        )
 
 
 def load(name: str) -> Backend:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Function", "bind", "device", "jit", "plain", "tl"]
+__all__ = ["Function", "bind", "device", "interpreted", "jit", "kernel", "plain", "tl"]
 
 
 class Function:
@@ -25,6 +25,10 @@ class Function:
     def __init__(self, fn: FunctionType) -> None:
         self.fn = fn
         self.__doc__, self.__module__ = fn.__doc__, fn.__module__
+
+    def __call__(self, *values: Any) -> Any:
+        """Refuse: only what is bound can be called."""
+        raise RuntimeError(f"{self!r} has no meaning until it is bound; use plain(rule)")
 
     def __repr__(self) -> str:
         return f"<rule {self.fn.__module__}.{self.fn.__qualname__}>"
@@ -73,7 +77,9 @@ def bind(
     for name in code.co_names:
         if isinstance(names.get(name), Function):
             bound[name] = bind(names[name], language, wrap, number)
-    return wrap(FunctionType(code.replace(co_consts=constants), bound, rule.fn.__name__))
+    made = FunctionType(code.replace(co_consts=constants), bound, rule.fn.__name__)
+    made.__annotations__ = rule.fn.__annotations__  # Triton finds its constants there
+    return wrap(made)
 
 
 def _sqrt(value: Any) -> Any:
@@ -102,10 +108,43 @@ def plain(rule: Function) -> Callable[..., Any]:
     return bound
 
 
-@cache
+def interpreted() -> bool:
+    """Whether Triton runs device functions in Python, on tensors of the CPU; imports Triton."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
 def device(rule: Function) -> Any:
-    """Return the rule as a Triton device function; imports Triton."""
+    """Return the rule as what a Triton kernel may call; imports Triton."""
+    return _device(rule, interpreted())
+
+
+def kernel(rule: Function) -> Any:
+    """Return a function of pointers as a Triton kernel; imports Triton."""
+    return _kernel(rule, interpreted())
+
+
+@cache
+def _device(rule: Function, interpreting: bool) -> Any:
     import triton
     import triton.language
 
-    return bind(rule, triton.language, triton.jit)
+    return bind(rule, triton.language, _plainly if interpreting else triton.jit)
+
+
+@cache
+def _kernel(rule: Function, interpreting: bool) -> Any:
+    import triton
+
+    bound = _device(rule, interpreting)
+    return triton.jit(bound) if interpreting else bound
+
+
+def _plainly(fn: FunctionType) -> Any:
+    """Leave a function as it is, and show it where the interpreter looks for one.
+
+    Decorated, each call would patch all of Triton's language again: half of the time.
+    """
+    fn.__dict__["fn"] = fn
+    return fn

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import pairwise
 from types import ModuleType
 from typing import Any, cast
 
@@ -24,10 +23,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np.unsafe import ndarray
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from autotune.kernels import norms
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
+from autotune.kernels.layout import copied, dense, lies_like
 from autotune.kernels.rule import Rule, Update
 
 # Numba types it by what it is outside compiled code; inside, it takes an array and a length.
@@ -68,6 +69,7 @@ def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
     for dtype, table in tables.items():
         _compiled(rule, dtype)(*table.arrays(), _NUMBERS[dtype][0](factor))
         table.write_back()
+    increment_version([update.p for update in updates])
 
 
 class _Table:
@@ -89,12 +91,12 @@ class _Table:
         """Enter one tensor's update."""
         p, g, state, row = update
         dtype, place = self.dtype, self.addresses.append
-        home = p if p.dtype is dtype and _dense(p) else self._borrow(p, p)
+        home = p if p.dtype is dtype and dense(p) else self._borrow(p, p)
         stride, size = home.stride(), home.numel()
         place(home.data_ptr())
         for tensor in (g, *state):
-            same = tensor.stride() == stride and tensor.numel() == size and tensor.dtype is dtype
-            if same or _lies_like(tensor, home):
+            same = tensor.stride() == stride and tensor.numel() == size
+            if tensor.dtype is dtype and (same or lies_like(tensor, home)):
                 place(tensor.data_ptr())
             else:
                 place(self._borrow(tensor, home, read_only=tensor is g).data_ptr())
@@ -105,7 +107,7 @@ class _Table:
         self.row_of.append(self.seen[id(row)])
 
     def _borrow(self, tensor: Tensor, like: Tensor, read_only: bool = False) -> Tensor:
-        copy = _copy(tensor, like, self.dtype)
+        copy = copied(tensor, like, self.dtype)
         self.copies.append((copy if read_only else tensor, copy))
         return copy
 
@@ -122,27 +124,6 @@ class _Table:
         for tensor, copy in self.copies:
             if tensor is not copy:
                 tensor.copy_(copy)
-
-
-def _copy(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty_like(like, dtype=dtype).copy_(tensor)
-
-
-def _lies_like(tensor: Tensor, home: Tensor) -> bool:
-    """Whether element k of both is the same; the stride of a dimension of size 1 says nothing."""
-    if tensor.dtype is not home.dtype or tensor.shape != home.shape:
-        return False
-    pairs = zip(tensor.stride(), home.stride(), home.shape, strict=True)
-    return home.numel() == 0 or all(a == b for a, b, size in pairs if size > 1)
-
-
-def _dense(p: Tensor) -> bool:
-    """Whether the elements fill one block of memory, in whatever order."""
-    if p.is_contiguous():
-        return True
-    lying = sorted((a, size) for a, size in zip(p.stride(), p.shape, strict=True) if size > 1)
-    reach = [a for a, _ in lying]
-    return reach[0] == 1 and all(b == a * size for (a, size), (b, _) in pairwise(lying))
 
 
 def _spot(builder: Any, number: Any, args: Any) -> Any:
@@ -274,7 +255,7 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     total = 0.0
     for dtype in (torch.float32, torch.float64):
         chosen = [g for g in grads if precision(g) is dtype]
-        lying = [g if g.dtype is dtype and _dense(g) else _copy(g, g, dtype) for g in chosen]
+        lying = [g if g.dtype is dtype and dense(g) else copied(g, g, dtype) for g in chosen]
         addresses = np.array([g.data_ptr() for g in lying], dtype=np.int64)
         sizes = np.array([g.numel() for g in lying], dtype=np.int64)
         total += _squares(dtype)(addresses, sizes)

@@ -34,7 +34,8 @@ class Adam(RuleOptimizer):
         acceleration: 'none', 'win' or 'win2'.
         reckless_steps: How many times longer Win's second and Win2's third sequence step.
         max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
-        backend: 'auto' picks 'numba' on CPU where it is installed, else 'torch'.
+        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
+            else 'torch'.
         state_dtype: None keeps state in float32, or in float64 for float64 parameters.
     """
 

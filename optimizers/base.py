@@ -122,7 +122,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def backend_used(self) -> str:
-        """What runs the parameters: 'numba' or 'torch', both with a comma when they differ."""
+        """What runs the parameters: 'triton', 'numba' or 'torch', with commas when they differ."""
         params = (p for group in self.param_groups for p in group["params"])
         return ", ".join(sorted({backends.choose(self.backend, p) for p in params}))
 
@@ -173,6 +173,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _collect(self) -> Work:
         """Return the tensors that have a gradient, by how they are to be updated."""
         work: Work = {}
+        chosen: dict[torch.device, str] = {}
         for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
@@ -184,7 +185,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 update, where = Update(p, g, *self._state(plain, rule, p, rows)), None
                 if type(p) is not Parameter and sharded.is_cut(p):
                     update, where = sharded.local(*update), sharded.span(p)
-                found.setdefault((backends.choose(self.backend, p), where), []).append(update)
+                if p.device not in chosen:
+                    chosen[p.device] = backends.choose(self.backend, p)
+                found.setdefault((chosen[p.device], where), []).append(update)
             for key, updates in found.items():
                 work.setdefault((rule, *key), []).extend(updates)
         return work
@@ -250,15 +253,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return what gradients are multiplied by; they are never written."""
         if not self.max_grad_norm or not (work or self.norm_group):
             return None
-        total = torch.zeros((), dtype=torch.float64)
-        for (_, backend, where), updates in work.items():
-            squares = backends.load(backend).squares([update.g for update in updates])
-            if where:
-                squares = sharded.completed(squares, where)
-            total = total.to(squares.device) + squares
+        parts = [self._squares(key[1], key[2], updates) for key, updates in work.items()]
+        parts = parts or [torch.zeros((), dtype=torch.float64)]
+        home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
+        total = torch.stack([part.to(home) for part in parts]).sum()
         if self.norm_group:
             torch.distributed.all_reduce(total, group=self.norm_group)
         return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
+
+    def _squares(self, backend: str, where: sharded.Span | None, updates: list[Update]) -> Tensor:
+        squares = backends.load(backend).squares([update.g for update in updates])
+        return sharded.completed(squares, where) if where else squares
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; every group of it has what is one for the whole optimizer."""

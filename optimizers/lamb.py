@@ -30,7 +30,8 @@ class LAMB(RuleOptimizer):
         reckless_steps: How many times longer Win's second and Win2's third sequence step.
         max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off
             (the authors' code then drops every gradient).
-        backend: 'auto' picks 'numba' on CPU where it is installed, else 'torch'.
+        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
+            else 'torch'.
         state_dtype: None keeps state in float32, or in float64 for float64 parameters.
     """
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from autotune.optimizers.registry import create, defaults, presets, space
+from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.trajectories import Trajectory, drawn, final
 
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
@@ -44,11 +45,12 @@ class OptimizerContract:
         """Draw a trajectory of this optimizer."""
         return drawn(name, {**self.setting, **hyper}, SHAPES, steps=steps, seed=3)
 
-    def test_numba_follows_the_rule_in_double_precision(self, name: str) -> None:
-        """Compare float32 over the pointer table with float64 over torch."""
-        pytest.importorskip("numba")
+    @pytest.mark.parametrize("backend", BACKENDS[1:])
+    def test_a_backend_follows_the_rule_in_double_precision(self, name: str, backend: str) -> None:
+        """Compare float32 over tables of addresses with float64 over torch."""
         expected = final(self.run(name), dtype=torch.float64, backend="torch")
-        actual = final(self.run(name), dtype=torch.float32, backend="numba")
+        with usable(backend):
+            actual = final(self.run(name), dtype=torch.float32, backend=backend)
         for a, e in zip(actual, expected, strict=True):
             torch.testing.assert_close(a.double(), e, rtol=2e-5, atol=2e-6)
 
@@ -70,10 +72,11 @@ class OptimizerContract:
             return tuple(0.8 * beta for beta in default)
         return not default if isinstance(default, bool) else self.others[key]
 
-    def test_gradients_are_never_written(self, name: str) -> None:
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_gradients_are_never_written(self, name: str, backend: str) -> None:
         """Step with clipping and decay; the gradient keeps its bits."""
-        for backend in ("torch", "auto"):
-            p = parameter(11)
+        p = parameter(11)
+        with usable(backend):
             optimizer = create(name, [p], backend=backend, **self.setting)
             for _ in range(2):
                 before = torch.as_tensor(p.grad).clone()
@@ -179,15 +182,16 @@ class OptimizerContract:
         expect(torch.equal(before, q), "a parameter without gradient moved")
         expect(q not in optimizer.state, "a parameter without gradient has state")
 
-    def test_zeros_stay_finite(self, name: str) -> None:
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_zeros_stay_finite(self, name: str, backend: str) -> None:
         """Step from zero along a zero gradient."""
-        for backend in ("torch", "auto"):
-            p = torch.nn.Parameter(torch.zeros(5))
-            p.grad = torch.zeros(5)
+        p = torch.nn.Parameter(torch.zeros(5))
+        p.grad = torch.zeros(5)
+        with usable(backend):
             optimizer = create(name, [p], backend=backend, **self.setting)
             optimizer.step()
             optimizer.step()
-            expect(torch.equal(p, torch.zeros(5)), f"zeros became {p.tolist()}")
+        expect(torch.equal(p, torch.zeros(5)), f"zeros became {p.tolist()}")
 
     def test_a_learning_rate_of_zero_is_finite(self, name: str) -> None:
         """Warm up from exactly zero."""

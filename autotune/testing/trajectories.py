@@ -96,11 +96,15 @@ def drawn(
 
 
 def play(
-    run: Trajectory, *, dtype: torch.dtype, backend: str
+    run: Trajectory, *, dtype: torch.dtype, backend: str, device: str = "cpu"
 ) -> Iterator[tuple[RuleOptimizer, list[Tensor]]]:
     """Yield the optimizer and its parameters after each step."""
+
+    def tensor(values: Numbers, shape: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=device).reshape(tuple(shape))
+
     params = [
-        torch.nn.Parameter(torch.tensor(values, dtype=dtype).reshape(tuple(shape)))
+        torch.nn.Parameter(tensor(values, shape))
         for values, shape in zip(run.initial, run.shapes, strict=True)
     ]
     groups = [{**group, "params": [params[i] for i in group["params"]]} for group in run.groups]
@@ -109,13 +113,15 @@ def play(
         for i, group in enumerate(optimizer.param_groups if run.lr else ()):
             group["lr"] = run.lr[k][i] if run.lr else group["lr"]
         for p, g in zip(params, grads, strict=True):
-            p.grad = None if g is None else torch.tensor(g, dtype=dtype).reshape(p.shape)
+            p.grad = None if g is None else tensor(g, p.shape)
         optimizer.step()
         yield optimizer, [p.detach() for p in params]
         if k + 1 in run.restart_after:
             optimizer.restart_opt()  # type: ignore[attr-defined]  # only Adan's have restarts
 
 
-def final(run: Trajectory, *, dtype: torch.dtype, backend: str) -> list[Tensor]:
+def final(
+    run: Trajectory, *, dtype: torch.dtype, backend: str, device: str = "cpu"
+) -> list[Tensor]:
     """Return the parameters after the last step."""
-    return list(play(run, dtype=dtype, backend=backend))[-1][1]
+    return list(play(run, dtype=dtype, backend=backend, device=device))[-1][1]

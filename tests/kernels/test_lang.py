@@ -49,6 +49,12 @@ def test_an_unbound_language_says_so():
         tl.sqrt(2.0)
 
 
+def test_an_unbound_rule_says_so():
+    sentence = "^<rule .*stretched> has no meaning until it is bound; use plain\\(rule\\)$"
+    with pytest.raises(RuntimeError, match=sentence):
+        stretched(1.0, 2.0)
+
+
 def test_a_rule_must_be_a_plain_function():
     with pytest.raises(TypeError, match=r"^a rule must be a plain Python function, got <built-in"):
         jit(len)

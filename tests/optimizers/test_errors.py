@@ -39,7 +39,8 @@ def refused(error, sentence):
         ({"backend": "gpu"}, "backend must be 'auto', 'triton', 'numba' or 'torch', got 'gpu'"),
         (
             {"backend": "triton"},
-            "backend 'triton' is not in this version yet; use backend='auto'",
+            "backend 'triton' needs a CUDA or ROCm device, parameters are on cpu; "
+            "use backend='torch'",
         ),
         (
             {"state_dtype": torch.bfloat16},
@@ -178,6 +179,13 @@ def test_numba_that_is_not_installed(monkeypatch):
     sentence = "backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'"
     with refused(ImportError, sentence):
         Adan([parameter()], backend="numba")
+
+
+def test_triton_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda module: False)
+    sentence = "backend 'triton' needs the package triton; use backend='auto'"
+    with refused(ImportError, sentence):
+        Adan([parameter()], backend="triton")
 
 
 def test_auto_without_numba_is_torch(monkeypatch):

@@ -1,13 +1,11 @@
-"""Groups of any mixture step alike in both backends, in double precision."""
+"""Groups of any mixture step alike on every backend, in double precision."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.optimizers import AdamW
-
-pytest.importorskip("numba")
+from autotune.testing.backends import usable
 
 GROUPS = st.lists(
     st.fixed_dictionaries(
@@ -48,10 +46,25 @@ def trajectory(groups, missing, clip, backend):
     return [p.detach() for p in params]
 
 
-@settings(max_examples=40, deadline=None)
-@given(GROUPS, st.lists(st.integers(0, 4), min_size=1, max_size=4), st.sampled_from([0.0, 0.5]))
-def test_any_mixture_of_groups(groups, missing, clip):
+MISSING = st.lists(st.integers(0, 4), min_size=1, max_size=4)
+CLIP = st.sampled_from([0.0, 0.5])
+
+
+def agree(groups, missing, clip, backend):
     expected = trajectory(groups, missing, clip, "torch")
-    actual = trajectory(groups, missing, clip, "numba")
+    with usable(backend):
+        actual = trajectory(groups, missing, clip, backend)
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-11, atol=1e-13)
+
+
+@settings(max_examples=40, deadline=None)
+@given(GROUPS, MISSING, CLIP)
+def test_any_mixture_of_groups_by_numba(groups, missing, clip):
+    agree(groups, missing, clip, "numba")
+
+
+@settings(max_examples=20, deadline=None)
+@given(GROUPS, MISSING, CLIP)
+def test_any_mixture_of_groups_by_triton(groups, missing, clip):
+    agree(groups, missing, clip, "triton")

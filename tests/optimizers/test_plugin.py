@@ -6,6 +6,7 @@ import torch
 from autotune.kernels.lang import jit, tl
 from autotune.kernels.rule import Part
 from autotune.optimizers import RuleOptimizer
+from autotune.testing.backends import BACKENDS, usable
 
 
 @jit
@@ -34,7 +35,12 @@ class Sign(RuleOptimizer):
         return (group["eps"],)
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    with usable(request.param):
+        yield request.param
+
+
 def test_a_direction_without_buffers(backend):
     p = torch.nn.Parameter(torch.zeros(3))
     p.grad = torch.tensor([2.0, 0.1, -2.0])
@@ -42,7 +48,6 @@ def test_a_direction_without_buffers(backend):
     torch.testing.assert_close(p.detach(), torch.tensor([-0.1, 0.0, 0.1]))
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_win_comes_with_it(backend):
     p = torch.nn.Parameter(torch.zeros(3))
     p.grad = torch.tensor([2.0, 0.1, -2.0])

@@ -1,0 +1,30 @@
+"""How tensors lie in memory: which can be walked as one flat block, and copies that can."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+def lies_like(tensor: Tensor, home: Tensor) -> bool:
+    """Whether element k of both is the same; the stride of a dimension of size 1 says nothing."""
+    if tensor.shape != home.shape:
+        return False
+    pairs = zip(tensor.stride(), home.stride(), home.shape, strict=True)
+    return home.numel() == 0 or all(a == b for a, b, size in pairs if size > 1)
+
+
+def dense(p: Tensor) -> bool:
+    """Whether the elements fill one block of memory, in whatever order."""
+    if p.is_contiguous():
+        return True
+    lying = sorted((a, size) for a, size in zip(p.stride(), p.shape, strict=True) if size > 1)
+    reach = [a for a, _ in lying]
+    return reach[0] == 1 and all(b == a * size for (a, size), (b, _) in pairwise(lying))
+
+
+def copied(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy that is dense and lies like another, where that one is dense."""
+    return torch.empty_like(like, dtype=dtype).copy_(tensor)

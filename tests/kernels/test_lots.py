@@ -1,0 +1,170 @@
+"""Whatever moves between two steps is seen: nothing is known by its address alone."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+
+from autotune.kernels import chunks, eager, lots
+from autotune.kernels.decay import DESCENT
+from autotune.kernels.rule import Rule, Update
+from autotune.kernels.sgd import SGD
+from autotune.optimizers import AdamW
+from autotune.testing.backends import usable
+
+RULE = Rule(direction=SGD, application=DESCENT)
+ROW = (0.1, 0.9, 0.5, 1.0, 0.9, 0.1)
+
+
+@pytest.fixture(autouse=True)
+def fused():
+    with usable("triton"):
+        from autotune.kernels import fused
+
+        yield fused
+
+
+def agree(fused, p, g, m, row=ROW):
+    """Step both ways; the tensors stay the very same for the fused one."""
+    other = copy.deepcopy([p, g, m])
+    fused.step(RULE, [Update(p, g, (m,), row)], None)
+    eager.step(RULE, [Update(other[0], other[1], (other[2],), row)], None)
+    for a, b in zip((p, g, m), other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def tensors(fused):
+    made = [torch.randn(6, 6) for _ in range(3)]
+    agree(fused, *made)
+    return made
+
+
+@pytest.mark.parametrize("role", [0, 1, 2], ids=["parameter", "gradient", "buffer"])
+class TestReplaced:
+    def test_by_memory_elsewhere(self, fused, tensors, role):
+        tensors[role].data = torch.randn(6, 6)
+        agree(fused, *tensors)
+
+    def test_by_another_tensor(self, fused, tensors, role):
+        tensors[role] = torch.randn(6, 6)
+        agree(fused, *tensors)
+
+    def test_by_other_strides_at_the_same_address(self, fused, tensors, role):
+        tensors[role].t_()
+        agree(fused, *tensors)
+
+    def test_by_another_dtype_at_the_same_address(self, fused, tensors, role):
+        tensor = tensors[role]
+        memory = torch.zeros(144)
+        tensor.data = memory[:36].view(6, 6)
+        agree(fused, *tensors)
+        address = tensor.data_ptr()
+        tensor.data = memory.view(torch.float64)[:36].view(6, 6)
+        assert tensor.data_ptr() == address
+        agree(fused, *tensors)
+
+    def test_by_gaps_at_the_same_address(self, fused, tensors, role):
+        memory = torch.randn(6, 12)
+        tensors[role].data = memory.view(-1)[:36].view(6, 6)
+        agree(fused, *tensors)
+        tensors[role].data = memory[:, :6]
+        agree(fused, *tensors)
+        tensors[role].data = memory[:, ::2]
+        agree(fused, *tensors)
+
+
+def test_a_shorter_tensor_at_the_same_address(fused, tensors):
+    for tensor in tensors:
+        tensor.data = tensor.view(-1)[:7]
+    agree(fused, *tensors)
+
+
+def test_a_view_that_loses_its_alignment(fused, tensors):
+    memory = torch.randn(37)
+    for start in (0, 1, 0):
+        tensors[0].data = memory[start : start + 36].view(6, 6)
+        agree(fused, *tensors)
+
+
+def test_scalars_that_change(fused, tensors):
+    for lr in (0.5, 0.0, 0.25):
+        agree(fused, *tensors, row=(*ROW[:5], lr))
+
+
+def advance(optimizer, p, seed):
+    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed)).to(p.dtype)
+    optimizer.step()
+
+
+def test_a_loaded_state_is_the_one_that_moves():
+    p, q = torch.nn.Parameter(torch.ones(40)), torch.nn.Parameter(torch.ones(40))
+    fused, plain = AdamW([p], backend="triton"), AdamW([q], backend="torch")
+    for optimizer, tensor in ((fused, p), (plain, q)):
+        advance(optimizer, tensor, 0)
+        saved = copy.deepcopy(optimizer.state_dict())
+        advance(optimizer, tensor, 1)
+        optimizer.load_state_dict(saved)
+        advance(optimizer, tensor, 2)
+    torch.testing.assert_close(p, q)
+    torch.testing.assert_close(fused.state[p]["exp_avg"], plain.state[q]["exp_avg"])
+
+
+def test_a_group_added_and_a_model_converted_are_seen():
+    models = [torch.nn.Linear(5, 3) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model, backend in zip(models, ("triton", "torch"), strict=True):
+        optimizer = AdamW([model.weight], lr=0.1, backend=backend)
+        advance(optimizer, model.weight, 0)
+        optimizer.add_param_group({"params": [model.bias], "lr": 0.2})
+        for seed, dtype in ((1, torch.float32), (3, torch.float64), (5, torch.bfloat16)):
+            model.zero_grad()
+            model.to(dtype)
+            model.bias.grad = torch.ones(3, dtype=dtype)
+            advance(optimizer, model.weight, seed)
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-2, atol=1e-2)
+
+
+def test_state_moved_to_another_device_is_refused(fused, tensors):
+    p, g, m = tensors
+    sentence = (
+        "^state must be where its parameter is, on cpu, got it on meta; "
+        "move the model before its optimizer is made or loaded$"
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match=sentence):
+            fused.step(RULE, [Update(p, g, (m.to("meta"),), ROW)], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tables"), [([], 0), (["grad"], 1), (["row"], 1), (["grad", "row"], 2)], ids=str
+)
+def test_only_what_changed_is_sent_again(fused, changes, tables):
+    chunks.sent.cache_clear()
+    p, g, m, other = torch.rand(4, 40)
+    fused.step(RULE, [Update(p, g, (m,), ROW)], None)
+    sent = chunks.sent.cache_info().misses
+    g = other if "grad" in changes else g
+    row = (*ROW[:5], 0.75) if "row" in changes else ROW
+    fused.step(RULE, [Update(p, g, (m,), row)], None)
+    assert chunks.sent.cache_info().misses - sent == tables
+
+
+def test_no_tensor_is_kept_alive(fused):
+    kept = []
+    for _ in range(3):
+        p, g, m = torch.rand(5), torch.rand(5), torch.rand(10)[::2]
+        fused.step(RULE, [Update(p, g, (m,), ROW)], None)
+        kept += [weakref.ref(tensor) for tensor in (p, g, m)]
+        del p, g, m
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 9
+
+
+def test_plans_are_bounded(fused):
+    for _ in range(100):
+        fused.step(RULE, [Update(*torch.rand(2, 3), (torch.rand(3),), ROW)], None)
+    assert lots._plan.cache_info().currsize <= 64
