@@ -28,6 +28,9 @@ class Ledger:
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
     stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
     searched: bool = False  # no further setting is to be tried
+    timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
+    timed_steps: int = 0  # between points of one stretch, over all trials
+    timed_seconds: float = 0.0  # they took
 
     @property
     def target(self) -> int:
@@ -40,10 +43,19 @@ class Ledger:
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
         for point in points:
+            self._time(trial.id, point)
             if point.loss is not None:
                 curve[point.step] = point.loss
             if point.accuracy is not None:
                 right[point.step] = point.accuracy
+
+    def _time(self, trial: int, point: Point) -> None:
+        last = self.timed.get(trial)
+        # A stretch counts its seconds anew, and one that lost its state takes steps again.
+        if last and last.step < point.step and last.seconds < point.seconds:
+            self.timed_steps += point.step - last.step
+            self.timed_seconds += point.seconds - last.seconds
+        self.timed[trial] = point
 
     def of(self, role: Role) -> list[TrialRecord]:
         """Return the trials run for ``role``, by number."""

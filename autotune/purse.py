@@ -57,6 +57,15 @@ class Purse:
                 return sum(one.seconds() for one in group) / runs + self.overhead()
         return None
 
+    def _whole(self, ledger: Ledger) -> float | None:
+        """Return the seconds of a full run that is neither saved nor loaded on the way."""
+        for group in ([ledger], self.ledgers):
+            steps = sum(one.timed_steps for one in group)
+            if steps:
+                seconds = sum(one.timed_seconds for one in group)
+                return seconds / steps * ledger.target + self.overhead()
+        return self.pace(ledger)
+
     def left(self) -> float | None:
         """Return the seconds until the search ends as far as can be told; None when it cannot."""
         budget = self.spec.budget.resolved
@@ -117,11 +126,11 @@ class Purse:
         own = cost * pace * MARGIN
         if own > left or not needed:
             return own <= left
-        work = own + needed * pace
+        whole = self._whole(ledger) or pace
+        work = own + needed * whole
         for other in self.ledgers:
-            rate = self.pace(other) or pace
-            work += (other.committed() - other.runs()) * rate
+            work += (other.committed() - other.runs()) * (self.pace(other) or pace)
             if other is not ledger:
-                work += stages.outstanding(other, self.spec) * rate
-        longest = 0.0 if ledger.searched else pace * stages.waves(self.spec, self.slots)
+                work += stages.outstanding(other, self.spec) * (self._whole(other) or pace)
+        longest = 0.0 if ledger.searched else whole * stages.waves(self.spec, self.slots)
         return max(work / self.slots, own + longest) * MARGIN <= left

@@ -49,7 +49,7 @@ def train(
 
     Stops after the step in which ``interrupted`` became true; raises Diverged when a loss is NaN or
     infinite, and ValueError when an accuracy is. Seconds of the points count from the first step of
-    this stretch.
+    this stretch, their own measurement included.
     """
     began = time.perf_counter()
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -59,7 +59,7 @@ def train(
         done = step + 1
         last = done == course.stop or interrupted()
         if last or done in course.evaluate or done % course.every == 0:
-            yield _measure(run, done, loss, time.perf_counter() - began, course)
+            yield _measure(run, done, loss, began, course)
         if last:
             break
     _set_rates(optimizer, peaks, 1.0)
@@ -82,9 +82,9 @@ def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: flo
         group["lr"] = peak * factor
 
 
-def _measure(run: Run, done: int, train_loss: float, seconds: float, course: Course) -> Point:
+def _measure(run: Run, done: int, train_loss: float, began: float, course: Course) -> Point:
     if done not in course.evaluate:
-        return Point(step=done, seconds=seconds, train_loss=train_loss)
+        return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
     measured = run.evaluate()
     if not math.isfinite(measured.loss):
         raise Diverged(f"validation loss became {measured.loss} at step {done}")
@@ -92,7 +92,7 @@ def _measure(run: Run, done: int, train_loss: float, seconds: float, course: Cou
         raise ValueError(f"accuracy became {measured.accuracy} at step {done}")
     return Point(
         step=done,
-        seconds=seconds,
+        seconds=time.perf_counter() - began,
         train_loss=train_loss,
         loss=measured.loss,
         accuracy=measured.accuracy,

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autotune.kernels.configs import config
+from autotune.kernels.layout import Ints
 
 _WIDEST = 16  # bytes that a thread reads at once
-
-Ints = NDArray[np.int64]
 
 
 class Place(NamedTuple):

@@ -24,6 +24,7 @@ from autotune.kernels.configs import config
 from autotune.kernels.lang import Function, device, jit, kernel, tl
 from autotune.kernels.lots import Gradients, Lot, gradients, lots
 from autotune.kernels.norms import ratio
+from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
 
 _DTYPES = {
@@ -58,9 +59,7 @@ def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
         trust = _trust(rule, lot, tables, form) if rule.trust else None
         direction = device(rule.direction.fn)
         launch(fused_step, lot.cut.programs, lot.device, *tables, trust, direction, apply, form)
-    for tensor, copy in copies:
-        if tensor is not copy:
-            tensor.copy_(copy)
+    bring_back(copies)
     increment_version([update.p for update in updates])
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Ints = NDArray[np.int64]  # addresses and sizes
 
 
 def lies_like(tensor: Tensor, home: Tensor) -> bool:

@@ -28,7 +28,8 @@ from torch.autograd.graph import increment_version
 from autotune.kernels import norms
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
-from autotune.kernels.layout import copied, dense, lies_like
+from autotune.kernels.layout import copied, dense
+from autotune.kernels.plan import bring_back, planned
 from autotune.kernels.rule import Rule, Update
 
 # Numba types it by what it is outside compiled code; inside, it takes an array and a length.
@@ -60,70 +61,19 @@ def scalar(rule: Function, dtype: torch.dtype) -> Any:
 def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
     """Take one step; gradients count as multiplied by ``clip``."""
     factor = 1.0 if clip is None else float(clip)
-    tables: dict[torch.dtype, _Table] = {}
-    for update in updates:
-        dtype = precision(update.p)
-        if dtype not in tables:
-            tables[dtype] = _Table(dtype)
-        tables[dtype].add(update)
-    for dtype, table in tables.items():
-        _compiled(rule, dtype)(*table.arrays(), _NUMBERS[dtype][0](factor))
-        table.write_back()
+    found = planned(updates, _walked)
+    for group in found.groups:
+        number = _NUMBERS[group.compute][0]
+        addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
+        rows = found.rows[group.members].astype(number)
+        _compiled(rule, group.compute)(addresses, group.sizes, rows, number(factor))
+    bring_back(found.copies)
     increment_version([update.p for update in updates])
 
 
-class _Table:
-    """Where every tensor lies, read anew each step: one may have been replaced since the last.
-
-    It keeps copies alive while their addresses are in use.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self.addresses: list[int] = []  # of each tensor: parameter, gradient, buffers
-        self.sizes: list[int] = []
-        self.row_of: list[int] = []
-        self.rows: list[tuple[float, ...]] = []
-        self.seen: dict[int, int] = {}  # index of a row by its identity
-        self.copies: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, update: Update) -> None:
-        """Enter one tensor's update."""
-        p, g, state, row = update
-        dtype, place = self.dtype, self.addresses.append
-        home = p if p.dtype is dtype and dense(p) else self._borrow(p, p)
-        stride, size = home.stride(), home.numel()
-        place(home.data_ptr())
-        for tensor in (g, *state):
-            same = tensor.stride() == stride and tensor.numel() == size
-            if tensor.dtype is dtype and (same or lies_like(tensor, home)):
-                place(tensor.data_ptr())
-            else:
-                place(self._borrow(tensor, home, read_only=tensor is g).data_ptr())
-        self.sizes.append(size)
-        if id(row) not in self.seen:
-            self.seen[id(row)] = len(self.rows)
-            self.rows.append(row)
-        self.row_of.append(self.seen[id(row)])
-
-    def _borrow(self, tensor: Tensor, like: Tensor, read_only: bool = False) -> Tensor:
-        copy = copied(tensor, like, self.dtype)
-        self.copies.append((copy if read_only else tensor, copy))
-        return copy
-
-    def arrays(self) -> tuple[Any, Any, Any, Any]:
-        """Return addresses by tensor, sizes, rows of scalars, and each tensor's row."""
-        addresses, sizes, row_of = (
-            np.array(column, dtype=np.int64) for column in (self.addresses, self.sizes, self.row_of)
-        )
-        rows = np.array(self.rows, dtype=_NUMBERS[self.dtype][0])
-        return addresses.reshape(len(sizes), -1), sizes, rows, row_of
-
-    def write_back(self) -> None:
-        """Bring what was computed in copies to where it belongs."""
-        for tensor, copy in self.copies:
-            if tensor is not copy:
-                tensor.copy_(copy)
+def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
+    """Return the dtype a tensor is walked in: that of the step, whatever its own."""
+    return precision(p)
 
 
 def _spot(builder: Any, number: Any, args: Any) -> Any:
@@ -207,9 +157,9 @@ def _compiled(rule: Rule, dtype: torch.dtype) -> Callable[..., None]:
     trust_of = _trust(rule, dtype)
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    def run(addresses: Any, sizes: Any, rows: Any, row_of: Any, clip: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, clip: Any) -> None:
         for i in range(len(sizes)):
-            row = rows[row_of[i]]
+            row = rows[i]
             steering, applying = _fixed(row, first), _fixed(row[first:], more)
             at = _fixed(addresses[i], last)
             trust = trust_of(at, sizes[i], clip, row)

@@ -21,12 +21,13 @@ SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {}
 class World:
     """A search whose full runs take ``seconds`` each, whatever it is that runs."""
 
-    def __init__(self, seconds, minutes, optimizers=3, slots=2, slower=0.0):
+    def __init__(self, seconds, minutes, optimizers=3, slots=2, slower=0.0, pausing=0.0):
         names = [f"o{i}" for i in range(optimizers)]
         self.spec = parse(
             {"model": "m", "optimizers": names, "budget": {"minutes": minutes}, "sampler": "sobol"}
         )
         self.seconds, self.slots, self.slower, self.now = seconds, slots, slower, 0.0
+        self.pausing = pausing  # seconds it takes to save a trial, and to load it
         preset = SPACE.preset({}, 0.1, "preset:default")
         self.ledgers = [
             Ledger(
@@ -66,6 +67,7 @@ class World:
                 ledger.stops[trial.id] = stretch.stop
                 took = (stretch.stop - trial.step) / 64 * self.seconds
                 took *= 1 + self.slower * (self.now > self.spec.budget.minutes * 20)
+                took += self.pausing * ((trial.step > 0) + (stretch.stop < 64))
                 done = (
                     self.now + took,
                     trial.id,
@@ -88,7 +90,10 @@ class World:
         state = TrialState.COMPLETE if stop == 64 else TrialState.PAUSED
         kept = replace(trial, state=state, step=stop, loss=loss, seconds=before + trial.seconds)
         ledger.stops.pop(trial.id)
-        ledger.keep(kept, [Point(step=stop, seconds=1.0, loss=loss)])
+        step = self.seconds / 64
+        first = Point(step=trial.step + 1, seconds=step)
+        last = Point(step=stop, seconds=step * (stop - trial.step), loss=loss)
+        ledger.keep(kept, [first, last])
 
 
 @pytest.mark.parametrize("seconds", [2, 8, 16, 22])
@@ -119,6 +124,14 @@ def test_studies_search_alike(seconds, slower):
 
 def test_a_machine_that_slows_down_still_judges_on_every_seed():
     world = World(14, 7, slower=0.1).play()
+    assert world.now <= 7 * 60
+    assert all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+
+
+def test_finals_are_not_planned_as_slow_as_trials_that_pause():
+    world = World(16, 7, pausing=3.0).play()
+    tried = [len(ledger.of(Role.SEARCH)) for ledger in world.ledgers]
+    assert min(tried) >= 6
     assert world.now <= 7 * 60
     assert all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
 

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from autotune.kernels import chunks, eager, lots
+from autotune.kernels import chunks, eager, plan
 from autotune.kernels.decay import DESCENT
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.sgd import SGD
@@ -167,4 +167,4 @@ def test_no_tensor_is_kept_alive(fused):
 def test_plans_are_bounded(fused):
     for _ in range(100):
         fused.step(RULE, [Update(*torch.rand(2, 3), (torch.rand(3),), ROW)], None)
-    assert lots._plan.cache_info().currsize <= 64
+    assert plan._plan.cache_info().currsize <= 64

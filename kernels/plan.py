@@ -1,0 +1,146 @@
+"""Which tensors of a step go together, and where they are.
+
+How each lies is compared with the step before; what cannot be walked as one flat block is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autotune.kernels.eager import precision
+from autotune.kernels.layout import Ints, copied, dense, lies_like
+from autotune.kernels.rule import Update
+
+GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
+
+Dtypes = tuple[torch.dtype, ...]
+Copies = list[tuple[Tensor, Tensor]]  # where to bring it afterwards, and what
+Walked = Callable[[Tensor, Tensor], torch.dtype]  # in what dtype a tensor is, given its parameter
+
+
+class Group(NamedTuple):
+    """Updates of one device and one combination of dtypes."""
+
+    device: torch.device
+    dtypes: Dtypes  # of parameter, gradient and buffers
+    compute: torch.dtype
+    members: Ints  # indices among all updates
+    sizes: Ints
+
+
+class Planned(NamedTuple):
+    """The updates of a step, in groups."""
+
+    groups: list[Group]
+    addresses: Ints  # by role and tensor
+    rows: NDArray[np.float64]  # scalars, a line a tensor
+    copies: Copies
+
+
+def planned(updates: Sequence[Update], walked: Walked) -> Planned:
+    """Return updates in groups; what does not lie, or is not in the dtype, as it has to, copied."""
+    params, grads, states, rows = zip(*updates, strict=True)
+    tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
+    plan = _plan(tuple(map(id, params)), walked)
+    addresses = plan.fit(tensors, len(params))
+    copies = plan.borrow(tensors, addresses)
+    return Planned(plan.groups, addresses, _lines(rows), copies)
+
+
+def bring_back(copies: Copies) -> None:
+    """Write what was computed in copies to where it belongs."""
+    for tensor, copy in copies:
+        if tensor is not copy:
+            tensor.copy_(copy)
+
+
+def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
+    """Return a line of scalars a tensor; most share one tuple."""
+    distinct = dict(zip(map(id, rows), rows, strict=True))
+    index = {identity: i for i, identity in enumerate(distinct)}
+    return np.array(list(distinct.values()))[[index[id(row)] for row in rows]]
+
+
+@lru_cache(maxsize=64)
+def _plan(params: tuple[int, ...], walked: Walked) -> Plan:
+    """Return what was planned for parameters of these identities, or for others before them."""
+    return Plan(walked)
+
+
+class Plan:
+    """How tensors are grouped, and which are copied; good while all lie where and as they do."""
+
+    def __init__(self, walked: Walked) -> None:
+        self.walked = walked
+        self.groups: list[Group] = []
+        self.odd: list[int] = []  # indices of those to copy, a parameter before what goes with it
+        self.facts: Any = None
+        self.fixed: Ints = np.empty(0, dtype=np.int64)
+
+    def fit(self, tensors: list[Tensor], count: int) -> Ints:
+        """Return all addresses, by role and tensor, after planning anew if anything changed.
+
+        Gradients may be elsewhere at every step; how they lie is compared, as for all others.
+        """
+        addresses = np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
+        addresses = addresses.reshape(-1, count)
+        fixed = np.delete(addresses, GRADIENT, axis=0)
+        facts = [list(map(fact, tensors)) for fact in _FACTS]
+        if facts != self.facts or not np.array_equal(fixed, self.fixed):
+            self.facts = None
+            self._arrange(tensors, count)
+            self.facts, self.fixed = facts, fixed
+        return addresses
+
+    def _arrange(self, tensors: list[Tensor], count: int) -> None:
+        self.odd = []
+        members: dict[tuple[torch.device, Dtypes, torch.dtype], list[int]] = {}
+        for t in range(count):
+            p, own = tensors[t], tensors[t::count]
+            dtypes = tuple([self.walked(tensor, p) for tensor in own])
+            members.setdefault((_device(own), dtypes, precision(p)), []).append(t)
+            home = p if dense(p) else torch.empty_like(p, device="meta")
+            for role, (tensor, dtype) in enumerate(zip(own, dtypes, strict=True)):
+                if tensor.dtype is not dtype or not lies_like(tensor, home):
+                    self.odd.append(role * count + t)
+        self.groups = [
+            Group(*key, np.array(own), np.array([tensors[t].numel() for t in own]))
+            for key, own in members.items()
+        ]
+
+    def borrow(self, tensors: list[Tensor], addresses: Ints) -> Copies:
+        """Copy what cannot be walked, and let the addresses be the copies'."""
+        copies: Copies = []
+        count, homes = addresses.shape[1], dict[int, Tensor]()
+        for spot in self.odd:
+            role, t = divmod(spot, count)
+            tensor, p = tensors[spot], tensors[t]
+            copy = copied(tensor, homes.get(t, p), self.walked(tensor, p))
+            if role == 0:
+                homes[t] = copy
+            addresses[role, t] = copy.data_ptr()
+            copies.append((copy if role == GRADIENT else tensor, copy))
+        return copies
+
+
+_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.stride)
+
+
+def _device(own: list[Tensor]) -> torch.device:
+    p = own[0]
+    for tensor in own:
+        if tensor.device != p.device:
+            raise ValueError(
+                f"state must be where its parameter is, on {p.device}, got it on {tensor.device}; "
+                "move the model before its optimizer is made or loaded"
+            )
+    return p.device
