@@ -15,6 +15,8 @@ from autotune.bench.search.repeat import Protocol, repeat
 from autotune.bench.search.table import Table
 from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
+from autotune.studies.records import Role, SearchState
+from autotune.studies.store import Store
 
 RUNGS = (3, 9, 27, 81)
 SHAPE = (6, 4, 3)
@@ -87,19 +89,14 @@ def test_the_default_costs_nothing():
     assert (played.numbers, played.spent) == ((arena().ground.default,) * 2, 0.0)
 
 
-def test_every_step_the_engine_pays_for_is_counted():
-    opened = []
-    begin = search_ours._open
-
-    def spy(*args):
-        opened.append(begin(*args))
-        return opened[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_ours, "_open", spy)
-        trace = search_ours.search(arena())
-    (ledger,) = opened[0].ledgers
-    assert trace.spent == pytest.approx(ledger.runs())
+def test_every_step_of_every_stored_trial_is_counted(tmp_path):
+    with Store(f"{tmp_path}/autotune.db") as store:
+        trace = search_ours.replay(arena(), store, tmp_path)
+        search = store.search("bench")
+        trials = store.trials(search.studies[0].id)
+    assert search.state is SearchState.COMPLETE
+    assert {trial.role for trial in trials} == set(Role)
+    assert trace.spent == pytest.approx(sum(trial.step for trial in trials) / RUNGS[-1])
 
 
 def test_an_engine_s_settings_are_all_on_the_grid():
@@ -253,7 +250,8 @@ def test_recommendations_are_read_at_the_checkpoints_within_the_budget():
     ("changes", "sentence"),
     [
         ({"reps": 1}, "reps must be at least 2 to compare anything, got 1"),
-        ({"runs": 0.5}, "budget must pay one full run at least, got 0.5"),
+        ({"runs": np.inf}, "budget must be finite and pay one full run, got inf"),
+        ({"runs": 0.5}, "budget must be finite and pay one full run, got 0.5"),
     ],
 )
 def test_a_protocol_that_says_nothing_is_refused(changes, sentence):

@@ -190,7 +190,7 @@ def test_several_tables_are_aggregated(file):
     [
         (["--methods", "our"], "unknown method 'our'; did you mean 'ours'?"),
         (["--reps", 1], "reps must be at least 2 to compare anything, got 1"),
-        (["--budget", 0], "budget must pay one full run at least, got 0"),
+        (["--budget", 0], "budget must be finite and pay one full run, got 0"),
         (["--out", "nowhere/out.json"], "nowhere/out.json is in a folder that does not exist"),
         (["--budget", 5], "budget.runs must be at least 12 to choose among 2 finalists"),
     ],

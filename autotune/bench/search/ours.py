@@ -28,6 +28,15 @@ SEEDS = 64  # seed indices that an engine may ask for
 
 def search(arena: Arena) -> Trace:
     """Return what one search of the whole budget spent and would have recommended meanwhile."""
+    with (
+        TemporaryDirectory(prefix="autotune-bench-") as folder,
+        Store(f"{folder}/autotune.db") as store,
+    ):
+        return replay(arena, store, Path(folder))
+
+
+def replay(arena: Arena, store: Store, folder: Path) -> Trace:
+    """Search in a store that is kept; raises SpecError for a budget too small for the engine."""
     spec = SearchSpec(
         model="recorded",
         optimizers=(arena.ground.optimizer,),
@@ -38,14 +47,6 @@ def search(arena: Arena) -> Trace:
         engine="simulated",
     )
     stages.check_budget(spec)
-    with (
-        TemporaryDirectory(prefix="autotune-bench-") as folder,
-        Store(f"{folder}/autotune.db") as store,
-    ):
-        return _search(spec, arena, store, Path(folder))
-
-
-def _search(spec: SearchSpec, arena: Arena, store: Store, folder: Path) -> Trace:
     opened = _open(spec, arena.ground, store)
     backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
     scribe = _Scribe(spec, arena.ground, opened.ledgers[0], backend)

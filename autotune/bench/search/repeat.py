@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,8 +40,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.reps < 2:
             raise SpecError(f"reps must be at least 2 to compare anything, got {self.reps}")
-        if not self.runs >= 1:
-            raise SpecError(f"budget must pay one full run at least, got {self.runs:g}")
+        if not 1 <= self.runs < math.inf:
+            raise SpecError(f"budget must be finite and pay one full run, got {self.runs:g}")
 
     @property
     def checkpoints(self) -> tuple[float, ...]:
