@@ -132,7 +132,7 @@ def _ledger(
         study=study,
         space=space,
         presets=presets_of(optimizer, space),
-        rungs=rungs_of(search.task),
+        ladder=rungs_of(search.task),
     )
     closed = (store.recommendation(study.id) or {}).get("budget")
     ledger.searched = closed == spec.budget.resolved.model_dump(mode="json")

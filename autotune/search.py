@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from autotune import compare, stages
+from autotune import compare, racing, stages
 from autotune.backends.base import Backend
 from autotune.errors import NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
@@ -248,7 +248,7 @@ class Loop:
                 if trial.state in {TrialState.PAUSED, TrialState.WAITING}:
                     reason = f"at step {trial.step} of {trial.target} when the search ended"
                     self.recorder.stop(ledger, trial, reason)
-            winner = stages.chosen(ledger, self.spec)
+            winner = racing.chosen(ledger, self.spec)
             judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
             self.recorder.close(ledger, winner if judged else None)
         for left in self.folder.glob("*.p*t*"):  # states, and what a killed worker was writing
