@@ -43,17 +43,18 @@ class Planned(NamedTuple):
     groups: list[Group]
     addresses: Ints  # by role and tensor
     rows: NDArray[np.float64]  # scalars, a line a tensor
+    keys: tuple[int, ...]  # of what is rounded at random
     copies: Copies
 
 
 def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     """Return updates in groups; what does not lie, or is not in the dtype, as it has to, copied."""
-    params, grads, states, rows = zip(*updates, strict=True)
+    params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
     plan = _plan(tuple(map(id, params)), walked)
     addresses = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, addresses)
-    return Planned(plan.groups, addresses, _lines(rows), copies)
+    return Planned(plan.groups, addresses, _lines(rows), keys, copies)
 
 
 def bring_back(copies: Copies) -> None:

@@ -26,15 +26,22 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A direction, and how its update reaches the parameter.
+    """A direction, how its update reaches the parameter, and how what it writes is kept.
 
     With ``trust`` the update is scaled per tensor by ``norms.ratio``,
     and a row of scalars ends with the largest ratio allowed.
+
+    Attributes:
+        dithered: Roles, of a parameter (0), its gradient and its buffers, which are rounded at
+            random where they are kept in bfloat16.
+        relative: Whether the application's buffers are kept as differences from the parameter.
     """
 
     direction: Part
     application: Part
     trust: bool = False
+    dithered: tuple[int, ...] = ()
+    relative: bool = False
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
@@ -55,3 +62,4 @@ class Update(NamedTuple):
     g: Tensor
     state: tuple[Tensor, ...]
     row: tuple[float, ...]  # the rule's scalars, in its order
+    key: int = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number

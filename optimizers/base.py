@@ -18,7 +18,7 @@ from autotune.kernels.eager import precision
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check, checkpoints, sharded
+from autotune.optimizers import check, checkpoints, compact, sharded
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -29,7 +29,8 @@ Presets = tuple[Mapping[str, Any], ...]
 Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 _WIN = {"win": WIN, "win2": WIN2}
-_WHOLE = ("max_grad_norm", "backend")  # one value for the optimizer, not one a group
+# One value for the optimizer, not one a group.
+_WHOLE = ("max_grad_norm", "backend", "state_dtype", "stochastic_rounding", "compact")
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -69,16 +70,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         max_grad_norm: float,
         backend: str,
         state_dtype: torch.dtype | None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         backends.check(backend)
         check.at_least_zero("max_grad_norm", max_grad_norm)
-        if state_dtype is not None:
-            raise ValueError(
-                f"state_dtype must be None in this version, got {state_dtype}; "
-                "state is kept in float32, or in float64 for float64 parameters"
-            )
+        check.state_dtype(state_dtype)
         self.max_grad_norm = float(max_grad_norm)
         self.backend = backend
+        self.state_dtype = state_dtype
+        self.stochastic_rounding = bool(stochastic_rounding)
+        self.compact = bool(compact)
         super().__init__(params, defaults)
 
     @abstractmethod
@@ -147,6 +149,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
             )
+        if self.stochastic_rounding and p.dtype == torch.float16:
+            raise ValueError(
+                "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
+                "leave it off, or make the model bfloat16"
+            )
         backends.choose(self.backend, p)
 
     @torch.no_grad()
@@ -174,6 +181,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return the tensors that have a gradient, by how they are to be updated."""
         work: Work = {}
         chosen: dict[torch.device, str] = {}
+        order = self._order()
         for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
@@ -182,7 +190,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             rows: dict[tuple[int, bool], tuple[float, ...]] = {}
             found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
             for p, g in pairs:
-                update, where = Update(p, g, *self._state(plain, rule, p, rows)), None
+                buffers, row, step = self._state(plain, rule, p, rows)
+                number = (step << 32) + order[p] if order else 0
+                update, where = Update(p, g, buffers, row, number), None
                 if type(p) is not Parameter and sharded.is_cut(p):
                     update, where = sharded.local(*update), sharded.span(p)
                 if p.device not in chosen:
@@ -191,6 +201,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             for key, updates in found.items():
                 work.setdefault((rule, *key), []).extend(updates)
         return work
+
+    def _order(self) -> dict[Tensor, int]:
+        """Return the numbers of the parameters, if anything is rounded at random."""
+        if not (self.stochastic_rounding or self.state_dtype is torch.bfloat16):
+            return {}
+        params = (p for group in self.param_groups for p in group["params"])
+        return {p: i for i, p in enumerate(params)}
 
     def _numbers(self, group: Group) -> Group:
         """Return a group whose hyper-parameters are numbers where tensors were given."""
@@ -207,13 +224,28 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return what steps a group, and names the buffers it keeps."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
         trust = self.trust_limit(group) is not None
-        return Rule(direction=self.direction(group), application=application, trust=trust)
+        direction = self.direction(group)
+        return Rule(
+            direction=direction,
+            application=application,
+            trust=trust,
+            dithered=self._dithered(direction),
+            relative=self.compact and application in _WIN.values(),
+        )
+
+    def _dithered(self, direction: Part) -> tuple[int, ...]:
+        """Return which roles are rounded at random: the parameter, the direction's buffers."""
+        p = (0,) if self.stochastic_rounding else ()
+        halved = self.state_dtype is torch.bfloat16
+        return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     def _state(
         self, group: Group, rule: Rule, p: Tensor, rows: dict[tuple[int, bool], tuple[float, ...]]
-    ) -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
-        """Return a parameter's buffers and row, after counting its step."""
+    ) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
+        """Return a parameter's buffers, its row and its step, after counting it."""
         state = self.state[p]
+        if rule.relative and state:
+            compact.shorten(state, [n for n in rule.application.buffers if n in state], p)
         try:
             buffers, fresh = tuple([state[name] for name in rule.buffers]), False
         except KeyError:
@@ -224,17 +256,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         key = (group["step"] if self.shared_clock else state["step"], fresh)
         if key not in rows:
             rows[key] = self._row(group, rule, *key)
-        return buffers, rows[key]
+        return buffers, rows[key], key[0]
 
     def _fill(self, p: Tensor, state: dict[str, Any], rule: Rule) -> tuple[Tensor, ...]:
         """Begin the buffers a parameter lacks: averages at zero, sequences at the parameter."""
-        dtype = precision(p)
-        for name in rule.direction.buffers:
-            if name not in state:
-                state[name] = torch.zeros_like(p, dtype=dtype)
-        for name in rule.application.buffers:
-            if name not in state:
-                state[name] = torch.empty_like(p, dtype=dtype).copy_(p)
+        own = rule.direction.buffers
+        for name in rule.buffers:
+            if name in state:
+                continue
+            if name in own or rule.relative:
+                dtype = self.state_dtype if name in own else torch.bfloat16
+                state[name] = torch.zeros_like(p, dtype=dtype or precision(p))
+            else:
+                state[name] = torch.empty_like(p, dtype=precision(p)).copy_(p)
         return tuple([state[name] for name in rule.buffers])
 
     def _row(self, group: Group, rule: Rule, step: int, fresh: bool) -> tuple[float, ...]:
@@ -268,6 +302,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; every group of it has what is one for the whole optimizer."""
         saved = super().state_dict()
+        if self.compact:
+            params = [p for group in self.param_groups for p in group["params"]]
+            numbers = [i for group in saved["param_groups"] for i in group["params"]]
+            of = dict(zip(numbers, params, strict=True))
+            saved["state"] = {
+                i: compact.written_out(kept, of[i]) for i, kept in saved["state"].items()
+            }
         for group in saved["param_groups"]:
             group["max_grad_norm"] = self.max_grad_norm
             if self.decoupled is not None:
@@ -300,7 +341,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
-        checkpoints.unpack(self.state)
+        checkpoints.unpack(self.state, self.state_dtype)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"

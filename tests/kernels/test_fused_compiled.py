@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,23 @@ def test_any_dtypes_are_read_in_vectors(compiled, machine, dtypes):
     wide = 6 - narrow
     assert widths["LDG", "128"] == (2 * wide if dtypes[0] == torch.float64 else wide)
     assert spilled == 0
+
+
+@pytest.mark.parametrize("dtype", [FP32, BF16], ids=["fp32", "bf16"])
+def test_rounding_at_random_reads_in_vectors_too(compiled, machine, dtype):
+    rule = replace(ADAN_WIN2, dithered=(0, 2, 3, 4, 5), relative=True)
+    kernel = compiled("sm_90", rule, (dtype, dtype, BF16))["fused_step"]
+    registers, spilled, widths = machine(kernel)
+    assert widths["LDG", "128"] + widths["LDG", "64"] >= len(rule.buffers) + 2
+    assert widths["STG", "128"] + widths["STG", "64"] >= len(rule.buffers) + 1
+    assert spilled == 0
+    assert registers <= 128
+
+
+def test_rounding_at_random_compiles_for_amd(compiled):
+    rule = replace(ADAN, dithered=(0, 2, 3, 4, 5))
+    code = compiled("gfx942", rule, (BF16, BF16, BF16))["fused_step"].asm["amdgcn"]
+    assert set(re.findall(r"\.\wgpr_spill_count:\s+(\d+)", code)) == {"0"}
 
 
 @pytest.mark.parametrize("rule", OTHERS.values(), ids=OTHERS.keys())
