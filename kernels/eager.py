@@ -30,8 +30,12 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return torch.stack(total).square().sum()
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``."""
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
+    if overflow is not None and overflow:
+        return
     for update in updates:
         _step_one(rule, update, clip)
 

@@ -52,16 +52,19 @@ class Form:
     relative: bool = False  # whether the application's buffers are differences
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``."""
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
     ready, copies = lots(rule, updates)
     for lot in ready:
         factor = None if clip is None else clip.to(lot.device, non_blocking=True)
         tables = (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
         form, apply = _form(rule, lot), device(rule.application.fn)
-        factors = (_trust(rule, lot, tables, form) if rule.trust else None, lot.keys)
-        direction = device(rule.direction.fn)
-        launch(fused_step, lot.cut.programs, lot.device, *tables, *factors, direction, apply, form)
+        trust = _trust(rule, lot, tables, form) if rule.trust else None
+        skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
+        more = (trust, lot.keys, skip, device(rule.direction.fn), apply, form)
+        launch(fused_step, lot.cut.programs, lot.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
@@ -272,12 +275,15 @@ def fused_step(
     clip,
     trust,
     keys,
+    overflow,
     direction: tl.constexpr,
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
-    """Step one chunk of one tensor."""
+    """Step one chunk of one tensor, or nothing of it after an overflow."""
     tensor, start, length = chunk_of(chunks)
+    if overflow is not None:
+        length = tl.where(tl.load(overflow) != 0.0, 0, length)
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
     factors = factor(clip, 0, form.compute), factor(trust, tensor, form.compute)

@@ -65,8 +65,12 @@ def _whole(rule: Function) -> Any:
     return bind(rule, _SCALAR, njit(forceinline=True))
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``."""
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
+    if overflow is not None and overflow:
+        return
     factor = 1.0 if clip is None else float(clip)
     found = planned(updates, _walked)
     for group in found.groups:

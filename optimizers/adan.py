@@ -136,6 +136,7 @@ class Adan(RuleOptimizer):
     @torch.no_grad()
     def restart_opt(self) -> None:
         """Forget the moments and count steps from zero; the paper's restart, called by hand."""
+        self._settle()
         for group in self.param_groups:
             group["step"] = 0
             for p in group["params"]:

@@ -19,6 +19,7 @@ from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.win import WIN, WIN2
 from autotune.optimizers import check, checkpoints, compact, sharded
+from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -61,6 +62,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
+    # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
+    _step_supports_amp_scaling: ClassVar[bool] = True
+    _tentative: Tentative | None = None
 
     def __init__(
         self,
@@ -168,14 +172,28 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @_disable_dynamo
     def _advance(self) -> None:
+        self._settle()
+        overflow = getattr(self, "found_inf", None)
+        if overflow is not None and self.backend_used != "triton":
+            if overflow:
+                return
+            overflow = None
+        if overflow is not None:
+            self._tentative = Tentative(self.state, self.param_groups, overflow)
         work = self._collect()
         clip = self._clip(work)
         for (rule, backend, where), updates in work.items():
             step = backends.load(backend).step
             if where and rule.trust:
-                step(*sharded.adapted(rule, updates, clip, where), clip)
+                step(*sharded.adapted(rule, updates, clip, where), clip, overflow)
             else:
-                step(rule, updates, clip)
+                step(rule, updates, clip, overflow)
+
+    def _settle(self) -> None:
+        """Learn whether the last step was left out, where that is not known yet."""
+        if self._tentative is not None:
+            self._tentative.settle(self.state, self.param_groups)
+            self._tentative = None
 
     def _collect(self) -> Work:
         """Return the tensors that have a gradient, by how they are to be updated."""
@@ -285,15 +303,19 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _clip(self, work: Work) -> Tensor | None:
         """Return what gradients are multiplied by; they are never written."""
+        scale: Tensor | None = getattr(self, "grad_scale", None)
         if not self.max_grad_norm or not (work or self.norm_group):
-            return None
+            return None if scale is None else torch.reciprocal(scale).reshape(())
         parts = [self._squares(key[1], key[2], updates) for key, updates in work.items()]
         parts = parts or [torch.zeros((), dtype=torch.float64)]
         home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
         total = torch.stack([part.to(home) for part in parts]).sum()
         if self.norm_group:
             torch.distributed.all_reduce(total, group=self.norm_group)
-        return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
+        if scale is None:
+            return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
+        scale = scale.to(home, torch.float64).reshape(())
+        return clip_factor(total.sqrt() / scale, self.max_grad_norm, self.clip_eps()) / scale
 
     def _squares(self, backend: str, where: sharded.Span | None, updates: list[Update]) -> Tensor:
         squares = backends.load(backend).squares([update.g for update in updates])
@@ -301,6 +323,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; every group of it has what is one for the whole optimizer."""
+        self._settle()
         saved = super().state_dict()
         if self.compact:
             params = [p for group in self.param_groups for p in group["params"]]
@@ -325,6 +348,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         parameter's layout. State of another optimizer or acceleration is refused, and nothing
         changed.
         """
+        self._settle()
         # The last hook to run: those of the user may bring the checkpoint into a known form.
         hook = self.register_load_state_dict_pre_hook(
             lambda _, saved: checkpoints.translated(self, saved)
@@ -335,6 +359,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             hook.remove()
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         return {**super().__getstate__(), **{name: getattr(self, name) for name in _WHOLE}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -63,12 +63,12 @@ def compiled(monkeypatch, tmp_path):
 
         return warm_up
 
-    def step(arch, rule, dtypes=(FP32, FP32, FP32), row=None, clip=False):
+    def step(arch, rule, dtypes=(FP32, FP32, FP32), row=None, clip=False, overflow=None):
         p, g, s = (torch.zeros(5000, dtype=dtype) for dtype in dtypes)
         update = Update(p, g, (s,) * len(rule.buffers), row or (0.5,) * len(rule.scalars))
         monkeypatch.setattr(fused, "config", lambda device: configs.settings(arch))
         driver.set_active(Absent(TARGETS[arch]))
-        fused.step(rule, [update], fused.squares([g]) if clip else None)
+        fused.step(rule, [update], fused.squares([g]) if clip else None, overflow)
         return made
 
     monkeypatch.setattr(JITFunction, "__getitem__", launch)
@@ -125,6 +125,16 @@ def test_all_but_the_masked_branch_moves_16_bytes_at_once(compiled, machine, arc
     assert widths == accesses(rule, arch)
     assert spilled == 0
     assert used <= registers
+
+
+def test_asking_for_an_overflow_costs_one_number(compiled, machine):
+    kernel = compiled("sm_90", ADAN, overflow=torch.zeros(()))["fused_step"]
+    expected = accesses(ADAN, "sm_90")
+    expected["LDG", ""] += 1
+    used, spilled, widths = machine(kernel)
+    assert widths == expected
+    assert spilled == 0
+    assert used <= 64
 
 
 @pytest.mark.parametrize("rule", [ADAN, LAMB_WIN], ids=["adan", "lamb-win"])
