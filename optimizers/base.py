@@ -18,7 +18,7 @@ from autotune.kernels.eager import precision
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check, checkpoints, compact, sharded
+from autotune.optimizers import check, checkpoints, compact, compiled, gradients, sharded
 from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
     _step_supports_amp_scaling: ClassVar[bool] = True
     _tentative: Tentative | None = None
+    _cut = False  # whether there are DTensors, which no operator takes
 
     def __init__(
         self,
@@ -85,6 +86,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.compact = bool(compact)
+        self.tensors: list[Tensor] = []
+        self._number = compiled.register(self)
         super().__init__(params, defaults)
 
     @abstractmethod
@@ -129,8 +132,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """What runs the parameters: 'triton', 'numba' or 'torch', with commas when they differ."""
-        params = (p for group in self.param_groups for p in group["params"])
-        return ", ".join(sorted({backends.choose(self.backend, p) for p in params}))
+        return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters of all groups, in their order."""
+        return [p for group in self.param_groups for p in group["params"]]
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; what it does not set comes from the constructor."""
@@ -147,6 +153,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        self.tensors = self.parameters()
 
     def _accept(self, p: Tensor) -> None:
         if p.is_complex():
@@ -158,6 +165,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
                 "leave it off, or make the model bfloat16"
             )
+        self._cut = self._cut or sharded.is_cut(p)
         backends.choose(self.backend, p)
 
     @torch.no_grad()
@@ -167,11 +175,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._advance()
+        if torch.compiler.is_compiling() and not self._cut:
+            compiled.step(self._number, self.tensors)
+        else:
+            self.advance()
         return loss
 
     @_disable_dynamo
-    def _advance(self) -> None:
+    def advance(self, given: gradients.Given | None = None) -> None:
+        """Take one step, of other tensors than the parameters where a compiler gives them."""
         self._settle()
         overflow = getattr(self, "found_inf", None)
         if overflow is not None and self.backend_used != "triton":
@@ -180,7 +192,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             overflow = None
         if overflow is not None:
             self._tentative = Tentative(self.state, self.param_groups, overflow)
-        work = self._collect()
+        work = self._collect(given)
         clip = self._clip(work)
         for (rule, backend, where), updates in work.items():
             step = backends.load(backend).step
@@ -195,12 +207,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._tentative.settle(self.state, self.param_groups)
             self._tentative = None
 
-    def _collect(self) -> Work:
+    def _collect(self, given: gradients.Given | None) -> Work:
         """Return the tensors that have a gradient, by how they are to be updated."""
         work: Work = {}
         chosen: dict[torch.device, str] = {}
         order = self._order()
-        for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
+        for group, pairs in [(group, self._gradients(group, given)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
             plain = self._numbers(group)
@@ -208,9 +220,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             rows: dict[tuple[int, bool], tuple[float, ...]] = {}
             found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
             for p, g in pairs:
-                buffers, row, step = self._state(plain, rule, p, rows)
+                now = p if given is None else given[p][0]
+                buffers, row, step = self._state(plain, rule, p, now, rows)
                 number = (step << 32) + order[p] if order else 0
-                update, where = Update(p, g, buffers, row, number), None
+                update, where = Update(now, g, buffers, row, number), None
                 if type(p) is not Parameter and sharded.is_cut(p):
                     update, where = sharded.local(*update), sharded.span(p)
                 if p.device not in chosen:
@@ -224,19 +237,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return the numbers of the parameters, if anything is rounded at random."""
         if not (self.stochastic_rounding or self.state_dtype is torch.bfloat16):
             return {}
-        params = (p for group in self.param_groups for p in group["params"])
-        return {p: i for i, p in enumerate(params)}
+        return {p: i for i, p in enumerate(self.parameters())}
 
     def _numbers(self, group: Group) -> Group:
         """Return a group whose hyper-parameters are numbers where tensors were given."""
         return {k: check.plain(v) if k in self.defaults else v for k, v in group.items()}
 
-    def _gradients(self, group: Group) -> list[tuple[Tensor, Tensor]]:
-        pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
-        for p, g in pairs:
-            if g.layout is not torch.strided or g.dtype.is_complex or g.shape != p.shape:
-                raise ValueError(_unfit(type(self).__name__, p, g))
-        return pairs
+    def _gradients(
+        self, group: Group, given: gradients.Given | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        return gradients.checked(type(self).__name__, group["params"], given)
 
     def rule(self, group: Group) -> Rule:
         """Return what steps a group, and names the buffers it keeps."""
@@ -258,17 +268,30 @@ class RuleOptimizer(torch.optim.Optimizer):
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     def _state(
-        self, group: Group, rule: Rule, p: Tensor, rows: dict[tuple[int, bool], tuple[float, ...]]
+        self,
+        group: Group,
+        rule: Rule,
+        p: Tensor,
+        now: Tensor,
+        rows: dict[tuple[int, bool], tuple[float, ...]],
     ) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
-        """Return a parameter's buffers, its row and its step, after counting it."""
+        """Return a parameter's buffers, its row and its step, after counting it.
+
+        Args:
+            group: The parameter's.
+            rule: The group's.
+            p: The parameter.
+            now: What holds its values.
+            rows: The group's, by step and freshness.
+        """
         state = self.state[p]
         if rule.relative and state:
-            compact.shorten(state, [n for n in rule.application.buffers if n in state], p)
+            compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
         try:
             buffers, fresh = tuple([state[name] for name in rule.buffers]), False
         except KeyError:
             fresh = not all(name in state for name in rule.direction.buffers)
-            buffers = self._fill(p, state, rule)
+            buffers = self._fill(now, state, rule)
         if not self.shared_clock:
             state["step"] = state.get("step", 0) + 1
         key = (group["step"] if self.shared_clock else state["step"], fresh)
@@ -326,12 +349,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._settle()
         saved = super().state_dict()
         if self.compact:
-            params = [p for group in self.param_groups for p in group["params"]]
-            numbers = [i for group in saved["param_groups"] for i in group["params"]]
-            of = dict(zip(numbers, params, strict=True))
-            saved["state"] = {
-                i: compact.written_out(kept, of[i]) for i, kept in saved["state"].items()
-            }
+            compact.write_out(saved, self.parameters())
         for group in saved["param_groups"]:
             group["max_grad_norm"] = self.max_grad_norm
             if self.decoupled is not None:
@@ -364,23 +382,15 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.tensors = self.parameters()
+        if "_number" not in self.__dict__:
+            self._number = compiled.register(self)
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
         checkpoints.unpack(self.state, self.state_dtype)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
-
-
-def _unfit(name: str, p: Tensor, g: Tensor) -> str:
-    if g.layout is not torch.strided:
-        return f"{name} takes dense gradients, got a sparse one; build the layer with sparse=False"
-    if g.dtype.is_complex:
-        return f"gradients must be real, got {g.dtype}; give the parameter a real grad_dtype"
-    return (
-        f"a gradient must have its parameter's shape {tuple(p.shape)}, got {tuple(g.shape)}; "
-        "call zero_grad() where a parameter's data is replaced"
-    )
 
 
 def debias(decay: float, step: int) -> float:

@@ -6,7 +6,7 @@ parameters have been loaded too, in whatever order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,8 +40,14 @@ def _difference(sequence: Tensor, p: Tensor) -> Tensor:
     return best
 
 
-def written_out(state: Mapping[str, Any], p: Tensor) -> dict[str, Any]:
-    """Return a parameter's state with differences as the sequences they stand for."""
+def write_out(saved: dict[str, Any], params: Sequence[Tensor]) -> None:
+    """Let a checkpoint have the sequences that its differences stand for."""
+    numbers = [i for group in saved["param_groups"] for i in group["params"]]
+    of = dict(zip(numbers, params, strict=True))
+    saved["state"] = {i: _long(kept, of[i]) for i, kept in saved["state"].items()}
+
+
+def _long(state: Mapping[str, Any], p: Tensor) -> dict[str, Any]:
     return {
         name: p.detach().to(precision(p)) + value if _short(name, value) else value
         for name, value in state.items()
