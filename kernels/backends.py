@@ -29,7 +29,7 @@ class Backend(Protocol):
     """What runs rules."""
 
     def step(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-        """Take one step; gradients count as multiplied by ``clip``."""
+        """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import Ints, copied, dense, lies_like
-from autotune.kernels.rule import Update
+from autotune.kernels.rule import Rows, Update
 
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
@@ -53,7 +53,25 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     plan = _plan(tuple(map(id, params)), walked)
     addresses = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, addresses)
-    return Planned(plan.groups, addresses, _lines(rows), copies)
+    if isinstance(rows[0], tuple):
+        return Planned(plan.groups, addresses, _lines(rows), copies)
+    return _unstacked(plan.groups, addresses, rows, copies)
+
+
+def _unstacked(
+    groups: list[Group], addresses: Ints, rows: Sequence[Rows], copies: Copies
+) -> Planned:
+    """Return the replicas of stacks as tensors of their own, next to each other."""
+    count = len(rows[0])
+    places = np.empty((*addresses.shape, count), dtype=np.int64)
+    spread = []
+    for group in groups:
+        sizes, bytes_ = group.sizes // count, np.array([dtype.itemsize for dtype in group.dtypes])
+        strides = bytes_[:, None, None] * sizes[:, None] * np.arange(count)
+        places[:, group.members] = addresses[:, group.members, None] + strides
+        members = group.members[:, None] * count + np.arange(count)
+        spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
+    return Planned(spread, places.reshape(len(addresses), -1), np.concatenate(rows), copies)
 
 
 def bring_back(copies: Copies) -> None:

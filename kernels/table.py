@@ -59,14 +59,15 @@ def scalar(rule: Function, dtype: torch.dtype) -> Any:
 
 
 def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``."""
-    factor = 1.0 if clip is None else float(clip)
+    """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
+    factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     found = planned(updates, _walked)
     for group in found.groups:
         number = _NUMBERS[group.compute][0]
         addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
         rows = found.rows[group.members].astype(number)
-        _compiled(rule, group.compute)(addresses, group.sizes, rows, number(factor))
+        clips = np.resize(factor, len(rows)).astype(number)
+        _compiled(rule, group.compute)(addresses, group.sizes, rows, clips)
     bring_back(found.copies)
     increment_version([update.p for update in updates])
 
@@ -157,9 +158,9 @@ def _compiled(rule: Rule, dtype: torch.dtype) -> Callable[..., None]:
     trust_of = _trust(rule, dtype)
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    def run(addresses: Any, sizes: Any, rows: Any, clip: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, clips: Any) -> None:
         for i in range(len(sizes)):
-            row = rows[i]
+            row, clip = rows[i], clips[i]
             steering, applying = _fixed(row, first), _fixed(row[first:], more)
             at = _fixed(addresses[i], last)
             trust = trust_of(at, sizes[i], clip, row)
