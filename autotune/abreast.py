@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from autotune.optimizers import Stacked
+from autotune.optimizers import Stacked, create
+from autotune.optimizers.groups import split
 from autotune.schedule import multiplier
-from autotune.tasks.base import Measurement
+from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
+from autotune.train import Course, Diverged, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +63,47 @@ class Abreast:
             rate = peak * multiplier(step, self.target, member.warmup)
             for group in row.param_groups:
                 group["lr"] = rate
+
+
+def curves(
+    task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return each run's validation losses at the rungs; infinite once it diverged.
+
+    Runs of a task whose model cannot be trained side by side are made one after another.
+    """
+    if isinstance(task, Supervised) and task.side_by_side:
+        return _together(Abreast(task, optimizer, members), rungs)
+    found = [_alone(task, optimizer, member, rungs) for member in members]
+    return np.array(found, dtype=np.float32)
+
+
+def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:
+    alive = torch.ones(len(runs.members), dtype=torch.bool)
+    columns = []
+    for step in range(max(rungs)):
+        alive &= runs.step(step).isfinite()
+        if step + 1 in rungs:
+            losses = torch.tensor([each.loss for each in runs.evaluate()])
+            alive &= losses.isfinite()
+            columns.append(losses.where(alive, math.inf))
+    return torch.stack(columns, dim=1).numpy()
+
+
+def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
+    run = task.start(member.seed)
+    hyper = {"weight_decay": 0.0, **member.hyper}
+    made = create(optimizer, split(run.model, hyper["weight_decay"]), **hyper)
+    course = Course(
+        start=0,
+        stop=max(rungs),
+        target=task.steps,
+        warmup=member.warmup,
+        evaluate=frozenset(rungs),
+        every=max(rungs),
+    )
+    found = []
+    with suppress(Diverged):
+        for point in train(run, made, course):
+            found.append(math.inf if point.loss is None else point.loss)
+    return found + [math.inf] * (len(rungs) - len(found))

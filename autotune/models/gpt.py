@@ -89,7 +89,7 @@ def side_by_side(shape: Shape, weights: Weights, tokens: Tensor) -> Tensor:
     for i in range(shape.layers):
         x = _block(x, weights, f"blocks.{i}", (count * batch, time, 3, shape.heads, -1))
     logits = torch.bmm(norm(x, weights, "norm"), weights["tokens.weight"].mT)
-    return logits.unflatten(1, (batch, time))
+    return logits.view(count, batch, time, shape.vocabulary)
 
 
 def _block(x: Tensor, weights: Weights, name: str, heads: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network of one hidden layer on images of 12 by 12: the quickest task, made for many settings."""
+"""A network of one hidden layer on images of 12 by 12, for many settings in little time."""
 
 from __future__ import annotations
 

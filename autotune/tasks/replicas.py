@@ -85,7 +85,7 @@ class Replicas:
         """Yield the validation data in pieces whose activations stay small."""
         for inputs, labels in self._task.data.validation():
             size = SLICE * self._task.batch_size
-            yield from zip(inputs.split(size), labels.split(size), strict=True)
+            yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 
     def _each(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of each replica."""

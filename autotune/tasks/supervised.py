@@ -16,7 +16,6 @@ from autotune.models.stacked import Weights
 from autotune.tasks.base import Run
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
 
-
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
