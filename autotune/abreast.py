@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autotune.optimizers import Stacked, create
 from autotune.optimizers.groups import split
+from autotune.optimizers.stacked import alike
 from autotune.schedule import multiplier
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
@@ -72,10 +73,15 @@ def curves(
 
     Runs of a task whose model cannot be trained side by side are made one after another.
     """
+    found = np.empty((len(members), len(rungs)), dtype=np.float32)
     if isinstance(task, Supervised) and task.side_by_side:
-        return _together(Abreast(task, optimizer, members), rungs)
-    found = [_alone(task, optimizer, member, rungs) for member in members]
-    return np.array(found, dtype=np.float32)
+        for part in alike(optimizer, [member.hyper for member in members]):
+            runs = Abreast(task, optimizer, [members[k] for k in part])
+            found[part] = _together(runs, rungs)
+    else:
+        for k, member in enumerate(members):
+            found[k] = _alone(task, optimizer, member, rungs)
+    return found
 
 
 def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:

@@ -175,6 +175,17 @@ class Stacked:
         return f"Stacked({self.name}, replicas: {len(self.rows)}, backend: {self.backend})"
 
 
+def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Return the indices of settings whose replicas may be stacked: those that step by one rule."""
+    found: dict[tuple[Rule, ...], list[int]] = {}
+    for k, setting in enumerate(settings):
+        one, other = torch.zeros(1), torch.zeros(1)
+        groups: list[Group] = [{"params": [one]}, {"params": [other], "weight_decay": 0.0}]
+        made = create(name, groups, **setting)
+        found.setdefault(tuple([made.rule(group) for group in made.param_groups]), []).append(k)
+    return list(found.values())
+
+
 def _groups(params: Sequence[Any]) -> list[Group]:
     if params and isinstance(params[0], Mapping):
         return [{**group, "params": list(group["params"])} for group in params]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.optimizers import Stacked, create, names
+from autotune.optimizers.stacked import alike
 from autotune.testing.backends import BACKENDS, usable
 
 SHAPES = [(5,), (3, 2), (), (0,)]
@@ -182,6 +183,12 @@ def test_settings_that_step_by_different_rules_are_refused():
         r"than for \{'decay': 'proximal'\}; stack them apart$",
     ):
         Stacked("adan", [torch.zeros(2, 3)], rows)
+
+
+def test_settings_are_sorted_by_the_rules_they_step_by():
+    settings = [{"weight_decay": 0.1}, {"weight_decay": 0.0}, {"lr": 0.1, "weight_decay": 0.2}]
+    assert alike("lamb", settings) == [[0, 2], [1]]
+    assert alike("adan-win", settings) == [[0, 1, 2]]
 
 
 def test_a_parameter_of_another_count_is_refused():
