@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from autotune.optimizers import Stacked, create
 from autotune.optimizers.groups import split
@@ -53,6 +53,17 @@ class Abreast:
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return losses.detach()
+
+    def load(self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Let run k go on from where another one is."""
+        self.replicas.model(k).load_state_dict(model.state_dict())
+        self.optimizer.rows[k].load_state_dict(optimizer.state_dict())
+
+    def rest(self) -> None:
+        """Set the learning rates to their peaks, as they are in a checkpoint."""
+        for row, peak in zip(self.optimizer.rows, self._peaks, strict=True):
+            for group in row.param_groups:
+                group["lr"] = peak
 
     def evaluate(self) -> list[Measurement]:
         """Measure every run on the validation data."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
@@ -31,7 +32,7 @@ class Replicas:
     """
 
     def __init__(self, task: Supervised, seeds: Sequence[int]) -> None:
-        self._task, self._forward, self.seeds = task, forward(task), tuple(seeds)
+        self._task, self.seeds = batchable(task), tuple(seeds)
         models = {seed: task.model(seed) for seed in dict.fromkeys(seeds)}
         self._model = models[seeds[0]]
         states = {seed: dict(model.named_parameters()) for seed, model in models.items()}
@@ -49,6 +50,13 @@ class Replicas:
             groups.append(own if group["weight_decay"] else {**own, "weight_decay": 0.0})
         return groups
 
+    def model(self, k: int) -> nn.Module:
+        """Return the model of replica k: its weights are the stack's own."""
+        model = copy.deepcopy(self._model)
+        for name, p in model.named_parameters():
+            p.data = self.weights[name].detach()[k]
+        return model
+
     def losses(self, step: int) -> Tensor:
         """Return each replica's training loss of batch ``step`` (from 0), with its graph."""
         batches = {
@@ -56,7 +64,7 @@ class Replicas:
             for seed in dict.fromkeys(self.seeds)
         }
         inputs, labels = self._stacked(batches)
-        return self._each(self._forward(self.weights, inputs), labels)
+        return self._each(self._logits(inputs), labels)
 
     def evaluate(self) -> list[Measurement]:
         """Measure every replica on the validation data."""
@@ -64,7 +72,7 @@ class Replicas:
         loss, right = torch.zeros(count), torch.zeros(count)
         with torch.no_grad():
             for inputs, labels in self._slices():
-                logits = self._forward(self.weights, inputs.expand(count, *inputs.shape))
+                logits = self._logits(inputs.expand(count, *inputs.shape))
                 every = labels.expand(count, *labels.shape)
                 hits = (logits.argmax(-1) == every).flatten(1).float().mean(1)
                 loss += len(labels) * self._each(logits, every)
@@ -72,6 +80,10 @@ class Replicas:
                 samples += len(labels)
         found = zip((loss / samples).tolist(), (right / samples).tolist(), strict=True)
         return [Measurement(loss=mean, accuracy=share) for mean, share in found]
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        forward = cast("Forward", self._task.side_by_side)
+        return forward(self.weights, inputs)
 
     def _stacked(self, batches: dict[int, Batch]) -> Batch:
         if len(batches) == 1:
@@ -93,12 +105,11 @@ class Replicas:
         return every.view(len(self.seeds), -1).mean(1)
 
 
-def forward(task: Task) -> Forward:
-    """Return how a task's model runs side by side; raises SpecError where it cannot."""
-    found = task.side_by_side if isinstance(task, Supervised) else None
-    if found is None:
-        raise SpecError(
-            f"model '{task.name}' cannot be trained side by side, as its model has no such form; "
-            "run it on the engine 'processes'"
-        )
-    return found
+def batchable(task: Task) -> Supervised:
+    """Return a task whose runs can be trained side by side; raises SpecError of another."""
+    if isinstance(task, Supervised) and task.side_by_side:
+        return task
+    raise SpecError(
+        f"model '{task.name}' cannot be trained side by side, or is no quicker that way; "
+        "run it on the engine 'processes'"
+    )

@@ -112,8 +112,8 @@ def test_every_run_follows_its_own_schedule():
 def test_a_model_without_such_a_form_is_refused():
     with pytest.raises(
         SpecError,
-        match=r"^model 'resnet-mini' cannot be trained side by side, as its model has no such "
-        r"form; run it on the engine 'processes'$",
+        match=r"^model 'resnet-mini' cannot be trained side by side, or is no quicker that way; "
+        r"run it on the engine 'processes'$",
     ):
         Replicas(resolve("resnet-mini"), [1])
 
