@@ -35,7 +35,10 @@ class Backend(Protocol):
         clip: Tensor | None,
         overflow: Tensor | None = None,
     ) -> None:
-        """Take one step, unless there was an overflow; gradients count times ``clip``."""
+        """Take one step, unless there was an overflow.
+
+        Gradients count as multiplied by ``clip``, a number or one a replica.
+        """
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from autotune.kernels import norms
 from autotune.kernels.dither import dithered, places
 from autotune.kernels.lang import plain
-from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rule import Rule, Update, replicas
 
 _PIECE = 1 << 16  # elements
 
@@ -33,11 +33,12 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
     for update in updates:
-        _step_one(rule, update, clip)
+        for k, one in enumerate(replicas(update)):
+            _step_one(rule, one, clip if clip is None or clip.ndim == 0 else clip[k])
 
 
 def _step_one(rule: Rule, update: Update, clip: Tensor | None) -> None:
@@ -80,7 +81,7 @@ def _directed(
     dtype = precision(update.p)
     p, g = update.p.to(dtype), update.g.to(dtype)
     if clip is not None:
-        g = g * clip.to(g.device)
+        g = g * clip.to(g)  # of two numbers without dimensions the wider would decide
     state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.direction.buffers)])
     u, kept = plain(rule.direction.fn)(p, g, state, update.row[: len(rule.direction.scalars)])
     return p, u, kept

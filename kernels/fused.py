@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,17 +50,20 @@ class Form:
     width: int = 0  # of a row of scalars
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
+    apart: int = 0  # whether clipping factors are one a tensor
 
 
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     ready, copies = lots(rule, updates)
     for lot in ready:
         factor = None if clip is None else clip.to(lot.device, non_blocking=True)
-        tables = (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
         form, apply = _form(rule, lot), device(rule.application.fn)
+        if factor is not None and factor.ndim:
+            factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
+        tables = (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
         trust = _trust(rule, lot, tables, form) if rule.trust else None
         skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
         more = (trust, lot.keys, skip, device(rule.direction.fn), apply, form)
@@ -286,7 +289,8 @@ def fused_step(
         length = tl.where(tl.load(overflow) != 0.0, 0, length)
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
-    factors = factor(clip, 0, form.compute), factor(trust, tensor, form.compute)
+    clipped = factor(clip, tensor * form.apart, form.compute)
+    factors = clipped, factor(trust, tensor, form.compute)
     key = named(keys, tensor)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
@@ -308,7 +312,8 @@ def fused_norms(
     """Sum the squares of one chunk's parameters, and of their updates."""
     tensor, start, length = chunk_of(chunks)
     places = roles(table, grads, tensor, len(form.dtypes))
-    row, clip = line(rows, tensor, form.width), factor(clip, 0, form.compute)
+    row = line(rows, tensor, form.width)
+    clip = factor(clip, tensor * form.apart, form.compute)
     p_sum = tl.full((form.block,), 0.0, tl.float64)
     u_sum = tl.full((form.block,), 0.0, tl.float64)
     if length == form.chunk:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autotune.kernels.lang import Function
+
+Rows = NDArray[np.float64]  # scalars, a line a replica
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +61,24 @@ class Rule:
 
 
 class Update(NamedTuple):
-    """One tensor's step: ``p`` and ``state`` are written, ``g`` never is."""
+    """One tensor's step: ``p`` and ``state`` are written, ``g`` never is.
+
+    With a matrix for a row, every tensor is a contiguous stack of as many replicas as the matrix
+    has lines, and each replica steps by its own; a step mixes no such updates with others.
+    """
 
     p: Tensor
     g: Tensor
     state: tuple[Tensor, ...]
-    row: tuple[float, ...]  # the rule's scalars, in its order
+    row: tuple[float, ...] | Rows  # the rule's scalars, in its order
     key: int = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
+
+
+def replicas(update: Update) -> Iterator[Update]:
+    """Yield the updates that a stack's is made of, or the one given."""
+    p, g, state, row, key = update
+    if isinstance(row, tuple):
+        yield update
+        return
+    for k, line in enumerate(row.tolist()):
+        yield Update(p[k], g[k], tuple([buffer[k] for buffer in state]), tuple(line), key)

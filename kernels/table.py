@@ -68,18 +68,19 @@ def _whole(rule: Function) -> Any:
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow; gradients count as multiplied by ``clip``."""
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
-    factor = 1.0 if clip is None else float(clip)
+    factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     found = planned(updates, _walked)
     for group in found.groups:
         number = _NUMBERS[group.compute]
         addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
         rows = found.rows[group.members].astype(number)
+        clips = np.resize(factor, len(rows)).astype(number)
         keys = np.array(found.keys, dtype=np.int64)[group.members]
         run = _compiled(rule, group.compute, group.dtypes)
-        run(addresses, group.sizes, rows, keys, number(factor))
+        run(addresses, group.sizes, rows, keys, clips)
     bring_back(found.copies)
     increment_version([update.p for update in updates])
 
@@ -147,9 +148,9 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     trust_of = _trust(rule, dtype, roles)
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    def run(addresses: Any, sizes: Any, rows: Any, keys: Any, clip: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, keys: Any, clips: Any) -> None:
         for i in range(len(sizes)):
-            row, key = rows[i], keys[i]
+            row, key, clip = rows[i], keys[i], clips[i]
             steering, applying = _fixed(row, first), _fixed(row[first:], more)
             at = _fixed(addresses[i], last)
             trust = trust_of(at, sizes[i], clip, row)
