@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import Ints, copied, dense, lies_like
-from autotune.kernels.rule import Rows, Update
+from autotune.kernels.rule import Update
 
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
