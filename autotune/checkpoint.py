@@ -58,13 +58,22 @@ def save(
     state = {
         "identity": identity,
         "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": own(model.state_dict()),
+        "optimizer": own(optimizer.state_dict()),
     }
     try:
         _write(path, state)
     except UNWRITABLE as error:
         raise OSError(f"{path} was not written: {' '.join(str(error).split())[:200]}") from error
+
+
+def own(state: Any) -> Any:
+    """Return a state whose tensors share no memory with what is not saved: all of it would be."""
+    if isinstance(state, dict):
+        return {name: own(value) for name, value in state.items()}
+    if isinstance(state, torch.Tensor) and state.untyped_storage().nbytes() > state.nbytes:
+        return state.clone()
+    return state
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

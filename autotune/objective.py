@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from autotune import checkpoint
 from autotune.backends.base import Job, Outcome, Report
@@ -27,7 +28,9 @@ QUIET = 0.5  # seconds between reports of one job: each costs the coordinator a 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial:
+class Trial:
+    """A run with its optimizer, and the steps that were taken."""
+
     run: Run
     optimizer: torch.optim.Optimizer
     start: int
@@ -44,7 +47,7 @@ def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iter
         yield from stretch.run(interrupted)
     except Exception as error:
         # The task is anybody's code: its failure is a result of this trial, not of the worker.
-        outcome, reason = _verdict(error, stretch.step)
+        outcome, reason = verdict(error, stretch.step)
     else:
         return
     yield stretch.report(outcome, reason=reason)
@@ -63,10 +66,10 @@ class _Stretch:
     def run(self, interrupted: Callable[[], bool]) -> Iterator[Report]:
         """Train and save; raises what the task raises."""
         job = self.job
-        task = _task(json.dumps(dict(job.task), sort_keys=True))
+        task = task_of(job)
         self._began = told = time.perf_counter()  # what a process loads once is no trial's cost
-        trial = _prepare(job, task)
-        self._facts = _facts(trial)
+        trial = prepare(job, task)
+        self._facts = facts(trial.optimizer)
         for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
             self.step = point.step
             self._points.append(point)
@@ -76,7 +79,8 @@ class _Stretch:
         # Asked once more because it raises where nobody is left to record the step: the file then
         # stays at the step that was recorded.
         interrupted()
-        saved, reason = _pause(job, trial, self.step, self._seconds())
+        whole = self._seconds() * self.step / max(1, self.step - trial.start)
+        saved, reason = pause(job, trial.run.model, trial.optimizer, self.step, whole)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
         yield self.report(outcome, saved=saved, reason=reason)
 
@@ -100,7 +104,7 @@ class _Stretch:
         return time.perf_counter() - self._began
 
 
-def _verdict(error: Exception, step: int) -> tuple[Outcome, str]:
+def verdict(error: Exception, step: int) -> tuple[Outcome, str]:
     """Return what an exception makes of a trial, and the reason to give."""
     if isinstance(error, Diverged):
         return Outcome.DIVERGED, str(error)
@@ -122,17 +126,17 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}{where}"
 
 
-def _prepare(job: Job, task: Task) -> _Trial:
+def prepare(job: Job, task: Task) -> Trial:
     """Build the run and its optimizer, at the last saved state if there is one."""
     run, optimizer = _build(job, task)
     if job.start and job.checkpoint:
         path = Path(job.checkpoint)
         found = checkpoint.restore(path, run.model, optimizer, job.start, _identity(job))
         if found is not None:
-            return _Trial(run=run, optimizer=optimizer, start=found)
+            return Trial(run=run, optimizer=optimizer, start=found)
         run, optimizer = _build(job, task)
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    return _Trial(run=run, optimizer=optimizer, start=0)
+    return Trial(run=run, optimizer=optimizer, start=0)
 
 
 def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
@@ -147,9 +151,13 @@ def _identity(job: Job) -> int:
     return derive("state", json.dumps(what, sort_keys=True))
 
 
+def task_of(job: Job) -> Task:
+    """Return a job's task with its data and libraries loaded; its code may raise."""
+    return _task(json.dumps(dict(job.task), sort_keys=True))
+
+
 @lru_cache(maxsize=2)
 def _task(arguments: str) -> Task:
-    """Return the task with its data and libraries loaded; its code may raise."""
     task = resolve(**json.loads(arguments))
     task.start(0)
     return task
@@ -167,24 +175,34 @@ def _course(job: Job, start: int) -> Course:
         target=job.target,
         warmup=job.warmup,
         evaluate=frozenset(job.evaluate),
-        every=max(1, job.target // POINTS),
+        every=every(job),
     )
 
 
-def _pause(job: Job, trial: _Trial, step: int, seconds: float) -> tuple[bool, str | None]:
-    """Save a trial that may go on; say why where it was not saved although it should be."""
+def every(job: Job) -> int:
+    """Return the steps between points of the training loss."""
+    return max(1, job.target // POINTS)
+
+
+def pause(
+    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> tuple[bool, str | None]:
+    """Save a trial that may go on; say why where it was not saved although it should be.
+
+    It is not where training it again takes no longer: that would take ``seconds``.
+    """
     if job.checkpoint is None or step >= job.target:
         return False, None
-    whole = seconds * step / max(1, step - trial.start)
-    if not checkpoint.worth_keeping(trial.run.model, trial.optimizer, whole):
+    if not checkpoint.worth_keeping(model, optimizer, seconds):
         return False, None
     path = Path(job.checkpoint)
     try:
-        checkpoint.save(path, trial.run.model, trial.optimizer, step, _identity(job))
+        checkpoint.save(path, model, optimizer, step, _identity(job))
     except OSError as error:
         return False, f"its state was not saved: {error}"
     return True, None
 
 
-def _facts(trial: _Trial) -> dict[str, Any]:
-    return {"backend": getattr(trial.optimizer, "backend_used", None)}
+def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what a worker tells of how it trains."""
+    return {"backend": getattr(optimizer, "backend_used", None)}

@@ -12,6 +12,7 @@ from autotune.errors import AlreadyThere, NotFound
 from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
+from autotune.registry import load
 from autotune.spaces import Space
 from autotune.stages import check_budget
 from autotune.standing import settled
@@ -54,7 +55,11 @@ def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
     """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing."""
     check_names(spec)
     check_budget(spec)
-    return dict(resolve(**task_arguments(spec)).facts()), spaces_of(spec)
+    task = resolve(**task_arguments(spec))
+    check = getattr(load("autotune.backends", spec.engine), "check", None)
+    if check:
+        check(task)
+    return dict(task.facts()), spaces_of(spec)
 
 
 def open_search(spec: SearchSpec, store: Store) -> Opened:

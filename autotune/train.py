@@ -69,12 +69,17 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
     """Take one step and return its training loss; raises Diverged."""
     optimizer.zero_grad(set_to_none=True)
     loss = run.loss(step)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise Diverged(f"training loss became {value} at step {step + 1}")
+    value = finite(float(loss.detach()), "training", step + 1)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return value
+
+
+def finite(loss: float, which: str, step: int) -> float:
+    """Return a loss that is a number; raises Diverged of one that is none."""
+    if not math.isfinite(loss):
+        raise Diverged(f"{which} loss became {loss} at step {step}")
+    return loss
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: float) -> None:
@@ -86,8 +91,7 @@ def _measure(run: Run, done: int, train_loss: float, began: float, course: Cours
     if done not in course.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
     measured = run.evaluate()
-    if not math.isfinite(measured.loss):
-        raise Diverged(f"validation loss became {measured.loss} at step {done}")
+    finite(measured.loss, "validation", done)
     if measured.accuracy is not None and not math.isfinite(measured.accuracy):
         raise ValueError(f"accuracy became {measured.accuracy} at step {done}")
     return Point(

@@ -43,17 +43,36 @@ class Planned(NamedTuple):
     groups: list[Group]
     addresses: Ints  # by role and tensor
     rows: NDArray[np.float64]  # scalars, a line a tensor
+    keys: tuple[int, ...]  # of what is rounded at random
     copies: Copies
 
 
 def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     """Return updates in groups; what does not lie, or is not in the dtype, as it has to, copied."""
-    params, grads, states, rows = zip(*updates, strict=True)
+    params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
     plan = _plan(tuple(map(id, params)), walked)
     addresses = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, addresses)
-    return Planned(plan.groups, addresses, _lines(rows), copies)
+    if isinstance(rows[0], tuple):
+        return Planned(plan.groups, addresses, _lines(rows), keys, copies)
+    stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
+    return _unstacked(stacked, len(rows[0]))
+
+
+def _unstacked(found: Planned, count: int) -> Planned:
+    """Return the replicas of stacks as tensors of their own, next to each other."""
+    places = np.empty((*found.addresses.shape, count), dtype=np.int64)
+    spread = []
+    for group in found.groups:
+        sizes, bytes_ = group.sizes // count, np.array([dtype.itemsize for dtype in group.dtypes])
+        strides = bytes_[:, None, None] * sizes[:, None] * np.arange(count)
+        places[:, group.members] = found.addresses[:, group.members, None] + strides
+        members = group.members[:, None] * count + np.arange(count)
+        spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
+    addresses = places.reshape(len(found.addresses), -1)
+    keys = tuple([key for key in found.keys for _ in range(count)])
+    return found._replace(groups=spread, addresses=addresses, keys=keys)
 
 
 def bring_back(copies: Copies) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autotune.kernels.lang import Function
+
+Rows = NDArray[np.float64]  # scalars, a line a replica
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +31,22 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A direction, and how its update reaches the parameter.
+    """A direction, how its update reaches the parameter, and how what it writes is kept.
 
     With ``trust`` the update is scaled per tensor by ``norms.ratio``,
     and a row of scalars ends with the largest ratio allowed.
+
+    Attributes:
+        dithered: Roles, of a parameter (0), its gradient and its buffers, which are rounded at
+            random where they are kept in bfloat16.
+        relative: Whether the application's buffers are kept as differences from the parameter.
     """
 
     direction: Part
     application: Part
     trust: bool = False
+    dithered: tuple[int, ...] = ()
+    relative: bool = False
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
@@ -49,9 +61,24 @@ class Rule:
 
 
 class Update(NamedTuple):
-    """One tensor's step: ``p`` and ``state`` are written, ``g`` never is."""
+    """One tensor's step: ``p`` and ``state`` are written, ``g`` never is.
+
+    With a matrix for a row, every tensor is a contiguous stack of as many replicas as the matrix
+    has lines, and each replica steps by its own; a step mixes no such updates with others.
+    """
 
     p: Tensor
     g: Tensor
     state: tuple[Tensor, ...]
-    row: tuple[float, ...]  # the rule's scalars, in its order
+    row: tuple[float, ...] | Rows  # the rule's scalars, in its order
+    key: int = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
+
+
+def replicas(update: Update) -> Iterator[Update]:
+    """Yield the updates that a stack's is made of, or the one given."""
+    p, g, state, row, key = update
+    if isinstance(row, tuple):
+        yield update
+        return
+    for k, line in enumerate(row.tolist()):
+        yield Update(p[k], g[k], tuple([buffer[k] for buffer in state]), tuple(line), key)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.lamb import LAMB
     from autotune.optimizers.registry import create, defaults, names, presets, space
     from autotune.optimizers.sgd import SGD
+    from autotune.optimizers.stacked import Stacked
 
 __all__ = [
     "LAMB",
@@ -21,6 +22,7 @@ __all__ = [
     "AdamW",
     "Adan",
     "RuleOptimizer",
+    "Stacked",
     "create",
     "defaults",
     "layerwise",
@@ -37,6 +39,7 @@ _HOMES = {
     "AdamW": "adam",
     "Adan": "adan",
     "RuleOptimizer": "base",
+    "Stacked": "stacked",
     "create": "registry",
     "defaults": "registry",
     "layerwise": "groups",

@@ -59,7 +59,10 @@ class Report:
 
 
 class Backend(Protocol):
-    """Where trials run."""
+    """Where trials run.
+
+    A class may have a static method ``check(task)`` that refuses what it cannot train.
+    """
 
     slots: int  # jobs that run side by side
 

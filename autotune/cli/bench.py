@@ -10,7 +10,7 @@ from autotune.cli.group import Modules
 class Benchmarks(Modules):
     """The benchmarks."""
 
-    names = ("step", "search")
+    names = ("step", "search", "record")
     prefix = "bench_"
 
 

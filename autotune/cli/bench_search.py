@@ -76,7 +76,7 @@ def command(
     counts. + marks where ours is better than the other and - where it is worse, by interval and
     test. Ctrl-C reports the repetitions played so far.
 
-    Example: autotune bench search --table digits_adan_win.npz --reps 40 --budget 30
+    Example: autotune bench search --table benchmarks/tables/digits_adan_win.npz --reps 40
     """
     from autotune.bench.search import methods as search_methods
     from autotune.bench.search import plot as search_plot

@@ -64,7 +64,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("engines"),
-                "help": "Where trials run: processes or inline.  [default: processes]",
+                "help": "Where trials run: processes, inline, or batched for models that train "
+                "side by side.  [default: processes]",
             },
         ),
         (

@@ -25,10 +25,10 @@ def images(data: str | None, *, digits: Recipe) -> Data:
     raise UnknownName(f"{known}, and there is no folder of that name")
 
 
-def text(data: str | None) -> Data:
-    """Return text as bytes to predict."""
+def text(data: str | None, *, context: int = 64) -> Data:
+    """Return text as bytes to predict, in windows of ``context``."""
     if data in (None, "stdlib-lm"):
-        return StdlibLM()
+        return StdlibLM(context=context)
     raise UnknownName(
         f"text data must be 'stdlib-lm', the source of Python's standard library, got '{data}'; "
         "leave it out, or bring your own text in a function: --model file.py:function"

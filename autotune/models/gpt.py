@@ -7,7 +7,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import embedding, gelu, scaled_dot_product_attention
+
+from autotune.models.stacked import Weights, linear, norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Shape:
 
 
 NANO = Shape(layers=2, width=64, heads=4, context=64)
+PICO = Shape(layers=1, width=16, heads=2, context=32)
 
 
 class Attention(nn.Module):
@@ -75,6 +78,28 @@ class GPT(nn.Module):
         """Return logits of shape (batch, time, vocabulary)."""
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         return torch.matmul(self.norm(self.blocks(x)), self.tokens.weight.T)
+
+
+def side_by_side(shape: Shape, weights: Weights, tokens: Tensor) -> Tensor:
+    """Return the logits of replicas, of shape (replica, batch, time, vocabulary)."""
+    count, batch, time = tokens.shape
+    first = shape.vocabulary * torch.arange(count)[:, None, None]
+    x = embedding(tokens + first, weights["tokens.weight"].flatten(0, 1))
+    x = (x + weights["positions.weight"][:, None, :time]).flatten(1, 2)
+    for i in range(shape.layers):
+        x = _block(x, weights, f"blocks.{i}", (count * batch, time, 3, shape.heads, -1))
+    logits = torch.bmm(norm(x, weights, "norm"), weights["tokens.weight"].mT)
+    return logits.view(count, batch, time, shape.vocabulary)
+
+
+def _block(x: Tensor, weights: Weights, name: str, heads: tuple[int, ...]) -> Tensor:
+    inner = linear(norm(x, weights, f"{name}.norm1"), weights, f"{name}.attention.inward")
+    query, key, value = inner.view(heads).permute(2, 0, 3, 1, 4)
+    mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+    mixed = mixed.transpose(1, 2).reshape(x.shape)
+    x = x + linear(mixed, weights, f"{name}.attention.outward")
+    inner = linear(norm(x, weights, f"{name}.norm2"), weights, f"{name}.inward")
+    return x + linear(gelu(inner), weights, f"{name}.outward")
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,12 +8,15 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
+from autotune.models.stacked import Weights
 from autotune.tasks.base import Run
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
+
+Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class Supervised:
     precision: Precision = Precision.FLOAT32
     telling: float = 0.0  # share of a run before which its loss does not rank settings
     origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
+    side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
+    abreast: int = 1  # runs that train quickest side by side, as measured
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""
@@ -46,7 +51,7 @@ class Supervised:
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
         return Training(
-            model=self._model(seed),
+            model=self.model(seed),
             seed=seed,
             objective=CrossEntropy(self.precision),
             batch=partial(self._batch, seed),
@@ -56,7 +61,8 @@ class Supervised:
     def _batch(self, seed: int, step: int) -> Any:
         return self.data.batch(seed, step, self.batch_size)
 
-    def _model(self, seed: int) -> nn.Module:
+    def model(self, seed: int) -> nn.Module:
+        """Build the model, initialised by the seed."""
         with seeded("initialisation", seed):
             model = self.build(seed)
         if self.precision is Precision.BFLOAT16:
@@ -68,4 +74,4 @@ class Supervised:
 
     @cached_property
     def _size(self) -> Mapping[str, int]:
-        return size(self._model(0))
+        return size(self.model(0))

@@ -152,5 +152,6 @@ def test_an_unknown_model_suggests():
     with pytest.raises(UnknownName) as refused:
         resolve("resnet5")
     assert str(refused.value) == (
-        "unknown model 'resnet5'; did you mean 'resnet50'? (known: gpt-nano, resnet-mini, resnet50)"
+        "unknown model 'resnet5'; did you mean 'resnet50'? "
+        "(known: gpt-nano, gpt-pico, mlp, resnet-mini, resnet50)"
     )

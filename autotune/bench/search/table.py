@@ -7,7 +7,8 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ ARRAYS = ("names", "configs", "rungs", "losses", "grid_json")
 CLOSE = 1e-6  # relative: two files may round one value of a grid differently
 
 Floats = NDArray[np.floating[Any]]
+Axes = Mapping[str, tuple[float, ...]]  # values by parameter, ascending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Table:
     """
 
     name: str
-    axes: Mapping[str, tuple[float, ...]]
+    axes: Axes
     rungs: tuple[int, ...]
     losses: Floats = field(repr=False)
     optimizer: str = ""
@@ -123,8 +125,8 @@ def read(path: str | Path) -> Table:
         raise SpecError(f"{path}: {error}") from None
 
 
-def write(table: Table, path: str | Path) -> None:
-    """Write a table, replacing the file only once all of it is there."""
+def write(table: Table, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a table and how it was made, replacing the file only once all of it is there."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.npz")
     settings = [list(table.setting(number).values()) for number in range(math.prod(table.shape))]
@@ -137,6 +139,7 @@ def write(table: Table, path: str | Path) -> None:
             losses=table.losses.astype(np.float32),
             grid_json=np.array(json.dumps(dict(table.axes))),
             optimizer=np.array(table.optimizer),
+            facts_json=np.array(json.dumps(dict(facts or {}))),
         )
         part.replace(path)
     except OSError as error:
@@ -147,16 +150,25 @@ def write(table: Table, path: str | Path) -> None:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a file; objects, which would have to be unpickled, are refused."""
+    # NumPy would leave a broken file open.
+    with unreadable(), path.open("rb") as file:
+        return _checked(np.load(file, allow_pickle=False))
+
+
+@contextmanager
+def unreadable(path: Path | None = None) -> Iterator[None]:
+    """Turn what NumPy raises of a broken file into a sentence, with the file's name if given."""
+    prefix = "" if path is None else f"{path}: "
     try:
-        # NumPy would leave a broken file open.
-        with path.open("rb") as file:
-            return _checked(np.load(file, allow_pickle=False))
+        yield
     except SpecError:
         raise
     except OSError as error:
-        raise SpecError(f"cannot be read ({error.strerror or 'it is damaged'})") from None
+        raise SpecError(f"{prefix}cannot be read ({error.strerror or 'it is damaged'})") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise SpecError("a table must be an .npz file of plain numbers and texts") from None
+        raise SpecError(
+            f"{prefix}a table must be an .npz file of plain numbers and texts"
+        ) from None
 
 
 def _checked(file: Any) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,202 @@
+"""A table of recorded curves, made by training every setting of a grid for real.
+
+Runs of a model that can be trained side by side are, so many at once as its task says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autotune import environment, halving, optimizers, seeds
+from autotune.abreast import Member, curves
+from autotune.bench.search.grid import RENAMED, ground
+from autotune.bench.search.table import Axes, Floats, Table, unreadable, write
+from autotune.errors import SpecError
+from autotune.spaces import decode
+from autotune.tasks.base import Task
+
+SAVED_EVERY = 10.0  # seconds between writes of what is not yet a table
+
+DEFAULT = {
+    "lr": tuple(10 ** (k / 2) for k in range(-6, 3)),
+    "weight_decay": (1e-3, 0.02, 0.4, 8.0),
+    "reckless": (2.0, 8.0),
+    "one_minus_beta1": (0.02, 0.08, 0.32),
+    "one_minus_beta3": (0.01, 0.04, 0.16),
+}
+
+Ticked = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to record.
+
+    Args:
+        task: What is trained.
+        asked: The arguments of ``autotune.tasks.resolve.resolve`` that made it.
+        optimizer: Registry name.
+        axes: Values by parameter, ascending.
+        seeds: How many runs each setting gets; they share initialisations and batch orders.
+    """
+
+    task: Task
+    asked: Mapping[str, Any]
+    optimizer: str
+    axes: Axes
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if self.seeds < 2:
+            raise SpecError(
+                f"a table must have at least 2 seeds, one to search on and one to judge on, "
+                f"got {self.seeds}"
+            )
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Return the steps after which losses are measured."""
+        return halving.ladder(self.task.steps).steps
+
+    @property
+    def settings(self) -> int:
+        """Return how many settings the grid has."""
+        return math.prod(map(len, self.axes.values()))
+
+    @property
+    def runs(self) -> int:
+        """Return how many runs there are."""
+        return self.seeds * self.settings
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the losses."""
+        return {
+            "task": dict(self.task.facts()),
+            "asked": dict(self.asked),
+            "optimizer": self.optimizer,
+            "axes": {name: list(values) for name, values in self.axes.items()},
+            "seeds": [seeds.training(0, index) for index in range(self.seeds)],
+        }
+
+    def member(self, seed: int, number: int) -> Member:
+        """Return the run of setting ``number`` on seed index ``seed``."""
+        values = list(itertools.product(*self.axes.values()))[number]
+        names = [RENAMED.get(name, name) for name in self.axes]
+        hyper, warmup = decode(
+            dict(zip(names, values, strict=True)), optimizers.defaults(self.optimizer)
+        )
+        return Member(hyper=hyper, warmup=warmup, seed=seeds.training(0, seed))
+
+    def table(self, losses: Floats, name: str = "") -> Table:
+        """Return the table of these losses."""
+        return Table(
+            name=name, axes=self.axes, rungs=self.rungs, losses=losses, optimizer=self.optimizer
+        )
+
+    def nothing(self) -> Floats:
+        """Return the losses before any run: numbers that no run gives."""
+        return np.full((self.seeds, self.settings, len(self.rungs)), np.nan, dtype=np.float32)
+
+
+def plan(
+    task: Task,
+    asked: Mapping[str, Any],
+    optimizer: str,
+    grid: Mapping[str, Sequence[float]],
+    runs: int,
+) -> Plan:
+    """Return what to record; raises SpecError for a grid that no table could have."""
+    axes = {name: tuple(sorted(map(float, values))) for name, values in grid.items()}
+    made = Plan(task=task, asked=asked, optimizer=optimizer, axes=axes, seeds=runs)
+    ground(made.table(np.zeros_like(made.nothing()), "the grid"))
+    return made
+
+
+def record(what: Plan, path: Path, ticked: Ticked = lambda over, total: None) -> bool:
+    """Train what is not yet recorded, and write the table; say whether it is complete.
+
+    An interrupt keeps what was trained in a file beside the table, and the same call goes on.
+    """
+    losses = _resumed(what, _part(path))
+    before, saved = _over(losses), time.monotonic()
+    try:
+        for seed, numbers in _left(what, losses):
+            members = [what.member(seed, number) for number in numbers]
+            losses[seed, numbers] = curves(what.task, what.optimizer, members, what.rungs)
+            ticked(_over(losses) - before, what.runs - before)
+            if time.monotonic() - saved > SAVED_EVERY:
+                _save(what, _part(path), losses)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        _save(what, _part(path), losses)
+        return False
+    facts = {**what.facts(), "environment": environment.facts()}
+    write(what.table(losses), path, facts)
+    _part(path).unlink(missing_ok=True)
+    return True
+
+
+def progress(what: Plan, path: Path) -> int:
+    """Return how many runs an earlier call kept."""
+    return _over(_resumed(what, _part(path)))
+
+
+def _over(losses: Floats) -> int:
+    return int((~np.isnan(losses[:, :, -1])).sum())
+
+
+def _left(what: Plan, losses: Floats) -> Iterator[tuple[int, list[int]]]:
+    """Yield the runs to make together: settings of one seed, which share their batches."""
+    together = max(1, getattr(what.task, "abreast", 1))
+    for seed in range(what.seeds):
+        missing = np.flatnonzero(np.isnan(losses[seed, :, -1])).tolist()
+        for start in range(0, len(missing), together):
+            yield seed, missing[start : start + together]
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _save(what: Plan, path: Path, losses: Floats) -> None:
+    """Write what is there so far, replacing the file only once all of it is."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with new.open("wb") as file:
+            np.savez_compressed(file, losses=losses, facts_json=np.array(json.dumps(what.facts())))
+        new.replace(path)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _resumed(what: Plan, path: Path) -> Floats:
+    """Return the losses kept by an earlier call, or none."""
+    if not path.exists():
+        return what.nothing()
+    with unreadable(path), np.load(path, allow_pickle=False) as file:
+        facts, losses = json.loads(str(file["facts_json"])), file["losses"]
+    if facts != json.loads(json.dumps(what.facts())):
+        raise SpecError(
+            f"{path} was begun for another model, grid or number of seeds; remove it, or give "
+            "what it was begun with"
+        )
+    return np.asarray(losses)
+
+
+def single_threaded() -> None:
+    """Let this process train on one thread, as every worker does."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)

@@ -1,0 +1,22 @@
+"""A GPT of eight thousand parameters on bytes of Python's standard library, for many settings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from autotune.data import sources
+from autotune.models.gpt import GPT, PICO, side_by_side
+from autotune.tasks.supervised import Supervised
+
+
+def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+    """Return the task; without arguments a full run takes about half a second on one core."""
+    return Supervised(
+        name="gpt-pico",
+        build=lambda seed: GPT(PICO),
+        data=sources.text(data, context=PICO.context),
+        steps=steps or 162,
+        batch_size=batch_size or 8,
+        side_by_side=partial(side_by_side, PICO),
+        abreast=16,
+    )

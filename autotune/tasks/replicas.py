@@ -1,0 +1,115 @@
+"""Runs of one task side by side: each does what it would do alone, to rounding."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn.functional import cross_entropy
+
+from autotune.data.base import Batch
+from autotune.errors import SpecError
+from autotune.optimizers.groups import split
+from autotune.tasks.base import Measurement, Task
+from autotune.tasks.supervised import Forward, Supervised
+
+SLICE = 4  # training batches whose samples are measured at once
+
+
+class Replicas:
+    """K runs whose models' weights are stacked along a first dimension.
+
+    Args:
+        task: What is trained.
+        seeds: Of each run; equal seeds share initialisation and batches.
+
+    Attributes:
+        weights: By the model's names.
+    """
+
+    def __init__(self, task: Supervised, seeds: Sequence[int]) -> None:
+        self._task, self.seeds = batchable(task), tuple(seeds)
+        models = {seed: task.model(seed) for seed in dict.fromkeys(seeds)}
+        self._model = models[seeds[0]]
+        states = {seed: dict(model.named_parameters()) for seed, model in models.items()}
+        self.weights = {
+            name: Parameter(torch.stack([states[seed][name].detach() for seed in seeds]))
+            for name, _ in self._model.named_parameters()
+        }
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the groups of ``split``; a replica's weight decay is that of its setting."""
+        names = {p: name for name, p in self._model.named_parameters()}
+        groups = []
+        for group in split(self._model, 1.0):
+            own: dict[str, Any] = {"params": [self.weights[names[p]] for p in group["params"]]}
+            groups.append(own if group["weight_decay"] else {**own, "weight_decay": 0.0})
+        return groups
+
+    def model(self, k: int) -> nn.Module:
+        """Return the model of replica k: its weights are the stack's own."""
+        model = copy.deepcopy(self._model)
+        for name, p in model.named_parameters():
+            p.data = self.weights[name].detach()[k]
+        return model
+
+    def losses(self, step: int) -> Tensor:
+        """Return each replica's training loss of batch ``step`` (from 0), with its graph."""
+        batches = {
+            seed: self._task.data.batch(seed, step, self._task.batch_size)
+            for seed in dict.fromkeys(self.seeds)
+        }
+        inputs, labels = self._stacked(batches)
+        return self._each(self._logits(inputs), labels)
+
+    def evaluate(self) -> list[Measurement]:
+        """Measure every replica on the validation data."""
+        count, samples = len(self.seeds), 0
+        loss, right = torch.zeros(count), torch.zeros(count)
+        with torch.no_grad():
+            for inputs, labels in self._slices():
+                logits = self._logits(inputs.expand(count, *inputs.shape))
+                every = labels.expand(count, *labels.shape)
+                hits = (logits.argmax(-1) == every).flatten(1).float().mean(1)
+                loss += len(labels) * self._each(logits, every)
+                right += len(labels) * hits
+                samples += len(labels)
+        found = zip((loss / samples).tolist(), (right / samples).tolist(), strict=True)
+        return [Measurement(loss=mean, accuracy=share) for mean, share in found]
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        forward = cast("Forward", self._task.side_by_side)
+        return forward(self.weights, inputs)
+
+    def _stacked(self, batches: dict[int, Batch]) -> Batch:
+        if len(batches) == 1:
+            [(inputs, labels)] = batches.values()
+            count = len(self.seeds)
+            return inputs.expand(count, *inputs.shape), labels.expand(count, *labels.shape)
+        every = [batches[seed] for seed in self.seeds]
+        return torch.stack([one for one, _ in every]), torch.stack([one for _, one in every])
+
+    def _slices(self) -> Iterator[Batch]:
+        """Yield the validation data in pieces whose activations stay small."""
+        for inputs, labels in self._task.data.validation():
+            size = SLICE * self._task.batch_size
+            yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+
+    def _each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of each replica."""
+        every = cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        return every.view(len(self.seeds), -1).mean(1)
+
+
+def batchable(task: Task) -> Supervised:
+    """Return a task whose runs can be trained side by side; raises SpecError of another."""
+    if isinstance(task, Supervised) and task.side_by_side:
+        return task
+    raise SpecError(
+        f"model '{task.name}' cannot be trained side by side, or is no quicker that way; "
+        "run it on the engine 'processes'"
+    )

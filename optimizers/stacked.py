@@ -1,0 +1,225 @@
+"""One optimizer step for many replicas of a model, each with hyper-parameters of its own.
+
+The replicas' tensors lie stacked along a first dimension, so that all of them share one launch and
+one table, whatever their number. What a replica does is what its ordinary optimizer would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from autotune.kernels import backends
+from autotune.kernels.norms import clip_factor
+from autotune.kernels.rule import Rows, Rule, Update
+from autotune.optimizers.base import Group, RuleOptimizer
+from autotune.optimizers.registry import create
+
+_Clocks = tuple[tuple[int, bool], ...]  # of each replica: its step, and whether it is its first
+
+
+class Stacked:
+    """K replicas of a model and K settings of one optimizer, stepped together.
+
+    Every replica ends, bit for bit, where its own optimizer would have taken it on this backend.
+
+    Args:
+        name: One of ``names()``.
+        params: Stacked parameters of K lines each, or groups of them; what a group sets holds for
+            every replica.
+        rows: Keyword arguments of ``create``, for each replica.
+        backend: As every optimizer takes it.
+
+    Attributes:
+        rows: The replicas' ordinary optimizers, over views of their lines. Set the learning rates
+            of their groups, which may differ at every step; take ``state_dict()``, and give
+            ``load_state_dict()`` another one. Their own ``step`` sees no gradients.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import Stacked
+        >>> weights = torch.nn.Parameter(torch.ones(3, 2))
+        >>> optimizer = Stacked("sgd", [weights], [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}])
+        >>> weights.square().sum().backward()
+        >>> optimizer.step()
+        >>> weights.detach()[:, 0]
+        tensor([0.8000, 0.6000, 0.4000])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        params: Sequence[Tensor] | Sequence[Group],
+        rows: Sequence[Mapping[str, Any]],
+        backend: str = "auto",
+    ) -> None:
+        self.name, self.settings, self.backend = name, [dict(row) for row in rows], backend
+        self._groups = _groups(params)
+        for p in self.params:
+            _check(p, len(rows))
+        self.rows = tuple([self._row(k, setting) for k, setting in enumerate(self.settings)])
+        self._rules = [self._rule(i) for i in range(len(self._groups))]
+        self._whole: dict[Tensor, tuple[Tensor, ...]] = {}  # the state of all replicas
+        for row in self.rows:
+            row.register_load_state_dict_post_hook(lambda _: self._whole.clear())
+
+    @property
+    def params(self) -> list[Tensor]:
+        """Return the stacked parameters, in the order of their groups."""
+        return [p for group in self._groups for p in group["params"]]
+
+    def _row(self, k: int, setting: Mapping[str, Any]) -> RuleOptimizer:
+        """Return the optimizer of one replica."""
+        groups = [
+            {**group, "params": [Parameter(p.detach()[k]) for p in group["params"]]}
+            for group in self._groups
+        ]
+        return create(self.name, groups, **{**setting, "backend": self.backend})
+
+    def _rule(self, i: int) -> Rule:
+        """Return what steps a group of every replica."""
+        found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
+        if len(found) > 1:
+            first, second, *_ = found.values()
+            raise ValueError(
+                f"replicas must step by one rule, {self.name} has another for "
+                f"{self.settings[second]} than for {self.settings[first]}; stack them apart"
+            )
+        rule = next(iter(found))
+        if rule.dithered or rule.relative:
+            raise ValueError(
+                "replicas are kept in single precision, got state_dtype, stochastic_rounding or "
+                "compact in their settings; leave these out"
+            )
+        return rule
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for p in self.params:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take one step of every replica; a tensor without gradient is left as it is."""
+        work: dict[tuple[Rule, str], list[Update]] = {}
+        for i, (rule, group) in enumerate(zip(self._rules, self._groups, strict=True)):
+            for update in self._updates(i, rule, group["params"]):
+                chosen = backends.choose(self.backend, update.p)
+                work.setdefault((rule, chosen), []).append(update)
+        clip = self._clip(work)
+        for (rule, chosen), updates in work.items():
+            backends.load(chosen).step(rule, updates, clip)
+
+    def _updates(self, i: int, rule: Rule, params: Sequence[Tensor]) -> Iterator[Update]:
+        """Yield the steps of a group's tensors, with a line of scalars for each replica."""
+        groups = [row.param_groups[i] for row in self.rows]
+        shared = self.rows[0].shared_clock
+        if shared:
+            for group in groups:
+                group["step"] = group.get("step", 0) + 1
+        lines: dict[_Clocks, Rows] = {}
+        for p, g in self.rows[0]._gradients({"params": params}):
+            j = next(j for j, other in enumerate(params) if other is p)
+            states = [
+                row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
+            ]
+            first = [False] * len(states) if p in self._whole else self._gather(p, i, j, rule)
+            if not shared:
+                for state in states:
+                    state["step"] = state.get("step", 0) + 1
+            counted = groups if shared else states
+            clocks = tuple(zip([each["step"] for each in counted], first, strict=True))
+            if clocks not in lines:
+                lines[clocks] = self._lines(groups, rule, clocks)
+            yield Update(p, g, self._whole[p], lines[clocks])
+
+    def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
+        together = zip(self.rows, groups, clocks, strict=True)
+        return np.array([row._row(group, rule, *clock) for row, group, clock in together])
+
+    def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
+        """Stack the replicas' state of a tensor; say for which of them it only begins."""
+        views = [row.param_groups[i]["params"][j] for row in self.rows]
+        states = [row.state[view] for row, view in zip(self.rows, views, strict=True)]
+        first = [not all(name in state for name in rule.direction.buffers) for state in states]
+        for row, view, state in zip(self.rows, views, states, strict=True):
+            row._fill(view, state, rule)
+        self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
+        for name, whole in zip(rule.buffers, self._whole[p], strict=True):
+            for state, own in zip(states, whole.unbind(), strict=True):
+                state[name] = own
+        return first
+
+    def _clip(self, work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor | None:
+        """Return what each replica's gradients are multiplied by; they are never written."""
+        if not work or not any(row.max_grad_norm for row in self.rows):
+            return None
+        found = [_factor(row, k, work) for k, row in enumerate(self.rows)]
+        return torch.stack(found)
+
+    def select(self, indices: Sequence[int]) -> Stacked:
+        """Return some of the replicas, in that order, with copies of parameters and state."""
+        for k in indices:
+            if not 0 <= k < len(self.rows):
+                raise IndexError(f"replicas are counted from 0 to {len(self.rows) - 1}, got {k}")
+        groups = [
+            {**group, "params": [_selected(p, indices) for p in group["params"]]}
+            for group in self._groups
+        ]
+        rows = [self.settings[k] for k in indices]
+        chosen = Stacked(self.name, groups, rows, self.backend)
+        for row, k in zip(chosen.rows, indices, strict=True):
+            row.load_state_dict(self.rows[k].state_dict())
+        return chosen
+
+    def __repr__(self) -> str:
+        return f"Stacked({self.name}, replicas: {len(self.rows)}, backend: {self.backend})"
+
+
+def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Return the indices of settings whose replicas may be stacked: those that step by one rule."""
+    found: dict[tuple[Rule, ...], list[int]] = {}
+    for k, setting in enumerate(settings):
+        one, other = torch.zeros(1), torch.zeros(1)
+        groups: list[Group] = [{"params": [one]}, {"params": [other], "weight_decay": 0.0}]
+        made = create(name, groups, **setting)
+        found.setdefault(tuple([made.rule(group) for group in made.param_groups]), []).append(k)
+    return list(found.values())
+
+
+def _groups(params: Sequence[Any]) -> list[Group]:
+    if params and isinstance(params[0], Mapping):
+        return [{**group, "params": list(group["params"])} for group in params]
+    return [{"params": list(params)}]
+
+
+def _check(p: Tensor, count: int) -> None:
+    """Refuse a tensor that is no stack of so many replicas."""
+    if not count:
+        raise ValueError("rows must be one for each replica, got none")
+    if p.ndim == 0 or len(p) != count or not p.is_contiguous():
+        lies = "" if p.is_contiguous() else ", not contiguous"
+        raise ValueError(
+            f"a stacked parameter must be contiguous with {count} lines, one a row, "
+            f"got shape {tuple(p.shape)}{lies}; stack the replicas' tensors by torch.stack"
+        )
+
+
+def _selected(p: Tensor, indices: Sequence[int]) -> Parameter:
+    return Parameter(p.detach()[list(indices)], requires_grad=p.requires_grad)
+
+
+def _factor(
+    row: RuleOptimizer, k: int, work: Mapping[tuple[Rule, str], Sequence[Update]]
+) -> Tensor:
+    """Return what a replica's gradients are multiplied by."""
+    if not row.max_grad_norm:
+        return torch.ones((), dtype=torch.float64)
+    parts = [backends.load(key[1]).squares([u.g[k] for u in us]) for key, us in work.items()]
+    total = torch.stack(parts).sum()
+    return clip_factor(total.sqrt(), row.max_grad_norm, row.clip_eps())

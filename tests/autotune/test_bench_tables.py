@@ -1,0 +1,73 @@
+"""The tables in ``benchmarks/tables`` are what was recorded, and can be recorded again."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.abreast import curves
+from autotune.bench.search.grid import ground
+from autotune.bench.search.record import plan
+from autotune.bench.search.table import read
+from autotune.tasks.resolve import resolve
+
+TABLES = Path(__file__).parents[2] / "benchmarks" / "tables"
+HASHES = {
+    "digits_adan_win": "10e2bae6123b2f1c1efde6434cffbf88b8764efe0f5de50ccb75a0418cb1fc80",
+    "language_adan_win": "7da1e2fc1237307c5b7223fd44d68dea6b5c5c4c606ea9a7433b7ed75aba55cb",
+}
+
+
+def path(name):
+    return TABLES / f"{name}.npz"
+
+
+def recorded(name):
+    """Return a table's facts, and the plan that makes it again."""
+    with np.load(path(name)) as file:
+        facts = json.loads(str(file["facts_json"]))
+    task = resolve(**facts["asked"])
+    seeds = len(facts["seeds"])
+    return facts, plan(task, facts["asked"], facts["optimizer"], facts["axes"], seeds)
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_a_table_is_the_one_that_was_recorded(name):
+    assert hashlib.sha256(path(name).read_bytes()).hexdigest() == HASHES[name]
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_a_table_can_be_played_on_and_is_small(name):
+    assert ground(read(path(name))).optimizer == "adan-win"
+    assert path(name).stat().st_size < 1_000_000
+
+
+def test_the_language_table_has_its_best_setting_inside_the_grid():
+    table = read(path("language_adan_win"))
+    final = table.losses[:, :, -1].mean(axis=0).reshape(table.shape)
+    places = dict(zip(table.axes, np.unravel_index(final.argmin(), table.shape), strict=True))
+    inside = {name: 0 < places[name] < len(table.axes[name]) - 1 for name in table.axes}
+    assert inside == {**dict.fromkeys(inside, True), "reckless": False}
+
+
+def test_some_settings_of_the_language_table_are_worse_than_no_training():
+    final = read(path("language_adan_win")).losses[:, :, -1]
+    untrained = np.log(256)
+    assert 0.02 < (final > untrained).mean() < 0.3
+
+
+def test_a_part_of_the_language_table_is_recorded_again():
+    facts, what = recorded("language_adan_win")
+    task = dict(what.task.facts())
+    if task["data_hash"] != facts["task"]["data_hash"]:
+        pytest.skip("another Python's standard library: its losses cannot be compared")
+    assert task == facts["task"]
+    assert [what.member(seed, 0).seed for seed in range(what.seeds)] == facts["seeds"]
+    table, rungs = read(path("language_adan_win")), what.rungs[:2]
+    numbers = [table.number((lr, decay, 1, 1, 0)) for lr in (0, 2, 4) for decay in (1, 2)]
+    for seed in (0, 5):
+        members = [what.member(seed, number) for number in numbers]
+        found = curves(what.task, what.optimizer, members, rungs)
+        np.testing.assert_allclose(found, table.losses[seed, numbers, :2], rtol=1e-3)
