@@ -31,6 +31,15 @@ class _Trial:
     run: Run
     optimizer: torch.optim.Optimizer
     start: int
+    repeats: str | None = None  # why steps are taken that were taken before
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Saved:
+    """What became of a trial's state."""
+
+    checksum: str | None = None
+    problem: str | None = None
 
 
 def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
@@ -76,11 +85,14 @@ class _Stretch:
         # Asked once more because it raises where nobody is left to record the step: the file then
         # stays at the step that was recorded.
         interrupted()
-        saved, reason = _pause(job, trial, self.step, self._seconds())
+        saved = _pause(job, trial, self.step, self._seconds())
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
-        yield self.report(outcome, saved=saved, reason=reason)
+        reasons = filter(None, (trial.repeats, saved.problem))
+        yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
 
-    def report(self, outcome: Outcome, *, saved: bool = False, reason: str | None = None) -> Report:
+    def report(
+        self, outcome: Outcome, *, checksum: str | None = None, reason: str | None = None
+    ) -> Report:
         """Return what is to be told now; points are told once."""
         points, self._points = tuple(self._points), []
         return Report(
@@ -91,7 +103,8 @@ class _Stretch:
             points=points,
             seconds=self._seconds(),
             reason=reason,
-            saved=saved,
+            saved=checksum is not None,
+            checksum=checksum,
             worker=self.worker,
             facts=self._facts,
         )
@@ -125,14 +138,24 @@ def describe(error: BaseException) -> str:
 def _prepare(job: Job, task: Task) -> _Trial:
     """Build the run and its optimizer, at the last saved state if there is one."""
     run, optimizer = _build(job, task)
-    if job.start and job.checkpoint:
-        path = Path(job.checkpoint)
-        found = checkpoint.restore(path, run.model, optimizer, job.start, _identity(job))
+    source = job.resume or job.checkpoint
+    repeats = None
+    if job.start and source:
+        found = checkpoint.restore(
+            Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
+        )
         if found is not None:
             return _Trial(run=run, optimizer=optimizer, start=found)
         run, optimizer = _build(job, task)
+        repeats = _missing(Path(source), job) if job.resume else None
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    return _Trial(run=run, optimizer=optimizer, start=0)
+    return _Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
+
+
+def _missing(path: Path, job: Job) -> str:
+    """Say why a trial that was saved begins at its first step."""
+    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
+    return f"its state {path.name} {what}, steps 1 to {job.start} were taken again"
 
 
 def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
@@ -171,19 +194,19 @@ def _course(job: Job, start: int) -> Course:
     )
 
 
-def _pause(job: Job, trial: _Trial, step: int, seconds: float) -> tuple[bool, str | None]:
+def _pause(job: Job, trial: _Trial, step: int, seconds: float) -> _Saved:
     """Save a trial that may go on; say why where it was not saved although it should be."""
     if job.checkpoint is None or step >= job.target:
-        return False, None
+        return _Saved()
     whole = seconds * step / max(1, step - trial.start)
     if not checkpoint.worth_keeping(trial.run.model, trial.optimizer, whole):
-        return False, None
+        return _Saved()
     path = Path(job.checkpoint)
     try:
-        checkpoint.save(path, trial.run.model, trial.optimizer, step, _identity(job))
+        found = checkpoint.save(path, trial.run.model, trial.optimizer, step, _identity(job))
     except OSError as error:
-        return False, f"its state was not saved: {error}"
-    return True, None
+        return _Saved(problem=f"its state was not saved: {error}")
+    return _Saved(checksum=found)
 
 
 def _facts(trial: _Trial) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts
@@ -227,7 +227,7 @@ def _curves(connection: Connection, newer: Iterable[Any]) -> dict[int, tuple[Poi
         .where(*newer)
         .order_by(CurvePoint.trial_id, CurvePoint.step)
     )
-    rows: Sequence[Row[Any]] = connection.execute(query).all()
+    rows: Sequence[Any] = connection.execute(query).all()
     found = groupby(rows, itemgetter(len(POINT)))
     return {trial_id: tuple(map(point, curve)) for trial_id, curve in found}
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from autotune.studies.errors import Unavailable
 
@@ -46,7 +46,7 @@ def patient(
     """Let a method that is one transaction, and may be repeated, outlast an absent database."""
 
     @wraps(method)
-    def trying(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+    def trying(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         deadline, pause = time.monotonic() + self.patience.seconds, _FIRST
         while True:
             try:
@@ -57,4 +57,4 @@ def patient(
                     raise
             pause = min(2 * pause, _LONGEST)
 
-    return trying
+    return cast(Callable[Concatenate[S, P], T], trying)
