@@ -20,7 +20,7 @@ from autotune.recorder import Recorder
 from autotune.registry import load
 from autotune.seeds import derive
 from autotune.sharing import Share
-from autotune.sitting import folder_of, sitting
+from autotune.sitting import COORDINATOR, folder_of, sitting
 from autotune.studies import urls
 from autotune.studies.optuna import Mirror
 from autotune.studies.patience import Patience
@@ -28,7 +28,6 @@ from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 
-COORDINATOR = "search"  # who runs the trials of "autotune search"
 WAIT = 0.2  # seconds between looks at what other processes do while there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be away
 POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
@@ -64,6 +63,7 @@ def run(
         # Who held the lock before is dead: what it ran need not wait for its leases to end.
         opened = open_search(spec, store, dead=worker)
         if not opened.finished:
+            store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
             mirror = Mirror(store.url)
             halt = halt or threading.Event()
             Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker).run()

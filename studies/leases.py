@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -35,6 +36,10 @@ class Leases(Reader):
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         super().__init__(url, read_only=read_only)
         self.patience = Patience()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Change the tables themselves, alone."""
+        return self._database.writing()
 
     @patient
     def take_turn(self, search_id: int, who: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from operator import itemgetter
 from types import TracebackType
@@ -11,10 +12,11 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Row, Select, case, func, select
 
-from autotune.studies import names
+from autotune.studies import attempts, names
 from autotune.studies.database import Database
 from autotune.studies.errors import NotFound
 from autotune.studies.models import (
+    Attempt,
     CurvePoint,
     Environment,
     Export,
@@ -71,6 +73,10 @@ class Reader:
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Look at the tables themselves without changing anything."""
+        return self._database.reading()
 
     def search(self, name: str) -> SearchRecord:
         """Return a search with its studies, their counts and best losses; raises NotFound."""
@@ -161,6 +167,20 @@ class Reader:
             if name is not None and not number:
                 raise self._missing(connection, name)
         return f"{number}-{newest or 0}-{revisions or 0}"
+
+    def holders(self, search_id: int) -> tuple[set[str], float]:
+        """Return who is believed to run a trial, and the seconds since the search last changed."""
+        query = (
+            select(Attempt.worker)
+            .join(Trial, Trial.id == Attempt.trial_id)
+            .join(Study, Study.id == Trial.study_id)
+            .where(Study.search_id == search_id, Attempt.ended.is_(None))
+        )
+        with self._database.reading() as connection:
+            now = attempts.now(connection)
+            workers = set(connection.scalars(query.where(Attempt.expires >= now)))
+            changed = connection.scalar(select(Search.updated).where(Search.id == search_id))
+        return workers, (now - changed).total_seconds() if changed else 0.0
 
     def _trial(self, connection: Connection, trial_id: int) -> TrialRecord:
         row = connection.execute(select(*TRIAL).where(Trial.id == trial_id)).one_or_none()

@@ -1,0 +1,62 @@
+"""A worker run from the command line: joined, told about, and handed back when it ends."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+from autotune import gpus
+from autotune.cli.interrupt import Interrupt
+from autotune.cli.options import say
+from autotune.cli.progress import listening
+from autotune.cli.stored import flag, opened, resume_command
+from autotune.studies import urls
+from autotune.studies.records import SearchState
+from autotune.studies.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person says of a worker."""
+
+    study: str
+    name: str | None
+    workers: int
+    strict: bool
+
+
+def run(options: Options, storage: str | None, form: str, interrupt: Interrupt) -> int:
+    """Work until the search is over or an interrupt, and return the exit code."""
+    with opened(storage) as store:
+        store.search(options.study)  # before torch is loaded, and without making a database
+    gpu = gpus.claim()
+    if gpu is not None:
+        say(f"this worker uses GPU {gpu}")
+    from autotune.worker import name, work
+
+    # A user's function may print: standard output is for results, and a worker has none.
+    with (
+        redirect_stdout(sys.stderr),
+        Store(urls.resolve(storage)) as store,
+        listening(form) as listen,
+    ):
+        worker = options.name or name()
+        search = work(
+            options.study,
+            store=store,
+            worker=worker,
+            listen=listen,
+            halt=interrupt.halt,
+            workers=options.workers,
+            strict=options.strict,
+        )
+    interrupt.over = True
+    if search.state is SearchState.COMPLETE:
+        say(
+            f"'{search.name}' is complete; look at it with: autotune show {search.name}"
+            f"{flag(storage)}"
+        )
+        return 0
+    say(f"worker {worker} left; go on with: {resume_command(search.name, storage)}")
+    return interrupt.exit_code if interrupt.signal is not None else 0
