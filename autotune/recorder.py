@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.backends.base import Job, Outcome, Report
-from autotune.errors import LeaseLost
+from autotune.errors import LeaseLost, Unavailable
 from autotune.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.ledger import Ledger
 from autotune.opening import task_arguments
@@ -18,8 +18,6 @@ from autotune.studies.optuna import Mirror
 from autotune.studies.records import Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 
-# States that a trial does not leave by itself.
-OVER = {TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED}
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
     Outcome.FAILED: TrialState.FAILED,
@@ -129,7 +127,6 @@ class Recorder:
         for kept in self.store.stop_trials(ledger.study.id, reasons):
             ledger.keep(kept)
             self._remove(kept)
-            self._reflect(ledger, kept)
 
     def close(self, ledger: Ledger, source: int | None) -> None:
         """Store that a study's search is over under this budget, and what it recommends.
@@ -180,8 +177,6 @@ class Recorder:
         del self.own[trial.id]
         ledger.stops.pop(trial.id, None)
         self._remove(kept)
-        if kept.state in OVER:
-            self._reflect(ledger, kept)
         best = ledger.best()
         self.listen(TrialEnded(optimizer=ledger.study.optimizer, trial=kept, best=best != before))
         if kept.state is not TrialState.DIVERGED and report.reason:
@@ -224,8 +219,17 @@ class Recorder:
         step = max(report.step, trial.step)
         return (TrialState.PAUSED if step else TrialState.WAITING), step
 
-    def _reflect(self, ledger: Ledger, trial: TrialRecord) -> None:
-        """Show an ended search trial to Optuna's tools, in Optuna's own tables."""
-        if self._mirror and trial.role is Role.SEARCH:
+    def reflect(self) -> None:
+        """Show ended search trials to Optuna's tools, in Optuna's own tables.
+
+        What was missed is shown the next time: nothing of a search depends on it.
+        """
+        if self._mirror is None:
+            return
+        for ledger in self.ledgers:
             name = f"{self.search.name}/{ledger.study.optimizer}"
-            self._mirror.tell(name, trial, ledger.space.as_data(), self.store.curve(trial.id))
+            trials, space = ledger.of(Role.SEARCH), ledger.space.as_data()
+            try:
+                self._mirror.tell_all(name, trials, space, self.store.curve)
+            except Unavailable as error:
+                self.listen(Notice(text=f"Optuna's tables are not up to date: {error}"))

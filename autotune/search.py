@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ OUTAGE = 600.0  # seconds that the database may be away
 POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
 HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}  # trials without one measured loss
 PATIENCE = 30.0  # seconds a step may take to end when a search is out of time
+MIRRORED_EVERY = 30.0  # seconds between looks of Optuna's tools
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
 
 
@@ -64,9 +66,9 @@ def run(
         opened = open_search(spec, store, dead=worker)
         if not opened.finished:
             store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
-            mirror = Mirror(store.url)
             halt = halt or threading.Event()
-            Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker).run()
+            with closing(Mirror(store.url)) as mirror:
+                Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker).run()
     found = compare.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
         refuse_nothing(opened)
@@ -125,6 +127,7 @@ class Loop:
         self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
         self.over = False  # the search is complete, or this process's part in it
+        self.reflected = time.monotonic()
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
         self.before = sum(ledger.runs() for ledger in self.ledgers)
         self.store.patience = Patience(seconds=OUTAGE, wait=self._outage)
@@ -153,6 +156,7 @@ class Loop:
         finally:
             backend.close()
             self.share.spend()
+        self._reflect()
         self.listen(
             SearchEnded(
                 name=self.opened.search.name,
@@ -297,6 +301,13 @@ class Loop:
         many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
         return many and not measured
 
+    def _reflect(self, every: float = 0.0) -> None:
+        """Bring Optuna's tables up to date, where that was last done long ago."""
+        now = time.monotonic()
+        if now - self.reflected > every:
+            self.recorder.reflect()
+            self.reflected = now
+
     def _elapsed(self) -> float:
         return self.share.seconds + self.share.unspent()
 
@@ -323,6 +334,7 @@ class Loop:
     def _tell(self) -> None:
         if self.share.unspent() > SAVED_EVERY:
             self.share.spend()
+            self._reflect(MIRRORED_EVERY)
         order = [Role.SEARCH, Role.SELECT, Role.JUDGE]
         names = {ledger.study.optimizer: ledger for ledger in self.ledgers}
         best = {name: ledger.best() for name, ledger in names.items()}

@@ -8,15 +8,16 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune import environment
 from autotune.backends.base import Backend, Job, Outcome, Report
-from autotune.backends.processes import Processes
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.events import Listener, Notice, ignore
 from autotune.opening import open_search
+from autotune.registry import load
 from autotune.search import Loop
 from autotune.sitting import folder_of, sitting
 from autotune.studies.optuna import Mirror
@@ -37,36 +38,48 @@ def name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How a worker takes part.
+
+    Args:
+        name: One to come back under: what it ran before is taken back at once.
+        workers: Trials side by side.
+        engine: Where they run.
+        strict: Refuse to run with other versions than the search was begun with.
+    """
+
+    name: str = field(default_factory=name)
+    workers: int = 1
+    engine: str = "processes"
+    strict: bool = False
+
+
 def work(
     study: str,
     *,
     store: Store,
-    worker: str | None = None,
+    terms: Terms | None = None,
     listen: Listener = ignore,
     halt: threading.Event | None = None,
-    workers: int = 1,
-    strict: bool = False,
 ) -> SearchRecord:
     """Run trials of a stored search until it is over or told to stop; return how it stands.
 
     Args:
         study: The search's name.
         store: Where it is kept.
-        worker: A name to come back under: what it ran before is taken back at once.
+        terms: How to take part.
         listen: Told every event.
         halt: Set it to stop early: running steps are finished, saved and handed back.
-        workers: Trials side by side.
-        strict: Refuse to run with other versions than the search was begun with.
 
     Raises:
         NotFound: There is no such search.
         SpecError: Its task or its versions are not those of this machine.
         Flapping: The first trials here failed, one after another.
     """
-    halt = halt or threading.Event()
-    worker = worker or name()
+    terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
-    _same_versions(search, listen, strict=strict)
+    _same_versions(search, listen, strict=terms.strict)
     while search.state is not SearchState.COMPLETE and not halt.is_set():
         command = store.changes(search.id, _NEVER).command
         if command is Command.STOP:
@@ -74,9 +87,10 @@ def work(
                 f"search '{study}' was told to stop; let it go on with: "
                 f"autotune tell {study} continue"
             )
-        loop = _loop(search, store, listen, halt, worker)
-        guard = Guard(Processes(workers=workers), halt)
-        loop.run(guard)
+        with closing(Mirror(store.url)) as mirror:
+            loop = _loop(search, store, listen, halt, mirror=mirror, worker=terms.name)
+            guard = Guard(load("autotune.backends", terms.engine)(workers=terms.workers), halt)
+            loop.run(guard)
         with suppress(AlreadyThere), sitting(loop.folder, study):
             pass  # which removes the folder where nothing is left in it
         search = store.search(study)
@@ -94,11 +108,17 @@ _NEVER = 2**31 - 1  # no search gets to this revision: only its state is asked f
 
 
 def _loop(
-    search: SearchRecord, store: Store, listen: Listener, halt: threading.Event, worker: str
+    search: SearchRecord,
+    store: Store,
+    listen: Listener,
+    halt: threading.Event,
+    *,
+    mirror: Mirror,
+    worker: str,
 ) -> Loop:
     spec = parse(dict(search.spec))
     opened = open_search(spec, store, dead=worker)
-    folder, mirror = folder_of(store.url, search.name), Mirror(store.url)
+    folder = folder_of(store.url, search.name)
     return Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker)
 
 

@@ -56,5 +56,5 @@ def command(
         from autotune.cli import working
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        options = working.Options(study=study, name=name, workers=workers, strict=strict)
-        ctx.exit(working.run(options, storage, form, interrupt))
+        terms = {"name": name, "workers": workers, "strict": strict}
+        ctx.exit(working.run(study, terms, storage, form, interrupt))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from typing import Any
 
 from autotune import gpus
 from autotune.cli.interrupt import Interrupt
@@ -16,41 +17,25 @@ from autotune.studies.records import SearchState
 from autotune.studies.store import Store
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a person says of a worker."""
-
-    study: str
-    name: str | None
-    workers: int
-    strict: bool
-
-
-def run(options: Options, storage: str | None, form: str, interrupt: Interrupt) -> int:
+def run(
+    study: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
+) -> int:
     """Work until the search is over or an interrupt, and return the exit code."""
     with opened(storage) as store:
-        store.search(options.study)  # before torch is loaded, and without making a database
+        store.search(study)  # before torch is loaded, and without making a database
     gpu = gpus.claim()
     if gpu is not None:
         say(f"this worker uses GPU {gpu}")
-    from autotune.worker import name, work
+    from autotune.worker import Terms, work
 
+    part = Terms(**{name: value for name, value in terms.items() if value is not None})
     # A user's function may print: standard output is for results, and a worker has none.
     with (
         redirect_stdout(sys.stderr),
         Store(urls.resolve(storage)) as store,
         listening(form) as listen,
     ):
-        worker = options.name or name()
-        search = work(
-            options.study,
-            store=store,
-            worker=worker,
-            listen=listen,
-            halt=interrupt.halt,
-            workers=options.workers,
-            strict=options.strict,
-        )
+        search = work(study, store=store, terms=part, listen=listen, halt=interrupt.halt)
     interrupt.over = True
     if search.state is SearchState.COMPLETE:
         say(
@@ -58,5 +43,5 @@ def run(options: Options, storage: str | None, form: str, interrupt: Interrupt) 
             f"{flag(storage)}"
         )
         return 0
-    say(f"worker {worker} left; go on with: {resume_command(search.name, storage)}")
+    say(f"worker {part.name} left; go on with: {resume_command(search.name, storage)}")
     return interrupt.exit_code if interrupt.signal is not None else 0
