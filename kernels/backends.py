@@ -1,6 +1,6 @@
 """Which backend runs a parameter, and where its code is.
 
-A backend is a module with ``step(rule, updates, clip)`` and ``squares(grads)``.
+A backend is a module with ``step(rule, updates, clip, overflow)`` and ``squares(grads)``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,17 @@ _MODULES = {
 class Backend(Protocol):
     """What runs rules."""
 
-    def step(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-        """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
+    def step(
+        self,
+        rule: Rule,
+        updates: Sequence[Update],
+        clip: Tensor | None,
+        overflow: Tensor | None = None,
+    ) -> None:
+        """Take one step, unless there was an overflow.
+
+        Gradients count as multiplied by ``clip``, a number or one a replica.
+        """
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from autotune.kernels import norms
+from autotune.kernels.dither import dithered, places
 from autotune.kernels.lang import plain
-from autotune.kernels.rule import Rule, Update, replicas
+from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 
 _PIECE = 1 << 16  # elements
 
@@ -29,8 +30,15 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return torch.stack(total).square().sum()
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow.
+
+    Gradients count as multiplied by ``clip``, a number or one a replica.
+    """
+    if overflow is not None and overflow:
+        return
     for update in updates:
         for k, one in enumerate(replicas(update)):
             _step_one(rule, one, clip if clip is None or clip.ndim == 0 else clip[k])
@@ -41,15 +49,33 @@ def _step_one(rule: Rule, update: Update, clip: Tensor | None) -> None:
     first = len(rule.direction.scalars)
     last, own = first + len(rule.application.scalars), len(rule.direction.buffers)
     apply = plain(rule.application.fn)
-    for piece in _pieces(update):
+    for start, piece in _pieces(update):
         p, u, kept = _directed(rule, piece, clip)
         if trust is not None:
             u = u * trust
         moving = tuple(buffer.to(p.dtype) for buffer in piece.state[own:])
+        if rule.relative:
+            moving = tuple(p + difference for difference in moving)
         new, moved = apply(p, u, moving, piece.row[first:last])
-        piece.p.copy_(new)
-        for buffer, value in zip(piece.state, (*kept, *moved), strict=True):
-            buffer.copy_(value)
+        _keep(rule, piece, start, new, (*kept, *moved))
+
+
+def _keep(rule: Rule, piece: Update, start: int, new: Tensor, values: Sequence[Tensor]) -> None:
+    """Write a parameter and its buffers, each as the rule has it kept."""
+    at = places(piece.p) + start if rule.dithered else piece.p
+    _store(rule, 0, piece.p, new, at, piece.key)
+    if rule.relative:
+        home, own = piece.p.to(new.dtype), len(rule.direction.buffers)
+        values = (*values[:own], *(value - home for value in values[own:]))
+    for role, (buffer, value) in enumerate(zip(piece.state, values, strict=True), start=2):
+        _store(rule, role, buffer, value, at, piece.key)
+
+
+def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key: Key) -> None:
+    if role in rule.dithered and tensor.dtype is torch.bfloat16:
+        [number] = keys_of(key, 1)
+        value = dithered(value, at, number, role)
+    tensor.copy_(value)
 
 
 def _directed(
@@ -69,21 +95,24 @@ def _trust(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
     norm = torch.linalg.vector_norm
     sizes = [
         torch.stack([norm(p, dtype=torch.float64), norm(u, dtype=torch.float64)])
-        for p, u, _ in (_directed(rule, piece, clip) for piece in _pieces(update))
+        for p, u, _ in (_directed(rule, piece, clip) for _, piece in _pieces(update))
     ]
     p_norm, u_norm = norm(torch.stack(sizes), dim=0)
     trust: Tensor = plain(norms.ratio)(p_norm, u_norm, update.row[-1])
     return trust
 
 
-def _pieces(update: Update) -> Iterator[Update]:
-    """Cut what is large into pieces whose temporaries stay in a processor's cache."""
+def _pieces(update: Update) -> Iterator[tuple[int, Update]]:
+    """Cut what is large into pieces whose temporaries stay in a processor's cache.
+
+    Each comes with the number of its first element.
+    """
     tensors = (update.p, update.g, *update.state)
     size = update.p.numel()
     if size <= _PIECE or not all(t.is_cpu and t.is_contiguous() for t in tensors):
-        yield update
+        yield 0, update
         return
     flat = [t.view(-1) for t in tensors]
     for start in range(0, size, _PIECE):
         p, g, *state = (t[start : start + _PIECE] for t in flat)
-        yield Update(p, g, tuple(state), update.row)
+        yield start, update._replace(p=p, g=g, state=tuple(state))

@@ -21,6 +21,7 @@ from torch.autograd.graph import increment_version
 from triton import language
 
 from autotune.kernels.configs import config
+from autotune.kernels.dither import nearest, noise, stochastic
 from autotune.kernels.lang import Function, device, jit, kernel, tl
 from autotune.kernels.lots import Gradients, Lot, gradients, lots
 from autotune.kernels.norms import ratio
@@ -48,11 +49,18 @@ class Form:
     last: int = 0  # and end
     width: int = 0  # of a row of scalars
     apart: int = 0  # whether clipping factors are one a tensor
+    dithered: tuple[bool, ...] = ()  # which roles are rounded at random
+    relative: bool = False  # whether the application's buffers are differences
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
-    ready, copies = lots(updates)
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow.
+
+    Gradients count as multiplied by ``clip``, a number or one a replica.
+    """
+    ready, copies = lots(rule, updates)
     for lot in ready:
         factor = None if clip is None else clip.to(lot.device, non_blocking=True)
         form, apply = _form(rule, lot), device(rule.application.fn)
@@ -60,8 +68,9 @@ def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
             factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
         tables = (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
         trust = _trust(rule, lot, tables, form) if rule.trust else None
-        direction = device(rule.direction.fn)
-        launch(fused_step, lot.cut.programs, lot.device, *tables, trust, direction, apply, form)
+        skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
+        more = (trust, lot.keys, skip, device(rule.direction.fn), apply, form)
+        launch(fused_step, lot.cut.programs, lot.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
@@ -106,6 +115,8 @@ def _form(rule: Rule, lot: Lot) -> Form:
         first=first,
         last=first + len(rule.application.scalars),
         width=len(rule.scalars),
+        dithered=tuple([role in rule.dithered for role in range(len(lot.dtypes))]),
+        relative=rule.relative,
     )
 
 
@@ -128,15 +139,14 @@ def widened(value, dtype):
 
 
 @jit
-def rounded(value, dtype):
-    """Round to nearest, ties to even, and NaN to NaN; the interpreter would truncate bfloat16."""
-    if dtype == tl.bfloat16:
+def rounded(value, at, key, role: tl.constexpr, form):
+    """Return numbers as their role is kept; the interpreter would truncate to bfloat16."""
+    if form.dtypes[role] == tl.bfloat16:
         bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
-        bits = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FC00000, bits)
-        bits += 0x7FFF + ((bits >> 16) & 1)
-        return (bits >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+        upper = stochastic(bits, noise(at, key, role)) if form.dithered[role] else nearest(bits)
+        return upper.to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
-        return value.to(dtype)
+        return value.to(form.dtypes[role])
 
 
 @jit
@@ -186,6 +196,15 @@ def factor(pointer, i, dtype):
 
 
 @jit
+def named(keys, tensor):
+    """Return what names a tensor's random numbers, if any are asked for."""
+    if keys is None:
+        return 0
+    else:
+        return tl.load(keys + tensor)
+
+
+@jit
 def spots(address, at, mask, dtype):
     """Return pointers to elements, in a chunk that is aligned where it needs no mask."""
     base = address.to(tl.pointer_type(dtype))
@@ -205,9 +224,11 @@ def loaded(address, at, mask, dtype, compute):
 
 
 @jit
-def stored(address, at, mask, value, dtype):
-    """Write elements."""
-    tl.store(spots(address, at, mask, dtype), rounded(value, dtype), mask=mask)
+def stored(places, at, mask, value, key, role: tl.constexpr, form):
+    """Write elements of one role, and return them as they are kept."""
+    value = rounded(value, at, key, role, form)
+    tl.store(spots(places[role], at, mask, form.dtypes[role]), value, mask=mask)
+    return value
 
 
 @jit
@@ -228,14 +249,27 @@ def directed(places, at, mask, row, clip, direction, form):
 
 
 @jit
-def advance(places, at, mask, row, factors, direction, apply, form):
+def shifted(values, by):
+    """Add the same to each."""
+    moved = ()
+    for i in tl.static_range(len(values)):
+        moved += (values[i] + by,)
+    return moved
+
+
+@jit
+def advance(places, at, mask, row, factors, key, direction, apply, form):
     """Step elements: a rule from memory to memory."""
     p, u, kept, moving = directed(places, at, mask, row, factors[0], direction, form)
+    if form.relative:
+        moving = shifted(moving, p)
     p, moved = apply(p, u * factors[1], moving, row[form.first : form.last])
+    p = stored(places, at, mask, p, key, 0, form)
+    if form.relative:
+        moved = shifted(moved, -widened(p, form.compute))
     buffers = kept + moved
-    stored(places[0], at, mask, p, form.dtypes[0])
     for i in tl.static_range(len(buffers)):
-        stored(places[i + 2], at, mask, buffers[i], form.dtypes[i + 2])
+        stored(places, at, mask, buffers[i], key, i + 2, form)
 
 
 @jit
@@ -246,26 +280,31 @@ def fused_step(
     rows,
     clip,
     trust,
+    keys,
+    overflow,
     direction: tl.constexpr,
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
-    """Step one chunk of one tensor."""
+    """Step one chunk of one tensor, or nothing of it after an overflow."""
     tensor, start, length = chunk_of(chunks)
+    if overflow is not None:
+        length = tl.where(tl.load(overflow) != 0.0, 0, length)
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
     clipped = factor(clip, tensor * form.apart, form.compute)
     factors = clipped, factor(trust, tensor, form.compute)
+    key = named(keys, tensor)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
-            advance(places, at, None, row, factors, direction, apply, form)
+            advance(places, at, None, row, factors, key, direction, apply, form)
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
             inside = lane < tl.abs(length)
-            advance(places, start + lane, inside, row, factors, direction, apply, form)
+            advance(places, start + lane, inside, row, factors, key, direction, apply, form)
             i += form.block
 
 

@@ -1,5 +1,7 @@
 """The language update rules are written in: ``+ - * /`` and four functions of ``tl``.
 
+Bits are cut off by a fifth, ``tl.cast(value, tl.uint32)``.
+
 A rule is plain Python until something binds it: ``plain`` to torch tensors, ``device`` to Triton,
 ``autotune.kernels.table`` to single numbers compiled by Numba.
 """
@@ -67,7 +69,7 @@ def bind(
 
     Args:
         rule: What ``jit`` returned.
-        language: Holds ``sqrt``, ``abs``, ``where`` and ``maximum``.
+        language: Holds ``sqrt``, ``abs``, ``where``, ``maximum``, ``cast`` and ``uint32``.
         wrap: Applied to each function, the innermost first.
         number: Converts the numbers written in the rule.
     """
@@ -98,7 +100,14 @@ def _maximum(a: Any, b: Any) -> Any:
     return torch.clamp(a, min=b) if isinstance(a, Tensor) else max(a, b)
 
 
-_TORCH = SimpleNamespace(sqrt=_sqrt, abs=abs, where=_where, maximum=_maximum)
+def _cast(value: Any, bits: int) -> Any:
+    return value & bits
+
+
+# An unsigned number is held in one of 64 bits.
+_TORCH = SimpleNamespace(
+    sqrt=_sqrt, abs=abs, where=_where, maximum=_maximum, cast=_cast, uint32=0xFFFFFFFF
+)
 
 
 @cache

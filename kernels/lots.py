@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from autotune.kernels.chunks import Cut, cut, place, sent
 from autotune.kernels.eager import precision
-from autotune.kernels.layout import Ints, copied, dense
-from autotune.kernels.plan import GRADIENT, Copies, Dtypes, Group, planned
-from autotune.kernels.rule import Update
+from autotune.kernels.layout import copied, dense
+from autotune.kernels.plan import GRADIENT, Copies, Dtypes, Group, Planned, planned
+from autotune.kernels.rule import Rule, Update
 
 _WALKED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -30,6 +29,7 @@ class Lot(NamedTuple):
     table: Tensor  # addresses of parameter and buffers, a line a tensor
     grads: Tensor  # addresses of gradients
     rows: Tensor  # scalars, a line a tensor, in the precision of the step
+    keys: Tensor | None  # of what is rounded at random, a number a tensor
 
 
 class Gradients(NamedTuple):
@@ -41,10 +41,10 @@ class Gradients(NamedTuple):
     grads: Tensor  # their addresses
 
 
-def lots(updates: Sequence[Update]) -> tuple[list[Lot], Copies]:
+def lots(rule: Rule, updates: Sequence[Update]) -> tuple[list[Lot], Copies]:
     """Return what to launch, and the copies it works on."""
     found = planned(updates, _walked)
-    ready = [_lot(group, found.addresses, found.rows) for group in found.groups]
+    ready = [_lot(group, found, bool(rule.dithered)) for group in found.groups]
     return ready, found.copies
 
 
@@ -53,9 +53,10 @@ def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
     return tensor.dtype if tensor.dtype in _WALKED else precision(p)
 
 
-def _lot(group: Group, addresses: Ints, lines: NDArray[np.float64]) -> Lot:
-    where, own = place(group.device), addresses[:, group.members]
-    rows = lines[group.members].astype(str(group.compute).removeprefix("torch."))
+def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
+    where, own = place(group.device), found.addresses[:, group.members]
+    keys = np.array(found.keys)[group.members].tobytes() if dithered else b""
+    rows = found.rows[group.members].astype(str(group.compute).removeprefix("torch."))
     return Lot(
         device=group.device,
         dtypes=group.dtypes,
@@ -65,6 +66,7 @@ def _lot(group: Group, addresses: Ints, lines: NDArray[np.float64]) -> Lot:
         table=sent(np.delete(own, GRADIENT, axis=0).T.tobytes(), torch.int64, where),
         grads=sent(own[GRADIENT].tobytes(), torch.int64, where),
         rows=sent(rows.tobytes(), group.compute, where),
+        keys=sent(keys, torch.int64, where) if dithered else None,
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import Ints, copied, dense, lies_like
-from autotune.kernels.rule import Rows, Update
+from autotune.kernels.rule import Update, keys_of
 
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
@@ -43,35 +43,35 @@ class Planned(NamedTuple):
     groups: list[Group]
     addresses: Ints  # by role and tensor
     rows: NDArray[np.float64]  # scalars, a line a tensor
+    keys: tuple[int, ...]  # of what is rounded at random
     copies: Copies
 
 
 def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     """Return updates in groups; what does not lie, or is not in the dtype, as it has to, copied."""
-    params, grads, states, rows = zip(*updates, strict=True)
+    params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
     plan = _plan(tuple(map(id, params)), walked)
     addresses = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
-        return Planned(plan.groups, addresses, _lines(rows), copies)
-    return _unstacked(plan.groups, addresses, rows, copies)
+        return Planned(plan.groups, addresses, _lines(rows), keys, copies)
+    own = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
+    return _unstacked(own, len(rows[0]))
 
 
-def _unstacked(
-    groups: list[Group], addresses: Ints, rows: Sequence[Rows], copies: Copies
-) -> Planned:
+def _unstacked(found: Planned, count: int) -> Planned:
     """Return the replicas of stacks as tensors of their own, next to each other."""
-    count = len(rows[0])
-    places = np.empty((*addresses.shape, count), dtype=np.int64)
+    places = np.empty((*found.addresses.shape, count), dtype=np.int64)
     spread = []
-    for group in groups:
+    for group in found.groups:
         sizes, bytes_ = group.sizes // count, np.array([dtype.itemsize for dtype in group.dtypes])
         strides = bytes_[:, None, None] * sizes[:, None] * np.arange(count)
-        places[:, group.members] = addresses[:, group.members, None] + strides
+        places[:, group.members] = found.addresses[:, group.members, None] + strides
         members = group.members[:, None] * count + np.arange(count)
         spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
-    return Planned(spread, places.reshape(len(addresses), -1), np.concatenate(rows), copies)
+    keys = tuple(chain.from_iterable(keys_of(key, count) for key in found.keys))
+    return found._replace(groups=spread, addresses=places.reshape(len(places), -1), keys=keys)
 
 
 def bring_back(copies: Copies) -> None:

@@ -19,17 +19,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from autotune.kernels import norms
+from autotune.kernels import dither, norms
+from autotune.kernels.access import Role, bits, load, loads, store
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
 from autotune.kernels.layout import copied, dense
-from autotune.kernels.plan import bring_back, planned
+from autotune.kernels.plan import Dtypes, bring_back, planned
 from autotune.kernels.rule import Rule, Update
 
 # Numba types it by what it is outside compiled code; inside, it takes an array and a length.
@@ -39,8 +39,7 @@ _fixed: Any = ndarray.to_fixed_tuple
 _FAST = {"contract", "arcp", "nsz"}
 _SUM = _FAST | {"reassoc"}
 
-_ROLES = 16  # parameter, gradient and at most 14 buffers
-_NUMBERS = {torch.float32: (np.float32, types.float32), torch.float64: (np.float64, types.float64)}
+_NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Numba resolves attributes of modules only, so the language of single numbers is a module object.
 _SCALAR = ModuleType("autotune.kernels.scalar")
@@ -49,143 +48,138 @@ _SCALAR.__dict__.update(
     abs=abs,
     where=njit(inline="always")(lambda condition, yes, no: yes if condition else no),
     maximum=njit(inline="always")(lambda a, b: a if a > b else b),
+    cast=njit(inline="always")(lambda value, dtype: np.uint32(value)),
+    uint32=None,
 )
 
 
 def scalar(rule: Function, dtype: torch.dtype) -> Any:
     """Return the rule compiled for single numbers of ``dtype``."""
     wrap = njit(inline="always", fastmath=_FAST, error_model="numpy")
-    return bind(rule, _SCALAR, wrap, _NUMBERS[dtype][0])
+    return bind(rule, _SCALAR, wrap, _NUMBERS[dtype])
 
 
-def step(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> None:
-    """Take one step; gradients count as multiplied by ``clip``, a number or one a replica."""
+@cache
+def _whole(rule: Function) -> Any:
+    """Return a rule of whole numbers, inlined late: in its many places that compiles sooner."""
+    return bind(rule, _SCALAR, njit(forceinline=True))
+
+
+def step(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+) -> None:
+    """Take one step, unless there was an overflow.
+
+    Gradients count as multiplied by ``clip``, a number or one a replica.
+    """
+    if overflow is not None and overflow:
+        return
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     found = planned(updates, _walked)
     for group in found.groups:
-        number = _NUMBERS[group.compute][0]
+        number = _NUMBERS[group.compute]
         addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
         rows = found.rows[group.members].astype(number)
+        keys = np.array(found.keys, dtype=np.int64)[group.members]
         clips = np.resize(factor, len(rows)).astype(number)
-        _compiled(rule, group.compute)(addresses, group.sizes, rows, clips)
+        run = _compiled(rule, group.compute, group.dtypes)
+        run(addresses, group.sizes, rows, keys, clips)
     bring_back(found.copies)
     increment_version([update.p for update in updates])
 
 
 def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
-    """Return the dtype a tensor is walked in: that of the step, whatever its own."""
-    return precision(p)
+    """Return the dtype a tensor is walked in: that of the step, or bfloat16."""
+    return tensor.dtype if tensor.dtype is torch.bfloat16 else precision(p)
 
 
-def _spot(builder: Any, number: Any, args: Any) -> Any:
-    """Return the pointer to element ``args[1]`` of the numbers at the address ``args[0]``."""
-    return builder.gep(builder.inttoptr(args[0], number.as_pointer()), [args[1]])
-
-
-def _promise(module: Any, access: Any, role: int) -> None:
-    """Tell the compiler that this access meets no other role's memory, so that it may vectorise."""
-    domain = module.add_metadata(["autotune.kernels.table"])
-    scopes = [module.add_metadata([f"role {i}", domain]) for i in range(_ROLES)]
-    access.set_metadata("alias.scope", module.add_metadata([scopes[role]]))
-    access.set_metadata("noalias", module.add_metadata(scopes[:role] + scopes[role + 1 :]))
-
-
-@cache
-def _load(role: int, number: Any) -> Any:
-    """Return ``f(address, k)``: element k of the numbers at an address."""
-
-    @intrinsic
-    def load(typing: Any, address: Any, k: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.load(_spot(builder, context.get_value_type(number), args))
-            _promise(builder.module, value, role)
-            return value
-
-        return number(types.int64, types.int64), generate
-
-    return load
-
-
-@cache
-def _store(role: int, number: Any) -> Any:
-    """Return ``f(address, k, value)`` that writes element k of the numbers at an address."""
-
-    @intrinsic
-    def store(typing: Any, address: Any, k: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            spot = _spot(builder, context.get_value_type(number), args)
-            _promise(builder.module, builder.store(args[2], spot), role)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64, number), generate
-
-    return store
-
-
-def _loads(roles: Sequence[int], number: Any) -> Any:
-    """Return ``f(addresses, k)``: element k of every role, as a tuple."""
-    if not roles:
-        return njit(inline="always")(lambda addresses, k: ())
-    before, last, load = _loads(roles[:-1], number), roles[-1], _load(roles[-1], number)
-    return njit(inline="always")(lambda a, k: (*before(a, k), load(a[last], k)))
-
-
-def _stores(roles: Sequence[int], number: Any) -> Any:
-    """Return ``f(addresses, k, values)`` that writes element k of every role."""
-    if not roles:
-        return njit(inline="always")(lambda addresses, k, values: None)
-    before, last, store = _stores(roles[:-1], number), roles[-1], _store(roles[-1], number)
-    nth = len(roles) - 1
+def _kept(role: Role, dithered: bool) -> Any:
+    """Return ``f(value, k, key)``: a number as its role is kept."""
+    if role.dtype is not torch.bfloat16:
+        return njit(inline="always")(lambda value, k, key: value)
+    if not dithered:
+        nearest = _whole(dither.nearest)
+        return njit(inline="always")(lambda v, k, key: np.uint16(nearest(bits(np.float32(v)))))
+    stochastic, noise = _whole(dither.stochastic), _whole(dither.noise)
+    number = role.number
 
     @njit(inline="always")
-    def write(addresses: Any, k: Any, values: Any) -> None:
-        before(addresses, k, values)
-        store(addresses[last], k, values[nth])
+    def kept(value: Any, k: Any, key: Any) -> Any:
+        return np.uint16(stochastic(bits(np.float32(value)), noise(k, key, number)))
+
+    return kept
+
+
+def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
+    """Return ``f(addresses, k, values, key)`` that writes element k of every role."""
+    if not roles:
+        return njit(inline="always")(lambda addresses, k, values, key: None)
+    before, number, one = _stores(roles[:-1], dithered), roles[-1].number, store(roles[-1])
+    nth, kept = len(roles) - 1, _kept(roles[-1], roles[-1].number in dithered)
+
+    @njit(inline="always")
+    def write(addresses: Any, k: Any, values: Any, key: Any) -> None:
+        before(addresses, k, values, key)
+        one(addresses[number], k, kept(values[nth], k, key))
 
     return write
 
 
+def _shifted(count: int) -> Any:
+    """Return ``f(values, by)``: a tuple of so many numbers, each with the same one added."""
+    if not count:
+        return njit(inline="always")(lambda values, by: ())
+    before, last = _shifted(count - 1), count - 1
+    return njit(inline="always")(lambda values, by: (*before(values, by), values[last] + by))
+
+
+def _unshifted() -> Any:
+    return njit(inline="always")(lambda values, by: values)
+
+
 @cache
-def _compiled(rule: Rule, dtype: torch.dtype) -> Callable[..., None]:
+def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
     """Return the loop over a table; it releases the interpreter lock."""
-    number = _NUMBERS[dtype][1]
+    roles = [Role(i, held) for i, held in enumerate(dtypes)]
     direction, apply = scalar(rule.direction.fn, dtype), scalar(rule.application.fn, dtype)
     first, more = len(rule.direction.scalars), len(rule.application.scalars)
     last, own = len(rule.buffers) + 2, len(rule.direction.buffers) + 2
-    inputs = _loads((0, 1), number)
-    kept_of, moved_of = _loads(range(2, own), number), _loads(range(own, last), number)
-    write = _stores((0, *range(2, last)), number)
-    trust_of = _trust(rule, dtype)
+    inputs, home = loads(roles[:2], dtype), load(roles[0], dtype)
+    kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
+    write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
+    shifted = _shifted(last - own) if rule.relative else _unshifted()
+    trust_of = _trust(rule, dtype, roles)
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    def run(addresses: Any, sizes: Any, rows: Any, clips: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, keys: Any, clips: Any) -> None:
         for i in range(len(sizes)):
-            row, clip = rows[i], clips[i]
+            row, key, clip = rows[i], keys[i], clips[i]
             steering, applying = _fixed(row, first), _fixed(row[first:], more)
             at = _fixed(addresses[i], last)
             trust = trust_of(at, sizes[i], clip, row)
             for k in range(sizes[i]):
                 p, g = inputs(at, k)
                 u, kept = direction(p, clip * g, kept_of(at, k), steering)
-                p, moved = apply(p, trust * u, moved_of(at, k), applying)
-                write(at, k, (p, *kept, *moved))
+                p, moved = apply(p, trust * u, shifted(moved_of(at, k), p), applying)
+                write_p(at, k, (p,), key)
+                write(at, k, (*kept, *shifted(moved, -home(at[0], k))), key)
 
     return cast("Callable[..., None]", run)
 
 
-def _trust(rule: Rule, dtype: torch.dtype) -> Any:
+def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     """Return ``f(addresses, size, clip, row)``: what scales one tensor's update.
 
     The direction runs once for its norm and again for the step, which reads 16 bytes a parameter
     more; keeping the update in between would read and write as much.
     """
-    constant, number = _NUMBERS[dtype]
+    constant = _NUMBERS[dtype]
     if not rule.trust:
         one = constant(1.0)
         return njit(inline="always")(lambda addresses, size, clip, row: one)
     direction, ratio = scalar(rule.direction.fn, dtype), scalar(norms.ratio, torch.float64)
     first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2
-    inputs, kept_of = _loads((0, 1), number), _loads(range(2, own), number)
+    inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
     def trust(at: Any, size: Any, clip: Any, row: Any) -> Any:
@@ -215,14 +209,14 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 
 @cache
 def _squares(dtype: torch.dtype) -> Callable[..., float]:
-    load = _load(0, _NUMBERS[dtype][1])
+    element = load(Role(0, dtype), dtype)
 
     @njit(nogil=True, fastmath=_SUM)
     def run(addresses: Any, sizes: Any) -> Any:
         total = 0.0
         for i in range(len(sizes)):
             for k in range(sizes[i]):
-                value = np.float64(load(addresses[i], k))
+                value = np.float64(element(addresses[i], k))
                 total += value * value
         return total
 

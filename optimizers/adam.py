@@ -36,7 +36,10 @@ class Adam(RuleOptimizer):
         max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
         backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
             else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters.
+        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
+            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
+        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
+        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
     """
 
     description = "Adam with L2 in the gradient"
@@ -64,6 +67,8 @@ class Adam(RuleOptimizer):
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -80,6 +85,8 @@ class Adam(RuleOptimizer):
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
+            compact=compact,
         )
 
     def direction(self, group: Group) -> Part:
@@ -142,6 +149,8 @@ class AdamW(Adam):
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -155,6 +164,8 @@ class AdamW(Adam):
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
+            compact=compact,
         )
 
     def unaccelerated(self, group: Group) -> Part:

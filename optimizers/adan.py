@@ -32,7 +32,10 @@ class Adan(RuleOptimizer):
         max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
         backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
             else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters.
+        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
+            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
+        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
+        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
 
     Example:
         >>> import torch
@@ -83,6 +86,8 @@ class Adan(RuleOptimizer):
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -99,6 +104,8 @@ class Adan(RuleOptimizer):
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
+            compact=compact,
         )
 
     def validate(self, group: Group) -> None:
@@ -129,6 +136,7 @@ class Adan(RuleOptimizer):
     @torch.no_grad()
     def restart_opt(self) -> None:
         """Forget the moments and count steps from zero; the paper's restart, called by hand."""
+        self._settle()
         for group in self.param_groups:
             group["step"] = 0
             for p in group["params"]:

@@ -18,7 +18,8 @@ from autotune.kernels.eager import precision
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check, checkpoints, sharded
+from autotune.optimizers import check, checkpoints, compact, compiled, gradients, sharded
+from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -29,7 +30,8 @@ Presets = tuple[Mapping[str, Any], ...]
 Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 _WIN = {"win": WIN, "win2": WIN2}
-_WHOLE = ("max_grad_norm", "backend")  # one value for the optimizer, not one a group
+# One value for the optimizer, not one a group.
+_WHOLE = ("max_grad_norm", "backend", "state_dtype", "stochastic_rounding", "compact")
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -60,6 +62,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
+    # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
+    _step_supports_amp_scaling: ClassVar[bool] = True
+    _tentative: Tentative | None = None
+    _cut = False  # whether there are DTensors, which no operator takes
 
     def __init__(
         self,
@@ -69,16 +75,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         max_grad_norm: float,
         backend: str,
         state_dtype: torch.dtype | None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         backends.check(backend)
         check.at_least_zero("max_grad_norm", max_grad_norm)
-        if state_dtype is not None:
-            raise ValueError(
-                f"state_dtype must be None in this version, got {state_dtype}; "
-                "state is kept in float32, or in float64 for float64 parameters"
-            )
+        check.state_dtype(state_dtype)
         self.max_grad_norm = float(max_grad_norm)
         self.backend = backend
+        self.state_dtype = state_dtype
+        self.stochastic_rounding = bool(stochastic_rounding)
+        self.compact = bool(compact)
+        self.tensors: list[Tensor] = []
+        self._number = compiled.register(self)
         super().__init__(params, defaults)
 
     @abstractmethod
@@ -123,8 +132,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """What runs the parameters: 'triton', 'numba' or 'torch', with commas when they differ."""
-        params = (p for group in self.param_groups for p in group["params"])
-        return ", ".join(sorted({backends.choose(self.backend, p) for p in params}))
+        return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters of all groups, in their order."""
+        return [p for group in self.param_groups for p in group["params"]]
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; what it does not set comes from the constructor."""
@@ -141,12 +153,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        self.tensors = self.parameters()
 
     def _accept(self, p: Tensor) -> None:
         if p.is_complex():
             raise ValueError(
                 f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
             )
+        if self.stochastic_rounding and p.dtype == torch.float16:
+            raise ValueError(
+                "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
+                "leave it off, or make the model bfloat16"
+            )
+        self._cut = self._cut or sharded.is_cut(p)
         backends.choose(self.backend, p)
 
     @torch.no_grad()
@@ -156,25 +175,44 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._advance()
+        if torch.compiler.is_compiling() and not self._cut:
+            compiled.step(self._number, self.tensors)
+        else:
+            self.advance()
         return loss
 
     @_disable_dynamo
-    def _advance(self) -> None:
-        work = self._collect()
+    def advance(self, given: gradients.Given | None = None) -> None:
+        """Take one step, of other tensors than the parameters where a compiler gives them."""
+        self._settle()
+        overflow = getattr(self, "found_inf", None)
+        if overflow is not None and self.backend_used != "triton":
+            if overflow:
+                return
+            overflow = None
+        if overflow is not None:
+            self._tentative = Tentative(self.state, self.param_groups, overflow)
+        work = self._collect(given)
         clip = self._clip(work)
         for (rule, backend, where), updates in work.items():
             step = backends.load(backend).step
             if where and rule.trust:
-                step(*sharded.adapted(rule, updates, clip, where), clip)
+                step(*sharded.adapted(rule, updates, clip, where), clip, overflow)
             else:
-                step(rule, updates, clip)
+                step(rule, updates, clip, overflow)
 
-    def _collect(self) -> Work:
+    def _settle(self) -> None:
+        """Learn whether the last step was left out, where that is not known yet."""
+        if self._tentative is not None:
+            self._tentative.settle(self.state, self.param_groups)
+            self._tentative = None
+
+    def _collect(self, given: gradients.Given | None) -> Work:
         """Return the tensors that have a gradient, by how they are to be updated."""
         work: Work = {}
         chosen: dict[torch.device, str] = {}
-        for group, pairs in [(group, self._gradients(group)) for group in self.param_groups]:
+        order = self._order()
+        for group, pairs in [(group, self._gradients(group, given)) for group in self.param_groups]:
             if self.shared_clock:
                 group["step"] = group.get("step", 0) + 1
             plain = self._numbers(group)
@@ -182,7 +220,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             rows: dict[tuple[int, bool], tuple[float, ...]] = {}
             found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
             for p, g in pairs:
-                update, where = Update(p, g, *self._state(plain, rule, p, rows)), None
+                now = p if given is None else given[p][0]
+                buffers, row, step = self._state(plain, rule, p, now, rows)
+                number = (step << 32) + order[p] if order else 0
+                update, where = Update(now, g, buffers, row, number), None
                 if type(p) is not Parameter and sharded.is_cut(p):
                     update, where = sharded.local(*update), sharded.span(p)
                 if p.device not in chosen:
@@ -192,49 +233,83 @@ class RuleOptimizer(torch.optim.Optimizer):
                 work.setdefault((rule, *key), []).extend(updates)
         return work
 
+    def _order(self) -> dict[Tensor, int]:
+        """Return the numbers of the parameters, if anything is rounded at random."""
+        if not (self.stochastic_rounding or self.state_dtype is torch.bfloat16):
+            return {}
+        return {p: i for i, p in enumerate(self.parameters())}
+
     def _numbers(self, group: Group) -> Group:
         """Return a group whose hyper-parameters are numbers where tensors were given."""
         return {k: check.plain(v) if k in self.defaults else v for k, v in group.items()}
 
-    def _gradients(self, group: Group) -> list[tuple[Tensor, Tensor]]:
-        pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
-        for p, g in pairs:
-            if g.layout is not torch.strided or g.dtype.is_complex or g.shape != p.shape:
-                raise ValueError(_unfit(type(self).__name__, p, g))
-        return pairs
+    def _gradients(
+        self, group: Group, given: gradients.Given | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        return gradients.checked(type(self).__name__, group["params"], given)
 
     def rule(self, group: Group) -> Rule:
         """Return what steps a group, and names the buffers it keeps."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
         trust = self.trust_limit(group) is not None
-        return Rule(direction=self.direction(group), application=application, trust=trust)
+        direction = self.direction(group)
+        return Rule(
+            direction=direction,
+            application=application,
+            trust=trust,
+            dithered=self._dithered(direction),
+            relative=self.compact and application in _WIN.values(),
+        )
+
+    def _dithered(self, direction: Part) -> tuple[int, ...]:
+        """Return which roles are rounded at random: the parameter, the direction's buffers."""
+        p = (0,) if self.stochastic_rounding else ()
+        halved = self.state_dtype is torch.bfloat16
+        return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     def _state(
-        self, group: Group, rule: Rule, p: Tensor, rows: dict[tuple[int, bool], tuple[float, ...]]
-    ) -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
-        """Return a parameter's buffers and row, after counting its step."""
+        self,
+        group: Group,
+        rule: Rule,
+        p: Tensor,
+        now: Tensor,
+        rows: dict[tuple[int, bool], tuple[float, ...]],
+    ) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
+        """Return a parameter's buffers, its row and its step, after counting it.
+
+        Args:
+            group: The parameter's.
+            rule: The group's.
+            p: The parameter.
+            now: What holds its values.
+            rows: The group's, by step and freshness.
+        """
         state = self.state[p]
+        if rule.relative and state:
+            compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
         try:
             buffers, fresh = tuple([state[name] for name in rule.buffers]), False
         except KeyError:
             fresh = not all(name in state for name in rule.direction.buffers)
-            buffers = self._fill(p, state, rule)
+            buffers = self._fill(now, state, rule)
         if not self.shared_clock:
             state["step"] = state.get("step", 0) + 1
         key = (group["step"] if self.shared_clock else state["step"], fresh)
         if key not in rows:
             rows[key] = self._row(group, rule, *key)
-        return buffers, rows[key]
+        return buffers, rows[key], key[0]
 
     def _fill(self, p: Tensor, state: dict[str, Any], rule: Rule) -> tuple[Tensor, ...]:
         """Begin the buffers a parameter lacks: averages at zero, sequences at the parameter."""
-        dtype = precision(p)
-        for name in rule.direction.buffers:
-            if name not in state:
-                state[name] = torch.zeros_like(p, dtype=dtype)
-        for name in rule.application.buffers:
-            if name not in state:
-                state[name] = torch.empty_like(p, dtype=dtype).copy_(p)
+        own = rule.direction.buffers
+        for name in rule.buffers:
+            if name in state:
+                continue
+            if name in own or rule.relative:
+                dtype = self.state_dtype if name in own else torch.bfloat16
+                state[name] = torch.zeros_like(p, dtype=dtype or precision(p))
+            else:
+                state[name] = torch.empty_like(p, dtype=precision(p)).copy_(p)
         return tuple([state[name] for name in rule.buffers])
 
     def _row(self, group: Group, rule: Rule, step: int, fresh: bool) -> tuple[float, ...]:
@@ -251,15 +326,19 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _clip(self, work: Work) -> Tensor | None:
         """Return what gradients are multiplied by; they are never written."""
+        scale: Tensor | None = getattr(self, "grad_scale", None)
         if not self.max_grad_norm or not (work or self.norm_group):
-            return None
+            return None if scale is None else torch.reciprocal(scale).reshape(())
         parts = [self._squares(key[1], key[2], updates) for key, updates in work.items()]
         parts = parts or [torch.zeros((), dtype=torch.float64)]
         home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
         total = torch.stack([part.to(home) for part in parts]).sum()
         if self.norm_group:
             torch.distributed.all_reduce(total, group=self.norm_group)
-        return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
+        if scale is None:
+            return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
+        scale = scale.to(home, torch.float64).reshape(())
+        return clip_factor(total.sqrt() / scale, self.max_grad_norm, self.clip_eps()) / scale
 
     def _squares(self, backend: str, where: sharded.Span | None, updates: list[Update]) -> Tensor:
         squares = backends.load(backend).squares([update.g for update in updates])
@@ -267,7 +346,10 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; every group of it has what is one for the whole optimizer."""
+        self._settle()
         saved = super().state_dict()
+        if self.compact:
+            compact.write_out(saved, self.parameters())
         for group in saved["param_groups"]:
             group["max_grad_norm"] = self.max_grad_norm
             if self.decoupled is not None:
@@ -284,6 +366,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         parameter's layout. State of another optimizer or acceleration is refused, and nothing
         changed.
         """
+        self._settle()
         # The last hook to run: those of the user may bring the checkpoint into a known form.
         hook = self.register_load_state_dict_pre_hook(
             lambda _, saved: checkpoints.translated(self, saved)
@@ -294,27 +377,20 @@ class RuleOptimizer(torch.optim.Optimizer):
             hook.remove()
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         return {**super().__getstate__(), **{name: getattr(self, name) for name in _WHOLE}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.tensors = self.parameters()
+        if "_number" not in self.__dict__:
+            self._number = compiled.register(self)
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
-        checkpoints.unpack(self.state)
+        checkpoints.unpack(self.state, self.state_dtype)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
-
-
-def _unfit(name: str, p: Tensor, g: Tensor) -> str:
-    if g.layout is not torch.strided:
-        return f"{name} takes dense gradients, got a sparse one; build the layer with sparse=False"
-    if g.dtype.is_complex:
-        return f"gradients must be real, got {g.dtype}; give the parameter a real grad_dtype"
-    return (
-        f"a gradient must have its parameter's shape {tuple(p.shape)}, got {tuple(g.shape)}; "
-        "call zero_grad() where a parameter's data is replaced"
-    )
 
 
 def debias(decay: float, step: int) -> float:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # What the authors' code and torch call otherwise; in a group an unknown word would do nothing.
@@ -63,6 +64,14 @@ def reckless_steps(value: Any) -> None:
         given = number(f"reckless_steps[{i}]", gamma)
         if not (math.isfinite(given) and given > 0.0):
             raise ValueError(f"reckless_steps[{i}] must be above 0 and finite, got {given:g}")
+
+
+def state_dtype(value: Any) -> None:
+    """Refuse a dtype that running averages are not kept in."""
+    if value not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(
+            f"state_dtype must be None, torch.float32 or torch.bfloat16, got {value!r}"
+        )
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> None:

@@ -14,16 +14,26 @@ from torch import Tensor
 
 from autotune.kernels.eager import precision
 from autotune.optimizers import check
+from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_cut
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 _PROX = {False: "proximal", True: "decoupled"}  # the authors' no_prox
-# How a step runs, not what it does; the last is ours, where ZeroRedundancyOptimizer saved it.
-_CHOICES = ("foreach", "fused", "capturable", "differentiable", "backend")
+# How a step runs, not what it does; the last four are ours, where ZeroRedundancyOptimizer saved
+# them.
+_CHOICES = (
+    "foreach",
+    "fused",
+    "capturable",
+    "differentiable",
+    "backend",
+    "state_dtype",
+    "stochastic_rounding",
+    "compact",
+)
 _FACTS = ("maximize", "decoupled_weight_decay")  # looked at, then dropped
-_SEQUENCES = ("x", "y")  # may outlast a change of acceleration
 _WRITER = "load it into the optimizer that wrote it"
 _WHERE = {True: "beside the gradient", False: "in the gradient"}
 _CUT = {True: "cut across processes", False: "whole"}
@@ -35,9 +45,9 @@ class Kept:
 
     tensor: Tensor
 
-    def placed(self, p: Tensor) -> Tensor:
+    def placed(self, p: Tensor, dtype: torch.dtype) -> Tensor:
         """Return a copy as ``p`` would have it: its layout and device, in the state's dtype."""
-        empty = torch.empty_like(p, dtype=precision(p), requires_grad=False)
+        empty = torch.empty_like(p, dtype=dtype, requires_grad=False)
         return empty.copy_(self.tensor)
 
 
@@ -63,12 +73,16 @@ def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, 
     return {**saved, "param_groups": groups, "state": kept}
 
 
-def unpack(state: Mapping[Any, dict[str, Any]]) -> None:
-    """Put tensors that were kept from rounding into their places."""
+def unpack(state: Mapping[Any, dict[str, Any]], dtype: torch.dtype | None) -> None:
+    """Put tensors that were kept from rounding into their places; averages take the dtype."""
     for p, kept in state.items():
         for name, value in kept.items():
             if isinstance(value, Kept):
-                kept[name] = value.placed(p) if isinstance(p, Tensor) else value.tensor
+                kept[name] = _placed(value, p, None if name in SEQUENCES else dtype)
+
+
+def _placed(kept: Kept, p: Any, dtype: torch.dtype | None) -> Tensor:
+    return kept.placed(p, dtype or precision(p)) if isinstance(p, Tensor) else kept.tensor
 
 
 def _kept(value: Any) -> Any:
@@ -144,7 +158,7 @@ def _of_parameter(
     counted = () if optimizer.shared_clock else ("step",)
     needed = (*optimizer.rule(group).buffers, *counted)
     for name, value in saved.items():
-        if name not in (*needed, *optimizer.spare, *_SEQUENCES):
+        if name not in (*needed, *optimizer.spare, *SEQUENCES):
             yield (
                 f"the checkpoint has '{name}' of parameter {i}, "
                 f"which {type(optimizer).__name__} does not keep; {_WRITER}"

@@ -32,7 +32,10 @@ class LAMB(RuleOptimizer):
             (the authors' code then drops every gradient).
         backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
             else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters.
+        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
+            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
+        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
+        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
     """
 
     description = "Layer-wise adaptive moments, for large batches"
@@ -71,6 +74,8 @@ class LAMB(RuleOptimizer):
         max_grad_norm: float = 1.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -90,6 +95,8 @@ class LAMB(RuleOptimizer):
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
+            compact=compact,
         )
 
     def direction(self, group: Group) -> Part:

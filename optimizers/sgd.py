@@ -30,7 +30,10 @@ class SGD(RuleOptimizer):
         max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
         backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
             else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters.
+        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
+            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
+        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
+        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
     """
 
     description = "Stochastic gradient descent with Nesterov momentum"
@@ -66,6 +69,8 @@ class SGD(RuleOptimizer):
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        compact: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -83,6 +88,8 @@ class SGD(RuleOptimizer):
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
+            compact=compact,
         )
 
     def validate(self, group: Group) -> None:

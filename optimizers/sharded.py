@@ -15,7 +15,7 @@ from torch import Tensor
 from autotune.kernels import norms
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import plain
-from autotune.kernels.rule import Rows, Rule, Update
+from autotune.kernels.rule import Key, Rows, Rule, Update
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -38,11 +38,19 @@ def span(p: Any) -> Span:
     return p.device_mesh, cut
 
 
-def local(p: Any, g: Any, state: Sequence[Any], row: tuple[float, ...] | Rows) -> Update:
+def piece(tensor: Any) -> Tensor:
+    """Return what this process has of a tensor."""
+    own: Tensor = tensor.to_local() if is_cut(tensor) else tensor
+    return own
+
+
+def local(
+    p: Any, g: Any, state: Sequence[Any], row: tuple[float, ...] | Rows, key: Key = 0
+) -> Update:
     """Return the update of this process's piece."""
     if g.placements != p.placements:
         g = g.redistribute(placements=p.placements)
-    return Update(p.to_local(), g.to_local(), tuple([t.to_local() for t in state]), row)
+    return Update(p.to_local(), g.to_local(), tuple([t.to_local() for t in state]), row, key)
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

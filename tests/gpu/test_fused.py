@@ -116,6 +116,36 @@ def test_the_host_never_waits(name):
     assert torch.isfinite(p).all()
 
 
+@pytest.mark.parametrize("name", ["adan", "sgd", "lamb-win2"])
+def test_an_overflow_leaves_no_trace_and_the_host_never_waits(name):
+    ends = []
+    for factors in ([2.0, -1.0], [float("inf"), 2.0, float("inf"), -1.0]):
+        p = torch.nn.Parameter(torch.linspace(-1.0, 1.0, 5000, device="cuda"))
+        optimizer = create(name, [p], backend="triton", **HYPER)
+        scaler = torch.amp.GradScaler("cuda", init_scale=4.0)
+        for factor in factors:
+            optimizer.zero_grad()
+            scaler.scale((p * factor).sum()).backward()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                scaler.step(optimizer)
+                scaler.update()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        ends.append([p.detach(), *optimizer.state_dict()["state"][0].values()])
+    for a, b in zip(*ends, strict=True):
+        assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+
+
+def test_rounding_at_random_agrees_with_torch():
+    hyper = {**HYPER, "state_dtype": torch.bfloat16, "stochastic_rounding": True, "compact": True}
+    run = drawn("adan-win2", hyper, SHAPES, steps=3, seed=3)
+    expected = final(run, dtype=torch.bfloat16, backend="torch", device="cuda")
+    actual = final(run, dtype=torch.bfloat16, backend="triton", device="cuda")
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)
+
+
 def test_streams_that_take_turns():
     draw = torch.randn(4, 5000, device="cuda")
     p, q = (torch.nn.Parameter(torch.ones(5000, device="cuda")) for _ in range(2))

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,12 @@ def compiled(monkeypatch, tmp_path):
 
         return warm_up
 
-    def step(arch, rule, dtypes=(FP32, FP32, FP32), row=None, clip=False):
+    def step(arch, rule, dtypes=(FP32, FP32, FP32), row=None, clip=False, overflow=None):
         p, g, s = (torch.zeros(5000, dtype=dtype) for dtype in dtypes)
         update = Update(p, g, (s,) * len(rule.buffers), row or (0.5,) * len(rule.scalars))
         monkeypatch.setattr(fused, "config", lambda device: configs.settings(arch))
         driver.set_active(Absent(TARGETS[arch]))
-        fused.step(rule, [update], fused.squares([g]) if clip else None)
+        fused.step(rule, [update], fused.squares([g]) if clip else None, overflow)
         return made
 
     monkeypatch.setattr(JITFunction, "__getitem__", launch)
@@ -126,6 +127,16 @@ def test_all_but_the_masked_branch_moves_16_bytes_at_once(compiled, machine, arc
     assert used <= registers
 
 
+def test_asking_for_an_overflow_costs_one_number(compiled, machine):
+    kernel = compiled("sm_90", ADAN, overflow=torch.zeros(()))["fused_step"]
+    expected = accesses(ADAN, "sm_90")
+    expected["LDG", ""] += 1
+    used, spilled, widths = machine(kernel)
+    assert widths == expected
+    assert spilled == 0
+    assert used <= 64
+
+
 @pytest.mark.parametrize("rule", [ADAN, LAMB_WIN], ids=["adan", "lamb-win"])
 def test_amd_moves_16_bytes_at_once(compiled, rule):
     code = compiled("gfx942", rule)["fused_step"].asm["amdgcn"]
@@ -163,6 +174,23 @@ def test_any_dtypes_are_read_in_vectors(compiled, machine, dtypes):
     wide = 6 - narrow
     assert widths["LDG", "128"] == (2 * wide if dtypes[0] == torch.float64 else wide)
     assert spilled == 0
+
+
+@pytest.mark.parametrize("dtype", [FP32, BF16], ids=["fp32", "bf16"])
+def test_rounding_at_random_reads_in_vectors_too(compiled, machine, dtype):
+    rule = replace(ADAN_WIN2, dithered=(0, 2, 3, 4, 5), relative=True)
+    kernel = compiled("sm_90", rule, (dtype, dtype, BF16))["fused_step"]
+    registers, spilled, widths = machine(kernel)
+    assert widths["LDG", "128"] + widths["LDG", "64"] >= len(rule.buffers) + 2
+    assert widths["STG", "128"] + widths["STG", "64"] >= len(rule.buffers) + 1
+    assert spilled == 0
+    assert registers <= 128
+
+
+def test_rounding_at_random_compiles_for_amd(compiled):
+    rule = replace(ADAN, dithered=(0, 2, 3, 4, 5))
+    code = compiled("gfx942", rule, (BF16, BF16, BF16))["fused_step"].asm["amdgcn"]
+    assert set(re.findall(r"\.\wgpr_spill_count:\s+(\d+)", code)) == {"0"}
 
 
 @pytest.mark.parametrize("rule", OTHERS.values(), ids=OTHERS.keys())

@@ -21,7 +21,7 @@ def test_a_schedule_compiles_nothing_new():
         p, g, m, v = torch.rand(4, 5)
         table.step(ADAMW, [Update(p, g, (m, v), (*ROW[:8], lr, 0.0))], None)
     assert table._compiled.cache_info().currsize - before <= 1
-    compiled = table._compiled(ADAMW, torch.float32)
+    compiled = table._compiled(ADAMW, torch.float32, (torch.float32,) * 4)
     assert len(compiled.signatures) == 1
 
 

@@ -22,6 +22,7 @@ from autotune.optimizers import LAMB, Adan, create
 from autotune.optimizers.registry import resolve
 
 RANK = int(sys.argv[1])
+HALVED = {"state_dtype": torch.bfloat16, "stochastic_rounding": True, "compact": True}
 HYPER = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.1}
 
 
@@ -120,16 +121,17 @@ def redistributed():
     return numbers([p]), numbers([q])
 
 
-def resumed(name, folder):
+def resumed(name, folder, halved):
     """Save a sharded run by torch.distributed.checkpoint, load it anew, and train both on."""
+    precision = {"backend": "torch", **(HALVED if halved else {})}
     ends = []
     first = cut()
-    optimizer = create(name, first.parameters(), backend="torch", **HYPER)
+    optimizer = create(name, first.parameters(), **precision, **HYPER)
     train(first, optimizer, range(3), half)
     state = portable.get_optimizer_state_dict(first, optimizer)
     checkpoint.save({"optimizer": state}, checkpoint_id=folder)
     second = cut()
-    other = create(name, second.parameters(), backend="torch")
+    other = create(name, second.parameters(), **precision)
     read = {"optimizer": portable.get_optimizer_state_dict(second, other)}
     checkpoint.load(read, checkpoint_id=folder)
     portable.set_optimizer_state_dict(second, other, read["optimizer"])
@@ -178,7 +180,8 @@ def redundant(name):
     model = network()
     parallel = DistributedDataParallel(model)
     cls, acceleration = resolve(name)
-    hyper = {**HYPER, "acceleration": acceleration, "backend": "torch"}
+    whole = {"backend": "torch", "state_dtype": None, "compact": False}
+    hyper = {**HYPER, "acceleration": acceleration, **whole}
     optimizer = ZeroRedundancyOptimizer(parallel.parameters(), optimizer_class=cls, **hyper)
     optimizer.optim.norm_group = dist.group.WORLD
     train(parallel, optimizer, range(3), half)

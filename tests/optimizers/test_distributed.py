@@ -101,9 +101,10 @@ def test_a_gradient_takes_its_parameters_placement(pair):
         close(actual, expected)
 
 
+@pytest.mark.parametrize("halved", [False, True], ids=["", "halved"])
 @pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd", "lamb"])
-def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name):
-    for uninterrupted, resumed in pair.ask("resumed", name, str(tmp_path)):
+def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name, halved):
+    for uninterrupted, resumed in pair.ask("resumed", name, str(tmp_path), halved):
         assert uninterrupted == resumed
 
 

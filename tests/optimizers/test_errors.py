@@ -43,9 +43,8 @@ def refused(error, sentence):
             "use backend='torch'",
         ),
         (
-            {"state_dtype": torch.bfloat16},
-            "state_dtype must be None in this version, got torch.bfloat16; "
-            "state is kept in float32, or in float64 for float64 parameters",
+            {"state_dtype": torch.float16},
+            "state_dtype must be None, torch.float32 or torch.bfloat16, got torch.float16",
         ),
     ],
     ids=str,

@@ -1,0 +1,98 @@
+"""How compiled loops of the numba backend reach memory: by addresses, in the dtype it holds.
+
+What is kept in bfloat16 is widened when it is read, and its upper bits are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from numba import njit, types
+from numba.extending import intrinsic
+
+_ROLES = 16  # parameter, gradient and at most 14 buffers
+
+NUMBERS: dict[torch.dtype, Any] = {torch.float32: types.float32, torch.float64: types.float64}
+_HELD: dict[torch.dtype, Any] = {**NUMBERS, torch.bfloat16: types.uint16}
+
+
+class Role(NamedTuple):
+    """Which tensor of a step is meant, and the dtype it is kept in."""
+
+    number: int
+    dtype: torch.dtype
+
+
+def _spot(builder: Any, held: Any, args: Any) -> Any:
+    """Return the pointer to element ``args[1]`` of what is held at the address ``args[0]``."""
+    return builder.gep(builder.inttoptr(args[0], held.as_pointer()), [args[1]])
+
+
+def _promise(module: Any, access: Any, role: int) -> None:
+    """Tell the compiler that this access meets no other role's memory, so that it may vectorise."""
+    domain = module.add_metadata(["autotune.kernels.access"])
+    scopes = [module.add_metadata([f"role {i}", domain]) for i in range(_ROLES)]
+    access.set_metadata("alias.scope", module.add_metadata([scopes[role]]))
+    access.set_metadata("noalias", module.add_metadata(scopes[:role] + scopes[role + 1 :]))
+
+
+@cache
+def load(role: Role, compute: torch.dtype) -> Any:
+    """Return ``f(address, k)``: element k of what is at an address, in the compute dtype."""
+    number, held = NUMBERS[compute], _HELD[role.dtype]
+
+    @intrinsic
+    def load(typing: Any, address: Any, k: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_spot(builder, context.get_value_type(held), args))
+            _promise(builder.module, value, role.number)
+            if role.dtype is compute:
+                return value
+            word, single = (context.get_value_type(t) for t in (types.uint32, types.float32))
+            bits = builder.shl(builder.zext(value, word), word(16))
+            widened = builder.bitcast(bits, single)
+            return context.cast(builder, widened, types.float32, number)
+
+        return number(types.int64, types.int64), generate
+
+    return load
+
+
+@cache
+def store(role: Role) -> Any:
+    """Return ``f(address, k, value)`` that writes element k of what is at an address."""
+    held = _HELD[role.dtype]
+
+    @intrinsic
+    def store(typing: Any, address: Any, k: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            spot = _spot(builder, context.get_value_type(held), args)
+            _promise(builder.module, builder.store(args[2], spot), role.number)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, held), generate
+
+    return store
+
+
+def _bits(typing: Any, value: Any) -> Any:
+    """Return the bits of a number in single precision."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(types.uint32))
+
+    return types.uint32(types.float32), generate
+
+
+bits: Any = intrinsic(_bits)  # called from compiled code only, with the number alone
+
+
+def loads(roles: Sequence[Role], compute: torch.dtype) -> Any:
+    """Return ``f(addresses, k)``: element k of every role, as a tuple."""
+    if not roles:
+        return njit(inline="always")(lambda addresses, k: ())
+    before, last, one = loads(roles[:-1], compute), roles[-1].number, load(roles[-1], compute)
+    return njit(inline="always")(lambda a, k: (*before(a, k), one(a[last], k)))

@@ -1,0 +1,58 @@
+"""Win's sequences as bfloat16 differences from the parameter, and back to what others keep.
+
+A checkpoint has the sequences themselves. They become differences at the first step, when the
+parameters have been loaded too, in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autotune.kernels.eager import precision
+from autotune.optimizers.sharded import piece
+
+SEQUENCES = ("x", "y")
+
+
+def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor) -> None:
+    """Turn sequences into differences from the parameter, where they are not yet."""
+    for name in names:
+        if state[name].dtype is not torch.bfloat16:
+            short = torch.empty_like(p, dtype=torch.bfloat16, requires_grad=False)
+            piece(short).copy_(_difference(piece(state[name]), piece(p)))
+            state[name] = short
+
+
+def _difference(sequence: Tensor, p: Tensor) -> Tensor:
+    """Return the nearest difference, or its neighbour where only that gives the sequence back.
+
+    So a run that is resumed reads what the one before would have read.
+    """
+    home = p.to(sequence.dtype)
+    best = (sequence - home).bfloat16()
+    for other in [(best.view(torch.int16) + k).view(torch.bfloat16) for k in (1, -1)]:
+        lost = home + best != sequence
+        best = torch.where(lost & (home + other == sequence), other, best)
+    return best
+
+
+def write_out(saved: dict[str, Any], params: Sequence[Tensor]) -> None:
+    """Let a checkpoint have the sequences that its differences stand for."""
+    numbers = [i for group in saved["param_groups"] for i in group["params"]]
+    of = dict(zip(numbers, params, strict=True))
+    saved["state"] = {i: _long(kept, of[i]) for i, kept in saved["state"].items()}
+
+
+def _long(state: Mapping[str, Any], p: Tensor) -> dict[str, Any]:
+    return {
+        name: p.detach().to(precision(p)) + value if _short(name, value) else value
+        for name, value in state.items()
+    }
+
+
+def _short(name: str, value: Any) -> bool:
+    return name in SEQUENCES and value.dtype is torch.bfloat16

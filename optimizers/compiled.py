@@ -1,0 +1,58 @@
+"""A step as one operator, so that ``torch.compile`` takes a whole train step as one graph.
+
+The operator is opaque: it finds its optimizer by number and runs it as it is, so that nothing of
+the step is compiled anew when a learning rate changes. What is updated are the tensors it is
+given, which are not always the parameters themselves: a compiler may work on copies.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from autotune.optimizers.base import RuleOptimizer
+
+_living: WeakValueDictionary[int, RuleOptimizer] = WeakValueDictionary()
+_numbers = count()
+
+_SCHEMA = "(int optimizer, int[] numbers, Tensor(a!)[] params, Tensor[] grads) -> ()"
+
+
+def register(optimizer: RuleOptimizer) -> int:
+    """Return a number that finds the optimizer while it lives."""
+    number = next(_numbers)
+    _living[number] = optimizer
+    return number
+
+
+def step(optimizer: int, params: list[Tensor]) -> None:
+    """Take a step of the optimizer with this number; only for code that is being compiled."""
+    numbers = [i for i, p in enumerate(params) if p.grad is not None]
+    # All parameters: one that names none as written would be left out of the graph.
+    torch.ops.autotune.step(optimizer, numbers, params, [params[i].grad for i in numbers])
+
+
+def _step(optimizer: int, numbers: list[int], params: list[Tensor], grads: list[Tensor]) -> None:
+    found = _living[optimizer]
+    if list(map(id, found.parameters())) != list(map(id, found.tensors)):
+        raise RuntimeError(
+            "a compiled step needs the parameters its optimizer was made with, got others in "
+            "param_groups; build the optimizer anew"
+        )
+    pairs = zip(numbers, grads, strict=True)
+    found.advance({found.tensors[i]: (params[i], g) for i, g in pairs})
+
+
+# It sends tables to the device, which a captured graph would send again as they were.
+torch.library.custom_op(
+    "autotune::step",
+    _step,
+    mutates_args=("params",),
+    schema=_SCHEMA,
+    tags=(torch.Tag.cudagraph_unsafe,),
+)
