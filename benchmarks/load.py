@@ -20,8 +20,10 @@ from autotune.halving import Ladder
 from autotune.ledger import Ledger
 from autotune.opening import Opened
 from autotune.presets import presets_of, spaces_of
+from autotune.purse import Purse
 from autotune.search import Loop
 from autotune.sharing import merge
+from autotune.stages import propose
 from autotune.studies.errors import Unavailable
 from autotune.studies.models import CurvePoint, Trial
 from autotune.studies.records import Point, TrialState
@@ -172,14 +174,12 @@ def big(url: str, trials: int, points: int) -> None:
         _multiply(store, url, opened(store, spec), trials, points)
         found = opened(store, spec)
         loop = Loop(spec, store, found, lambda event: None, threading.Event(), Path("/nonexistent"))
-        _say("list", lambda: store.searches())
+        _say("list", store.searches)
         _say("show", lambda: compare.load(store, NAME))
         _say("trials of a study", lambda: store.trials(study.id), 3)
         _say("join", lambda: opened(store, spec), 1)
         backend = Asleep(0.0)
         asked, recorded = [], []
-        from autotune.purse import Purse
-
         loop.purse = Purse(
             spec=spec, ledgers=loop.ledgers, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0
         )
@@ -198,8 +198,6 @@ def big(url: str, trials: int, points: int) -> None:
 
 def _multiply(store: Store, url: str, found: Opened, trials: int, points: int) -> None:
     """Copy a first trial of the first study, with other settings and losses."""
-    from autotune.stages import propose
-
     ledger = found.ledgers[0]
     study = ledger.study.id
     proposal = propose(ledger, parse(dict(found.search.spec)))
