@@ -17,7 +17,7 @@ SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer a
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help search dashboard test lint types clean
+.PHONY: help search dashboard test faults lint types clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -31,6 +31,9 @@ dashboard: $(VENV)/.dashboard ## Look at the searches in a browser
 
 test: $(VENV)/.test ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+
+faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and count what was lost
+	@OMP_NUM_THREADS=1 FAULT_ROUNDS=$(or $(ROUNDS),50) $(BIN)/pytest tests/faults $(ARGS)
 
 lint: $(VENV)/.test ## Check style and formatting
 	@$(BIN)/ruff check .

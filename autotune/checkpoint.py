@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -46,10 +47,11 @@ def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 def save(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
-) -> None:
+) -> str:
     """Write the state after ``step`` steps of the trial with that ``identity``.
 
-    Raises OSError, whatever the cause, and leaves an older file as it was.
+    Returns the file's checksum. Raises OSError, whatever the cause, and leaves an older file as it
+    was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     room = os.statvfs(path.parent)
@@ -62,7 +64,7 @@ def save(
         "optimizer": own(optimizer.state_dict()),
     }
     try:
-        _write(path, state)
+        return _write(path, state)
     except UNWRITABLE as error:
         raise OSError(f"{path} was not written: {' '.join(str(error).split())[:200]}") from error
 
@@ -76,26 +78,61 @@ def own(state: Any) -> Any:
     return state
 
 
-def _write(path: Path, state: dict[str, Any]) -> None:
+def _write(path: Path, state: dict[str, Any]) -> str:
     part = path.with_suffix(".part")
     try:
         with part.open("wb") as file:
-            torch.save(state, file)
+            summed = _Summed(file)
+            torch.save(state, summed)  # type: ignore[arg-type]  # it only writes
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return summed.checksum.hexdigest()
+
+
+class _Summed:
+    """A file whose checksum is taken while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.checksum = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes and count them in."""
+        self.checksum.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Write what is waiting to be."""
+        self.file.flush()
+
+
+def checksum(path: Path) -> str | None:
+    """Return the checksum of a file; None when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    identity: int,
+    expected: str | None = None,
 ) -> int | None:
     """Load the last saved state up to ``step`` and return its step.
 
-    None when the file is missing, broken, another trial's or from a later step; model and optimizer
-    may then be half loaded, and are to be built again.
+    None when the file is missing, broken, another trial's or from a later step, or has another
+    checksum than the one ``expected``; model and optimizer may then be half loaded, and are to be
+    built again.
     """
+    if expected is not None and checksum(path) != expected:
+        return None
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         found = int(state["step"])

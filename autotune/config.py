@@ -25,7 +25,10 @@ from autotune.studies.spec import SearchSpec
 DEFAULT = "default"
 PREFIX = "AUTOTUNE_"
 # Not keys of a spec: the database, tracebacks, and hosts that may reach the dashboard.
-RESERVED = frozenset({"AUTOTUNE_STORAGE", "AUTOTUNE_DEBUG", "AUTOTUNE_ALLOWED_HOSTS"})
+RESERVED = frozenset(
+    {"AUTOTUNE_STORAGE", "AUTOTUNE_DEBUG", "AUTOTUNE_ALLOWED_HOSTS", "AUTOTUNE_LEASE"}
+    | {"AUTOTUNE_TEST_POSTGRES"}
+)
 
 # Named flags, and the keys they set.
 FLAGS = {

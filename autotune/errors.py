@@ -5,6 +5,8 @@ AutotuneError                   1   anything below
 │   └── UnknownName (KeyError)  2   nothing is registered under that name
 ├── MissingExtra (ImportError)  3   an optional package is not installed
 ├── StorageError (OSError)      4   the database is unreachable, locked, read-only or of another schema
+│   ├── Unavailable             4   not at this moment: worth trying again
+│   └── LeaseLost               4   another process took over; nothing of this one's was stored
 ├── NothingUsable               5   no trial ended with a usable loss
 ├── NotFound (KeyError)         6   no such search, study or trial
 └── AlreadyThere                6   a search of that name exists with another spec
@@ -15,19 +17,23 @@ from __future__ import annotations
 from autotune.studies.errors import (
     AlreadyThere,
     AutotuneError,
+    LeaseLost,
     NotFound,
     SpecError,
     StorageError,
+    Unavailable,
 )
 
 __all__ = [
     "AlreadyThere",
     "AutotuneError",
+    "LeaseLost",
     "MissingExtra",
     "NotFound",
     "NothingUsable",
     "SpecError",
     "StorageError",
+    "Unavailable",
     "UnknownName",
 ]
 

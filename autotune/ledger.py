@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autotune.halving import Ladder, highest_rung
+from autotune.halving import OPENING, Ladder, highest_rung, opened
 from autotune.samplers.base import Observation
 from autotune.setting import Setting
 from autotune.spaces import Space
@@ -22,7 +22,7 @@ class Ledger:
     study: StudyRecord
     space: Space
     presets: Sequence[Setting]  # the first is the optimizer's default
-    rungs: Ladder
+    ladder: Ladder
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
@@ -32,10 +32,25 @@ class Ledger:
     timed_steps: int = 0  # between points of one stretch, over all trials
     timed_seconds: float = 0.0  # they took
 
+    opened: Ladder | None = None  # the ladder, once the first settings have shown what it is worth
+
+    @property
+    def rungs(self) -> Ladder:
+        """Return the rungs, and from which on settings are compared."""
+        if self.opened:
+            return self.opened
+        early = self.of(Role.SEARCH)[:OPENING]
+        if len(early) == OPENING and all(map(self._measured, early)):
+            self.opened = opened(self.ladder, [self.losses[t.id] for t in early])
+        return self.opened or self.ladder
+
+    def _measured(self, trial: TrialRecord) -> bool:
+        return trial.state in ENDED or self.ladder.first in self.losses[trial.id]
+
     @property
     def target(self) -> int:
         """Return the steps of a full run."""
-        return self.rungs.steps[-1]
+        return self.ladder.steps[-1]
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Take in a trial's newest record and points of its curve."""
@@ -96,8 +111,17 @@ class Ledger:
         step = highest_rung(curves, self.rungs, MODEL_NEEDS)
         seen = []
         for trial in trials:
+            curve = self.losses[trial.id]
             if trial.state is TrialState.DIVERGED:
                 seen.append(Observation(params=trial.params, loss=None))
-            elif step in self.losses[trial.id]:
-                seen.append(Observation(params=trial.params, loss=self.losses[trial.id][step]))
+            elif step in curve:
+                last = max(set(curve).intersection(self.ladder.steps))
+                seen.append(
+                    Observation(
+                        params=trial.params,
+                        loss=curve[step],
+                        reached=last,
+                        reached_loss=curve[last],
+                    )
+                )
         return seen

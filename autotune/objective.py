@@ -34,6 +34,15 @@ class Trial:
     run: Run
     optimizer: torch.optim.Optimizer
     start: int
+    repeats: str | None = None  # why steps are taken that were taken before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What became of a trial's state."""
+
+    checksum: str | None = None
+    problem: str | None = None
 
 
 def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
@@ -80,11 +89,14 @@ class _Stretch:
         # stays at the step that was recorded.
         interrupted()
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
-        saved, reason = pause(job, trial.run.model, trial.optimizer, self.step, whole)
+        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
-        yield self.report(outcome, saved=saved, reason=reason)
+        reasons = filter(None, (trial.repeats, saved.problem))
+        yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
 
-    def report(self, outcome: Outcome, *, saved: bool = False, reason: str | None = None) -> Report:
+    def report(
+        self, outcome: Outcome, *, checksum: str | None = None, reason: str | None = None
+    ) -> Report:
         """Return what is to be told now; points are told once."""
         points, self._points = tuple(self._points), []
         return Report(
@@ -95,7 +107,8 @@ class _Stretch:
             points=points,
             seconds=self._seconds(),
             reason=reason,
-            saved=saved,
+            saved=checksum is not None,
+            checksum=checksum,
             worker=self.worker,
             facts=self._facts,
         )
@@ -129,14 +142,24 @@ def describe(error: BaseException) -> str:
 def prepare(job: Job, task: Task) -> Trial:
     """Build the run and its optimizer, at the last saved state if there is one."""
     run, optimizer = _build(job, task)
-    if job.start and job.checkpoint:
-        path = Path(job.checkpoint)
-        found = checkpoint.restore(path, run.model, optimizer, job.start, _identity(job))
+    source = job.resume or job.checkpoint
+    repeats = None
+    if job.start and source:
+        found = checkpoint.restore(
+            Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
+        )
         if found is not None:
             return Trial(run=run, optimizer=optimizer, start=found)
         run, optimizer = _build(job, task)
+        repeats = _missing(Path(source), job) if job.resume else None
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    return Trial(run=run, optimizer=optimizer, start=0)
+    return Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
+
+
+def _missing(path: Path, job: Job) -> str:
+    """Say why a trial that was saved begins at its first step."""
+    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
+    return f"its state {path.name} {what}, steps 1 to {job.start} were taken again"
 
 
 def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
@@ -186,21 +209,21 @@ def every(job: Job) -> int:
 
 def pause(
     job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
-) -> tuple[bool, str | None]:
+) -> Saved:
     """Save a trial that may go on; say why where it was not saved although it should be.
 
     It is not where training it again takes no longer: that would take ``seconds``.
     """
     if job.checkpoint is None or step >= job.target:
-        return False, None
+        return Saved()
     if not checkpoint.worth_keeping(model, optimizer, seconds):
-        return False, None
+        return Saved()
     path = Path(job.checkpoint)
     try:
-        checkpoint.save(path, model, optimizer, step, _identity(job))
+        found = checkpoint.save(path, model, optimizer, step, _identity(job))
     except OSError as error:
-        return False, f"its state was not saved: {error}"
-    return True, None
+        return Saved(problem=f"its state was not saved: {error}")
+    return Saved(checksum=found)
 
 
 def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from autotune import environment
@@ -13,10 +13,10 @@ from autotune.halving import Ladder, ladder
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
 from autotune.registry import load
+from autotune.sharing import merge
 from autotune.spaces import Space
 from autotune.stages import check_budget
-from autotune.standing import settled
-from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
+from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
@@ -39,6 +39,7 @@ class Opened:
     ledgers: tuple[Ledger, ...]
     resumed: int  # trials found
     finished: bool  # nothing is left to do for this budget
+    revision: int = -1  # of the search, when the ledgers were filled
 
 
 def task_arguments(spec: SearchSpec) -> dict[str, Any]:
@@ -62,8 +63,11 @@ def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
     return dict(task.facts()), spaces_of(spec)
 
 
-def open_search(spec: SearchSpec, store: Store) -> Opened:
-    """Return the stored search of the spec's name, or a new one; raises AlreadyThere."""
+def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> Opened:
+    """Return the stored search of the spec's name, or a new one; raises AlreadyThere.
+
+    What a worker named ``dead`` was running is taken back at once.
+    """
     facts, built = prepare(spec)
     try:
         search = store.search(spec.search_name)
@@ -75,6 +79,7 @@ def open_search(spec: SearchSpec, store: Store) -> Opened:
             {name: space.as_data() for name, space in built.items()},
             environment.facts(),
         )
+    store.reap(search.id, worker=dead)
     return _go_on(spec, store, search, facts, built)
 
 
@@ -90,16 +95,19 @@ def _go_on(
     raised = old.budget.resolved != spec.budget.resolved
     same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
     finished = search.state is SearchState.COMPLETE and same
-    ledgers = tuple(_ledger(spec, store, search, name, space) for name, space in built.items())
     if not finished:
         store.update_search(
             search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
         )
+    ledgers = tuple(_ledger(search, name, space) for name, space in built.items())
+    found = store.changes(search.id)
+    merge(ledgers, found)
     return Opened(
         search=store.search(search.name),
         ledgers=ledgers,
         resumed=sum(len(ledger.trials) for ledger in ledgers),
         finished=finished,
+        revision=found.revision,
     )
 
 
@@ -125,30 +133,10 @@ def rungs_of(facts: Mapping[str, Any]) -> Ladder:
     return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
-def _ledger(
-    spec: SearchSpec,
-    store: Store,
-    search: SearchRecord,
-    optimizer: str,
-    space: Space,
-) -> Ledger:
-    study = next(study for study in search.studies if study.optimizer == optimizer)
-    ledger = Ledger(
-        study=study,
+def _ledger(search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+    return Ledger(
+        study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        rungs=rungs_of(search.task),
+        ladder=rungs_of(search.task),
     )
-    closed = (store.recommendation(study.id) or {}).get("budget")
-    ledger.searched = closed == spec.budget.resolved.model_dump(mode="json")
-    curves = store.curves(study.id)
-    for trial in store.trials(study.id):
-        ledger.keep(_revived(trial, ledger.searched), curves.get(trial.id, ()))
-    return ledger
-
-
-def _revived(trial: TrialRecord, searched: bool) -> TrialRecord:
-    """Take a trial back to where it was last saved, and a stopped one up where a search goes on."""
-    if trial.state is TrialState.STOPPED and not searched:
-        return replace(trial, state=TrialState.PAUSED)
-    return settled(trial)

@@ -1,25 +1,22 @@
-"""Keeps store, memory and listeners in step while a search runs; the only writer of the store."""
+"""Keeps store, memory and listeners in step while a process runs trials of a search."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from autotune.backends.base import Job, Outcome, Report
+from autotune.errors import LeaseLost, Unavailable
 from autotune.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.ledger import Ledger
 from autotune.opening import task_arguments
 from autotune.seeds import training
+from autotune.sharing import Share
 from autotune.stages import Stretch
 from autotune.studies.optuna import Mirror
-from autotune.studies.records import Role, SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
-from autotune.studies.store import Store
-
-ATTEMPTS = 3  # at a stretch, when workers die
 
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
@@ -31,9 +28,7 @@ class Recorder:
     """Turns stretches into jobs and reports into records.
 
     Args:
-        search: The search that runs.
-        ledgers: Its studies.
-        store: Where everything is kept.
+        share: This process's part in the search.
         listen: Told what happened.
         spec: What was asked for.
         folder: Where checkpoints go.
@@ -42,29 +37,27 @@ class Recorder:
 
     def __init__(
         self,
-        search: SearchRecord,
-        ledgers: Sequence[Ledger],
-        store: Store,
+        share: Share,
         listen: Listener,
         *,
         spec: SearchSpec,
         folder: Path,
         mirror: Mirror | None = None,
     ) -> None:
-        self.search, self.ledgers, self.store, self.listen = search, ledgers, store, listen
+        self.share, self.listen = share, listen
+        self.search, self.ledgers, self.store = share.search, share.ledgers, share.store
         self.spec, self.folder = spec, folder
         self._mirror = mirror
-        self._attempts: dict[int, int] = {}
-        self._lost: dict[int, int] = {}  # workers that died, by trial
-        self._told = time.monotonic()
+        self.own: dict[int, int] = {}  # the attempts under way here, by trial
+        self.busy: dict[int, int] = {}  # likewise, with those that another has taken over
 
     def start(self, ledger: Ledger, stretch: Stretch) -> Job:
-        """Store a stretch as begun and return its job."""
-        trial = stretch.trial or self._add(ledger, stretch)
-        attempt = self.store.begin(trial.id, self.spec.engine)
+        """Store a stretch as begun, which ends this process's turn, and return its job."""
+        trial, attempt = self._lease(ledger, stretch)
+        self.share.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
         ledger.keep(running)
-        self._attempts[trial.id] = attempt
+        self.own[trial.id] = self.busy[trial.id] = attempt
         ledger.stops[trial.id] = stretch.stop
         self.listen(
             TrialStarted(optimizer=ledger.study.optimizer, trial=running, stop=stretch.stop)
@@ -81,25 +74,59 @@ class Recorder:
             stop=stretch.stop,
             target=trial.target,
             evaluate=ledger.rungs.steps,
-            checkpoint=str(self._checkpoint(trial)),
+            # A name of its own: what an older attempt still writes must not replace what is read.
+            checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
+            resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
+            checksum=trial.checksum,
         )
 
-    def take(self, report: Report) -> None:
-        """Record a report; one of an older attempt is ignored."""
-        if self._attempts.get(report.trial) != report.attempt:
-            return
-        ledger = next(ledger for ledger in self.ledgers if report.trial in ledger.trials)
-        if report.outcome is Outcome.PROGRESS:
-            self._progress(ledger, report)
-        else:
-            self._end(ledger, report)
+    def _lease(self, ledger: Ledger, stretch: Stretch) -> tuple[TrialRecord, int]:
+        worker, stop = self.share.worker, stretch.stop
+        if stretch.trial is not None:
+            trial = stretch.trial
+            return trial, self.store.begin(trial.id, worker, stop=stop, turn=worker)
+        if stretch.proposal is None:
+            raise ValueError("a stretch needs a trial or a proposal")
+        study = ledger.study.id
+        return self.store.begin_new(study, stretch.proposal, worker, stop=stop, turn=worker), 1
 
-    def stop(self, ledger: Ledger, trial: TrialRecord, reason: str) -> None:
-        """Close a paused trial that the search will not take further."""
-        attempt = self.store.begin(trial.id, self.spec.engine)
-        kept = self._record(ledger, trial, attempt, state=TrialState.STOPPED, reason=reason)
-        self._checkpoint(trial).unlink(missing_ok=True)
-        self._reflect(ledger, kept)
+    def take(self, report: Report) -> bool:
+        """Record a report; say whether its trial is still this process's.
+
+        One of an older attempt is ignored, one of a trial that another took over is not stored.
+        """
+        if self.busy.get(report.trial) != report.attempt:
+            return True
+        over = report.outcome is not Outcome.PROGRESS
+        if over:
+            del self.busy[report.trial]
+        if report.trial not in self.own:
+            return False
+        ledger = self._ledger(report.trial)
+        try:
+            if over:
+                self._end(ledger, report)
+            else:
+                self._progress(ledger, report)
+        except LeaseLost:
+            self.forget(report.trial)
+            return False
+        return True
+
+    def forget(self, trial: int) -> None:
+        """Let go of a trial that another process has taken over."""
+        if self.own.pop(trial, None) is None:
+            return
+        ledger = self._ledger(trial)
+        who = f"{ledger.study.optimizer} trial {ledger.trials[trial].number}"
+        self.listen(Notice(text=f"{who}: another worker took it over, as this one seemed dead"))
+        self.share.restore(ledger, trial)
+
+    def stop(self, ledger: Ledger, reasons: Mapping[int, str]) -> None:
+        """Close paused trials that the search will not take further."""
+        for kept in self.store.stop_trials(ledger.study.id, reasons):
+            ledger.keep(kept)
+            self._remove(kept)
 
     def close(self, ledger: Ledger, source: int | None) -> None:
         """Store that a study's search is over under this budget, and what it recommends.
@@ -111,23 +138,15 @@ class Recorder:
         source = known["source"] if source is None else source
         self.store.save_recommendation(ledger.study.id, {"source": source, "budget": budget})
 
-    def spend(self) -> None:
-        """Add the time since it was last told to the search's."""
-        now = time.monotonic()
-        self.store.update_search(self.search.name, add_seconds=now - self._told)
-        self._told = now
+    def _ledger(self, trial: int) -> Ledger:
+        return next(ledger for ledger in self.ledgers if trial in ledger.trials)
 
-    def unspent(self) -> float:
-        """Return the seconds since time was last added."""
-        return time.monotonic() - self._told
-
-    def _add(self, ledger: Ledger, stretch: Stretch) -> TrialRecord:
-        if stretch.proposal is None:
-            raise ValueError("a stretch needs a trial or a proposal")
-        return self.store.add_trial(ledger.study.id, stretch.proposal)
-
-    def _checkpoint(self, trial: TrialRecord) -> Path:
-        return self.folder / f"{trial.study}-{trial.number}.pt"
+    def _remove(self, trial: TrialRecord) -> None:
+        """Delete every state of a trial but the one that was recorded."""
+        for file in self.folder.glob(f"{trial.study}-{trial.number}*.p*t"):
+            name = file.stem.split("-")
+            if name[:2] == [str(trial.study), str(trial.number)] and file.name != trial.checkpoint:
+                file.unlink(missing_ok=True)
 
     def _progress(self, ledger: Ledger, report: Report) -> None:
         trial = ledger.trials[report.trial]
@@ -151,37 +170,47 @@ class Recorder:
     def _end(self, ledger: Ledger, report: Report) -> None:
         trial = ledger.trials[report.trial]
         before = ledger.best()
-        self._hear(ledger, trial, report)
-        curve = ledger.losses[trial.id]
-        state, step = self._state(trial, report)
-        kept = self._record(
-            ledger,
-            trial,
-            report.attempt,
-            state=state,
-            step=step,
-            loss=curve.get(step) if state is not TrialState.DIVERGED else None,
-            seconds=report.seconds,
-            reason=report.reason,
-            points=report.points,
-        )
+        kept = self._lost(ledger, report) if report.outcome is Outcome.LOST else None
+        if kept is None:
+            self._hear(ledger, trial, report)
+            kept = self._kept(ledger, trial, report)
+        del self.own[trial.id]
         ledger.stops.pop(trial.id, None)
-        if state in {TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED}:
-            self._checkpoint(trial).unlink(missing_ok=True)
-            self._reflect(ledger, kept)
+        self._remove(kept)
         best = ledger.best()
         self.listen(TrialEnded(optimizer=ledger.study.optimizer, trial=kept, best=best != before))
-        if state is not TrialState.DIVERGED and report.reason:
+        if kept.state is not TrialState.DIVERGED and report.reason:
             who = f"{ledger.study.optimizer} trial {trial.number}"
             self.listen(Notice(text=f"{who}: {report.reason}"))
 
+    def _lost(self, ledger: Ledger, report: Report) -> TrialRecord:
+        """Take a trial whose worker died back to where it was last saved."""
+        self.store.lose(report.trial, report.attempt, report.reason or "its worker died")
+        self.share.restore(ledger, report.trial)
+        return ledger.trials[report.trial]
+
+    def _kept(self, ledger: Ledger, trial: TrialRecord, report: Report) -> TrialRecord:
+        state, step = self._state(trial, report)
+        loss = ledger.losses[trial.id].get(step) if state is not TrialState.DIVERGED else None
+        right = ledger.accuracies[trial.id].get(step) if loss is not None else None
+        file = f"{trial.study}-{trial.number}-{report.attempt}.pt"
+        kept = self.store.record(
+            trial.id,
+            report.attempt,
+            state=state,
+            step=step,
+            loss=loss,
+            accuracy=right,
+            seconds=report.seconds,
+            reason=report.reason,
+            points=report.points,
+            checkpoint=(file, report.checksum) if report.saved and report.checksum else None,
+        )
+        ledger.keep(kept)
+        return kept
+
     def _state(self, trial: TrialRecord, report: Report) -> tuple[TrialState, int]:
         """Return a trial's state and the step it counts as having reached."""
-        if report.outcome is Outcome.LOST:
-            lost = self._lost[trial.id] = self._lost.get(trial.id, 0) + 1
-            if lost >= ATTEMPTS:
-                return TrialState.FAILED, trial.step
-            return (TrialState.PAUSED if trial.step else TrialState.WAITING), trial.step
         if report.outcome in STATES:
             return STATES[report.outcome], report.step
         if report.step >= trial.target:
@@ -190,25 +219,17 @@ class Recorder:
         step = max(report.step, trial.step)
         return (TrialState.PAUSED if step else TrialState.WAITING), step
 
-    def _record(
-        self, ledger: Ledger, trial: TrialRecord, attempt: int, **changes: Any
-    ) -> TrialRecord:
-        known = {
-            "step": trial.step,
-            "loss": trial.loss,
-            "seconds": 0.0,
-            "reason": None,
-            "points": (),
-        }
-        facts: dict[str, Any] = {**known, **changes}
-        if facts["loss"] is not None:
-            facts["accuracy"] = ledger.accuracies[trial.id].get(facts["step"])
-        kept = self.store.record(trial.id, attempt, **facts)
-        ledger.keep(kept)
-        return kept
+    def reflect(self) -> None:
+        """Show ended search trials to Optuna's tools, in Optuna's own tables.
 
-    def _reflect(self, ledger: Ledger, trial: TrialRecord) -> None:
-        """Show an ended search trial to Optuna's tools, in Optuna's own tables."""
-        if self._mirror and trial.role is Role.SEARCH:
+        What was missed is shown the next time: nothing of a search depends on it.
+        """
+        if self._mirror is None:
+            return
+        for ledger in self.ledgers:
             name = f"{self.search.name}/{ledger.study.optimizer}"
-            self._mirror.tell(name, trial, ledger.space.as_data(), self.store.curve(trial.id))
+            trials, space = ledger.of(Role.SEARCH), ledger.space.as_data()
+            try:
+                self._mirror.tell_all(name, trials, space, self.store.curve)
+            except Unavailable as error:
+                self.listen(Notice(text=f"Optuna's tables are not up to date: {error}"))

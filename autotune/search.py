@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autotune import compare, stages
+from autotune import compare, racing, stages
 from autotune.backends.base import Backend
-from autotune.errors import NothingUsable
+from autotune.errors import LeaseLost, NothingUsable
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.ledger import Ledger
 from autotune.opening import Opened, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
 from autotune.registry import load
-from autotune.sitting import folder_of, sitting
+from autotune.seeds import derive
+from autotune.sharing import Share
+from autotune.sitting import COORDINATOR, folder_of, sitting
 from autotune.studies import urls
 from autotune.studies.optuna import Mirror
-from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.patience import Patience
+from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 
+WAIT = 0.2  # seconds between looks at what other processes do while there is nothing to do
+OUTAGE = 600.0  # seconds that the database may be away
 POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
 HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}  # trials without one measured loss
 PATIENCE = 30.0  # seconds a step may take to end when a search is out of time
+MIRRORED_EVERY = 30.0  # seconds between looks of Optuna's tools
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
 
 
@@ -52,17 +61,28 @@ def run(
     """
     folder = folder_of(store.url, spec.search_name)
     with sitting(folder, spec.search_name):
-        opened = open_search(spec, store)
+        worker = coordinator(store.url, folder)
+        # Who held the lock before is dead: what it ran need not wait for its leases to end.
+        opened = open_search(spec, store, dead=worker)
         if not opened.finished:
-            mirror = Mirror(store.url)
-            Loop(spec, store, opened, listen, halt or threading.Event(), folder, mirror).run()
+            store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
+            halt = halt or threading.Event()
+            with closing(Mirror(store.url)) as mirror:
+                Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker).run()
     found = compare.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
-        _refuse_nothing(opened)
+        refuse_nothing(opened)
     return found
 
 
-def _refuse_nothing(opened: Opened) -> None:
+def coordinator(url: str, folder: Path) -> str:
+    """Return the name under which a search's command runs trials: the same each time."""
+    if urls.file(url) is not None:
+        return COORDINATOR  # its lock lies beside the database, wherever that is moved
+    return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
+
+
+def refuse_nothing(opened: Opened) -> None:
     """Raise NothingUsable where nothing reached its last step with a loss."""
     trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
     if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
@@ -73,9 +93,20 @@ def _refuse_nothing(opened: Opened) -> None:
 
 
 class Loop:
-    """One sitting of a search; without a mirror, nothing of it is shown to Optuna's tools."""
+    """One process's part in a search; without a mirror, nothing of it is shown to Optuna's tools.
 
-    def __init__(
+    Args:
+        spec: What to search, with what budget.
+        store: Where everything is kept.
+        opened: The search.
+        listen: Told every event.
+        halt: Set to stop early.
+        folder: Where checkpoints go.
+        mirror: Optuna's tables.
+        worker: Who this is.
+    """
+
+    def __init__(  # noqa: PLR0913  what a search is made of
         self,
         spec: SearchSpec,
         store: Store,
@@ -83,24 +114,23 @@ class Loop:
         listen: Listener,
         halt: threading.Event,
         folder: Path,
+        *,
         mirror: Mirror | None = None,
+        worker: str = COORDINATOR,
     ) -> None:
         self.spec, self.store, self.opened = spec, store, opened
         self.listen, self.halt, self.folder = listen, halt, folder
         self.ledgers = opened.ledgers
-        self.recorder = Recorder(
-            opened.search,
-            self.ledgers,
-            store,
-            listen,
-            spec=spec,
-            folder=folder,
-            mirror=mirror,
+        self.share = Share(
+            store, opened.search, self.ledgers, spec=spec, worker=worker, revision=opened.revision
         )
+        self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
+        self.over = False  # the search is complete, or this process's part in it
+        self.reflected = time.monotonic()
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
         self.before = sum(ledger.runs() for ledger in self.ledgers)
-        self.spent = opened.search.seconds
+        self.store.patience = Patience(seconds=OUTAGE, wait=self._outage)
 
     def run(self, backend: Backend | None = None) -> None:
         """Run until nothing is left to start and nothing is under way.
@@ -119,35 +149,89 @@ class Loop:
         )
         self._announce(backend.slots)
         try:
-            began = time.monotonic()
-            while self._fill(backend):
-                self.recording += time.monotonic() - began
-                reports = backend.reports(POLL)
-                began = time.monotonic()
-                for report in reports:
-                    self.recorder.take(report)
-                self._tell()
-                self._watch(backend)
+            self._work(backend)
         except BaseException:
-            self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
+            self._leave()
             raise
         finally:
             backend.close()
-            self._save_time()
-        self._finish()
-        self._save_time()
+            self.share.spend()
+        self._reflect()
+        self.listen(
+            SearchEnded(
+                name=self.opened.search.name,
+                complete=self.share.state is SearchState.COMPLETE,
+                seconds=self._elapsed(),
+            )
+        )
+        if self.share.state is SearchState.COMPLETE:
+            self._warn()
 
-    def _fill(self, backend: Backend) -> bool:
-        """Give idle workers something to do; say whether anything is under way."""
-        while not self._ending() and self._busy() < backend.slots and self._start(backend):
-            pass
-        return self._busy() > 0
+    def _work(self, backend: Backend) -> None:
+        while not self.over:
+            began = time.monotonic()
+            self._beat(backend)
+            self._fill(backend)
+            self.recording += time.monotonic() - began
+            if self.over:
+                return
+            reports = backend.reports(POLL)
+            began = time.monotonic()
+            for report in reports:
+                if not self.recorder.take(report):
+                    backend.interrupt(report.trial)
+            self._tell()
+            self._watch(backend)
+            if not self.recorder.busy:
+                self.halt.wait(self._idle)
+
+    def _beat(self, backend: Backend) -> None:
+        """Give a sign of life when it is time to, and do what the answer says."""
+        answer = self.share.beat(self.recorder.own)
+        if answer is None:
+            return
+        for trial in answer.lost:
+            self.recorder.forget(trial)
+            backend.interrupt(trial)
+
+    def _fill(self, backend: Backend) -> None:
+        """Give idle workers something to do, or end where nothing is left."""
+        self._idle = 0.0
+        while self._free(backend):
+            with self.share.turn(self.recorder.own) as decides:
+                started = decides and not self._closed() and self._start(backend)
+                if decides and not started:
+                    self._end_if_over()
+            if not started:
+                # Others run, decide or are waited for: there is no use in asking at once.
+                self._idle = WAIT if decides else 0.0
+                return
+
+    def _free(self, backend: Backend) -> bool:
+        """Say whether there is something to decide: what to start, or whether it is over."""
+        if self.over:
+            return False
+        if self._ending():
+            return not self.recorder.busy
+        return len(self.recorder.busy) < backend.slots
 
     def _ending(self) -> bool:
-        return self.stopping is not None or self.halt.is_set()
+        return self.stopping is not None or self._told_off()
+
+    def _told_off(self) -> bool:
+        """Say whether somebody wants this process to stop running trials."""
+        return self.halt.is_set() or self.share.command is not Command.CONTINUE
+
+    def _closed(self) -> bool:
+        """Say whether another process ended the search, or began it anew with another spec."""
+        self.over = self.share.state is SearchState.COMPLETE or self.share.changed
+        return self.over
 
     def _start(self, backend: Backend) -> bool:
         """Start the next stretch of the study that has spent least."""
+        if self._ending():
+            return False
+        self.purse = replace(self.purse, slots=backend.slots + len(self.share.others))
         for ledger in sorted(self.ledgers, key=Ledger.committed):
             if self.purse.waits(ledger):
                 continue
@@ -156,23 +240,60 @@ class Loop:
             if ledger.searched and not searched:
                 self.recorder.close(ledger, None)
             if stretch:
-                backend.submit(self.recorder.start(ledger, stretch))
-                return True
+                return self._submit(backend, ledger, stretch)
         return False
 
-    def _busy(self) -> int:
-        return sum(len(ledger.running()) for ledger in self.ledgers)
+    def _submit(self, backend: Backend, ledger: Ledger, stretch: stages.Stretch) -> bool:
+        """Start a stretch, unless the turn ended before it was decided on."""
+        try:
+            job = self.recorder.start(ledger, stretch)
+        except LeaseLost:
+            return False
+        backend.submit(job)
+        return True
+
+    def _end_if_over(self) -> None:
+        """End what nobody can go on with; called within a turn that started nothing."""
+        if self.recorder.busy or self.over:
+            return
+        if self.share.command is Command.PAUSE and not self.halt.is_set():
+            return
+        left = self._told_off() and not all(stages.complete(o, self.spec) for o in self.ledgers)
+        if self.share.others:
+            self.over = left
+            return
+        self.over = True
+        self.share.spend()
+        if left:
+            self._leave()
+        else:
+            self._close()
+            self.share.state = SearchState.COMPLETE
+            self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
+
+    def _leave(self) -> None:
+        """Write down that nobody runs the search any more, unless somebody does."""
+        if not self.share.others:
+            self.share.state = SearchState.INTERRUPTED
+            self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
 
     def _watch(self, backend: Backend) -> None:
         """Stop early when told to, out of time or without hope; end workers that do not answer."""
         minutes = self.spec.budget.resolved.minutes
         late = minutes is not None and self._elapsed() > minutes * 60
         now = time.monotonic()
-        if self.stopping is None and (self.halt.is_set() or late or self._hopeless()):
+        if self.stopping is None and (self._told_off() or late or self._hopeless()):
             self.stopping = now
             backend.interrupt()
         elif self.stopping is not None and late and now > self.stopping + PATIENCE:
             backend.kill()
+        elif self.stopping is not None and not (self._told_off() or late or self._hopeless()):
+            self.stopping = None  # it was only to pause
+
+    def _outage(self, seconds: float, why: str) -> bool:
+        """Wait for the database while what runs goes on running; say whether to give up."""
+        self.listen(Notice(text=f"{why}; trying again"))
+        return self.halt.wait(seconds)
 
     def _hopeless(self) -> bool:
         trials = [t for ledger in self.ledgers for t in ledger.trials.values()]
@@ -180,17 +301,20 @@ class Loop:
         many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
         return many and not measured
 
+    def _reflect(self, every: float = 0.0) -> None:
+        """Bring Optuna's tables up to date, where that was last done long ago."""
+        now = time.monotonic()
+        if now - self.reflected > every:
+            self.recorder.reflect()
+            self.reflected = now
+
     def _elapsed(self) -> float:
-        return self.spent + self.recorder.unspent()
+        return self.share.seconds + self.share.unspent()
 
     def _overhead(self) -> float:
         """Return the seconds of deciding and writing that a full run takes."""
         runs = sum(ledger.runs() for ledger in self.ledgers) - self.before
         return self.recording / runs if runs else 0.0
-
-    def _save_time(self) -> None:
-        self.spent += self.recorder.unspent()
-        self.recorder.spend()
 
     def _announce(self, workers: int) -> None:
         search = self.opened.search
@@ -208,8 +332,9 @@ class Loop:
         )
 
     def _tell(self) -> None:
-        if self.recorder.unspent() > SAVED_EVERY:
-            self._save_time()
+        if self.share.unspent() > SAVED_EVERY:
+            self.share.spend()
+            self._reflect(MIRRORED_EVERY)
         order = [Role.SEARCH, Role.SELECT, Role.JUDGE]
         names = {ledger.study.optimizer: ledger for ledger in self.ledgers}
         best = {name: ledger.best() for name, ledger in names.items()}
@@ -224,31 +349,17 @@ class Loop:
             )
         )
 
-    def _finish(self) -> None:
-        """Write down how it ended; raise when nothing can be recommended."""
-        interrupted = self.halt.is_set() and not all(
-            stages.complete(ledger, self.spec) for ledger in self.ledgers
-        )
-        if not interrupted:
-            self._close()
-        state = SearchState.INTERRUPTED if interrupted else SearchState.COMPLETE
-        self.store.update_search(self.opened.search.name, state=state)
-        self.listen(
-            SearchEnded(
-                name=self.opened.search.name, complete=not interrupted, seconds=self._elapsed()
-            )
-        )
-        if not interrupted:
-            self._warn()
-
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""
         for ledger in self.ledgers:
-            for trial in ledger.of(Role.SEARCH):
-                if trial.state in {TrialState.PAUSED, TrialState.WAITING}:
-                    reason = f"at step {trial.step} of {trial.target} when the search ended"
-                    self.recorder.stop(ledger, trial, reason)
-            winner = stages.chosen(ledger, self.spec)
+            idle = [
+                trial
+                for trial in ledger.of(Role.SEARCH)
+                if trial.state in {TrialState.PAUSED, TrialState.WAITING}
+            ]
+            reasons = {t.id: f"at step {t.step} of {t.target} when the search ended" for t in idle}
+            self.recorder.stop(ledger, reasons)
+            winner = racing.chosen(ledger, self.spec)
             judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
             self.recorder.close(ledger, winner if judged else None)
         for left in self.folder.glob("*.p*t*"):  # states, and what a killed worker was writing

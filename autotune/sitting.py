@@ -14,6 +14,7 @@ from autotune.errors import AlreadyThere, StorageError
 from autotune.seeds import derive
 from autotune.studies import urls
 
+COORDINATOR = "search"  # the worker's name of who holds the lock
 PATIENCE = 0.5  # seconds to wait for one who only looks whether a search is run
 PAUSE = 0.01
 _LOCK = "lock"

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autotune import halving
+from autotune import halving, racing
 from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
-from autotune.registry import load
-from autotune.seeds import study as study_seed
+from autotune.proposals import propose
+from autotune.racing import chosen
 from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 
-SEARCH_SEED, SELECT_SEED, FIRST_JUDGE_SEED = 0, 1, 2  # seed indices; no two stages share one
+FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
+SECOND_LAP = 0.1  # of a budget in full runs, at most, is kept for finalists that are close
 
 Affordable = Callable[[float, float], bool]  # (full runs of a stretch, full runs needed after it)
 
@@ -64,19 +65,30 @@ def following(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stret
         if stretch or _busy(ledger, Role.SEARCH):
             return stretch
         ledger.searched = True
-    stretch = _select(ledger, spec) or _judge(ledger, spec, spec.seeds)
+    stretch = _select(ledger, spec) or _second_lap(ledger, spec, affordable)
+    if not stretch and _busy(ledger, Role.SELECT):
+        return None
+    stretch = stretch or _judge(ledger, spec, spec.seeds)
     if stretch:
         return stretch if affordable(1.0, 0.0) else None
     return _judge_again(ledger, spec, affordable)
 
 
+def reserved(spec: SearchSpec) -> float:
+    """Return the full runs that a search leaves for what follows it."""
+    runs = spec.budget.resolved.runs or 0.0
+    return final_runs(spec) + min(spec.finalists + 1, int(SECOND_LAP * runs))
+
+
 def outstanding(ledger: Ledger, spec: SearchSpec) -> float:
     """Return the full runs a study still needs to be judged, were no further setting tried."""
-    finals = [*ledger.of(Role.SELECT), *ledger.of(Role.JUDGE)]
-    left = (
-        final_runs(spec) - len(finals) if chosen(ledger, spec) != 0 else _default_left(ledger, spec)
-    )
-    return max(0.0, left) + (0.0 if ledger.searched else _closing(ledger, spec))
+    begun = sum(trial.seed == racing.SEEDS[0] for trial in ledger.of(Role.SELECT))
+    race = max(0, spec.finalists + 1 - begun)
+    if chosen(ledger, spec) == 0:
+        race, judging = 0, _default_left(ledger, spec)
+    else:
+        judging = 2 * spec.seeds - len(ledger.of(Role.JUDGE))
+    return race + max(0, judging) + (0.0 if ledger.searched else _closing(ledger, spec))
 
 
 def _default_left(ledger: Ledger, spec: SearchSpec) -> int:
@@ -151,22 +163,23 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
         return None
     trial, stop = promotion
     stretch = Stretch(trial=trial, stop=stop)
-    needed = _closing(ledger, spec, trial, stop) + final_runs(spec)
+    needed = _closing(ledger, spec, trial, stop) + reserved(spec)
     return stretch if affordable(_cost(ledger, stretch), needed) else None
 
 
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
-    limit = spec.budget.resolved.trials if ledger.space.parameters else 1
+    limit = spec.budget.resolved.trials
     stop = ledger.rungs.first
-    needed = _closing(ledger, spec) + final_runs(spec)
+    needed = _closing(ledger, spec) + reserved(spec)
     if limit is not None and len(trials) >= limit:
         return None
     if len(trials) < essential(spec):
         needed = 0.0
     if not affordable(stop / ledger.target, needed):
         return None
-    return Stretch(trial=None, proposal=propose(ledger, spec), stop=stop)
+    proposal = propose(ledger, spec)
+    return Stretch(trial=None, proposal=proposal, stop=stop) if proposal else None
 
 
 def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
@@ -195,38 +208,20 @@ def _closing(
     return sum(ledger.target - step for step in steps) / ledger.target
 
 
-def propose(ledger: Ledger, spec: SearchSpec) -> Proposal:
-    """Return the next setting to try: the presets in order, then what the sampler says."""
-    number = len(ledger.of(Role.SEARCH))
-    if number < len(ledger.presets):
-        setting = ledger.presets[number]
-    elif not ledger.space.parameters:
-        setting = ledger.presets[0]
-    else:
-        sampler = load("autotune.samplers", spec.sampler)
-        seed = study_seed(spec.seed, ledger.study.optimizer)
-        index = number - len(ledger.presets)
-        params = sampler(ledger.space, ledger.observed(), index=index, seed=seed)
-        setting = ledger.space.setting(params, spec.sampler)
-    return Proposal(
-        role=Role.SEARCH,
-        origin=setting.origin,
-        params=setting.params,
-        hyper=setting.hyper,
-        warmup=setting.warmup,
-        seed=SEARCH_SEED,
-        target=ledger.target,
-    )
+def _select(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
+    """Return the next run of the race's first lap, which everyone runs."""
+    return next((_racing(trial, 0) for trial in racing.missing(ledger, spec, 0)), None)
 
 
-def finalists(ledger: Ledger, count: int) -> list[TrialRecord]:
-    """Return the search trials of the lowest full-length loss, without the default."""
-    done = [t for t in ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
-    return sorted(done, key=lambda t: (t.loss, t.number))[:count]
-
-
-def _default(ledger: Ledger) -> TrialRecord:
-    return ledger.of(Role.SEARCH)[0]
+def _second_lap(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
+    """Return a run for those that the first lap could not tell apart, if all of it can be paid."""
+    winner = chosen(ledger, spec)
+    if winner is None or any(trial.source == winner for trial in ledger.of(Role.JUDGE)):
+        return None
+    missing = racing.missing(ledger, spec, 1)
+    if missing and affordable(float(len(missing)), 2.0 * spec.seeds):
+        return _racing(missing[0], 1)
+    return None
 
 
 def _again(source: TrialRecord, role: Role, seed: int, origin: str) -> Stretch:
@@ -243,29 +238,9 @@ def _again(source: TrialRecord, role: Role, seed: int, origin: str) -> Stretch:
     return Stretch(trial=None, proposal=proposal, stop=source.target)
 
 
-def _select(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
-    """Return the next run of the stage that chooses: each finalist and the default, on one seed."""
-    if not ledger.of(Role.SEARCH):
-        return None
-    known = {(t.source, t.seed) for t in ledger.of(Role.SELECT)}
-    for trial in [_default(ledger), *finalists(ledger, spec.finalists)]:
-        if (trial.number, SELECT_SEED) not in known:
-            origin = "default" if trial.number == 0 else "finalist"
-            return _again(trial, Role.SELECT, SELECT_SEED, origin)
-    return None
-
-
-def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
-    """Return the number of the setting to recommend; None until every contender has run.
-
-    Zero is the default: it wins when no finalist beat it on the fresh seed.
-    """
-    contenders = {0, *(trial.number for trial in finalists(ledger, spec.finalists))}
-    selects = [t for t in ledger.of(Role.SELECT) if t.source in contenders]
-    if len(selects) < len(contenders) or any(t.state not in ENDED for t in selects):
-        return None
-    usable = [t for t in selects if t.loss is not None and t.state is TrialState.COMPLETE]
-    return min(usable, key=lambda t: (t.loss, t.number)).source if usable else 0
+def _racing(trial: TrialRecord, lap: int) -> Stretch:
+    origin = "finalist" if trial.number else "default"
+    return _again(trial, Role.SELECT, racing.SEEDS[lap], origin)
 
 
 def rounds(ledger: Ledger, spec: SearchSpec) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from autotune.sitting import folder_of, vacant
+from autotune.sitting import COORDINATOR, folder_of, vacant
 from autotune.studies import urls
+from autotune.studies.attempts import lease
 from autotune.studies.reading import Reader
 from autotune.studies.records import (
     SearchRecord,
@@ -20,8 +21,7 @@ from autotune.studies.records import (
 def current(search: SearchRecord, store: Reader) -> SearchRecord:
     """Return a search as it stands now: interrupted when no process runs it any more.
 
-    A search in a server's database may be run by another machine, whose lock cannot be seen: it is
-    what it says it is.
+    Of its own command the lock tells, where it can be seen, and of workers their leases.
     """
     if search.state is SearchState.RUNNING and _abandoned(search, store):
         search = store.search(search.name)  # it may have ended before its lock was looked at
@@ -40,8 +40,11 @@ def settled(trial: TrialRecord) -> TrialRecord:
 
 
 def _abandoned(search: SearchRecord, store: Reader) -> bool:
-    local = urls.file(store.url) is not None
-    return local and vacant(folder_of(store.url, search.name)) is True
+    workers, silent = store.holders(search.id)
+    if urls.file(store.url) is None:
+        return not workers and silent > lease().total_seconds()
+    vacated = vacant(folder_of(store.url, search.name)) is True
+    return vacated and not workers - {COORDINATOR}
 
 
 def _recounted(study: StudyRecord, store: Reader) -> StudyRecord:

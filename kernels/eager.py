@@ -33,10 +33,7 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow.
-
-    Gradients count as multiplied by ``clip``, a number or one a replica.
-    """
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
     for update in updates:

@@ -48,18 +48,15 @@ class Form:
     first: int = 0  # where the application's scalars begin
     last: int = 0  # and end
     width: int = 0  # of a row of scalars
-    apart: int = 0  # whether clipping factors are one a tensor
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
+    apart: int = 0  # whether clipping factors are one a tensor
 
 
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow.
-
-    Gradients count as multiplied by ``clip``, a number or one a replica.
-    """
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     ready, copies = lots(rule, updates)
     for lot in ready:
         factor = None if clip is None else clip.to(lot.device, non_blocking=True)

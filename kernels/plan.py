@@ -56,8 +56,8 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
         return Planned(plan.groups, addresses, _lines(rows), keys, copies)
-    own = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
-    return _unstacked(own, len(rows[0]))
+    stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
+    return _unstacked(stacked, len(rows[0]))
 
 
 def _unstacked(found: Planned, count: int) -> Planned:

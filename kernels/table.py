@@ -68,10 +68,7 @@ def _whole(rule: Function) -> Any:
 def step(
     rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
 ) -> None:
-    """Take one step, unless there was an overflow.
-
-    Gradients count as multiplied by ``clip``, a number or one a replica.
-    """
+    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
@@ -80,8 +77,8 @@ def step(
         number = _NUMBERS[group.compute]
         addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
         rows = found.rows[group.members].astype(number)
-        keys = np.array(found.keys, dtype=np.int64)[group.members]
         clips = np.resize(factor, len(rows)).astype(number)
+        keys = np.array(found.keys, dtype=np.int64)[group.members]
         run = _compiled(rule, group.compute, group.dtypes)
         run(addresses, group.sizes, rows, keys, clips)
     bring_back(found.copies)

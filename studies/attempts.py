@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -10,26 +11,42 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from autotune.studies.errors import SpecError, StorageError
+from autotune.studies.errors import LeaseLost, SpecError
 from autotune.studies.models import Attempt, CurvePoint, Trial
 from autotune.studies.records import Point, TrialState
 
-LEASE = timedelta(minutes=10)  # how long after its last sign of life a worker is believed alive
+VARIABLE = "AUTOTUNE_LEASE"
+LOST = "lost"  # the outcome of an attempt whose worker was not heard of again
+LEASE = 60.0  # seconds after its last sign of life that a worker is believed alive
+ATTEMPTS = 3  # lost in a row, before a trial is given up
+_AHEAD = timedelta(seconds=2)  # a sign of life from further in the future: the clock was put back
+
+
+def lease() -> timedelta:
+    """Return how long a worker is believed alive: AUTOTUNE_LEASE in seconds, or LEASE."""
+    given = os.environ.get(VARIABLE)
+    try:
+        seconds = float(given) if given else LEASE
+    except ValueError:
+        seconds = math.nan
+    if not 0.1 <= seconds <= 86400:
+        raise SpecError(f"{VARIABLE} must be seconds from 0.1 to 86400, got {given!r}")
+    return timedelta(seconds=seconds)
 
 
 def now(connection: Connection) -> datetime:
-    """Return the time on the server's clock, which all workers share."""
+    """Return the time on the database's clock, which all workers share."""
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC)
-    moment: datetime = connection.execute(select(func.now())).scalar_one()
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment
 
 
-def begin(connection: Connection, trial_id: int, worker: str) -> int:
+def begin(connection: Connection, trial_id: int, worker: str, stop: int | None = None) -> int:
     """Open a trial's next attempt, close the one before it as lost, and return its number."""
     moment = now(connection)
     newest = _newest(connection, trial_id)
-    _close(connection, trial_id, newest, moment, "lost")
+    _close(connection, trial_id, newest, moment, LOST)
     connection.execute(
         insert(Attempt).values(
             trial_id=trial_id,
@@ -37,7 +54,8 @@ def begin(connection: Connection, trial_id: int, worker: str) -> int:
             worker=worker,
             started=moment,
             heartbeat=moment,
-            expires=moment + LEASE,
+            expires=moment + lease(),
+            stop=stop,
         )
     )
     values = {"attempt": newest + 1, "state": TrialState.RUNNING, "updated": moment}
@@ -46,20 +64,67 @@ def begin(connection: Connection, trial_id: int, worker: str) -> int:
 
 
 def sign_of_life(connection: Connection, trial_id: int, attempt: int) -> datetime:
-    """Renew an attempt's lease, or refuse an attempt that another has replaced."""
+    """Renew an attempt's lease, or refuse an attempt that is over; raises LeaseLost."""
     newest = _newest(connection, trial_id)
     if attempt != newest:
-        raise StorageError(
+        raise LeaseLost(
             f"attempt {attempt} at trial {trial_id} is over, attempt {newest} took its place; "
             "its report was not stored"
         )
     moment = now(connection)
-    connection.execute(
-        update(Attempt)
-        .where(Attempt.trial_id == trial_id, Attempt.number == attempt)
-        .values(heartbeat=moment, expires=moment + LEASE)
-    )
+    which = (Attempt.trial_id == trial_id, Attempt.number == attempt, Attempt.ended.is_(None))
+    values = {"heartbeat": moment, "expires": moment + lease()}
+    open_ones = connection.execute(update(Attempt).where(*which).values(values)).rowcount
+    if attempt and not open_ones:
+        raise LeaseLost(f"attempt {attempt} at trial {trial_id} is over; its report was not stored")
     return moment
+
+
+def outcome(connection: Connection, trial_id: int, attempt: int) -> str | None:
+    """Return how an attempt ended; None while it has not, or when there is none."""
+    which = (Attempt.trial_id == trial_id, Attempt.number == attempt)
+    found: str | None = connection.scalar(select(Attempt.outcome).where(*which))
+    return found
+
+
+def expired(moment: datetime) -> tuple[Any, ...]:
+    """Return what is true of an open attempt whose worker is believed dead."""
+    return (Attempt.ended.is_(None), Attempt.expires < moment)
+
+
+def _ahead(moment: datetime) -> tuple[Any, ...]:
+    return (Attempt.ended.is_(None), Attempt.heartbeat > moment + _AHEAD)
+
+
+def clock_was_put_back(connection: Connection) -> bool:
+    """Say whether a sign of life came from the future."""
+    query = select(func.count()).select_from(Attempt).where(*_ahead(now(connection)))
+    return bool(connection.scalar(query))
+
+
+def restart_leases(connection: Connection, moment: datetime) -> None:
+    """Let leases that reach into the future of a clock that was put back run from now."""
+    values = {"heartbeat": moment, "expires": moment + lease()}
+    connection.execute(update(Attempt).where(*_ahead(moment)).values(values))
+
+
+def lose(connection: Connection, trial_id: int, attempt: int, reason: str) -> dict[str, Any]:
+    """Close an attempt as lost and return what its trial then is: as last saved, or given up."""
+    _close(connection, trial_id, attempt, now(connection), LOST)
+    last = (
+        select(Attempt.outcome)
+        .where(Attempt.trial_id == trial_id)
+        .order_by(Attempt.number.desc())
+        .limit(ATTEMPTS)
+    )
+    ends = list(connection.scalars(last))
+    step = connection.execute(select(Trial.step).where(Trial.id == trial_id)).scalar_one()
+    # What was measured after the last save will be measured again.
+    beyond = (CurvePoint.trial_id == trial_id, CurvePoint.step > step)
+    connection.execute(delete(CurvePoint).where(*beyond))
+    if ends == [LOST] * ATTEMPTS:
+        return {"state": TrialState.FAILED, "reason": f"given up after {ATTEMPTS} tries: {reason}"}
+    return {"state": TrialState.PAUSED if step else TrialState.WAITING, "reason": reason}
 
 
 def end(connection: Connection, trial_id: int, attempt: int, state: TrialState) -> None:

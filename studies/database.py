@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from autotune.studies import schema, urls
-from autotune.studies.errors import NotFound, SpecError, StorageError
+from autotune.studies.errors import NotFound, SpecError, StorageError, Unavailable
 
 _PATIENCE = 30.0  # seconds to wait for another process's transaction; theirs take milliseconds
 
@@ -45,6 +45,7 @@ class Database:
         with self._connected() as connection:
             _write_ahead(connection)
         with self.writing() as connection:
+            schema.alone(connection)
             # Another process may have been first; its transaction is over by now.
             if not schema.current(schema.version(connection), self.shown):
                 schema.upgrade(connection)
@@ -127,6 +128,7 @@ def _engine(url: str, shown: str, *, read_only: bool) -> Engine:
             connect_args=arguments,
             json_serializer=_json,
             json_deserializer=json.loads,
+            pool_pre_ping=not sqlite,  # a server may have been restarted since the last time
         )
     except ModuleNotFoundError:
         raise StorageError(
@@ -185,12 +187,15 @@ def _json(value: Any) -> str:
         raise SpecError(f"{value!r} cannot be stored as JSON: {error}") from None
 
 
+_AWAY = {
+    "database is locked": "is locked by another process; wait for it to end and try again",
+    "disk is full": "cannot grow, the disk is full; free some space and try again",
+    "disk I/O error": "cannot be read or written, its disk fails; see to the disk and try again",
+}
 _SENTENCES = {
     "file is not a database": "is not an SQLite database; name another file",
     "readonly database": "is read-only; make it writable or name another with --storage",
-    "database is locked": "is locked by another process; wait for it to end and try again",
     "unable to open database file": "cannot be opened; check the rights to it and its folder",
-    "disk is full": "cannot grow, the disk is full; free some space and try again",
     "malformed": "is damaged; restore a copy or name another with --storage",
 }
 
@@ -202,10 +207,19 @@ def explain(error: BaseException | None, url: str, what: str = "storage") -> Sto
     """
     shown = urls.mask(url)
     said = " ".join(str(error).split())
+    for part, sentence in _AWAY.items():
+        if part in said:
+            return Unavailable(f"storage {shown} {sentence}")
     for part, sentence in _SENTENCES.items():
         if part in said:
             return StorageError(f"storage {shown} {sentence}")
     password = urls.parse(url).password
     if password:
         said = said.replace(password, "***")
-    return StorageError(f"{what} {shown} refused: {said}")
+    # Of a server these are lost connections, restarts and deadlocks.
+    away = urls.file(url) is None and _operational(error)
+    return (Unavailable if away else StorageError)(f"{what} {shown} refused: {said}")
+
+
+def _operational(error: BaseException | None) -> bool:
+    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)

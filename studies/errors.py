@@ -25,6 +25,14 @@ class StorageError(AutotuneError, OSError):
     exit_code = 4
 
 
+class Unavailable(StorageError):
+    """The database cannot be used at this moment: it may be worth trying again."""
+
+
+class LeaseLost(StorageError):
+    """Another took over what this process was running or deciding; nothing of it was stored."""
+
+
 class NotFound(AutotuneError, KeyError):
     """No such search, study or trial."""
 

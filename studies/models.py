@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
@@ -90,6 +91,10 @@ class Search(Base):
     state: Mapped[str] = mapped_column(String(16))
     seconds: Mapped[float]
     revision: Mapped[int]  # counts the changes to anything in the search
+    ticked: Mapped[datetime | None]  # when time was last added to ``seconds``
+    decider: Mapped[str | None]  # who may decide what runs next
+    decider_until: Mapped[datetime | None]
+    command: Mapped[str | None] = mapped_column(String(16))  # what all its workers are told
     created: Mapped[datetime]
     updated: Mapped[datetime]
 
@@ -114,6 +119,7 @@ class Trial(Base):
         UniqueConstraint("study_id", "number"),
         # Counts by state and the best loss of a study are read from the index alone.
         Index(None, "study_id", "state", "role", "loss"),
+        Index(None, "study_id", "revision"),
         _NEVER_REUSED,
     )
 
@@ -130,6 +136,9 @@ class Trial(Base):
     source: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]  # the newest attempt's number, 0 before the first: the fence
+    revision: Mapped[int] = mapped_column(server_default=text("0"))  # the search's, when it changed
+    checkpoint: Mapped[str | None]  # name of the file that holds its state
+    checksum: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of that file
     step: Mapped[int]
     loss: Mapped[float | None]
     accuracy: Mapped[float | None]
@@ -143,7 +152,11 @@ class Attempt(Base):
     """One worker's go at a trial; an older attempt may no longer write."""
 
     __tablename__ = "autotune_attempts"
-    __table_args__ = (UniqueConstraint("trial_id", "number"), _NEVER_REUSED)
+    __table_args__ = (
+        UniqueConstraint("trial_id", "number"),
+        Index(None, "ended", "expires"),
+        _NEVER_REUSED,
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = _parent("autotune_trials.id")
@@ -152,6 +165,7 @@ class Attempt(Base):
     started: Mapped[datetime]
     heartbeat: Mapped[datetime]
     expires: Mapped[datetime]
+    stop: Mapped[int | None]  # the step it is heading for: what of the budget it has reserved
     ended: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
-from autotune.studies import urls
+from autotune.studies import optuna_rows, urls
 from autotune.studies.database import explain
 from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
@@ -32,6 +32,7 @@ _STATES = {
 }
 _ID = "autotune_trial"  # user attribute: the store's id of the trial
 _PATIENCE = 30.0
+_BATCH = 500  # trials written in one transaction
 
 
 class Mirror:
@@ -45,7 +46,9 @@ class Mirror:
         with self._quiet():
             self._storage = optuna.storages.RDBStorage(
                 self._url,
-                engine_kwargs={"connect_args": {"timeout": _PATIENCE}} if sqlite else None,
+                engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
+                if sqlite
+                else {"pool_pre_ping": True},
             )
 
     def tell(
@@ -56,15 +59,34 @@ class Mirror:
         points: Iterable[Point] = (),
     ) -> bool:
         """Copy a trial that is over; return whether it was new and of a kind Optuna knows."""
-        if trial.role is not Role.SEARCH or trial.state not in _STATES:
-            return False
+        return self.tell_all(study, [trial], space, lambda _: points) == 1
+
+    def tell_all(
+        self,
+        study: str,
+        trials: Iterable[TrialRecord],
+        space: Mapping[str, Sequence[Any]],
+        curve: Callable[[int], Iterable[Point]],
+    ) -> int:
+        """Copy those of the trials that are over and new, with their curves; return how many."""
+        over = [t for t in trials if t.role is Role.SEARCH and t.state in _STATES]
+        if not over:
+            return 0
         with self._quiet():
             mirrored = self._open(study)
-            if trial.id in self._told[study]:
-                return False
-            mirrored.add_trial(_frozen(trial, space, points))
-        self._told[study].add(trial.id)
-        return True
+            new = [trial for trial in over if trial.id not in self._told[study]]
+            for start in range(0, len(new), _BATCH):
+                batch = new[start : start + _BATCH]
+                self._add(mirrored, [_frozen(trial, space, curve(trial.id)) for trial in batch])
+                self._told[study].update(trial.id for trial in batch)
+        return len(new)
+
+    def _add(self, study: optuna.Study, frozen: Sequence[optuna.trial.FrozenTrial]) -> None:
+        if optuna_rows.known(self._storage):
+            optuna_rows.add(self._storage, study._study_id, frozen, _ID)
+            return
+        for trial in frozen:
+            study.add_trial(trial)
 
     def forget(self, study: str) -> None:
         """Delete a study's copy, if there is one."""
@@ -82,8 +104,7 @@ class Mirror:
             study = optuna.create_study(
                 study_name=name, storage=self._storage, load_if_exists=True, direction="minimize"
             )
-            told = (trial.user_attrs.get(_ID) for trial in study.get_trials(deepcopy=False))
-            self._told[name] = {number for number in told if number is not None}
+            self._told[name] = optuna_rows.told(self._storage, study._study_id, _ID)
             self._studies[name] = study
         return self._studies[name]
 

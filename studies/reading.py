@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from operator import itemgetter
 from types import TracebackType
@@ -11,10 +12,11 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Row, Select, case, func, select
 
-from autotune.studies import names
+from autotune.studies import attempts, names
 from autotune.studies.database import Database
 from autotune.studies.errors import NotFound
 from autotune.studies.models import (
+    Attempt,
     CurvePoint,
     Environment,
     Export,
@@ -33,8 +35,8 @@ from autotune.studies.records import (
     TrialState,
 )
 
-_TRIAL = [column for column in Trial.__table__.columns if column.name != "attempt"]
-_POINT = (
+TRIAL = [c for c in Trial.__table__.columns if c.name not in {"attempt", "revision"}]
+POINT = (
     CurvePoint.step,
     CurvePoint.seconds,
     CurvePoint.train_loss,
@@ -72,6 +74,10 @@ class Reader:
         """Let go of the database."""
         self._database.close()
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Look at the tables themselves without changing anything."""
+        return self._database.reading()
+
     def search(self, name: str) -> SearchRecord:
         """Return a search with its studies, their counts and best losses; raises NotFound."""
         with self._database.reading() as connection:
@@ -92,24 +98,24 @@ class Reader:
 
     def trials(self, study_id: int, role: Role | None = None) -> list[TrialRecord]:
         """Return a study's trials by number, those of one role if asked."""
-        query = select(*_TRIAL).where(Trial.study_id == study_id).order_by(Trial.number)
+        query = select(*TRIAL).where(Trial.study_id == study_id).order_by(Trial.number)
         if role is not None:
             query = query.where(Trial.role == role)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return [_trial(row) for row in rows]
+        return [trial(row) for row in rows]
 
     def curve(self, trial_id: int) -> tuple[Point, ...]:
         """Return a trial's points by step."""
-        query = select(*_POINT).where(CurvePoint.trial_id == trial_id).order_by(CurvePoint.step)
+        query = select(*POINT).where(CurvePoint.trial_id == trial_id).order_by(CurvePoint.step)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return tuple(_point(row) for row in rows)
+        return tuple(point(row) for row in rows)
 
     def curves(self, study_id: int) -> dict[int, tuple[Point, ...]]:
         """Return the points of every trial of a study that has any, by trial id."""
         query = (
-            select(*_POINT, CurvePoint.trial_id)
+            select(*POINT, CurvePoint.trial_id)
             .join(Trial, Trial.id == CurvePoint.trial_id)
             .where(Trial.study_id == study_id)
             .order_by(CurvePoint.trial_id, CurvePoint.step)
@@ -117,7 +123,7 @@ class Reader:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {
-            trial_id: tuple(_point(row) for row in curve)
+            trial_id: tuple(point(row) for row in curve)
             for trial_id, curve in groupby(rows, itemgetter(5))
         }
 
@@ -131,9 +137,9 @@ class Reader:
             .subquery()
         )
         same = (CurvePoint.trial_id == last.c.trial_id) & (CurvePoint.step == last.c.step)
-        query = select(*_POINT, CurvePoint.trial_id).join(last, same)
+        query = select(*POINT, CurvePoint.trial_id).join(last, same)
         with self._database.reading() as connection:
-            return {row[5]: _point(row) for row in connection.execute(query)}
+            return {row[5]: point(row) for row in connection.execute(query)}
 
     def recommendation(self, study_id: int) -> dict[str, Any] | None:
         """Return what a study recommends; None before it does."""
@@ -162,11 +168,25 @@ class Reader:
                 raise self._missing(connection, name)
         return f"{number}-{newest or 0}-{revisions or 0}"
 
+    def holders(self, search_id: int) -> tuple[set[str], float]:
+        """Return who is believed to run a trial, and the seconds since the search last changed."""
+        query = (
+            select(Attempt.worker)
+            .join(Trial, Trial.id == Attempt.trial_id)
+            .join(Study, Study.id == Trial.study_id)
+            .where(Study.search_id == search_id, Attempt.ended.is_(None))
+        )
+        with self._database.reading() as connection:
+            now = attempts.now(connection)
+            workers = set(connection.scalars(query.where(Attempt.expires >= now)))
+            changed = connection.scalar(select(Search.updated).where(Search.id == search_id))
+        return workers, (now - changed).total_seconds() if changed else 0.0
+
     def _trial(self, connection: Connection, trial_id: int) -> TrialRecord:
-        row = connection.execute(select(*_TRIAL).where(Trial.id == trial_id)).one_or_none()
+        row = connection.execute(select(*TRIAL).where(Trial.id == trial_id)).one_or_none()
         if row is None:
             raise NotFound(f"no trial {trial_id} in {self}")
-        return _trial(row)
+        return trial(row)
 
     def _missing(self, connection: Connection, name: str) -> NotFound:
         known = list(connection.scalars(select(Search.name).order_by(Search.id.desc())))
@@ -243,7 +263,8 @@ def _tally(
     return counts, best
 
 
-def _trial(row: Row[Any]) -> TrialRecord:
+def trial(row: Row[Any]) -> TrialRecord:
+    """Return a row of ``TRIAL`` as a value."""
     values = dict(row._mapping)
     return TrialRecord(
         study=values.pop("study_id"),
@@ -253,5 +274,6 @@ def _trial(row: Row[Any]) -> TrialRecord:
     )
 
 
-def _point(row: Sequence[Any]) -> Point:
+def point(row: Sequence[Any]) -> Point:
+    """Return a row that begins with ``POINT`` as a value."""
     return Point(step=row[0], seconds=row[1], train_loss=row[2], loss=row[3], accuracy=row[4])

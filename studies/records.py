@@ -69,6 +69,8 @@ class TrialRecord:
     accuracy: float | None = None
     seconds: float = 0.0  # spent training and evaluating, all attempts together
     reason: str | None = None  # why it diverged, failed or stopped
+    checkpoint: str | None = None  # name of the file that holds its state
+    checksum: str | None = None  # SHA-256 of that file
     created: datetime | None = None
     updated: datetime | None = None
 
@@ -113,3 +115,44 @@ class Proposal:
     seed: int
     target: int
     source: int | None = None
+
+
+class Command(StrEnum):
+    """What the workers of a search are told with the answer to a sign of life."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"  # save, hand back and wait
+    STOP = "stop"  # save, hand back and leave
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A trial that somebody runs."""
+
+    trial: int
+    attempt: int
+    worker: str
+    stop: int | None  # the step it is heading for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a worker hears when it gives a sign of life."""
+
+    command: Command
+    lost: frozenset[int]  # its trials that another has taken over
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What happened in a search since a revision of it."""
+
+    revision: int
+    state: SearchState
+    command: Command
+    seconds: float
+    spec: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]  # those that changed
+    curves: Mapping[int, tuple[Point, ...]]  # theirs
+    held: Mapping[int, Held]  # all that are run now, by trial
+    recommended: Mapping[int, Mapping[str, Any]]  # by study

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, func, inspect, select, table
 
 from autotune.studies.errors import StorageError
 
-VERSIONS = ("0001",)  # every step, oldest first; each is a file in migrations/versions
+VERSIONS = ("0001", "0002")  # every step, oldest first; each is a file in migrations/versions
 _TABLE = "autotune_version"
+_LOCK = 0x6175746F74756E65  # any number that other programs are unlikely to lock: "autotune"
 
 
 def version(connection: Connection) -> str | None:
@@ -31,6 +32,13 @@ def current(found: str | None, shown: str) -> bool:
             "upgrade adan-autotune"
         )
     return found == VERSIONS[-1]
+
+
+def alone(connection: Connection) -> None:
+    """Wait until no other process changes the schema, until the transaction ends."""
+    # SQLite's writers are alone anyway.
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def upgrade(connection: Connection) -> None:

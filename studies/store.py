@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts, names
 from autotune.studies.errors import AlreadyThere, NotFound
+from autotune.studies.leases import Leases, end_turn, touch
 from autotune.studies.models import (
     Base,
     Environment,
@@ -23,7 +23,7 @@ from autotune.studies.models import (
     Study,
     Trial,
 )
-from autotune.studies.reading import Reader
+from autotune.studies.patience import patient
 from autotune.studies.records import (
     Point,
     Proposal,
@@ -34,7 +34,7 @@ from autotune.studies.records import (
 )
 
 
-class Store(Reader):
+class Store(Leases):
     """A database of searches; a context manager.
 
     Example:
@@ -79,6 +79,7 @@ class Store(Reader):
                 _add(connection, Study, search_id=search_id, optimizer=optimizer, space=dict(space))
         return self.search(name)
 
+    @patient
     def update_search(
         self,
         name: str,
@@ -97,7 +98,7 @@ class Store(Reader):
             values["spec"] = dict(spec)
         with self._database.writing() as connection:
             search_id = self._search_id(connection, name)
-            _touch(connection, Search.id == search_id)
+            touch(connection, Search.id == search_id)
             connection.execute(update(Search).where(Search.id == search_id).values(values))
             for optimizer, data in (space or {}).items():
                 self._replace_space(connection, search_id, optimizer, data)
@@ -111,31 +112,42 @@ class Store(Reader):
 
     def add_trial(self, study_id: int, proposal: Proposal) -> TrialRecord:
         """Add a waiting trial with the study's next number."""
-        attempts.finite("warmup", proposal.warmup)
-        plain = {"params": dict(proposal.params), "hyper": dict(proposal.hyper)}
         with self._database.writing() as connection:
-            now = self._touch_study(connection, study_id)
-            trial_id = _add(
-                connection,
-                Trial,
-                **{**_fields(proposal), **plain},
-                study_id=study_id,
-                number=_next_number(connection, study_id),
-                state=TrialState.WAITING,
-                attempt=0,
-                step=0,
-                seconds=0.0,
-                created=now,
-                updated=now,
-            )
+            return self._trial(connection, self._add_trial(connection, study_id, proposal))
+
+    @patient
+    def begin(
+        self, trial_id: int, worker: str, *, stop: int | None = None, turn: str | None = None
+    ) -> int:
+        """Let a worker run a trial; return the attempt number its reports have to carry.
+
+        Args:
+            trial_id: The trial.
+            worker: Who runs it.
+            stop: The step it is run to.
+            turn: Who decided so; raises LeaseLost where that turn is over, and ends it else.
+        """
+        with self._database.writing() as connection:
+            revision = self._touch_trial(connection, trial_id)
+            if turn is not None:
+                study = select(Trial.study_id).where(Trial.id == trial_id)
+                end_turn(connection, connection.execute(study).scalar_one(), turn)
+            attempt = attempts.begin(connection, trial_id, worker, stop)
+            _mark(connection, trial_id, revision)
+        return attempt
+
+    @patient
+    def begin_new(
+        self, study_id: int, proposal: Proposal, worker: str, *, stop: int, turn: str
+    ) -> TrialRecord:
+        """Add a trial and let a worker run it as its first attempt, on ``begin``'s terms."""
+        with self._database.writing() as connection:
+            trial_id = self._add_trial(connection, study_id, proposal)
+            end_turn(connection, study_id, turn)
+            attempts.begin(connection, trial_id, worker, stop)
             return self._trial(connection, trial_id)
 
-    def begin(self, trial_id: int, worker: str) -> int:
-        """Let a worker run a trial; return the attempt number its reports have to carry."""
-        with self._database.writing() as connection:
-            self._touch_trial(connection, trial_id)
-            return attempts.begin(connection, trial_id, worker)
-
+    @patient
     def record(  # noqa: PLR0913  one argument a column
         self,
         trial_id: int,
@@ -148,49 +160,80 @@ class Store(Reader):
         seconds: float = 0.0,
         reason: str | None = None,
         points: Sequence[Point] = (),
+        checkpoint: tuple[str, str] | None = None,
     ) -> TrialRecord:
         """Store how a trial stands; ``seconds`` are added to those before.
 
-        An attempt that another has replaced is refused with a StorageError, and changes nothing.
+        A report that comes twice is stored once. One of an attempt that another has replaced is
+        refused with LeaseLost, and changes nothing.
+
+        Args:
+            trial_id: The trial.
+            attempt: Whose report it is.
+            state: Where the trial stands.
+            step: Steps taken.
+            loss: Validation loss at that step.
+            accuracy: Likewise.
+            seconds: Spent since the last report.
+            reason: Why it diverged, failed or stopped.
+            points: Of its curve, those not told before.
+            checkpoint: Name and checksum of a new file with its state.
         """
-        attempts.finite("loss", loss)
-        attempts.finite("accuracy", accuracy)
-        attempts.finite("seconds", seconds)
+        for name, value in (("loss", loss), ("accuracy", accuracy), ("seconds", seconds)):
+            attempts.finite(name, value)
+        values: dict[str, Any] = {
+            "state": state,
+            "step": step,
+            "loss": loss,
+            "accuracy": accuracy,
+            "seconds": Trial.seconds + seconds,
+            "reason": _storable(reason),
+            **_files(state, checkpoint),
+        }
         with self._database.writing() as connection:
-            self._touch_trial(connection, trial_id)
-            now = attempts.sign_of_life(connection, trial_id, attempt)
-            attempts.add_points(connection, trial_id, points)
-            attempts.end(connection, trial_id, attempt, state)
-            values = {
-                "state": state,
-                "step": step,
-                "loss": loss,
-                "accuracy": accuracy,
-                "seconds": Trial.seconds + seconds,
-                "reason": _storable(reason),
-                "updated": now,
-            }
-            connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
+            revision = self._touch_trial(connection, trial_id)
+            if attempts.outcome(connection, trial_id, attempt) != state:
+                now = attempts.sign_of_life(connection, trial_id, attempt)
+                attempts.add_points(connection, trial_id, points)
+                attempts.end(connection, trial_id, attempt, state)
+                values |= {"updated": now, "revision": revision}
+                connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
             return self._trial(connection, trial_id)
 
+    @patient
     def add_points(self, trial_id: int, attempt: int, points: Sequence[Point]) -> None:
         """Add to a trial's curve, on the same terms as ``record``."""
         with self._database.writing() as connection:
-            self._touch_trial(connection, trial_id)
+            revision = self._touch_trial(connection, trial_id)
             attempts.sign_of_life(connection, trial_id, attempt)
             attempts.add_points(connection, trial_id, points)
+            _mark(connection, trial_id, revision)
 
+    @patient
+    def stop_trials(self, study_id: int, reasons: Mapping[int, str]) -> list[TrialRecord]:
+        """Close trials that are waiting or paused, and return them; ``reasons`` is by trial."""
+        idle = Trial.state.in_([TrialState.WAITING, TrialState.PAUSED])
+        with self._database.writing() as connection:
+            revision, now = self._touch_study(connection, study_id)
+            values = {"state": TrialState.STOPPED, "updated": now, "revision": revision}
+            values |= {"checkpoint": None, "checksum": None}
+            for trial_id, reason in reasons.items():
+                which = (Trial.id == trial_id, Trial.study_id == study_id, idle)
+                connection.execute(update(Trial).where(*which).values(**values, reason=reason))
+            return [self._trial(connection, trial_id) for trial_id in reasons]
+
+    @patient
     def save_recommendation(self, study_id: int, content: Mapping[str, Any]) -> None:
         """Store what a study recommends, in place of what it did before."""
         with self._database.writing() as connection:
-            now = self._touch_study(connection, study_id)
+            _, now = self._touch_study(connection, study_id)
             connection.execute(delete(Recommendation).where(Recommendation.study_id == study_id))
             _add(connection, Recommendation, study_id=study_id, content=dict(content), created=now)
 
     def add_export(self, study_id: int, format: str, path: str | None, text: str) -> None:
         """Remember a file written for another tool; no path when it was only printed."""
         with self._database.writing() as connection:
-            now = self._touch_study(connection, study_id)
+            _, now = self._touch_study(connection, study_id)
             values = {"format": format, "path": _storable(path), "text": _storable(text)}
             _add(connection, Export, study_id=study_id, created=now, **values)
 
@@ -214,27 +257,43 @@ class Store(Reader):
             raise self._missing(connection, name)
         return search_id
 
-    def _touch_study(self, connection: Connection, study_id: int) -> datetime:
-        search = select(Study.search_id).where(Study.id == study_id).scalar_subquery()
-        if not _touch(connection, Search.id == search):
-            raise NotFound(f"no study {study_id} in {self}")
-        return attempts.now(connection)
-
-    def _touch_trial(self, connection: Connection, trial_id: int) -> None:
-        search = (
-            select(Study.search_id)
-            .join(Trial, Trial.study_id == Study.id)
-            .where(Trial.id == trial_id)
-            .scalar_subquery()
+    def _add_trial(self, connection: Connection, study_id: int, proposal: Proposal) -> int:
+        attempts.finite("warmup", proposal.warmup)
+        plain = {"params": dict(proposal.params), "hyper": dict(proposal.hyper)}
+        revision, now = self._touch_study(connection, study_id)
+        return _add(
+            connection,
+            Trial,
+            **{**_fields(proposal), **plain},
+            study_id=study_id,
+            number=_next_number(connection, study_id),
+            state=TrialState.WAITING,
+            attempt=0,
+            revision=revision,
+            step=0,
+            seconds=0.0,
+            created=now,
+            updated=now,
         )
-        if not _touch(connection, Search.id == search):
-            raise NotFound(f"no trial {trial_id} in {self}")
+
+    def _touch_study(self, connection: Connection, study_id: int) -> tuple[int, datetime]:
+        search = select(Study.search_id).where(Study.id == study_id).scalar_subquery()
+        revision = touch(connection, Search.id == search)
+        if revision is None:
+            raise NotFound(f"no study {study_id} in {self}")
+        return revision, attempts.now(connection)
 
 
-def _touch(connection: Connection, which: ColumnElement[bool]) -> bool:
-    """Count a change to a search; on a server this also keeps its other writers waiting."""
-    values = {"revision": Search.revision + 1, "updated": attempts.now(connection)}
-    return connection.execute(update(Search).where(which).values(values)).rowcount == 1
+def _mark(connection: Connection, trial_id: int, revision: int) -> None:
+    """Note of a trial which change of its search was its last."""
+    connection.execute(update(Trial).where(Trial.id == trial_id).values(revision=revision))
+
+
+def _files(state: TrialState, checkpoint: tuple[str, str] | None) -> dict[str, str | None]:
+    """Return what becomes of a trial's checkpoint: one that will not go on has none."""
+    if state not in {TrialState.PAUSED, TrialState.WAITING, TrialState.RUNNING}:
+        return {"checkpoint": None, "checksum": None}
+    return dict(zip(("checkpoint", "checksum"), checkpoint, strict=True)) if checkpoint else {}
 
 
 def _add(connection: Connection, table: type[Base], **values: Any) -> int:

@@ -28,7 +28,9 @@ class Job:
     stop: int
     target: int
     evaluate: tuple[int, ...]  # steps after which validation loss is measured
-    checkpoint: str | None = None  # where state is read from (start > 0) and written to (a pause)
+    checkpoint: str | None = None  # where state is written to at a pause
+    resume: str | None = None  # where it is read from (start > 0), if elsewhere
+    checksum: str | None = None  # of what is read
 
 
 class Outcome(StrEnum):
@@ -54,6 +56,7 @@ class Report:
     seconds: float = 0.0  # this attempt's training and evaluation, so far
     reason: str | None = None
     saved: bool = False  # whether the checkpoint holds the state at `step`
+    checksum: str | None = None  # of the checkpoint
     worker: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
 

@@ -208,12 +208,17 @@ class _Part:
         whole = self._seconds() / len(self.places) * self.step / max(1, self.step - self.start)
         self.runs.rest()
         model, optimizer = self.runs.replicas.model(k), self.runs.optimizer.rows[k]
-        saved, reason = pause(job, model, optimizer, self.step, whole)
+        saved = pause(job, model, optimizer, self.step, whole)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
-        return self._report(lane, outcome, saved=saved, reason=reason)
+        return self._report(lane, outcome, checksum=saved.checksum, reason=saved.problem)
 
     def _report(
-        self, lane: _Lane, outcome: Outcome, *, saved: bool = False, reason: str | None = None
+        self,
+        lane: _Lane,
+        outcome: Outcome,
+        *,
+        checksum: str | None = None,
+        reason: str | None = None,
     ) -> Report:
         """Return what is to be told now; points are told once."""
         points, lane.points = tuple(lane.points), []
@@ -225,7 +230,8 @@ class _Part:
             points=points,
             seconds=self._seconds(),
             reason=reason,
-            saved=saved,
+            saved=checksum is not None,
+            checksum=checksum,
             worker=WORKER,
             facts=self.facts,
         )

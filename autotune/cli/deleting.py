@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from autotune.cli.stored import opened, split
-from autotune.errors import SpecError
-from autotune.sitting import folder_of, sitting
+from autotune.errors import AlreadyThere, SpecError
+from autotune.sitting import COORDINATOR, folder_of, sitting
 from autotune.studies import urls
 from autotune.studies.optuna import Mirror
 from autotune.studies.records import SearchRecord, SearchState
@@ -24,7 +24,18 @@ def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
     with opened(storage) as store:
         store.search(name)  # a lock is taken of a search that is there
         with sitting(folder_of(store.url, name), name):
+            _refuse_workers(store, name)
             yield store.search(name)
+
+
+def _refuse_workers(store: Store, name: str) -> None:
+    """Refuse a search that workers run, which hold no lock but leases."""
+    workers = store.holders(store.search(name).id)[0] - {COORDINATOR}
+    if workers:
+        raise AlreadyThere(
+            f"search '{name}' is being run by {', '.join(sorted(workers))}; "
+            f"stop it with: autotune tell {name} stop"
+        )
 
 
 def described(storage: str | None, search: SearchRecord) -> str:

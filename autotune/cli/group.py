@@ -13,7 +13,8 @@ from autotune import __version__
 from autotune.cli import failures
 
 COMMANDS = (
-    "search", "list", "show", "compare", "export", "delete", "dashboard", "bench", "completion",
+    "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
+    "dashboard", "bench", "completion",
 )  # fmt: skip
 
 

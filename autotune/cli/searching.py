@@ -56,7 +56,7 @@ def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) 
             raise NothingUsable(f"{error}; look at each with: {look}") from error
         interrupt.over = True
         complete = comparison and comparison.search.state is SearchState.COMPLETE
-        if interrupt.signal is None or complete:
+        if complete:
             return Ended(comparison=comparison, exit_code=0)
         click.echo(_interrupted(store, spec.search_name, storage), err=True)
         return Ended(comparison=None, exit_code=interrupt.exit_code)

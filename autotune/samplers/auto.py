@@ -1,7 +1,7 @@
 """The default: Sobol points first, then a mixture that no single bad model can spoil.
 
-A fifth of the proposals stays uniform, since a search that focuses early may lose late; the rest
-moves near the best settings or asks a model.
+Half of the proposals stay uniform, since a search that focuses early may lose late; the rest
+moves near the settings that got furthest, or asks a model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from autotune.seeds import derive
 from autotune.spaces import Choice, Params, Space
 
 SOBOL_POINTS = 4
-UNIFORM, NEIGHBOURS = 0.2, 0.45  # shares; the model gets what is left
+UNIFORM, NEIGHBOURS = 0.5, 0.35  # shares; the model gets what is left
+LEADERS = 3  # settings that may be moved from
+MOVED = 0.7  # of the coordinates: a best setting on one seed is partly luck, so moves are wide
 STEP = 0.12  # of a range: standard deviation of a move
 MODEL_NEEDS = 5  # observations
 GP_LIMIT = 100  # observations: at 100 a proposal takes 0.3 s, at 300 more than a second
@@ -41,10 +43,13 @@ def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: 
 
 
 def _neighbour(space: Space, usable: list[Observation], draw: np.random.Generator) -> Params:
-    """Move some coordinates of one of the three best settings a little."""
-    best = sorted(usable, key=lambda seen: seen.loss or 0.0)[:3]
+    """Move some coordinates of a leading setting a little.
+
+    Short runs tell bad settings from good ones but not which is best: those lead that got furthest.
+    """
+    best = sorted(usable, key=_lead)[:LEADERS]
     centre = best[int(draw.integers(len(best)))]
-    moved = draw.random(len(space)) < 0.5
+    moved = draw.random(len(space)) < MOVED
     moved[int(draw.integers(len(space)))] = True
     shifts = draw.normal(0, STEP, len(space))
     jumps = draw.random(len(space))
@@ -59,3 +64,8 @@ def _neighbour(space: Space, usable: list[Observation], draw: np.random.Generato
         else:
             units.append(float(np.clip(unit + shifts[i], 0, 1)))
     return space.at(units)
+
+
+def _lead(seen: Observation) -> tuple[int, float]:
+    loss = seen.loss if seen.reached_loss is None else seen.reached_loss
+    return -seen.reached, loss or 0.0

@@ -11,10 +11,19 @@ from autotune.spaces import Choice, Parameter, Params, Space
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What a setting's loss was; None when it diverged."""
+    """What is known of a setting.
+
+    Args:
+        params: Its coordinates.
+        loss: At the step that all observations share; None when it diverged.
+        reached: The longest step at which it was measured.
+        reached_loss: There.
+    """
 
     params: Params
     loss: float | None
+    reached: int = 0
+    reached_loss: float | None = None
 
 
 class Sampler(Protocol):

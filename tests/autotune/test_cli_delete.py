@@ -36,7 +36,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             role=Role.SEARCH, origin="sobol", params={}, hyper={}, warmup=0.1, seed=0, target=9
         )
         trial = store.add_trial(study.id, proposal)
-        attempt = store.begin(trial.id, "here")
+        attempt = store.begin(trial.id, "search")
         done = store.record(trial.id, attempt, state=TrialState.COMPLETE, step=9, loss=1.0)
     mirror = Mirror(URL)
     mirror.tell("net/adan", done, {})

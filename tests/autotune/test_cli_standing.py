@@ -44,7 +44,7 @@ def _trial(
         target=27,
     )
     trial = store.add_trial(study.id, proposal)
-    attempt = store.begin(trial.id, "here")
+    attempt = store.begin(trial.id, "search")
     points = [
         Point(step=int(name.removeprefix("at_")), seconds=1.0, loss=loss)
         for name, loss in losses.items()

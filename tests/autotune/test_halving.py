@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from autotune.halving import Ladder, highest_rung, ladder, leaders, promotable
+from autotune.halving import Ladder, highest_rung, ladder, leaders, opened, promotable
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 RUNGS = Ladder(steps=(3, 9, 27, 81), first=9)
@@ -49,6 +49,26 @@ def test_a_task_may_say_from_when_on_losses_compare():
 
 def test_the_next_rung_is_never_before_the_first_comparison():
     assert [RUNGS.above(step) for step in (0, 3, 9, 26, 80)] == [9, 9, 27, 27, 81]
+
+
+def test_the_shortest_rung_is_compared_where_it_orders_settings_as_the_next_does():
+    curves = [{3: 9.0 - n, 9: 8.0 - n, 27: n} for n in range(6)]
+    assert opened(RUNGS, curves) == Ladder(steps=RUNGS.steps, first=3)
+
+
+def test_the_shortest_rung_is_not_compared_where_it_orders_settings_otherwise():
+    curves = [{3: float(n % 3), 9: float(n)} for n in range(9)]
+    assert opened(RUNGS, curves) == RUNGS
+
+
+def test_few_settings_show_nothing_of_the_shortest_rung():
+    curves = [{3: float(n), 9: float(n)} for n in range(5)] + [{3: 1.0}, {}]
+    assert opened(RUNGS, curves) == RUNGS
+
+
+def test_a_task_that_says_from_when_on_losses_compare_is_believed():
+    ladder = Ladder(steps=(20, 27, 81), first=20)
+    assert opened(ladder, [{20: float(n), 27: float(n)} for n in range(9)]) == ladder
 
 
 def test_two_trials_are_too_few_to_promote_one():

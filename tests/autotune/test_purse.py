@@ -34,7 +34,7 @@ class World:
                 study=StudyRecord(id=i, search="m", optimizer=name, space={}),
                 space=SPACE,
                 presets=[preset],
-                rungs=RUNGS,
+                ladder=RUNGS,
             )
             for i, name in enumerate(names)
         ]

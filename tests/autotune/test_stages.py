@@ -1,10 +1,11 @@
 """The order of a study's stretches, played through without training anything."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from autotune import stages
+from autotune import racing, stages
 from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.spaces import build
@@ -29,7 +30,7 @@ class Player:
         self.world, self.stretches = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-        self.ledger = Ledger(study=study, space=SPACE, presets=presets, rungs=ladder(27))
+        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27))
 
     def affordable(self, cost, needed):
         limit = self.spec.budget.resolved.runs
@@ -70,6 +71,16 @@ def test_presets_come_first_with_the_default_leading():
     assert origins == ["preset:default", "x", "sobol", "sobol"]
 
 
+def test_a_space_of_few_settings_is_used_up_and_then_closed():
+    player = Player(budget={"trials": 20})
+    player.ledger.space = build({}, DEFAULTS, {"lr": [1e-3, 3e-3, 1e-2]})
+    player.ledger.presets[:] = [player.ledger.space.preset({}, 0.1, "preset:default")]
+    player.play()
+    tried = [trial.hyper["lr"] for trial in player.ledger.of(Role.SEARCH)]
+    assert sorted(tried) == [1e-3, 3e-3, 1e-2]
+    assert len(player.ledger.of(Role.JUDGE)) == 6
+
+
 def test_as_many_settings_are_tried_as_asked_for():
     assert len(Player(budget={"trials": 7}).play().ledger.of(Role.SEARCH)) == 7
 
@@ -87,16 +98,27 @@ def test_finalists_were_seen_at_full_length():
 
 def test_finalists_and_default_are_chosen_among_on_a_seed_the_search_never_used():
     selects = Player(budget={"trials": 9}, finalists=2).play().ledger.of(Role.SELECT)
-    assert [trial.seed for trial in selects] == [1, 1, 1]
+    assert [trial.seed for trial in selects[:3]] == [1, 1, 1]
     assert selects[0].source == 0
+
+
+def test_finalists_that_are_close_run_on_one_more_seed():
+    def close(params, seed):
+        return world(params, 0) + 0.5 * math.sin(1e6 * params["lr"] + 3 * seed)
+
+    player = Player(world=close, budget={"runs": 40}, finalists=2).play()
+    laps = [trial.seed for trial in player.ledger.of(Role.SELECT)]
+    assert laps[:3] == [1, 1, 1]
+    assert set(laps[3:]) == {2}
+    assert player.ledger.runs() <= 40
 
 
 def test_winner_and_default_are_judged_on_further_seeds():
     player = Player(budget={"trials": 9}, seeds=3).play()
     judged = [(t.origin, t.seed) for t in player.ledger.of(Role.JUDGE)]
-    expected = [(origin, seed) for seed in (2, 3, 4) for origin in ("default", "tuned")]
+    expected = [(origin, seed) for seed in (3, 4, 5) for origin in ("default", "tuned")]
     assert judged == expected
-    winner = stages.chosen(player.ledger, player.spec)
+    winner = racing.chosen(player.ledger, player.spec)
     assert {t.source for t in player.ledger.of(Role.JUDGE)} == {0, winner}
 
 
@@ -104,7 +126,7 @@ def test_a_default_that_wins_is_judged_once():
     player = Player(world=lambda p, s: p["lr"], budget={"trials": 5})
     player.ledger.presets[:] = [SPACE.preset({"lr": 1e-4}, 0.1, "preset:default")]
     player.play()
-    assert stages.chosen(player.ledger, player.spec) == 0
+    assert racing.chosen(player.ledger, player.spec) == 0
     assert [t.origin for t in player.ledger.of(Role.JUDGE)] == ["default"] * 3
 
 
@@ -124,7 +146,7 @@ def test_a_larger_budget_tries_more_settings():
 def test_when_everything_diverges_only_the_default_is_judged():
     player = Player(world=lambda params, seed: None, budget={"trials": 6}).play()
     assert [t.source for t in player.ledger.of(Role.SELECT)] == [0]
-    assert stages.chosen(player.ledger, player.spec) == 0
+    assert racing.chosen(player.ledger, player.spec) == 0
 
 
 def test_a_space_with_one_point_is_tried_once():

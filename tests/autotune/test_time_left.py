@@ -39,7 +39,7 @@ def left(*seconds: float, overhead: float = 0.0, **changes: object) -> float | N
         study=StudyRecord(id=0, search="net", optimizer="adan", space={}),
         space=SPACE,
         presets=[SPACE.preset({}, 0.1, "preset:default")],
-        rungs=Ladder(steps=(32, 64), first=32),
+        ladder=Ladder(steps=(32, 64), first=32),
     )
     for number, each in enumerate(seconds):
         ledger.keep(trial(number, each, **changes))

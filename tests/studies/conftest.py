@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from autotune.studies import urls
+from autotune.studies.models import Base
 from autotune.studies.records import Point, Proposal, Role, SearchRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 
@@ -23,13 +27,40 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def server() -> str:
+    """The URL of an empty PostgreSQL database; a skip is a failure where CI is set."""
+    given = os.environ.get("AUTOTUNE_TEST_POSTGRES")
+    if not given and os.environ.get("CI"):
+        pytest.fail("AUTOTUNE_TEST_POSTGRES must name a PostgreSQL database where CI is set")
+    if not given:
+        pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
+    url = urls.normalise(given)
+    Store(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def kind() -> str:
+    """Which database; a module whose tests have to hold for both overrides it."""
+    return "sqlite"
+
+
+@pytest.fixture
+def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if kind == "postgresql":
+        return str(request.getfixturevalue("server"))
     return f"sqlite:///{tmp_path}/autotune.db"
 
 
 @pytest.fixture
-def store(url: str, blank: Path, tmp_path: Path) -> Iterator[Store]:
-    shutil.copy(blank, tmp_path)
+def store(url: str, kind: str, blank: Path, tmp_path: Path) -> Iterator[Store]:
+    if kind == "sqlite":
+        shutil.copy(blank, tmp_path)
     with Store(url) as opened:
         yield opened
 

@@ -40,6 +40,11 @@ with Store(sys.argv[1]) as store:
 """
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request):
+    return request.param
+
+
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-P", "-c", program, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

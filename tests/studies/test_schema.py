@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, inspect
 from autotune.studies import schema
 from autotune.studies.errors import StorageError
 from autotune.studies.models import Base
+from autotune.studies.records import TrialState
 from autotune.studies.store import Store
 
 
@@ -68,7 +69,10 @@ def test_the_migrations_write_the_very_tables_of_the_models(tmp_path, url):
 
 
 def _parts(sql: str) -> list[str]:
-    return sorted(part.strip(" ,()") for part in sql.splitlines())
+    # A column that was added later is written behind the last line.
+    return sorted(
+        part.strip(" ,()\t") for part in re.sub(r", (?=[a-z_]+ [A-Z])", "\n", sql).splitlines()
+    )
 
 
 def test_every_step_is_known_by_name(config):
@@ -86,6 +90,52 @@ def test_every_step_can_be_taken_back(config, url):
     engine.dispose()
     with Store(url) as again:
         assert again.searches() == []
+
+
+DAY = "2026-11-01 00:00:00.000000"
+TRIAL = "'search', 'sobol', '{\"lr\": 0.1}', '{}', 0.1, 0, 90, NULL"
+FIRST = (
+    f"INSERT INTO autotune_environments VALUES (1, 'd', '{{\"torch\": \"2.13\"}}', '{DAY}')",
+    f"INSERT INTO autotune_searches VALUES "
+    f"(1, 'net', '{{}}', '{{}}', 1, 'running', 12.5, 7, '{DAY}', '{DAY}')",
+    "INSERT INTO autotune_studies VALUES (1, 1, 'adan', '{}')",
+    f"INSERT INTO autotune_trials VALUES "
+    f"(1, 1, 0, {TRIAL}, 'complete', 1, 90, 0.5, 0.9, 3.0, NULL, '{DAY}', '{DAY}')",
+    f"INSERT INTO autotune_trials VALUES "
+    f"(2, 1, 1, {TRIAL}, 'running', 1, 9, 0.7, NULL, 1.0, NULL, '{DAY}', '{DAY}')",
+    f"INSERT INTO autotune_attempts VALUES "
+    f"(1, 2, 1, 'processes', '{DAY}', '{DAY}', '2999-01-01 00:00:00.000000', NULL, NULL)",
+    "INSERT INTO autotune_points VALUES (1, 9, 1.0, 0.8, 0.9, NULL), (1, 90, 2.0, 0.4, 0.5, 0.9)",
+)
+
+
+@pytest.fixture
+def of_the_first(config, url):
+    """A database of the first schema with a search in it: a killed process left a trial."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in FIRST:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    return url
+
+
+def test_an_older_database_is_brought_up_to_date_with_everything_in_it(of_the_first):
+    with Store(of_the_first) as store:
+        search = store.search("net")
+        ended, running = store.trials(search.studies[0].id)
+        assert (search.seconds, search.environment) == (12.5, {"torch": "2.13"})
+        assert (ended.loss, ended.checkpoint, len(store.curve(ended.id))) == (0.5, None, 2)
+        assert (running.step, running.checkpoint) == (9, "1-1.pt")
+
+
+def test_what_ran_in_an_older_database_can_be_taken_over_at_once(of_the_first):
+    with Store(of_the_first) as store:
+        (trial,) = store.reap(1)
+        assert store.trial(trial).state is TrialState.PAUSED
+        assert store.begin(trial, "w2") == 2
 
 
 def test_opening_again_changes_nothing(tmp_path, url):
@@ -124,14 +174,14 @@ def _set_version(path: Path, version: str) -> None:
 def test_a_newer_schema_is_refused(tmp_path, store, url, read_only):
     store.close()
     _set_version(tmp_path / "autotune.db", "9999")
-    sentence = f"{url} has schema 9999, this version knows up to 0001; upgrade adan-autotune"
+    sentence = f"{url} has schema 9999, this version knows up to 0002; upgrade adan-autotune"
     with pytest.raises(StorageError, match=f"^{re.escape(sentence)}$"):
         Store(url, read_only=read_only)
 
 
-def test_an_older_schema_is_not_changed_by_a_reader(store, url, monkeypatch):
+def test_an_older_schema_is_not_changed_by_a_reader(tmp_path, store, url):
     store.close()
-    monkeypatch.setattr(schema, "VERSIONS", ("0001", "0002"))
+    _set_version(tmp_path / "autotune.db", "0001")
     sentence = f"{url} has the older schema 0001; any search in it brings it up to date"
     with pytest.raises(StorageError, match=f"^{re.escape(sentence)}$"):
         Store(url, read_only=True)

@@ -18,6 +18,11 @@ from autotune.studies.records import Point, Role, SearchState, TrialState
 from autotune.studies.store import Store
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request):
+    return request.param
+
+
 def test_a_search_comes_back_with_a_study_for_each_optimizer(store, search):
     assert store.search("net") == search
     assert [study.optimizer for study in search.studies] == ["adan", "adamw"]
@@ -285,8 +290,10 @@ def test_a_number_is_not_given_out_twice(store, search, ended):
 CHANGES = {
     "a trial": lambda store, proposal: store.add_trial(1, proposal()),
     "an attempt": lambda store, _: store.begin(1, "w"),
-    "points": lambda store, _: store.add_points(1, 1, [Point(step=1, seconds=1.0)]),
-    "a record": lambda store, _: store.record(1, 1, state=TrialState.COMPLETE, step=90),
+    "points": lambda store, _: store.add_points(2, 1, [Point(step=1, seconds=1.0)]),
+    "a record": lambda store, _: store.record(2, 1, state=TrialState.COMPLETE, step=90),
+    "a lost worker": lambda store, _: store.lose(2, 1, "gone"),
+    "stopped trials": lambda store, _: store.stop_trials(1, {3: "the search ended"}),
     "a recommendation": lambda store, _: store.save_recommendation(1, {}),
     "an export": lambda store, _: store.add_export(1, "yaml", None, ""),
     "a state": lambda store, _: store.update_search("net", state=SearchState.COMPLETE),
@@ -297,6 +304,8 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_any_change_changes_the_signature(store, search, ended, proposal, name, change):
     ended(1)
+    store.begin(store.add_trial(1, proposal()).id, "w")
+    store.add_trial(1, proposal())
     before = store.signature(name)
     change(store, proposal)
     assert store.signature(name) != before

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from autotune import stages
+from autotune import racing, stages
 from autotune.backends.simulated import Simulated
 from autotune.bench.search.grid import Ground
 from autotune.bench.search.play import Arena
@@ -24,6 +24,10 @@ from autotune.studies.spec import Budget, SearchSpec
 from autotune.studies.store import Store
 
 SEEDS = 64  # seed indices that an engine may ask for
+
+# Runs that report on a recommendation without a say in it: the held-out seeds do that here, for
+# every method alike, so they are neither paid for nor counted.
+JUDGING = 2.0 * SearchSpec.model_fields["seeds"].default
 
 
 def search(arena: Arena) -> Trace:
@@ -41,7 +45,7 @@ def replay(arena: Arena, store: Store, folder: Path) -> Trace:
         model="recorded",
         optimizers=(arena.ground.optimizer,),
         name="bench",
-        budget=Budget(runs=arena.runs),
+        budget=Budget(runs=arena.runs + JUDGING),
         seed=arena.seed,
         workers=arena.workers,
         engine="simulated",
@@ -64,7 +68,7 @@ def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
         study=search.studies[0],
         space=ground.space,
         presets=ground.presets,
-        rungs=Ladder(steps=rungs, first=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
+        ladder=Ladder(steps=rungs, first=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
     )
     return Opened(search=search, ledgers=(ledger,), resumed=0, finished=False)
 
@@ -87,6 +91,8 @@ class _Scribe:
 
     def __call__(self, event: Event) -> None:
         """Write down an event."""
+        if isinstance(event, TrialStarted | TrialEnded) and event.trial.role is Role.JUDGE:
+            return
         if isinstance(event, TrialStarted):
             self._began[event.trial.id] = self.backend.clock
         elif isinstance(event, TrialEnded):
@@ -107,7 +113,7 @@ def recommended(ledger: Ledger, spec: SearchSpec) -> int | None:
 
     Until finalists are compared, that is the lowest loss among the furthest, as for all methods.
     """
-    number = stages.chosen(ledger, spec)
+    number = racing.chosen(ledger, spec)
     if number is not None:
         return number
     seen = [

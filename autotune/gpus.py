@@ -1,0 +1,48 @@
+"""One GPU for each worker of a machine: claimed by a lock that the system releases."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_HELD: list[IO[str]] = []  # open until the process ends
+
+
+def claim() -> str | None:
+    """Let this process and its children see one GPU that no other worker uses; return which.
+
+    None without a GPU, with one that CUDA_VISIBLE_DEVICES already names, and where all are taken.
+    """
+    devices = _devices()
+    if len(devices) < 2:
+        return None
+    for device in devices:
+        if _locked(device):
+            os.environ[VISIBLE] = device
+            return device
+    return None
+
+
+def _devices() -> list[str]:
+    given = os.environ.get(VISIBLE)
+    if given is not None:
+        return [device.strip() for device in given.split(",") if device.strip()]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _locked(device: str) -> bool:
+    path = Path(tempfile.gettempdir()) / f"autotune-gpu-{os.getuid()}-{device}.lock"
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _HELD.append(file)
+    return True

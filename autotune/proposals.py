@@ -1,0 +1,99 @@
+"""What a study tries next: its default, a test of learning rates, known settings, the sampler's.
+
+Known settings come from longer runs of other models, so they are believed less with every trial.
+Nothing is tried twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from autotune.ledger import Ledger
+from autotune.registry import load
+from autotune.samplers import random
+from autotune.seeds import derive
+from autotune.seeds import study as study_seed
+from autotune.setting import Setting
+from autotune.spaces import Range
+from autotune.studies.records import Proposal, Role
+from autotune.studies.spec import SearchSpec
+
+SEARCH_SEED = 0  # seed index: all settings of a search see the same initialisation and batches
+MIXED = "auto"  # the sampler that shares its turns with known settings
+
+TESTED = (0.75, 0.5)  # of the learning rate's range: short runs favour the high end
+APART = 0.1  # of that range: what is nearer to the default's rate tells nothing more
+BELIEF, FADING = 0.5, 0.9  # chance of a known setting at first, and what is left of it each time
+
+ASKED = 8  # times a sampler may repeat what was tried
+DRAWN = 64  # uniform draws after that, before the space counts as used up
+
+
+def propose(ledger: Ledger, spec: SearchSpec) -> Proposal | None:
+    """Return the next setting to try; None when the space has no other."""
+    tried = [_key(trial.hyper, trial.warmup) for trial in ledger.of(Role.SEARCH)]
+    for setting in _wishes(ledger, spec, len(tried)):
+        if _key(setting.hyper, setting.warmup) not in tried:
+            return Proposal(
+                role=Role.SEARCH,
+                origin=setting.origin,
+                params=setting.params,
+                hyper=setting.hyper,
+                warmup=setting.warmup,
+                seed=SEARCH_SEED,
+                target=ledger.target,
+            )
+    return None
+
+
+def _key(hyper: Any, warmup: float) -> tuple[str, float]:
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
+    return repr(sorted(plain.items())), warmup
+
+
+def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:
+    """Yield settings in the order of preference for trial ``number``."""
+    seed = study_seed(spec.seed, ledger.study.optimizer)
+    yield from _first(ledger, spec)
+    if not ledger.space.parameters:
+        return
+    if spec.sampler == MIXED and _believes(seed, number):
+        yield from ledger.presets
+    sampler, seen = load("autotune.samplers", spec.sampler), ledger.observed()
+    index = number - len(_first(ledger, spec))
+    for again in range(ASKED):
+        own = derive(seed, "again", again) if again else seed
+        yield ledger.space.setting(
+            sampler(ledger.space, seen, index=max(0, index), seed=own), spec.sampler
+        )
+    for draw in range(DRAWN):
+        own = derive(seed, "drawn", draw)
+        yield ledger.space.setting(
+            random.sampler(ledger.space, seen, index=number, seed=own), "random"
+        )
+
+
+def _believes(seed: int, number: int) -> bool:
+    chance = float(np.random.default_rng(derive(seed, "belief", number)).random())
+    return chance < BELIEF * FADING**number
+
+
+def _first(ledger: Ledger, spec: SearchSpec) -> list[Setting]:
+    """Return the settings tried in any case; the default leads."""
+    if spec.sampler != MIXED:
+        return list(ledger.presets)
+    return [*ledger.presets[:2], *_range_test(ledger)]
+
+
+def _range_test(ledger: Ledger) -> Iterator[Setting]:
+    """Yield the default at other learning rates, which matter more than all the rest."""
+    default, lr = ledger.presets[0], ledger.space.parameters.get("lr")
+    if not isinstance(lr, Range):
+        return
+    for unit in TESTED:
+        if abs(unit - lr.unit(default.hyper["lr"])) > APART:
+            hyper = {**default.hyper, "lr": lr.at(unit)}
+            yield ledger.space.preset(hyper, default.warmup, "range test")

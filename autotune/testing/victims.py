@@ -1,0 +1,69 @@
+"""Processes that run a search so that tests can kill them; started by ``forkserver``, quickly."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotune import checkpoint
+from autotune.optimizers import create
+from autotune.search import run
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+from autotune.worker import Terms, work
+
+# The first optimizer of a process loads seconds of libraries: in the server, once.
+create("adamw", [torch.nn.Parameter(torch.zeros(1))])
+
+
+def context() -> ForkServerContext:
+    """Return a context whose processes have everything loaded when they start."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["autotune.testing.victims", "autotune.samplers.auto"])
+    return made
+
+
+def searching(spec: dict[str, Any], url: str) -> ForkServerProcess:
+    """Start a process that runs a search to its end."""
+    process = context().Process(target=_search, args=(spec, url), daemon=True)
+    process.start()
+    return process
+
+
+def working(study: str, url: str, name: str) -> ForkServerProcess:
+    """Start a worker of a search."""
+    process = context().Process(target=_work, args=(study, url, name), daemon=True)
+    process.start()
+    return process
+
+
+def keep_every_state() -> None:
+    """Let the smallest model be saved, however quickly its steps could be taken again."""
+    checkpoint.worth_keeping = lambda *_: True
+    checkpoint.SPARE_BYTES = 0.0
+
+
+def _search(spec: dict[str, Any], url: str) -> None:
+    keep_every_state()
+    with Store(url) as store:
+        run(parse(spec), store=store)
+
+
+def _work(study: str, url: str, name: str) -> None:
+    keep_every_state()
+    with Store(url) as store:
+        work(study, store=store, terms=Terms(name=name, engine="inline"))
+
+
+def damage(folder: Path) -> int:
+    """Turn over a byte in the middle of every checkpoint below a folder; return how many."""
+    files = sorted(folder.glob("*/*.pt"))
+    for file in files:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        file.write_bytes(data)
+    return len(files)

@@ -1,0 +1,259 @@
+"""What several processes need to run one search: turns at deciding, leases of trials, and news."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, and_, or_, select, tuple_, update
+from sqlalchemy.sql import ColumnElement
+
+from autotune.studies import attempts
+from autotune.studies.errors import LeaseLost, NotFound
+from autotune.studies.models import Attempt, CurvePoint, Recommendation, Search, Study, Trial
+from autotune.studies.patience import Patience, patient
+from autotune.studies.reading import POINT, TRIAL, Reader, point, trial
+from autotune.studies.records import (
+    Answer,
+    Changes,
+    Command,
+    Held,
+    Point,
+    SearchState,
+    TrialRecord,
+)
+
+TURN = timedelta(seconds=15)  # to decide in; who takes longer has to ask again
+
+
+class Leases(Reader):
+    """The part of a store by which processes agree who does what; the clock is the database's."""
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        super().__init__(url, read_only=read_only)
+        self.patience = Patience()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Change the tables themselves, alone."""
+        return self._database.writing()
+
+    @patient
+    def take_turn(self, search_id: int, who: str) -> bool:
+        """Let one process decide what a search runs next; False while another does."""
+        with self._database.writing() as connection:
+            now = attempts.now(connection)
+            free = or_(
+                Search.decider.is_(None),
+                Search.decider == who,
+                Search.decider_until < now,
+                Search.decider_until > now + 2 * TURN,  # the clock was put back
+            )
+            values = {"decider": who, "decider_until": now + TURN}
+            query = update(Search).where(Search.id == search_id, free).values(values)
+            return connection.execute(query).rowcount == 1
+
+    @patient
+    def leave_turn(self, search_id: int, who: str) -> None:
+        """Let others decide; nothing happens where they do already."""
+        with self._database.writing() as connection:
+            _release(connection, search_id, who)
+
+    @patient
+    def reap(self, search_id: int, *, worker: str | None = None) -> list[int]:
+        """Take back the trials of workers that were not heard of, and return their ids.
+
+        Args:
+            search_id: The search.
+            worker: One that is known to be dead, whatever its leases say.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(_stale(connection, search_id, worker)).all()
+            ahead = attempts.clock_was_put_back(connection)
+        if not rows and not ahead:
+            return []
+        with self._database.writing() as connection:
+            attempts.restart_leases(connection, attempts.now(connection))
+            query = _stale(connection, search_id, worker)
+            stale = connection.execute(query.with_for_update(of=Attempt, skip_locked=True)).all()
+            for row in stale:
+                reason = f"worker {row.worker} was not heard of again"
+                self._lose(connection, row.trial_id, row.number, reason)
+        return [row.trial_id for row in stale]
+
+    @patient
+    def lose(self, trial_id: int, attempt: int, reason: str) -> TrialRecord:
+        """Give back a trial whose worker is gone; it is as it was last saved, or given up."""
+        with self._database.writing() as connection:
+            if attempts.outcome(connection, trial_id, attempt) is None:
+                attempts.sign_of_life(connection, trial_id, attempt)
+                self._lose(connection, trial_id, attempt, reason)
+            return self._trial(connection, trial_id)
+
+    @patient
+    def beat(self, search_id: int, worker: str, held: Mapping[int, int]) -> Answer:
+        """Renew the leases of attempts, given by trial; return what their worker is to do."""
+        with self._database.writing() as connection:
+            now = attempts.now(connection)
+            mine = tuple_(Attempt.trial_id, Attempt.number).in_(list(held.items()))
+            which = (Attempt.worker == worker, Attempt.ended.is_(None), mine)
+            renewed = connection.scalars(
+                update(Attempt)
+                .where(*which)
+                .values(heartbeat=now, expires=now + attempts.lease())
+                .returning(Attempt.trial_id)
+            )
+            lost = frozenset(held) - frozenset(renewed)
+            command = connection.scalar(select(Search.command).where(Search.id == search_id))
+        return Answer(command=Command(command or Command.CONTINUE), lost=lost)
+
+    @patient
+    def tick(self, search_id: int, seconds: float) -> float:
+        """Add the seconds a process has been at a search since it last said so; return the sum.
+
+        What others have said of the same time is not added twice.
+        """
+        with self._database.writing() as connection:
+            now = attempts.now(connection)
+            which = Search.id == search_id
+            row = connection.execute(
+                select(Search.seconds, Search.ticked).where(which).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f"no search {search_id} in {self}")
+            total = float(row.seconds) + _unclaimed(row.ticked, now, seconds)
+            values = {"seconds": total, "ticked": now}
+            connection.execute(update(Search).where(which).values(values))
+        return total
+
+    @patient
+    def tell(self, name: str, command: Command) -> None:
+        """Leave a command for all workers of a search, which holds until the next one."""
+        with self._database.writing() as connection:
+            query = update(Search).where(Search.name == name).values(command=command)
+            if not connection.execute(query).rowcount:
+                raise self._missing(connection, name)
+
+    @patient
+    def changes(self, search_id: int, since: int = -1) -> Changes:
+        """Return what happened in a search after the revision ``since``."""
+        with self._database.reading() as connection:
+            # Read first: what changes meanwhile is newer, and is told again the next time.
+            row = connection.execute(_STATE.where(Search.id == search_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"no search {search_id} in {self}")
+            newer = (Study.search_id == search_id, Trial.revision > since)
+            trials = connection.execute(
+                select(*TRIAL).join(Study).where(*newer).order_by(Trial.id)
+            ).all()
+            return Changes(
+                revision=row.revision,
+                state=SearchState(row.state),
+                command=Command(row.command or Command.CONTINUE),
+                seconds=row.seconds,
+                spec=row.spec,
+                trials=tuple(map(trial, trials)),
+                curves=_curves(connection, newer),
+                held=_held(connection, search_id),
+                recommended=_recommended(connection, search_id),
+            )
+
+    def _lose(self, connection: Connection, trial_id: int, attempt: int, reason: str) -> None:
+        revision = self._touch_trial(connection, trial_id)
+        values = attempts.lose(connection, trial_id, attempt, reason)
+        values |= {"revision": revision, "updated": attempts.now(connection)}
+        connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
+
+    def _touch_trial(self, connection: Connection, trial_id: int) -> int:
+        search = (
+            select(Study.search_id)
+            .join(Trial, Trial.study_id == Study.id)
+            .where(Trial.id == trial_id)
+            .scalar_subquery()
+        )
+        revision = touch(connection, Search.id == search)
+        if revision is None:
+            raise NotFound(f"no trial {trial_id} in {self}")
+        return revision
+
+
+_STATE = select(Search.revision, Search.state, Search.command, Search.seconds, Search.spec)
+
+
+def touch(connection: Connection, which: ColumnElement[bool]) -> int | None:
+    """Count a change to a search and return how many there were; its other writers wait."""
+    values = {"revision": Search.revision + 1, "updated": attempts.now(connection)}
+    query = update(Search).where(which).values(values).returning(Search.revision)
+    return connection.scalar(query)
+
+
+def end_turn(connection: Connection, study_id: int, who: str) -> None:
+    """Use up a turn within the change that was decided on; raises LeaseLost where it is over."""
+    search = select(Study.search_id).where(Study.id == study_id)
+    search_id = connection.execute(search).scalar_one()
+    if not _release(connection, search_id, who):
+        raise LeaseLost(f"the turn of {who} was over before it had decided")
+
+
+def _release(connection: Connection, search_id: int, who: str) -> bool:
+    mine = and_(Search.id == search_id, Search.decider == who)
+    values = {"decider": None, "decider_until": None}
+    return connection.execute(update(Search).where(mine).values(values)).rowcount == 1
+
+
+def _unclaimed(ticked: datetime | None, now: datetime, seconds: float) -> float:
+    """Return how much of the last ``seconds`` nobody has told of."""
+    since = (now - ticked).total_seconds() if ticked else seconds
+    # Behind the last time told, the clock was put back, and says nothing.
+    return min(seconds, since) if since >= 0 else seconds
+
+
+def _stale(connection: Connection, search_id: int, worker: str | None) -> Any:
+    dead = and_(*attempts.expired(attempts.now(connection)))
+    if worker is not None:
+        dead = or_(dead, and_(Attempt.ended.is_(None), Attempt.worker == worker))
+    return (
+        select(Attempt.trial_id, Attempt.number, Attempt.worker)
+        .join(Trial, Trial.id == Attempt.trial_id)
+        .join(Study, Study.id == Trial.study_id)
+        .where(Study.search_id == search_id, dead)
+        .order_by(Attempt.trial_id)
+    )
+
+
+def _curves(connection: Connection, newer: Iterable[Any]) -> dict[int, tuple[Point, ...]]:
+    query = (
+        select(*POINT, CurvePoint.trial_id)
+        .join(Trial, Trial.id == CurvePoint.trial_id)
+        .join(Study, Study.id == Trial.study_id)
+        .where(*newer)
+        .order_by(CurvePoint.trial_id, CurvePoint.step)
+    )
+    rows: Sequence[Any] = connection.execute(query).all()
+    found = groupby(rows, itemgetter(len(POINT)))
+    return {trial_id: tuple(map(point, curve)) for trial_id, curve in found}
+
+
+def _held(connection: Connection, search_id: int) -> dict[int, Held]:
+    query = (
+        select(Attempt.trial_id, Attempt.number, Attempt.worker, Attempt.stop)
+        .join(Trial, Trial.id == Attempt.trial_id)
+        .join(Study, Study.id == Trial.study_id)
+        .where(Study.search_id == search_id, Attempt.ended.is_(None))
+    )
+    return {
+        row.trial_id: Held(trial=row.trial_id, attempt=row.number, worker=row.worker, stop=row.stop)
+        for row in connection.execute(query)
+    }
+
+
+def _recommended(connection: Connection, search_id: int) -> dict[int, dict[str, Any]]:
+    query = (
+        select(Recommendation.study_id, Recommendation.content)
+        .join(Study, Study.id == Recommendation.study_id)
+        .where(Study.search_id == search_id)
+    )
+    return {row.study_id: row.content for row in connection.execute(query)}

@@ -1,0 +1,114 @@
+"""What a study tries next."""
+
+from dataclasses import replace
+
+import pytest
+
+from autotune.halving import OPENING, ladder
+from autotune.ledger import Ledger
+from autotune.presets import presets_of, space_of
+from autotune.proposals import propose
+from autotune.spaces import build
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.spec import parse
+
+
+class Study:
+    """A study of Adan whose trials all end at the first rung."""
+
+    def __init__(self, **spec):
+        self.spec = parse({"model": "m", "optimizers": ["adan"], **spec})
+        space = space_of(self.spec, "adan")
+        self.ledger = Ledger(
+            study=StudyRecord(id=1, search="m", optimizer="adan", space={}),
+            space=space,
+            presets=presets_of("adan", space),
+            ladder=ladder(81),
+        )
+
+    def propose(self, count):
+        found = []
+        for _ in range(count):
+            proposal = propose(self.ledger, self.spec)
+            found.append(proposal)
+            self.keep(proposal)
+        return found
+
+    def keep(self, proposal, short=None):
+        number = len(self.ledger.trials)
+        fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
+        trial = TrialRecord(id=number + 1, study=1, number=number, **fields)
+        loss = abs(proposal.hyper["lr"] - 0.01)
+        points = [
+            Point(step=3, seconds=0.1, loss=loss if short is None else short),
+            Point(step=9, seconds=0.3, loss=loss),
+        ]
+        self.ledger.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
+
+
+def test_the_default_leads_and_its_learning_rate_is_tested_over_the_range():
+    found = Study().propose(5)
+    origins = [proposal.origin for proposal in found]
+    assert origins[:2] == ["preset:default", "preset:adamw-scaled"]
+    assert set(origins[2:4]) == {"range test"}
+    rates = [p.hyper["lr"] for p in found if p.origin == "range test"]
+    assert rates == sorted(rates, reverse=True)
+    assert {p.hyper["betas"] for p in found if p.origin == "range test"} == {(0.98, 0.92, 0.99)}
+
+
+def test_no_learning_rate_is_tested_where_it_is_fixed():
+    origins = [p.origin for p in Study(space={"lr": 1e-3}).propose(12)]
+    assert "range test" not in origins
+
+
+def test_known_settings_come_early_and_among_others():
+    origins = [p.origin for p in Study().propose(40)]
+    known = [i for i, origin in enumerate(origins) if origin.startswith("preset")]
+    assert len(known) == 4
+    assert "auto" in origins[: known[-1]]
+    assert known[-1] < 30
+
+
+def test_a_sampler_asked_for_by_name_gets_all_turns_after_the_known_settings():
+    origins = [p.origin for p in Study(sampler="random").propose(8)]
+    assert [o.partition(":")[0] for o in origins] == ["preset"] * 4 + ["random"] * 4
+
+
+def test_nothing_is_tried_twice():
+    study = Study(space={"lr": [1e-3, 3e-3, 1e-2], "warmup": [0.1, 0.2]} | fixed())
+    tried = []
+    while proposal := propose(study.ledger, study.spec):
+        tried.append((proposal.hyper["lr"], proposal.warmup))
+        study.keep(proposal)
+    assert len(tried) == len(set(tried)) == 6
+
+
+def fixed():
+    betas = {f"one_minus_beta{i}": 0.02 for i in (1, 2, 3)}
+    return {"decayed": "no", "timescale": 1000.0, **betas}
+
+
+def test_the_same_trials_give_the_same_proposal():
+    first, second = Study(), Study()
+    assert first.propose(14) == second.propose(14)
+
+
+def test_another_seed_proposes_something_else():
+    assert Study().propose(9)[-1] != Study(seed=1).propose(9)[-1]
+
+
+@pytest.mark.parametrize(("short", "first"), [(None, 3), (1.0, 9)])
+def test_the_first_settings_decide_from_when_on_losses_compare(short, first):
+    study = Study()
+    for _ in range(OPENING):
+        study.keep(propose(study.ledger, study.spec), short)
+    assert study.ledger.rungs.first == first
+
+
+def test_a_space_with_one_point_has_one_proposal():
+    study = Study()
+    study.ledger.space = build({}, {"lr": 1e-3, "weight_decay": 0.0}, {})
+    study.ledger.presets = [study.ledger.space.preset({}, 0.1, "preset:default")]
+    study.propose(1)
+    assert propose(study.ledger, study.spec) is None
+    assert study.ledger.of(Role.SEARCH)[0].origin == "preset:default"

@@ -1,0 +1,196 @@
+"""A search of a second or two, how it ends undisturbed, and a table of what was done to it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from autotune import checkpoint
+from autotune.search import run
+from autotune.studies import urls
+from autotune.studies.models import Base
+from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+
+TASK = """
+import time
+
+import torch
+from autotune import Problem
+
+
+def problem(seed):
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(96, 4, generator=draw)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    torch.manual_seed(seed)
+    batches = list(zip(inputs[:64].split(8), targets[:64].split(8)))
+
+    def loss(model, batch):
+        time.sleep(0.001)
+        return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    return Problem(
+        model=torch.nn.Linear(4, 1),
+        train=batches,
+        validation=[(inputs[64:], targets[64:])],
+        loss=loss,
+    )
+"""
+RUNS = 12  # full runs that each optimizer may spend
+ENDED = {TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED}
+TOLD: pytest.StashKey[Counter] = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.stash[TOLD] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    told = config.stash[TOLD]
+    if told:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(f"{'fault':44} {'rounds':>6} {'losses':>6}")
+        for fault in sorted({fault for fault, _ in told}):
+            counts = told[fault, "rounds"], told[fault, "losses"]
+            terminalreporter.write_line(f"{fault:44} {counts[0]:6} {counts[1]:6}")
+
+
+@pytest.fixture
+def rounds() -> int:
+    return int(os.environ.get("FAULT_ROUNDS", "1"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Small models are saved too, and a dead worker's trials are taken over soon."""
+    monkeypatch.setenv("AUTOTUNE_LEASE", "1")
+    monkeypatch.setattr(checkpoint, "worth_keeping", lambda *_: True)
+    monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0.0)
+
+
+@pytest.fixture(scope="session")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("task") / "mytask.py"
+    path.write_text(TASK)
+    return {
+        "model": f"{path}:problem",
+        "name": "net",
+        "optimizers": ["adan", "adamw"],
+        "budget": {"runs": RUNS},
+        "steps": 27,
+        "engine": "inline",
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(spec, tmp_path_factory):
+    """What the search finds when nothing is done to it."""
+    with Store(str(tmp_path_factory.mktemp("whole") / "autotune.db")) as store:
+        run(parse(spec), store=store)
+        return found(store)
+
+
+def found(store):
+    """Return all trials by what defines them, with their curves, and what is recommended."""
+    told = []
+    for study in store.search("net").studies:
+        curves = store.curves(study.id)
+        for t in store.trials(study.id):
+            curve = tuple((p.step, p.train_loss, p.loss) for p in curves[t.id])
+            what = (study.optimizer, t.number, t.role, t.origin, str(t.hyper), t.warmup, t.seed)
+            told.append((*what, t.state, t.step, t.loss, curve))
+        told.append((study.optimizer, store.recommendation(study.id)["source"]))
+    return told
+
+
+def losses(store):
+    """Return what went missing, was counted twice, hangs, or was spent too much."""
+    search = store.search("net")
+    wrong = [] if search.state is SearchState.COMPLETE else [f"the search is {search.state}"]
+    wrong += [f"{held} is held" for held in store.changes(search.id).held.values()]
+    for study in search.studies:
+        trials, curves = store.trials(study.id), store.curves(study.id)
+        if [trial.number for trial in trials] != list(range(len(trials))):
+            wrong.append(f"{study.optimizer} has gaps in its numbers")
+        wrong += [f"trial {t.number} is {t.state}" for t in trials if t.state not in ENDED]
+        wrong += [
+            f"trial {t.number} has no loss of its last step"
+            for t in trials
+            if t.state is TrialState.COMPLETE and curves[t.id][-1].loss != t.loss
+        ]
+        again = Counter((t.source, t.seed) for t in trials if t.role is not Role.SEARCH)
+        wrong += [f"{pair} ran {n} times" for pair, n in again.items() if n > 1]
+        spent = sum(trial.step for trial in trials) / 27
+        if spent > RUNS + 1e-9:
+            wrong.append(f"{study.optimizer} spent {spent} of {RUNS} full runs")
+        if store.recommendation(study.id)["source"] is None:
+            wrong.append(f"{study.optimizer} recommends nothing")
+    return wrong
+
+
+@pytest.fixture
+def judge(request):
+    """Check a search that a fault was done to, and count it for the table."""
+
+    def check(fault, store, expected=None):
+        told = request.config.stash[TOLD]
+        told[fault, "rounds"] += 1
+        wrong = losses(store)
+        told[fault, "losses"] += len(wrong)
+        assert wrong == []
+        if expected is not None:
+            told[fault, "losses"] += found(store) != expected
+            assert found(store) == expected
+
+    return check
+
+
+@pytest.fixture
+def server():
+    """The URL of an empty PostgreSQL database; a skip is a failure where CI is set."""
+    given = os.environ.get("AUTOTUNE_TEST_POSTGRES")
+    if not given and os.environ.get("CI"):
+        pytest.fail("AUTOTUNE_TEST_POSTGRES must name a PostgreSQL database where CI is set")
+    if not given:
+        pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
+    url = urls.normalise(given)
+    clear(url)
+    yield url
+    clear(url)
+
+
+def clear(url):
+    Store(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def places(request, tmp_path):
+    """Give the URL of a new, empty database each time it is called."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("server")
+        os.chdir(tmp_path)  # where a server's checkpoints lie
+
+        def make():
+            clear(url)
+            return url
+
+        return make
+    numbers = iter(range(10**6))
+
+    def fresh():
+        folder = Path(tmp_path / str(next(numbers)))
+        folder.mkdir()
+        return f"sqlite:///{folder}/autotune.db"
+
+    return fresh

@@ -1,0 +1,89 @@
+"""SIGKILL at random moments: of the command, of workers, of both together."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from autotune.search import run
+from autotune.studies.errors import AutotuneError
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+from autotune.testing.victims import searching, working
+from autotune.worker import Terms, work
+
+LONGEST = 1.5  # seconds before a kill: an undisturbed search takes about as long
+
+
+@pytest.fixture
+def moments():
+    """Random seconds, others each time; the seed is in the failure."""
+    seed = time.time_ns() % 10**9
+    draw = random.Random(seed)
+
+    def make():
+        return draw.uniform(0.05, LONGEST)
+
+    make.seed = seed
+    return make
+
+
+def kill(process):
+    process.kill()
+    process.join(10)
+
+
+def begun(url):
+    """Wait until there is a search to join."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with Store(url, read_only=True) as store:
+                return store.search("net")
+        except AutotuneError:
+            time.sleep(0.02)
+    raise AssertionError("no search was begun")
+
+
+def test_a_killed_command_ends_as_if_undisturbed(places, spec, undisturbed, judge, rounds, moments):
+    for _ in range(rounds):
+        url = places()
+        for _ in range(2):
+            process = searching(spec, url)
+            process.join(moments())
+            kill(process)
+        with Store(url) as store:
+            run(parse(spec), store=store)
+            judge("SIGKILL of the command", store, undisturbed)
+
+
+def test_killed_workers_end_as_if_undisturbed(places, spec, undisturbed, judge, rounds, moments):
+    for _ in range(rounds):
+        url = places()
+        command = searching(spec, url)
+        begun(url)
+        kill(command)
+        for name in ("w1", "w2"):
+            process = working("net", url, name)
+            process.join(moments())
+            kill(process)
+        with Store(url) as store:
+            work("net", store=store, terms=Terms(engine="inline", name="w3"))
+            judge("SIGKILL of workers", store, undisturbed)
+
+
+def test_a_search_outlives_its_command_and_a_worker(places, spec, judge, rounds, moments):
+    for _ in range(rounds):
+        url = places()
+        command = searching(spec, url)
+        begun(url)
+        workers = [working("net", url, name) for name in ("w1", "w2")]
+        command.join(moments() / 2)
+        kill(command)
+        workers[0].join(moments() / 2)
+        kill(workers[0])
+        workers[1].join(60)
+        with Store(url) as store:
+            judge("SIGKILL of the command and a worker of two", store)
