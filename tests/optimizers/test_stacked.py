@@ -138,9 +138,10 @@ def test_replicas_round_at_random_as_their_own_optimizers_do(backend, compact):
     assert same(stack, ended)
 
 
+@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("name", ["adan-win", "adamw", "lamb-win2"])
-def test_a_selection_goes_on_as_its_replicas_would_have(name):
-    rows = [hyper(k, weight_decay=0.1) for k in range(4)]
+def test_a_selection_goes_on_as_its_replicas_would_have(name, compact):
+    rows = [hyper(k, weight_decay=0.1, compact=compact) for k in range(4)]
     grads, chosen = gradients(4, 5), [3, 1]
     ended, _ = apart(name, rows, grads, "numba")
     stack = built(name, rows, "numba")
@@ -246,15 +247,3 @@ def test_gradients_of_another_shape_are_refused():
         r"call zero_grad\(\) where a parameter's data is replaced$",
     ):
         stack.step()
-
-
-@pytest.mark.parametrize(
-    "halved", [{"state_dtype": torch.bfloat16}, {"stochastic_rounding": True}], ids=str
-)
-def test_replicas_in_less_precision(halved):
-    sentence = (
-        r"^replicas are kept in single precision, got state_dtype, stochastic_rounding or "
-        r"compact in their settings; leave these out$"
-    )
-    with pytest.raises(ValueError, match=sentence):
-        Stacked("adan", [torch.nn.Parameter(torch.ones(2, 3))], [halved, halved])
