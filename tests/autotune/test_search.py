@@ -66,7 +66,7 @@ def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(task_f
     assert search.state is SearchState.COMPLETE
     assert {row.optimizer for row in found.rows} == {"adan", "adamw"}
     for row in found.rows:
-        assert set(row.default.losses) == set(row.tuned.losses) == {2, 3, 4}
+        assert set(row.default.losses) == set(row.tuned.losses) == {3, 4, 5}
         assert row.tuned.loss.low is not None
         assert row.verdict
 
