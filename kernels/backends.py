@@ -1,6 +1,6 @@
 """Which backend runs a parameter, and where its code is.
 
-A backend is a module with ``step(rule, updates, clip, overflow)`` and ``squares(grads)``.
+A backend is a module with ``step``, ``sizes`` and ``squares``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,21 @@ class Backend(Protocol):
         updates: Sequence[Update],
         clip: Tensor | None,
         overflow: Tensor | None = None,
+        sizes: Tensor | None = None,
     ) -> None:
         """Take one step, unless there was an overflow.
 
-        Gradients count as multiplied by ``clip``, a number or one a replica.
+        Args:
+            rule: What the step is.
+            updates: What it is of.
+            clip: What gradients count as multiplied by, a number or one a replica.
+            overflow: A number that is not 0 where nothing is to be written.
+            sizes: What ``sizes`` returned, completed over processes that hold other pieces;
+                None where a tensor is here whole.
         """
+
+    def sizes(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
+        """Return the sum of squares of each parameter and of its update, a line a tensor."""
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""

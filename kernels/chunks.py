@@ -73,7 +73,7 @@ def _cut(sizes: bytes, aligned: bytes, where: Place) -> Cut:
     chunks, firsts = lines(numels, straight, config(where.device).chunk)
     if not len(chunks):
         nothing = torch.empty(0, dtype=torch.int64, device=where.device)
-        return Cut(0, nothing, nothing)
+        return Cut(0, nothing, _send(firsts.tobytes(), torch.int64, where))
     return Cut(len(chunks), *(_send(a.tobytes(), torch.int64, where) for a in (chunks, firsts)))
 
 

@@ -31,18 +31,31 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 
 
 def step(
-    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+    rule: Rule,
+    updates: Sequence[Update],
+    clip: Tensor | None,
+    overflow: Tensor | None = None,
+    sizes: Tensor | None = None,
 ) -> None:
     """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
-    for update in updates:
+    for i, update in enumerate(updates):
         for k, one in enumerate(replicas(update)):
-            _step_one(rule, one, clip if clip is None or clip.ndim == 0 else clip[k])
+            own = clip if clip is None or clip.ndim == 0 else clip[k]
+            trust = None
+            if rule.trust:
+                both = _norms(rule, one, own) if sizes is None else sizes[i].sqrt()
+                trust = plain(norms.ratio)(*both, one.row[-1])
+            _step_one(rule, one, own, trust)
 
 
-def _step_one(rule: Rule, update: Update, clip: Tensor | None) -> None:
-    trust = _trust(rule, update, clip) if rule.trust else None
+def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
+    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    return torch.stack([_norms(rule, update, clip) for update in updates]).square()
+
+
+def _step_one(rule: Rule, update: Update, clip: Tensor | None, trust: Tensor | None) -> None:
     first = len(rule.direction.scalars)
     last, own = first + len(rule.application.scalars), len(rule.direction.buffers)
     apply = plain(rule.application.fn)
@@ -88,15 +101,15 @@ def _directed(
     return p, u, kept
 
 
-def _trust(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
+def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
+    """Return the norms of a parameter and of its update."""
     norm = torch.linalg.vector_norm
-    sizes = [
+    found = [
         torch.stack([norm(p, dtype=torch.float64), norm(u, dtype=torch.float64)])
         for p, u, _ in (_directed(rule, piece, clip) for _, piece in _pieces(update))
     ]
-    p_norm, u_norm = norm(torch.stack(sizes), dim=0)
-    trust: Tensor = plain(norms.ratio)(p_norm, u_norm, update.row[-1])
-    return trust
+    both: Tensor = norm(torch.stack(found), dim=0)
+    return both
 
 
 def _pieces(update: Update) -> Iterator[tuple[int, Update]]:

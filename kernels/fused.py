@@ -15,18 +15,34 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 from triton import language
 
+from autotune.kernels.chunks import place, sent
 from autotune.kernels.configs import config
-from autotune.kernels.dither import nearest, noise, stochastic
 from autotune.kernels.lang import Function, device, jit, kernel, tl
+from autotune.kernels.layout import Ints
 from autotune.kernels.lots import Gradients, Lot, gradients, lots
 from autotune.kernels.norms import ratio
 from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.walk import (
+    added,
+    chunk_of,
+    every,
+    factor,
+    line,
+    loaded,
+    named,
+    roles,
+    shifted,
+    squared,
+    stored,
+    widened,
+)
 
 _DTYPES = {
     torch.float16: language.float16,
@@ -54,34 +70,71 @@ class Form:
 
 
 def step(
-    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+    rule: Rule,
+    updates: Sequence[Update],
+    clip: Tensor | None,
+    overflow: Tensor | None = None,
+    sizes: Tensor | None = None,
 ) -> None:
     """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     ready, copies = lots(rule, updates)
     for lot in ready:
-        factor = None if clip is None else clip.to(lot.device, non_blocking=True)
-        form, apply = _form(rule, lot), device(rule.application.fn)
-        if factor is not None and factor.ndim:
-            factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
-        tables = (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
-        trust = _trust(rule, lot, tables, form) if rule.trust else None
+        form, tables = _read(rule, lot, clip)
+        trust = None
+        if rule.trust and sizes is None:
+            trust = _trust(lot, _sums(rule, lot, tables, form), lot.cut.firsts, form)
+        elif rule.trust and sizes is not None:
+            own = sizes.to(lot.device)[_there(lot.members, lot)]
+            trust = _trust(lot, own, _there(np.arange(lot.size + 1), lot), form)
         skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
-        more = (trust, lot.keys, skip, device(rule.direction.fn), apply, form)
+        parts = device(rule.direction.fn), device(rule.application.fn)
+        more = (trust, lot.keys, skip, *parts, form)
         launch(fused_step, lot.cut.programs, lot.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
 
-def _trust(rule: Rule, lot: Lot, tables: tuple[Any, ...], form: Form) -> Tensor:
+def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
+    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    ready, _alive = lots(rule, updates)
+    found = torch.empty(len(updates), 2, dtype=torch.float64, device=ready[0].device)
+    for lot in ready:
+        form, tables = _read(rule, lot, clip)
+        sums = _sums(rule, lot, tables, form)
+        own = torch.empty(lot.size, 2, dtype=torch.float64, device=lot.device)
+        launch(fused_sizes, lot.size, lot.device, sums, lot.cut.firsts, own, form)
+        found[_there(lot.members, ready[0])] = own.to(found.device)
+    return found
+
+
+def _there(numbers: Ints, lot: Lot) -> Tensor:
+    return sent(numbers.tobytes(), torch.int64, place(lot.device))
+
+
+def _read(rule: Rule, lot: Lot, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
+    """Return how a lot is read, and the tables that say where."""
+    form = _form(rule, lot)
+    factor = None if clip is None else clip.to(lot.device, non_blocking=True)
+    if factor is not None and factor.ndim:
+        factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
+    return form, (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
+
+
+def _sums(rule: Rule, lot: Lot, tables: tuple[Any, ...], form: Form) -> Tensor:
+    """Return the sums of squares of each chunk's parameters, and of their updates."""
+    sums = torch.empty(lot.cut.programs, 2, dtype=torch.float64, device=lot.device)
+    direction = device(rule.direction.fn)
+    launch(fused_norms, lot.cut.programs, lot.device, *tables, sums, direction, form)
+    return sums
+
+
+def _trust(lot: Lot, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
     """Return what scales each tensor's update.
 
     Norms are summed over a tensor's chunks in their order: a step repeats bit for bit.
     """
-    sums = torch.empty(lot.cut.programs, 2, dtype=torch.float64, device=lot.device)
-    direction = device(rule.direction.fn)
-    launch(fused_norms, lot.cut.programs, lot.device, *tables, sums, direction, form)
     trust = torch.empty(lot.size, dtype=torch.float64, device=lot.device)
-    launch(fused_trust, lot.size, lot.device, sums, lot.cut.firsts, lot.rows, trust, form)
+    launch(fused_trust, lot.size, lot.device, sums, firsts, lot.rows, trust, form)
     return trust
 
 
@@ -126,132 +179,11 @@ def launch(what: Function, programs: int, where: torch.device, *arguments: Any) 
 
 
 @jit
-def widened(value, dtype):
-    """Return the same number in more bits; the interpreter would lose bfloat16's subnormals."""
-    if value.dtype == tl.bfloat16:
-        bits = value.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-        return bits.to(tl.float32, bitcast=True).to(dtype)
-    else:
-        return value.to(dtype)
-
-
-@jit
-def rounded(value, at, key, role: tl.constexpr, form):
-    """Return numbers as their role is kept; the interpreter would truncate to bfloat16."""
-    if form.dtypes[role] == tl.bfloat16:
-        bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
-        upper = stochastic(bits, noise(at, key, role)) if form.dithered[role] else nearest(bits)
-        return upper.to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    else:
-        return value.to(form.dtypes[role])
-
-
-@jit
-def added(a, b):
-    """Add, as a reduction does."""
-    return a + b
-
-
-@jit
-def squared(value):
-    """Square in double precision."""
-    value = value.to(tl.float64)
-    return value * value
-
-
-@jit
-def chunk_of(chunks):
-    """Return the tensor of this program's chunk, where in it the chunk starts, and its length."""
-    at = chunks + 3 * tl.program_id(0).to(tl.int64)
-    return tl.load(at), tl.multiple_of(tl.load(at + 1), 16), tl.load(at + 2)
-
-
-@jit
-def line(table, tensor, width):
-    """Return a tensor's line of a table."""
-    numbers = ()
-    for i in tl.static_range(width):
-        numbers += (tl.load(table + tensor * width + i),)
-    return numbers
-
-
-@jit
-def roles(table, grads, tensor, count):
-    """Return the addresses of a parameter, its gradient and its buffers."""
-    kept = line(table, tensor, count - 1)
-    first = kept[0], tl.load(grads + tensor)
-    return first + kept[1:]
-
-
-@jit
-def factor(pointer, i, dtype):
-    """Return number i, or 1 where there are none."""
-    if pointer is None:
-        return 1.0
-    else:
-        return tl.load(pointer + i).to(dtype)
-
-
-@jit
-def named(keys, tensor):
-    """Return what names a tensor's random numbers, if any are asked for."""
-    if keys is None:
-        return 0
-    else:
-        return tl.load(keys + tensor)
-
-
-@jit
-def spots(address, at, mask, dtype):
-    """Return pointers to elements, in a chunk that is aligned where it needs no mask."""
-    base = address.to(tl.pointer_type(dtype))
-    if mask is None:
-        base = tl.multiple_of(base, 16)
-    return base + at
-
-
-@jit
-def loaded(address, at, mask, dtype, compute):
-    """Return elements, with zeros outside of a mask."""
-    if mask is None:
-        value = tl.load(spots(address, at, mask, dtype))
-    else:
-        value = tl.load(spots(address, at, mask, dtype), mask=mask, other=0.0)
-    return widened(value, compute)
-
-
-@jit
-def stored(places, at, mask, value, key, role: tl.constexpr, form):
-    """Write elements of one role, and return them as they are kept."""
-    value = rounded(value, at, key, role, form)
-    tl.store(spots(places[role], at, mask, form.dtypes[role]), value, mask=mask)
-    return value
-
-
-@jit
-def every(places, at, mask, form):
-    """Return the elements of a parameter, its gradient and its buffers."""
-    values = ()
-    for i in tl.static_range(len(form.dtypes)):
-        values += (loaded(places[i], at, mask, form.dtypes[i], form.compute),)
-    return values
-
-
-@jit
 def directed(places, at, mask, row, clip, direction, form):
     """Return a parameter's elements, their update, its direction's buffers, and the others."""
     values = every(places, at, mask, form)
     u, kept = direction(values[0], values[1] * clip, values[2 : form.own], row[: form.first])
     return values[0], u, kept, values[form.own :]
-
-
-@jit
-def shifted(values, by):
-    """Add the same to each."""
-    moved = ()
-    for i in tl.static_range(len(values)):
-        moved += (values[i] + by,)
-    return moved
 
 
 @jit
@@ -337,9 +269,8 @@ def fused_norms(
 
 
 @jit
-def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
-    """Turn the sums over one tensor's chunks into what scales its update."""
-    tensor = tl.program_id(0)
+def summed(sums, firsts, tensor, form):
+    """Return both sums over one tensor's chunks."""
     k, last = tl.load(firsts + tensor), tl.load(firsts + tensor + 1)
     p_sum = tl.full((form.block,), 0.0, tl.float64)
     u_sum = tl.full((form.block,), 0.0, tl.float64)
@@ -348,7 +279,24 @@ def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
         p_sum += tl.load(sums + 2 * at, mask=at < last, other=0.0)
         u_sum += tl.load(sums + 2 * at + 1, mask=at < last, other=0.0)
         k += form.block
-    p_norm, u_norm = tl.sqrt(tl.reduce(p_sum, 0, added)), tl.sqrt(tl.reduce(u_sum, 0, added))
+    return tl.reduce(p_sum, 0, added), tl.reduce(u_sum, 0, added)
+
+
+@jit
+def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
+    """Write both sums over one tensor's chunks."""
+    tensor = tl.program_id(0)
+    p_sum, u_sum = summed(sums, firsts, tensor, form)
+    tl.store(sizes + 2 * tensor, p_sum)
+    tl.store(sizes + 2 * tensor + 1, u_sum)
+
+
+@jit
+def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
+    """Turn the sums over one tensor's chunks into what scales its update."""
+    tensor = tl.program_id(0)
+    p_sum, u_sum = summed(sums, firsts, tensor, form)
+    p_norm, u_norm = tl.sqrt(p_sum), tl.sqrt(u_sum)
     limit = tl.load(rows + tensor * form.width + form.width - 1).to(tl.float64)
     tl.store(trust + tensor, ratio(p_norm, u_norm, limit))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autotune.kernels.chunks import Cut, cut, place, sent
 from autotune.kernels.eager import precision
-from autotune.kernels.layout import copied, dense
+from autotune.kernels.layout import Ints, copied, dense
 from autotune.kernels.plan import GRADIENT, Copies, Dtypes, Group, Planned, planned
 from autotune.kernels.rule import Rule, Update
 
@@ -25,6 +25,7 @@ class Lot(NamedTuple):
     dtypes: Dtypes
     compute: torch.dtype
     size: int  # tensors
+    members: Ints  # their places among all that are stepped
     cut: Cut
     table: Tensor  # addresses of parameter and buffers, a line a tensor
     grads: Tensor  # addresses of gradients
@@ -62,6 +63,7 @@ def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
         dtypes=group.dtypes,
         compute=group.compute,
         size=len(group.members),
+        members=group.members,
         cut=cut(group.sizes, own, where),
         table=sent(np.delete(own, GRADIENT, axis=0).T.tobytes(), torch.int64, where),
         grads=sent(own[GRADIENT].tobytes(), torch.int64, where),

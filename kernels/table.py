@@ -29,7 +29,7 @@ from autotune.kernels.access import Role, bits, load, loads, store
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
 from autotune.kernels.layout import copied, dense
-from autotune.kernels.plan import Dtypes, bring_back, planned
+from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
 from autotune.kernels.rule import Rule, Update
 
 # Numba types it by what it is outside compiled code; inside, it takes an array and a length.
@@ -39,6 +39,7 @@ _fixed: Any = ndarray.to_fixed_tuple
 _FAST = {"contract", "arcp", "nsz"}
 _SUM = _FAST | {"reassoc"}
 
+_NONE = np.empty((0, 2))
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Numba resolves attributes of modules only, so the language of single numbers is a module object.
@@ -66,23 +67,43 @@ def _whole(rule: Function) -> Any:
 
 
 def step(
-    rule: Rule, updates: Sequence[Update], clip: Tensor | None, overflow: Tensor | None = None
+    rule: Rule,
+    updates: Sequence[Update],
+    clip: Tensor | None,
+    overflow: Tensor | None = None,
+    sizes: Tensor | None = None,
 ) -> None:
     """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
     if overflow is not None and overflow:
         return
-    factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     found = planned(updates, _walked)
     for group in found.groups:
-        number = _NUMBERS[group.compute]
-        addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
-        rows = found.rows[group.members].astype(number)
-        clips = np.resize(factor, len(rows)).astype(number)
         keys = np.array(found.keys, dtype=np.int64)[group.members]
+        known = _NONE if sizes is None else sizes.numpy()[group.members]
         run = _compiled(rule, group.compute, group.dtypes)
-        run(addresses, group.sizes, rows, keys, clips)
+        run(*_read(found, group, clip), keys, known)
     bring_back(found.copies)
     increment_version([update.p for update in updates])
+
+
+def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
+    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    both = np.empty((len(updates), 2))
+    found = planned(updates, _walked)
+    for group in found.groups:
+        own = np.empty((len(group.members), 2))
+        _measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
+        both[group.members] = own
+    return torch.from_numpy(both)
+
+
+def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
+    """Return what a loop reads: addresses, sizes, rows and clipping factors, a line a tensor."""
+    number = _NUMBERS[group.compute]
+    factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
+    addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
+    rows = found.rows[group.members].astype(number)
+    return addresses, group.sizes, rows, np.resize(factor, len(rows)).astype(number)
 
 
 def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
@@ -148,12 +169,12 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     trust_of = _trust(rule, dtype, roles)
 
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    def run(addresses: Any, sizes: Any, rows: Any, keys: Any, clips: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
             steering, applying = _fixed(row, first), _fixed(row[first:], more)
             at = _fixed(addresses[i], last)
-            trust = trust_of(at, sizes[i], clip, row)
+            trust = trust_of(at, sizes[i], clip, row, known, i)
             for k in range(sizes[i]):
                 p, g = inputs(at, k)
                 u, kept = direction(p, clip * g, kept_of(at, k), steering)
@@ -165,31 +186,64 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
 
 
 def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row)``: what scales one tensor's update.
+    """Return ``f(addresses, size, clip, row, known, i)``: what scales one tensor's update.
 
-    The direction runs once for its norm and again for the step, which reads 16 bytes a parameter
-    more; keeping the update in between would read and write as much.
+    Where its sizes are known, line i has them.
     """
     constant = _NUMBERS[dtype]
     if not rule.trust:
         one = constant(1.0)
-        return njit(inline="always")(lambda addresses, size, clip, row: one)
-    direction, ratio = scalar(rule.direction.fn, dtype), scalar(norms.ratio, torch.float64)
+        return njit(inline="always")(lambda addresses, size, clip, row, known, i: one)
+    size_of, ratio = _size(rule, dtype, roles), scalar(norms.ratio, torch.float64)
+
+    @njit(nogil=True, fastmath=_SUM, error_model="numpy")
+    def trust(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
+        if len(known):
+            p_square, u_square = known[i, 0], known[i, 1]
+        else:
+            p_square, u_square = size_of(at, size, clip, row)
+        limit = np.float64(row[len(row) - 1])
+        return constant(ratio(math.sqrt(p_square), math.sqrt(u_square), limit))
+
+    return trust
+
+
+@cache
+def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
+    """Return the loop over a table that sizes are written by."""
+    roles = [Role(i, held) for i, held in enumerate(dtypes)]
+    size_of, count = _size(rule, dtype, roles), len(roles)
+
+    @njit(nogil=True)
+    def run(addresses: Any, sizes: Any, rows: Any, clips: Any, both: Any) -> None:
+        for i in range(len(sizes)):
+            at = _fixed(addresses[i], count)
+            both[i, 0], both[i, 1] = size_of(at, sizes[i], clips[i], rows[i])
+
+    return cast("Callable[..., None]", run)
+
+
+def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
+    """Return ``f(addresses, size, clip, row)``: sums of squares of a tensor and of its update.
+
+    The direction runs once for its norm and again for the step, which reads 16 bytes a parameter
+    more; keeping the update in between would read and write as much.
+    """
+    direction = scalar(rule.direction.fn, dtype)
     first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    def trust(at: Any, size: Any, clip: Any, row: Any) -> Any:
+    def size_of(at: Any, size: Any, clip: Any, row: Any) -> Any:
         steering, p_square, u_square = _fixed(row, first), 0.0, 0.0
         for k in range(size):
             p, g = inputs(at, k)
             u, _ = direction(p, clip * g, kept_of(at, k), steering)
             p_square += np.float64(p) * np.float64(p)
             u_square += np.float64(u) * np.float64(u)
-        limit = np.float64(row[len(row) - 1])
-        return constant(ratio(math.sqrt(p_square), math.sqrt(u_square), limit))
+        return p_square, u_square
 
-    return trust
+    return size_of
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:

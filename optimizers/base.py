@@ -195,11 +195,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         work = self._collect(given)
         clip = self._clip(work)
         for (rule, backend, where), updates in work.items():
-            step = backends.load(backend).step
+            run, sizes = backends.load(backend), None
             if where and rule.trust:
-                step(*sharded.adapted(rule, updates, clip, where), clip, overflow)
-            else:
-                step(rule, updates, clip, overflow)
+                sizes = sharded.completed(run.sizes(rule, updates, clip), where)
+            run.step(rule, updates, clip, overflow, sizes)
 
     def _settle(self) -> None:
         """Learn whether the last step was left out, where that is not known yet."""

@@ -141,6 +141,20 @@ class Reader:
         with self._database.reading() as connection:
             return {row[5]: point(row) for row in connection.execute(query)}
 
+    def losses(self, study_id: int, steps: Sequence[int]) -> dict[int, dict[int, float]]:
+        """Return the validation losses of a study's trials at some steps, by trial id and step."""
+        query = (
+            select(CurvePoint.trial_id, CurvePoint.step, CurvePoint.loss)
+            .join(Trial, Trial.id == CurvePoint.trial_id)
+            .where(Trial.study_id == study_id, CurvePoint.step.in_(steps))
+            .where(CurvePoint.loss.is_not(None))
+        )
+        found: dict[int, dict[int, float]] = {}
+        with self._database.reading() as connection:
+            for trial, step, loss in connection.execute(query):
+                found.setdefault(trial, {})[step] = loss
+        return found
+
     def recommendation(self, study_id: int) -> dict[str, Any] | None:
         """Return what a study recommends; None before it does."""
         query = select(Recommendation.content).where(Recommendation.study_id == study_id)

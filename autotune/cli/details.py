@@ -7,6 +7,8 @@ from typing import Any
 from autotune.cli.stored import newest, opened, resumable, split, studies
 from autotune.compare import Row, load
 from autotune.errors import NotFound, SpecError
+from autotune.halving import ladder
+from autotune.honesty import Honesty, honesty
 from autotune.standing import current, settled
 from autotune.statistics import Estimate
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
@@ -19,6 +21,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         found, chosen = _find(store, study)
         trials = {each.optimizer: _trials(store, found, each) for each in chosen}
         measured = {each.optimizer: store.measured(each.id) for each in chosen}
+        honest = {each.optimizer: _honesty(store, found, each) for each in chosen}
         rows = {row.optimizer: row for row in load(store, found.name).rows}
     return {
         "search": found,
@@ -27,6 +30,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
             name: {each.number: last for each in those if (last := measured[name].get(each.id))}
             for name, those in trials.items()
         },
+        "honesty": honest,
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }
@@ -69,6 +73,15 @@ def _find(store: Store, study: str | None) -> tuple[SearchRecord, tuple[StudyRec
 def _trials(store: Store, search: SearchRecord, study: StudyRecord) -> list[TrialRecord]:
     trials = store.trials(study.id)
     return trials if search.state is SearchState.RUNNING else list(map(settled, trials))
+
+
+def _honesty(store: Store, search: SearchRecord, study: StudyRecord) -> Honesty | None:
+    """Return what a study's measurements are worth; None for a task without steps."""
+    steps = search.task.get("steps")
+    if not steps:
+        return None
+    rungs = ladder(int(steps), int(search.task.get("compare_from", 0))).steps
+    return honesty(store.trials(study.id), store.losses(study.id, rungs), rungs)
 
 
 def _judged(row: Row) -> Estimate | None:

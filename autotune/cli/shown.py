@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
 from autotune.cli import words
 from autotune.cli.report import setting
 from autotune.cli.table import facts, table
+from autotune.honesty import Honesty
 from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
 
 TOP = 5
 BETAS = "(betas are close to one)"
 STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)", "trials")
 TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
+PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
+SEEDS = ("optimizer", "from seed to seed", "among the best settings")
 BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
@@ -25,7 +28,7 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     rule = f"search trials, the furthest first, then the lowest loss: {TOP} an optimizer"
     title = "all trials" if every else f"{rule} (--trials shows all)"
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
-    parts = [facts(_facts(content)), _studies(content), trials]
+    parts = [facts(_facts(content)), _studies(content), trials, *_proxy(content["honesty"])]
     if found.environment:
         parts.append("environment\n" + facts(_values(found.environment)))
     return "\n\n".join(parts)
@@ -69,6 +72,28 @@ def _studies(content: Mapping[str, Any]) -> str:
         if study.optimizer in trials
     ]
     return table([STUDIES, *rows])
+
+
+def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:
+    """Yield what short runs and single seeds were worth, where anything can be said."""
+    rows = [
+        (name, f"{a.short} and {a.long}", str(a.trials), *map(_correlation, (a.overall, a.top)))
+        for name, one in found.items()
+        for a in (one.agreements if one else ())
+        if a.overall is not None
+    ]
+    if rows:
+        title = "what short runs are worth: rank correlation of losses at neighbouring rungs"
+        yield f"{title}\n{table([PROXY, *rows])}"
+    told = [(name, one) for name, one in found.items() if one and one.noise is not None]
+    seeds = [(n, words.loss(one.noise), words.loss(one.spread)) for n, one in told]
+    if seeds:
+        yield f"what one seed is worth: standard deviations of the loss\n{table([SEEDS, *seeds])}"
+    yield from (f"{name}: {one.warning}" for name, one in told if one.warning)
+
+
+def _correlation(value: float | None) -> str:
+    return words.NONE if value is None else f"{value:+.2f}"
 
 
 def _trials(content: Mapping[str, Any], every: bool) -> str:

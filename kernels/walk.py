@@ -1,0 +1,127 @@
+"""How a kernel finds its chunk, and reads and writes elements in the dtypes they are kept in."""
+
+from __future__ import annotations
+
+from autotune.kernels.dither import nearest, noise, stochastic
+from autotune.kernels.lang import jit, tl
+
+
+@jit
+def widened(value, dtype):
+    """Return the same number in more bits; the interpreter would lose bfloat16's subnormals."""
+    if value.dtype == tl.bfloat16:
+        bits = value.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
+        return bits.to(tl.float32, bitcast=True).to(dtype)
+    else:
+        return value.to(dtype)
+
+
+@jit
+def rounded(value, at, key, role: tl.constexpr, form):
+    """Return numbers as their role is kept; the interpreter would truncate to bfloat16."""
+    if form.dtypes[role] == tl.bfloat16:
+        bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
+        upper = stochastic(bits, noise(at, key, role)) if form.dithered[role] else nearest(bits)
+        return upper.to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        return value.to(form.dtypes[role])
+
+
+@jit
+def added(a, b):
+    """Add, as a reduction does."""
+    return a + b
+
+
+@jit
+def squared(value):
+    """Square in double precision."""
+    value = value.to(tl.float64)
+    return value * value
+
+
+@jit
+def chunk_of(chunks):
+    """Return the tensor of this program's chunk, where in it the chunk starts, and its length."""
+    at = chunks + 3 * tl.program_id(0).to(tl.int64)
+    return tl.load(at), tl.multiple_of(tl.load(at + 1), 16), tl.load(at + 2)
+
+
+@jit
+def line(table, tensor, width):
+    """Return a tensor's line of a table."""
+    numbers = ()
+    for i in tl.static_range(width):
+        numbers += (tl.load(table + tensor * width + i),)
+    return numbers
+
+
+@jit
+def roles(table, grads, tensor, count):
+    """Return the addresses of a parameter, its gradient and its buffers."""
+    kept = line(table, tensor, count - 1)
+    first = kept[0], tl.load(grads + tensor)
+    return first + kept[1:]
+
+
+@jit
+def factor(pointer, i, dtype):
+    """Return number i, or 1 where there are none."""
+    if pointer is None:
+        return 1.0
+    else:
+        return tl.load(pointer + i).to(dtype)
+
+
+@jit
+def named(keys, tensor):
+    """Return what names a tensor's random numbers, if any are asked for."""
+    if keys is None:
+        return 0
+    else:
+        return tl.load(keys + tensor)
+
+
+@jit
+def spots(address, at, mask, dtype):
+    """Return pointers to elements, in a chunk that is aligned where it needs no mask."""
+    base = address.to(tl.pointer_type(dtype))
+    if mask is None:
+        base = tl.multiple_of(base, 16)
+    return base + at
+
+
+@jit
+def loaded(address, at, mask, dtype, compute):
+    """Return elements, with zeros outside of a mask."""
+    if mask is None:
+        value = tl.load(spots(address, at, mask, dtype))
+    else:
+        value = tl.load(spots(address, at, mask, dtype), mask=mask, other=0.0)
+    return widened(value, compute)
+
+
+@jit
+def stored(places, at, mask, value, key, role: tl.constexpr, form):
+    """Write elements of one role, and return them as they are kept."""
+    value = rounded(value, at, key, role, form)
+    tl.store(spots(places[role], at, mask, form.dtypes[role]), value, mask=mask)
+    return value
+
+
+@jit
+def every(places, at, mask, form):
+    """Return the elements of a parameter, its gradient and its buffers."""
+    values = ()
+    for i in tl.static_range(len(form.dtypes)):
+        values += (loaded(places[i], at, mask, form.dtypes[i], form.compute),)
+    return values
+
+
+@jit
+def shifted(values, by):
+    """Add the same to each."""
+    moved = ()
+    for i in tl.static_range(len(values)):
+        moved += (values[i] + by,)
+    return moved

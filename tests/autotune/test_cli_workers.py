@@ -1,0 +1,232 @@
+"""``autotune worker``, ``tell`` and ``doctor``, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from autotune import gpus
+from autotune.cli import main
+from autotune.sitting import folder_of
+from autotune.studies.records import Command, Proposal, Role, TrialState
+from autotune.studies.store import Store
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOTUNE_STORAGE", raising=False)
+    return "sqlite:///autotune.db"
+
+
+@pytest.fixture
+def store(url):
+    with Store(url) as opened:
+        opened.create_search("net", {"model": "net"}, {}, {"adan": {}}, {})
+        yield opened
+
+
+@pytest.fixture
+def trial(store):
+    proposal = Proposal(
+        role=Role.SEARCH, origin="sobol", params={}, hyper={}, warmup=0.0, seed=0, target=90
+    )
+    return store.add_trial(1, proposal).id
+
+
+def invoke(*args):
+    result = CliRunner().invoke(main, list(args))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_healthy_database_is_called_so(store):
+    assert invoke("doctor") == (0, "nothing is wrong with sqlite:///autotune.db\n", "")
+
+
+def test_a_database_that_is_not_there_cannot_be_examined(url):
+    code, _, said = invoke("doctor")
+    assert (code, said.startswith("error: no searches: there is no database")) == (6, True)
+
+
+@pytest.fixture
+def stale(store, trial, monkeypatch):
+    monkeypatch.setenv("AUTOTUNE_LEASE", "0.1")
+    store.begin(trial, "w1")
+    time.sleep(0.15)
+
+
+def test_a_stale_lease_is_found_and_left(store, trial, stale):
+    code, out, _ = invoke("doctor")
+    assert code == 4
+    assert out == (
+        f"net: trial {trial} is held by w1, not heard of since its lease; --fix takes the trial "
+        "back to where it was saved\nmend them with: autotune doctor --fix\n"
+    )
+    assert store.trial(trial).state is TrialState.RUNNING
+
+
+def test_a_stale_lease_is_mended(store, trial, stale):
+    assert invoke("doctor", "--fix")[0] == 0
+    assert store.trial(trial).state is TrialState.WAITING
+    assert invoke("doctor")[0] == 0
+
+
+def test_a_trial_that_nobody_holds_is_mended(store, trial, tmp_path):
+    _execute(tmp_path, "UPDATE autotune_trials SET state = 'running'")
+    code, out, _ = invoke("doctor", "--fix")
+    assert (code, out) == (
+        0,
+        "net: trial adan/0 is called running but nobody holds it; mended: calls it waiting\n",
+    )
+    assert store.trial(trial).state is TrialState.WAITING
+
+
+def test_orphans_are_deleted(store, trial, tmp_path):
+    _execute(tmp_path, "INSERT INTO autotune_points VALUES (99, 1, 0.0, 1.0, NULL, NULL)")
+    assert "1 rows of autotune_points belong to nothing" in invoke("doctor")[1]
+    assert invoke("doctor", "--fix")[0] == 0
+    assert invoke("doctor")[0] == 0
+
+
+def _execute(folder, statement):
+    connection = sqlite3.connect(folder / "autotune.db")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.fixture
+def saved(store, trial):
+    """A paused trial whose checkpoint is not what was recorded."""
+    attempt = store.begin(trial, "w1")
+    store.record(
+        trial, attempt, state=TrialState.PAUSED, step=30, checkpoint=("1-0-1.pt", "0" * 64)
+    )
+    return folder_of(store.url, "net")
+
+
+def test_a_missing_checkpoint_is_forgotten(store, trial, saved):
+    assert "is not on this machine" in invoke("doctor")[1]
+    assert invoke("doctor", "--fix")[0] == 0
+    assert store.trial(trial).checkpoint is None
+
+
+def test_a_damaged_checkpoint_is_forgotten_and_deleted(store, trial, saved):
+    saved.mkdir(parents=True)
+    (saved / "1-0-1.pt").write_bytes(b"torn")
+    assert "is damaged" in invoke("doctor")[1]
+    invoke("doctor", "--fix")
+    invoke("doctor", "--fix")
+    assert list(saved.iterdir()) == []
+
+
+def test_a_missing_table_cannot_be_mended(store, tmp_path):
+    _execute(tmp_path, "DROP TABLE autotune_exports")
+    code, out, _ = invoke("doctor", "--fix")
+    assert (code, out) == (4, "table autotune_exports is missing; nothing here can mend it\n")
+
+
+def test_findings_are_one_document(store, trial, stale):
+    document = json.loads(invoke("doctor", "--json")[1])
+    (finding,) = document["findings"]
+    assert (finding["kind"], finding["search"], finding["mended"]) == ("lease", "net", False)
+
+
+def test_a_word_reaches_the_workers(store):
+    assert invoke("tell", "net", "pause") == (0, "", "the workers of 'net' are told to pause\n")
+    assert store.beat(1, "w1", {}).command is Command.PAUSE
+
+
+def test_a_worker_needs_a_search_that_is_there(store):
+    code, _, said = invoke("worker", "--study", "nte")
+    assert (code, said) == (
+        6,
+        "error: no search 'nte' in sqlite:///autotune.db; did you mean 'net'? (known: net)\n",
+    )
+
+
+def test_a_search_that_a_worker_runs_is_not_deleted(store, trial):
+    store.begin(trial, "w1")
+    assert invoke("delete", "net", "--yes") == (
+        6, "", "error: search 'net' is being run by w1; stop it with: autotune tell net stop\n"
+    )  # fmt: skip
+
+
+def test_a_search_that_only_a_worker_runs_is_running(store, trial):
+    store.begin(trial, "w1")
+    assert json.loads(invoke("list", "--json")[1])["searches"][0]["state"] == "running"
+
+
+def test_a_search_whose_worker_died_is_interrupted(store, trial, stale):
+    assert json.loads(invoke("list", "--json")[1])["searches"][0]["state"] == "interrupted"
+
+
+def test_a_terminated_worker_hands_back_and_says_so(url, task_file, tmp_path):
+    common = ("--storage", f"{tmp_path}/autotune.db")
+    program = [sys.executable, "-P", "-m", "autotune"]
+    model = (f"--model={task_file}:slow", "--optimizer=adamw", "--steps=900", "--trials=2")
+    task_file.write_text(task_file.read_text() + SLOW)
+    command = subprocess.Popen([*program, "search", *model, *common], stderr=subprocess.PIPE)
+    _running(tmp_path)
+    command.send_signal(signal.SIGTERM)
+    command.communicate(timeout=60)
+    worker = subprocess.Popen(
+        [*program, "worker", "--study", "slow", "--name", "w1", *common],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    _running(tmp_path)
+    worker.send_signal(signal.SIGTERM)
+    said = worker.communicate(timeout=60)[1]
+    assert (command.returncode, worker.returncode) == (143, 143)
+    assert "worker w1 left; go on with: autotune search --resume slow" in said
+    with Store(f"{tmp_path}/autotune.db") as store:
+        assert store.changes(1).held == {}
+        assert any(trial.state is TrialState.PAUSED for trial in store.trials(1))
+
+
+SLOW = """
+
+def slow(seed):
+    made = problem(seed)
+
+    def loss(model, batch):
+        time.sleep(0.01)
+        return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    return Problem(model=made.model, train=made.train, validation=made.validation, loss=loss)
+"""
+
+
+def _running(folder):
+    """Wait until a trial has taken a few steps under a lease."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (folder / "autotune.db").exists():
+            with Store(str(folder / "autotune.db")) as store:
+                if store.searches() and any(map(store.curve, store.changes(1).held)):
+                    return
+        time.sleep(0.1)
+    raise AssertionError("no trial was run")
+
+
+def test_a_worker_takes_a_gpu_that_no_other_has(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(gpus, "_HELD", [])
+    first = gpus.claim()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert (first, gpus.claim()) == ("3", "5")
+    for file in gpus._HELD:
+        file.close()
+
+
+def test_a_single_gpu_is_shared(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert gpus.claim() is None
