@@ -87,7 +87,8 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < FEWEST:
         return None
     ranks = np.argsort(np.argsort(np.array(pairs), axis=0), axis=0)
-    return float(np.corrcoef(ranks.T)[0, 1])
+    apart = ranks[:, 0] - ranks[:, 1]
+    return 1.0 - 6.0 * float((apart**2).sum()) / (len(pairs) * (len(pairs) ** 2 - 1))
 
 
 def _noise(trials: Sequence[TrialRecord]) -> float | None:

@@ -147,12 +147,12 @@ class Reader:
             select(CurvePoint.trial_id, CurvePoint.step, CurvePoint.loss)
             .join(Trial, Trial.id == CurvePoint.trial_id)
             .where(Trial.study_id == study_id, CurvePoint.step.in_(steps))
-            .where(CurvePoint.loss.is_not(None))
         )
         found: dict[int, dict[int, float]] = {}
         with self._database.reading() as connection:
             for trial, step, loss in connection.execute(query):
-                found.setdefault(trial, {})[step] = loss
+                if loss is not None:
+                    found.setdefault(trial, {})[step] = loss
         return found
 
     def recommendation(self, study_id: int) -> dict[str, Any] | None:
