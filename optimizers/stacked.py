@@ -216,9 +216,10 @@ def _selected(p: Tensor, indices: Sequence[int]) -> Parameter:
 def _factor(
     row: RuleOptimizer, k: int, work: Mapping[tuple[Rule, str], Sequence[Update]]
 ) -> Tensor:
-    """Return what a replica's gradients are multiplied by."""
+    """Return what a replica's gradients are multiplied by, on the device of the first of them."""
+    home = next(iter(work.values()))[0].g.device
     if not row.max_grad_norm:
-        return torch.ones((), dtype=torch.float64)
+        return torch.ones((), dtype=torch.float64, device=home)
     parts = [backends.load(key[1]).squares([u.g[k] for u in us]) for key, us in work.items()]
-    total = torch.stack(parts).sum()
+    total = torch.stack([part.to(home) for part in parts]).sum()
     return clip_factor(total.sqrt(), row.max_grad_norm, row.clip_eps())

@@ -115,6 +115,7 @@ class _Lane:
 
     def __init__(self, job: Job) -> None:
         self.job, self.interrupted = job, False
+        self.repeats: str | None = None  # why it begins at its first step
         self.points: list[Point] = []
 
 
@@ -144,6 +145,8 @@ class _Part:
         members = [Member(hyper=job.hyper, warmup=job.warmup, seed=job.seed) for job in jobs]
         self.runs = Abreast(task, jobs[0].optimizer, members)
         for k, (_, trial) in enumerate(found):
+            if trial:
+                self.lanes[k].repeats = trial.repeats
             if trial and start:
                 self.runs.load(k, trial.run.model, trial.optimizer)
         self.start = self.step = start
@@ -210,7 +213,8 @@ class _Part:
         model, optimizer = self.runs.replicas.model(k), self.runs.optimizer.rows[k]
         saved = pause(job, model, optimizer, self.step, whole)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
-        return self._report(lane, outcome, checksum=saved.checksum, reason=saved.problem)
+        reason = "; ".join(filter(None, [lane.repeats, saved.problem])) or None
+        return self._report(lane, outcome, checksum=saved.checksum, reason=reason)
 
     def _report(
         self,

@@ -125,7 +125,10 @@ def test_a_batch_holds_no_more_than_is_quickest(backend, monkeypatch):
 
 
 def resumed(folder):
-    return [job(trial, folder, start=9, stop=27) for trial in (1, 2, 3)]
+    return [
+        job(trial, folder, start=9, stop=27, resume=str(folder / f"{trial}.pt"))
+        for trial in (1, 2, 3)
+    ]
 
 
 def test_a_trial_goes_on_alone_from_what_a_batch_saved(backend, tmp_path):
@@ -150,8 +153,10 @@ def test_a_batch_goes_on_from_what_trials_saved_alone(backend, tmp_path):
 def test_a_trial_whose_state_is_gone_takes_its_steps_again(backend, tmp_path):
     finished(backend, [job(trial, tmp_path) for trial in (1, 2, 3)])
     (tmp_path / "2.pt").unlink()
-    _, points = finished(backend, resumed(tmp_path))
+    last, points = finished(backend, resumed(tmp_path))
     assert [points[trial][0].step for trial in (1, 2, 3)] == [10, 1, 10]
+    said = "its state 2.pt is not on this machine, steps 1 to 9 were taken again"
+    assert [last[trial].reason for trial in (1, 2, 3)] == [None, said, None]
 
 
 def test_a_saved_state_is_one_replica_s(backend, tmp_path):
