@@ -13,7 +13,7 @@ from torch import Tensor
 from autotune.kernels import norms
 from autotune.kernels.dither import dithered, places
 from autotune.kernels.lang import plain
-from autotune.kernels.rule import Rule, Update, replicas
+from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 
 _PIECE = 1 << 16  # elements
 
@@ -81,9 +81,10 @@ def _keep(rule: Rule, piece: Update, start: int, new: Tensor, values: Sequence[T
         _store(rule, role, buffer, value, at, piece.key)
 
 
-def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key: int) -> None:
+def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key: Key) -> None:
     if role in rule.dithered and tensor.dtype is torch.bfloat16:
-        value = dithered(value, at, key, role)
+        [number] = keys_of(key, 1)
+        value = dithered(value, at, number, role)
     tensor.copy_(value)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import Ints, copied, dense, lies_like
-from autotune.kernels.rule import Update
+from autotune.kernels.rule import Update, keys_of
 
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
@@ -56,8 +56,8 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
         return Planned(plan.groups, addresses, _lines(rows), keys, copies)
-    stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
-    return _unstacked(stacked, len(rows[0]))
+    own = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
+    return _unstacked(own, len(rows[0]))
 
 
 def _unstacked(found: Planned, count: int) -> Planned:
@@ -70,9 +70,8 @@ def _unstacked(found: Planned, count: int) -> Planned:
         places[:, group.members] = found.addresses[:, group.members, None] + strides
         members = group.members[:, None] * count + np.arange(count)
         spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
-    addresses = places.reshape(len(found.addresses), -1)
-    keys = tuple([key for key in found.keys for _ in range(count)])
-    return found._replace(groups=spread, addresses=addresses, keys=keys)
+    keys = tuple(chain.from_iterable(keys_of(key, count) for key in found.keys))
+    return found._replace(groups=spread, addresses=places.reshape(len(places), -1), keys=keys)
 
 
 def bring_back(copies: Copies) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from autotune.kernels.lang import Function
 
 Rows = NDArray[np.float64]  # scalars, a line a replica
+Key = int | tuple[int, ...]  # of a tensor, or one a replica
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +72,19 @@ class Update(NamedTuple):
     g: Tensor
     state: tuple[Tensor, ...]
     row: tuple[float, ...] | Rows  # the rule's scalars, in its order
-    key: int = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
+    key: Key = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
 
 
 def replicas(update: Update) -> Iterator[Update]:
     """Yield the updates that a stack's is made of, or the one given."""
-    p, g, state, row, key = update
+    p, g, state, row, keys = update
     if isinstance(row, tuple):
         yield update
         return
-    for k, line in enumerate(row.tolist()):
+    for k, (line, key) in enumerate(zip(row.tolist(), keys_of(keys, len(row)), strict=True)):
         yield Update(p[k], g[k], tuple([buffer[k] for buffer in state]), tuple(line), key)
+
+
+def keys_of(key: Key, count: int) -> tuple[int, ...]:
+    """Return the key of each replica."""
+    return key if isinstance(key, tuple) else (key,) * count

@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from autotune.kernels import backends
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
+from autotune.optimizers import compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create
 
@@ -90,13 +91,7 @@ class Stacked:
                 f"replicas must step by one rule, {self.name} has another for "
                 f"{self.settings[second]} than for {self.settings[first]}; stack them apart"
             )
-        rule = next(iter(found))
-        if rule.dithered or rule.relative:
-            raise ValueError(
-                "replicas are kept in single precision, got state_dtype, stochastic_rounding or "
-                "compact in their settings; leave these out"
-            )
-        return rule
+        return next(iter(found))
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -123,6 +118,7 @@ class Stacked:
             for group in groups:
                 group["step"] = group.get("step", 0) + 1
         lines: dict[_Clocks, Rows] = {}
+        order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
         for p, g in self.rows[0]._gradients({"params": params}):
             j = next(j for j, other in enumerate(params) if other is p)
             states = [
@@ -136,7 +132,8 @@ class Stacked:
             clocks = tuple(zip([each["step"] for each in counted], first, strict=True))
             if clocks not in lines:
                 lines[clocks] = self._lines(groups, rule, clocks)
-            yield Update(p, g, self._whole[p], lines[clocks])
+            keys = tuple([(step << 32) + order[p] for step, _ in clocks]) if order else 0
+            yield Update(p, g, self._whole[p], lines[clocks], keys)
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)
@@ -148,6 +145,8 @@ class Stacked:
         states = [row.state[view] for row, view in zip(self.rows, views, strict=True)]
         first = [not all(name in state for name in rule.direction.buffers) for state in states]
         for row, view, state in zip(self.rows, views, states, strict=True):
+            if rule.relative and state:
+                compact.shorten(state, [n for n in rule.application.buffers if n in state], view)
             row._fill(view, state, rule)
         self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
         for name, whole in zip(rule.buffers, self._whole[p], strict=True):

@@ -123,6 +123,21 @@ def test_clipping_takes_each_replica_s_norm_in_the_triton_kernel_too():
     assert same(stack, ended)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("compact", [False, True])
+def test_replicas_round_at_random_as_their_own_optimizers_do(backend, compact):
+    rows = [
+        hyper(k, state_dtype=torch.bfloat16, stochastic_rounding=True, compact=compact)
+        for k in range(3)
+    ]
+    start, grads = drawn(3, dtype=torch.bfloat16), gradients(3, 4, dtype=torch.bfloat16)
+    with usable(backend):
+        ended, _ = apart("adamw-win2", rows, grads, backend, start)
+        stack = built("adamw-win2", rows, backend, start)
+        advance(stack, rows, grads)
+    assert same(stack, ended)
+
+
 @pytest.mark.parametrize("name", ["adan-win", "adamw", "lamb-win2"])
 def test_a_selection_goes_on_as_its_replicas_would_have(name):
     rows = [hyper(k, weight_decay=0.1) for k in range(4)]
@@ -231,15 +246,3 @@ def test_gradients_of_another_shape_are_refused():
         r"call zero_grad\(\) where a parameter's data is replaced$",
     ):
         stack.step()
-
-
-@pytest.mark.parametrize(
-    "halved", [{"state_dtype": torch.bfloat16}, {"stochastic_rounding": True}], ids=str
-)
-def test_replicas_in_less_precision(halved):
-    sentence = (
-        r"^replicas are kept in single precision, got state_dtype, stochastic_rounding or "
-        r"compact in their settings; leave these out$"
-    )
-    with pytest.raises(ValueError, match=sentence):
-        Stacked("adan", [torch.nn.Parameter(torch.ones(2, 3))], [halved, halved])

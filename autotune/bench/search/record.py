@@ -5,7 +5,6 @@ Runs of a model that can be trained side by side are, so many at once as its tas
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -91,11 +90,12 @@ class Plan:
 
     def member(self, seed: int, number: int) -> Member:
         """Return the run of setting ``number`` on seed index ``seed``."""
-        values = list(itertools.product(*self.axes.values()))[number]
-        names = [RENAMED.get(name, name) for name in self.axes]
-        hyper, warmup = decode(
-            dict(zip(names, values, strict=True)), optimizers.defaults(self.optimizer)
-        )
+        places = np.unravel_index(number, tuple(map(len, self.axes.values())))
+        params = {
+            RENAMED.get(name, name): values[place]
+            for (name, values), place in zip(self.axes.items(), places, strict=True)
+        }
+        hyper, warmup = decode(params, optimizers.defaults(self.optimizer))
         return Member(hyper=hyper, warmup=warmup, seed=seeds.training(0, seed))
 
     def table(self, losses: Floats, name: str = "") -> Table:
