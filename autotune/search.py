@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from autotune import compare, racing, stages
 from autotune.backends.base import Backend
-from autotune.errors import LeaseLost, NothingUsable
+from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.ledger import Ledger
 from autotune.opening import Opened, open_search
@@ -151,11 +151,11 @@ class Loop:
         try:
             self._work(backend)
         except BaseException:
-            self._leave()
+            self._abandon()
             raise
         finally:
             backend.close()
-            self.share.spend()
+        self.share.spend()
         self._reflect()
         self.listen(
             SearchEnded(
@@ -197,15 +197,17 @@ class Loop:
     def _fill(self, backend: Backend) -> None:
         """Give idle workers something to do, or end where nothing is left."""
         self._idle = 0.0
-        while self._free(backend):
-            with self.share.turn(self.recorder.own) as decides:
-                started = decides and not self._closed() and self._start(backend)
-                if decides and not started:
-                    self._end_if_over()
-            if not started:
-                # Others run, decide or are waited for: there is no use in asking at once.
-                self._idle = WAIT if decides else 0.0
-                return
+        # Whose turn ended before it had decided has to look again: others may have begun things.
+        with suppress(LeaseLost):
+            while self._free(backend):
+                with self.share.turn(self.recorder.own) as decides:
+                    started = decides and not self._closed() and self._start(backend)
+                    if decides and not started:
+                        self._end_if_over()
+                if not started:
+                    # Others run, decide or are waited for: there is no use in asking at once.
+                    self._idle = WAIT if decides else 0.0
+                    return
 
     def _free(self, backend: Backend) -> bool:
         """Say whether there is something to decide: what to start, or whether it is over."""
@@ -240,17 +242,9 @@ class Loop:
             if ledger.searched and not searched:
                 self.recorder.close(ledger, None)
             if stretch:
-                return self._submit(backend, ledger, stretch)
+                backend.submit(self.recorder.start(ledger, stretch))
+                return True
         return False
-
-    def _submit(self, backend: Backend, ledger: Ledger, stretch: stages.Stretch) -> bool:
-        """Start a stretch, unless the turn ended before it was decided on."""
-        try:
-            job = self.recorder.start(ledger, stretch)
-        except LeaseLost:
-            return False
-        backend.submit(job)
-        return True
 
     def _end_if_over(self) -> None:
         """End what nobody can go on with; called within a turn that started nothing."""
@@ -262,20 +256,24 @@ class Loop:
         if self.share.others:
             self.over = left
             return
-        self.over = True
-        self.share.spend()
         if left:
             self._leave()
         else:
             self._close()
-            self.share.state = SearchState.COMPLETE
-            self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
+        self.over = True
 
     def _leave(self) -> None:
         """Write down that nobody runs the search any more, unless somebody does."""
         if not self.share.others:
             self.share.state = SearchState.INTERRUPTED
             self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
+
+    def _abandon(self) -> None:
+        """Write down what can be before an error is told, which may be that of the database."""
+        self.store.patience = Patience()
+        with suppress(StorageError):
+            self.share.spend()
+            self._leave()
 
     def _watch(self, backend: Backend) -> None:
         """Stop early when told to, out of time or without hope; end workers that do not answer."""
@@ -351,7 +349,9 @@ class Loop:
 
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""
+        self.share.spend()
         for ledger in self.ledgers:
+            self.share.keep_turn()
             idle = [
                 trial
                 for trial in ledger.of(Role.SEARCH)
@@ -362,6 +362,9 @@ class Loop:
             winner = racing.chosen(ledger, self.spec)
             judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
             self.recorder.close(ledger, winner if judged else None)
+        self.share.keep_turn()
+        self.share.state = SearchState.COMPLETE
+        self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
         for left in self.folder.glob("*.p*t*"):  # states, and what a killed worker was writing
             left.unlink(missing_ok=True)
 

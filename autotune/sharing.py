@@ -126,6 +126,10 @@ class Share:
             time.sleep(random.uniform(*PAUSES))
         return True
 
+    def keep_turn(self) -> None:
+        """Go on deciding; raises LeaseLost where that took too long and another decides."""
+        self.store.keep_turn(self.search.id, self.worker)
+
     def update(self, own: Container[int]) -> None:
         """Learn what the other processes did."""
         found = self.store.changes(self.search.id, self._revision)

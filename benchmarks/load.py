@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import create_engine, func, insert, select
 
 from autotune import compare
 from autotune.backends.base import Job, Outcome, Report
@@ -222,6 +222,11 @@ def _multiply(store: Store, url: str, found: Opened, trials: int, points: int) -
             if step <= copy["step"] or step not in RUNGS
         ]
         connection.execute(insert(CurvePoint), rows)
+        if connection.dialect.name == "postgresql":
+            key = func.pg_get_serial_sequence("autotune_trials", "id")
+            connection.execute(
+                select(func.setval(key, select(func.max(Trial.id)).scalar_subquery()))
+            )
     engine.dispose()
 
 

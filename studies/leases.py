@@ -57,6 +57,15 @@ class Leases(Reader):
             return connection.execute(query).rowcount == 1
 
     @patient
+    def keep_turn(self, search_id: int, who: str) -> None:
+        """Let a turn begin anew; raises LeaseLost where another has decided since."""
+        with self._database.writing() as connection:
+            mine = and_(Search.id == search_id, Search.decider == who)
+            values = {"decider_until": attempts.now(connection) + TURN}
+            if not connection.execute(update(Search).where(mine).values(values)).rowcount:
+                raise LeaseLost(f"the turn of {who} was over before it had decided")
+
+    @patient
     def leave_turn(self, search_id: int, who: str) -> None:
         """Let others decide; nothing happens where they do already."""
         with self._database.writing() as connection:
@@ -76,6 +85,8 @@ class Leases(Reader):
         if not rows and not ahead:
             return []
         with self._database.writing() as connection:
+            # The search first, as all who write: two who wait for each other would both fail.
+            connection.execute(select(Search.id).where(Search.id == search_id).with_for_update())
             attempts.restart_leases(connection, attempts.now(connection))
             query = _stale(connection, search_id, worker)
             stale = connection.execute(query.with_for_update(of=Attempt, skip_locked=True)).all()

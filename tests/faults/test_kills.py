@@ -84,6 +84,7 @@ def test_a_search_outlives_its_command_and_a_worker(places, spec, judge, rounds,
         kill(command)
         workers[0].join(moments() / 2)
         kill(workers[0])
-        workers[1].join(60)
+        workers[1].join(120)
+        assert workers[1].exitcode == 0
         with Store(url) as store:
             judge("SIGKILL of the command and a worker of two", store)

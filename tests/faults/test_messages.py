@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
+from autotune import stages
 from autotune.backends.inline import Inline
 from autotune.events import Notice, TrialEnded
 from autotune.opening import open_search
@@ -99,6 +100,20 @@ def test_what_another_process_took_over_is_not_stored(tmp_path, spec, undisturbe
         judge("reports of lost leases", store, undisturbed)
     said = [event.text for event in heard if isinstance(event, Notice)]
     assert any("another worker took it over" in line for line in said)
+
+
+def test_who_decides_too_slowly_decides_anew(tmp_path, spec, undisturbed, judge, monkeypatch):
+    following, slow = stages.following, iter([True, False, True, True])
+
+    def hesitant(ledger, spec, affordable):
+        if next(slow, False):
+            store.leave_turn(1, "search")  # as if the turn had ended
+        return following(ledger, spec, affordable)
+
+    monkeypatch.setattr(stages, "following", hesitant)
+    with Store(f"sqlite:///{tmp_path}/autotune.db") as store:
+        _loop(spec, store).run(Inline())
+        judge("turns that end while deciding", store, undisturbed)
 
 
 def _loop(spec, store, listen=lambda event: None):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from autotune.studies.database import explain
-from autotune.studies.errors import NotFound, StorageError
+from autotune.studies.errors import NotFound, StorageError, Unavailable
 from autotune.studies.store import Store
 
 
@@ -44,6 +44,15 @@ def test_a_missing_driver_names_its_extra_and_no_password(tmp_path):
         ),
     ):
         Store("postgresql://me:s3cret@localhost/db")
+
+
+@pytest.mark.skipif(find_spec("psycopg") is None, reason="needs psycopg")
+def test_a_server_that_is_not_there_is_named_without_its_password():
+    with pytest.raises(Unavailable) as caught:
+        Store("postgresql://me:s3cret@127.0.0.1:1/db?connect_timeout=2")
+    said = str(caught.value)
+    assert said.startswith("storage postgresql+psycopg://me:***@127.0.0.1:1/db?connect_timeout=2 ")
+    assert "s3cret" not in said
 
 
 def test_a_server_that_repeats_the_password_is_cut_short():

@@ -174,6 +174,16 @@ def test_who_lost_its_turn_begins_nothing(store, search, proposal):
     assert store.trials(1) == []
 
 
+def test_a_turn_that_another_took_cannot_be_kept(store, search):
+    store.take_turn(1, "w1")
+    store.keep_turn(1, "w1")
+    store.leave_turn(1, "w1")
+    store.take_turn(1, "w2")
+    sentence = "the turn of w1 was over before it had decided"
+    with pytest.raises(LeaseLost, match=f"^{sentence}$"):
+        store.keep_turn(1, "w1")
+
+
 def test_changes_tell_only_of_what_is_new(store, search, begun):
     old, attempt = begun()
     store.record(old, attempt, state=TrialState.COMPLETE, step=90)
