@@ -99,7 +99,7 @@ def _go_on(
         store.update_search(
             search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
         )
-    ledgers = tuple(_ledger(search, name, space) for name, space in built.items())
+    ledgers = tuple(_ledger(spec, search, name, space) for name, space in built.items())
     found = store.changes(search.id)
     merge(ledgers, found)
     return Opened(
@@ -133,10 +133,13 @@ def rungs_of(facts: Mapping[str, Any]) -> Ladder:
     return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
-def _ledger(search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+    rungs = rungs_of(search.task)
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        ladder=rungs_of(search.task),
+        ladder=rungs,
+        # Comparing earlier leaves compute for more settings: of no use where they are counted.
+        opened=rungs if spec.budget.resolved.trials is not None else None,
     )

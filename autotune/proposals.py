@@ -6,6 +6,7 @@ Nothing is tried twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,14 +19,16 @@ from autotune.seeds import derive
 from autotune.seeds import study as study_seed
 from autotune.setting import Setting
 from autotune.spaces import Range
-from autotune.studies.records import Proposal, Role
+from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 
 SEARCH_SEED = 0  # seed index: all settings of a search see the same initialisation and batches
 MIXED = "auto"  # the sampler that shares its turns with known settings
 
 TESTED = (0.75, 0.5)  # of the learning rate's range: short runs favour the high end
+BEYOND = (0.25, 0.95)  # tested too where the lowest or the highest so far is the best
 APART = 0.1  # of that range: what is nearer to the default's rate tells nothing more
+TEST = "range test"
 BELIEF, FADING = 0.5, 0.9  # chance of a known setting at first, and what is left of it each time
 
 ASKED = 8  # times a sampler may repeat what was tried
@@ -60,8 +63,10 @@ def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:
     yield from _first(ledger, spec)
     if not ledger.space.parameters:
         return
-    if spec.sampler == MIXED and _believes(seed, number):
-        yield from ledger.presets
+    if spec.sampler == MIXED:
+        yield from _beyond(ledger)
+        if _believes(seed, number):
+            yield from ledger.presets
     sampler, seen = load("autotune.samplers", spec.sampler), ledger.observed()
     index = number - len(_first(ledger, spec))
     for again in range(ASKED):
@@ -90,10 +95,36 @@ def _first(ledger: Ledger, spec: SearchSpec) -> list[Setting]:
 
 def _range_test(ledger: Ledger) -> Iterator[Setting]:
     """Yield the default at other learning rates, which matter more than all the rest."""
-    default, lr = ledger.presets[0], ledger.space.parameters.get("lr")
-    if not isinstance(lr, Range):
+    lr = ledger.space.parameters.get("lr")
+    if isinstance(lr, Range):
+        own = lr.unit(ledger.presets[0].hyper["lr"])
+        yield from (_at(ledger, lr, unit) for unit in TESTED if abs(unit - own) > APART)
+
+
+def _beyond(ledger: Ledger) -> Iterator[Setting]:
+    """Yield the learning rate beyond those tested, where losses fall towards it."""
+    lr = ledger.space.parameters.get("lr")
+    trials = [t for t in ledger.of(Role.SEARCH) if t.number == 0 or t.origin == TEST]
+    if not isinstance(lr, Range) or len(trials) < 2:
         return
-    for unit in TESTED:
-        if abs(unit - lr.unit(default.hyper["lr"])) > APART:
-            hyper = {**default.hyper, "lr": lr.at(unit)}
-            yield ledger.space.preset(hyper, default.warmup, "range test")
+    losses = {lr.unit(t.hyper["lr"]): _short_loss(ledger, t) for t in trials}
+    if None in losses.values():
+        return
+    best = min(losses, key=lambda unit: (losses[unit], unit))
+    low, high = BEYOND
+    if best == max(losses) and best < high - APART:
+        yield _at(ledger, lr, high)
+    elif best == min(losses) and best > low + APART:
+        yield _at(ledger, lr, low)
+
+
+def _short_loss(ledger: Ledger, trial: TrialRecord) -> float | None:
+    """Return the loss where settings are first compared; None until it is known."""
+    if trial.state is TrialState.DIVERGED:
+        return math.inf
+    return ledger.losses[trial.id].get(ledger.ladder.first)
+
+
+def _at(ledger: Ledger, lr: Range, unit: float) -> Setting:
+    default = ledger.presets[0]
+    return ledger.space.preset({**default.hyper, "lr": lr.at(unit)}, default.warmup, TEST)

@@ -52,8 +52,17 @@ def test_the_default_leads_and_its_learning_rate_is_tested_over_the_range():
     assert origins[:2] == ["preset:default", "preset:adamw-scaled"]
     assert set(origins[2:4]) == {"range test"}
     rates = [p.hyper["lr"] for p in found if p.origin == "range test"]
-    assert rates == sorted(rates, reverse=True)
+    assert rates[:2] == [pytest.approx(1e-4 * 500**unit) for unit in (0.75, 0.5)]
     assert {p.hyper["betas"] for p in found if p.origin == "range test"} == {(0.98, 0.92, 0.99)}
+
+
+def test_the_test_goes_on_where_losses_still_fall():
+    origins = [
+        (p.origin, p.hyper["lr"])
+        for p in Study(space={"lr": {"low": 1e-5, "high": 0.02}}).propose(6)
+    ]
+    rates = [rate for origin, rate in origins if origin == "range test"]
+    assert max(rates) == pytest.approx(1e-5 * 2000**0.95)
 
 
 def test_no_learning_rate_is_tested_where_it_is_fixed():
