@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from autotune.halving import OPENING, Ladder, highest_rung, opened
 from autotune.samplers.base import Observation
@@ -27,6 +28,7 @@ class Ledger:
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
     stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
+    settings: set[str] = field(default_factory=set)  # that search trials have
     searched: bool = False  # no further setting is to be tried
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
     timed_steps: int = 0  # between points of one stretch, over all trials
@@ -52,8 +54,14 @@ class Ledger:
         """Return the steps of a full run."""
         return self.ladder.steps[-1]
 
+    def tried(self, hyper: Mapping[str, Any], warmup: float) -> bool:
+        """Say whether the search has tried a setting."""
+        return _written(hyper, warmup) in self.settings
+
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Take in a trial's newest record and points of its curve."""
+        if trial.role is Role.SEARCH and trial.id not in self.trials:
+            self.settings.add(_written(trial.hyper, trial.warmup))
         self.trials[trial.id] = trial
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
@@ -125,3 +133,9 @@ class Ledger:
                     )
                 )
         return seen
+
+
+def _written(hyper: Mapping[str, Any], warmup: float) -> str:
+    """Return a setting as text; a stored tuple comes back as a list."""
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
+    return repr((sorted(plain.items()), warmup))

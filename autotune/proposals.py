@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -37,9 +36,9 @@ DRAWN = 64  # uniform draws after that, before the space counts as used up
 
 def propose(ledger: Ledger, spec: SearchSpec) -> Proposal | None:
     """Return the next setting to try; None when the space has no other."""
-    tried = [_key(trial.hyper, trial.warmup) for trial in ledger.of(Role.SEARCH)]
-    for setting in _wishes(ledger, spec, len(tried)):
-        if _key(setting.hyper, setting.warmup) not in tried:
+    number = len(ledger.of(Role.SEARCH))
+    for setting in _wishes(ledger, spec, number):
+        if not ledger.tried(setting.hyper, setting.warmup):
             return Proposal(
                 role=Role.SEARCH,
                 origin=setting.origin,
@@ -50,11 +49,6 @@ def propose(ledger: Ledger, spec: SearchSpec) -> Proposal | None:
                 target=ledger.target,
             )
     return None
-
-
-def _key(hyper: Any, warmup: float) -> tuple[str, float]:
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
-    return repr(sorted(plain.items())), warmup
 
 
 def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:

@@ -20,10 +20,10 @@ from autotune.halving import Ladder
 from autotune.ledger import Ledger
 from autotune.opening import Opened
 from autotune.presets import presets_of, spaces_of
+from autotune.proposals import propose
 from autotune.purse import Purse
 from autotune.search import Loop
 from autotune.sharing import merge
-from autotune.stages import propose
 from autotune.studies.errors import Unavailable
 from autotune.studies.models import CurvePoint, Trial
 from autotune.studies.records import Point, TrialState
@@ -101,7 +101,7 @@ def opened(store: Store, spec: SearchSpec) -> Opened:
             study=study,
             space=spaces[study.optimizer],
             presets=presets_of(study.optimizer, spaces[study.optimizer]),
-            rungs=Ladder(steps=RUNGS, first=RUNGS[0]),
+            ladder=Ladder(steps=RUNGS, first=RUNGS[0]),
         )
         for study in search.studies
     )

@@ -175,7 +175,9 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
         for _ in range(count):
             player.step()
         fresh = Player(budget={"runs": 14})
-        fresh.ledger.trials, fresh.ledger.losses = player.ledger.trials, player.ledger.losses
+        for trial in player.ledger.trials.values():
+            fresh.ledger.keep(trial)
+        fresh.ledger.losses = player.ledger.losses
         fresh.play()
         assert fresh.ledger.trials == whole.ledger.trials
 
