@@ -92,7 +92,7 @@ def test_help_states_the_defaults_a_search_has() -> None:
     spec = parse({"model": "gpt-nano"})
     assert f"Fresh seeds to judge on. [default: {spec.seeds}]" in text
     assert f"Trials side by side. [default: {spec.workers}]" in text
-    assert f"processes or inline. [default: {spec.engine}]" in text
+    assert f"models that train side by side. [default: {spec.engine}]" in text
     assert f"Who proposes settings. [default: {spec.sampler}]" in text
     assert f"Seed of everything random. [default: {spec.seed}]" in text
     assert f"repeat for several. [default: {', '.join(spec.optimizers)}]" in text
@@ -114,7 +114,8 @@ def test_an_unknown_command_suggests() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
-        "completion, dashboard, delete, export, list, search, show); see autotune --help\n"
+        "completion, dashboard, delete, doctor, export, list, search, show, tell, worker); "
+        "see autotune --help\n"
     )
 
 
