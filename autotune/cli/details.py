@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.cli.stored import newest, opened, resumable, split, studies
@@ -21,7 +22,9 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         found, chosen = _find(store, study)
         trials = {each.optimizer: _trials(store, found, each) for each in chosen}
         measured = {each.optimizer: store.measured(each.id) for each in chosen}
-        honest = {each.optimizer: _honesty(store, found, each) for each in chosen}
+        honest = {
+            each.optimizer: _honesty(store, found, each, trials[each.optimizer]) for each in chosen
+        }
         rows = {row.optimizer: row for row in load(store, found.name).rows}
     return {
         "search": found,
@@ -75,13 +78,15 @@ def _trials(store: Store, search: SearchRecord, study: StudyRecord) -> list[Tria
     return trials if search.state is SearchState.RUNNING else list(map(settled, trials))
 
 
-def _honesty(store: Store, search: SearchRecord, study: StudyRecord) -> Honesty | None:
+def _honesty(
+    store: Store, search: SearchRecord, study: StudyRecord, trials: Sequence[TrialRecord]
+) -> Honesty | None:
     """Return what a study's measurements are worth; None for a task without steps."""
     steps = search.task.get("steps")
     if not steps:
         return None
     rungs = ladder(int(steps), int(search.task.get("compare_from", 0))).steps
-    return honesty(store.trials(study.id), store.losses(study.id, rungs), rungs)
+    return honesty(trials, store.losses(study.id, rungs), rungs)
 
 
 def _judged(row: Row) -> Estimate | None:
