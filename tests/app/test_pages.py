@@ -62,7 +62,7 @@ def _add(store, study, number, state, loss):
     )
     trial = store.add_trial(study, proposal)
     if state is not TrialState.WAITING:
-        attempt = store.begin(trial.id, "test")
+        attempt = store.begin(trial.id, "search")
         reason = "disk full" if state is TrialState.FAILED else None
         store.record(trial.id, attempt, state=state, step=90, loss=loss, reason=reason)
 
