@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autotune.optimizers import Stacked, create
-from autotune.optimizers.groups import split
+from autotune.objective import build
+from autotune.optimizers import Stacked
 from autotune.optimizers.stacked import alike
 from autotune.schedule import multiplier
 from autotune.tasks.base import Measurement, Task
@@ -108,9 +108,7 @@ def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:
 
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
-    run = task.start(member.seed)
-    hyper = {"weight_decay": 0.0, **member.hyper}
-    made = create(optimizer, split(run.model, hyper["weight_decay"]), **hyper)
+    run, made = build(task, optimizer, member.hyper, member.seed)
     course = Course(
         start=0,
         stop=max(rungs),

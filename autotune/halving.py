@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from autotune.studies.records import TrialRecord, TrialState
 
@@ -48,6 +49,11 @@ def ladder(target: int, compare_from: int = 0) -> Ladder:
         return Ladder(steps=tuple(steps), first=steps[min(SAFE_RUNG, len(steps) - 1)])
     kept = {min(compare_from, target), *(step for step in steps if step > compare_from)}
     return Ladder(steps=tuple(sorted(kept)), first=min(kept))
+
+
+def rungs_of(facts: Mapping[str, Any]) -> Ladder:
+    """Return the rungs of a task."""
+    return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
 def opened(ladder: Ladder, curves: Iterable[Mapping[int, float]]) -> Ladder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,7 +141,7 @@ def describe(error: BaseException) -> str:
 
 def prepare(job: Job, task: Task) -> Trial:
     """Build the run and its optimizer, at the last saved state if there is one."""
-    run, optimizer = _build(job, task)
+    run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
     source = job.resume or job.checkpoint
     repeats = None
     if job.start and source:
@@ -150,7 +150,7 @@ def prepare(job: Job, task: Task) -> Trial:
         )
         if found is not None:
             return Trial(run=run, optimizer=optimizer, start=found)
-        run, optimizer = _build(job, task)
+        run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
         repeats = _missing(Path(source), job) if job.resume else None
     # Equal seeds give equal curves: without its state, a trial takes the same steps again.
     return Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
@@ -162,10 +162,13 @@ def _missing(path: Path, job: Job) -> str:
     return f"its state {path.name} {what}, steps 1 to {job.start} were taken again"
 
 
-def _build(job: Job, task: Task) -> tuple[Run, torch.optim.Optimizer]:
-    run = task.start(job.seed)
-    groups = split(run.model, job.hyper.get("weight_decay", 0.0))
-    return run, create(job.optimizer, groups, **job.hyper)
+def build(
+    task: Task, optimizer: str, hyper: Mapping[str, Any], seed: int
+) -> tuple[Run, torch.optim.Optimizer]:
+    """Return a run at its first step, and its optimizer."""
+    run = task.start(seed)
+    groups = split(run.model, hyper.get("weight_decay", 0.0))
+    return run, create(optimizer, groups, **hyper)
 
 
 def _identity(job: Job) -> int:

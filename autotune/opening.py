@@ -9,7 +9,7 @@ from typing import Any
 from autotune import environment
 from autotune.config import check_names
 from autotune.errors import AlreadyThere, NotFound
-from autotune.halving import Ladder, ladder
+from autotune.halving import rungs_of
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
 from autotune.registry import load
@@ -126,11 +126,6 @@ def _agree(
             f"search '{search.name}' is already in {store} with another "
             f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
         )
-
-
-def rungs_of(facts: Mapping[str, Any]) -> Ladder:
-    """Return the rungs of a task."""
-    return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
 def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune import opening, stages
 from autotune.config import check_names
-from autotune.halving import Ladder
+from autotune.halving import Ladder, rungs_of
 from autotune.presets import presets_of, spaces_of
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.resolve import resolve
@@ -48,7 +48,7 @@ def plan(spec: SearchSpec) -> Plan:
     check_names(spec)
     stages.check_budget(spec)
     facts = resolve(**opening.task_arguments(spec)).facts()
-    rungs = opening.rungs_of(facts)
+    rungs = rungs_of(facts)
     spaces = spaces_of(spec)
     return Plan(
         name=spec.search_name,

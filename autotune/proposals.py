@@ -54,7 +54,8 @@ def propose(ledger: Ledger, spec: SearchSpec) -> Proposal | None:
 def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:
     """Yield settings in the order of preference for trial ``number``."""
     seed = study_seed(spec.seed, ledger.study.optimizer)
-    yield from _first(ledger, spec)
+    first = _first(ledger, spec)
+    yield from first
     if not ledger.space.parameters:
         return
     if spec.sampler == MIXED:
@@ -62,7 +63,7 @@ def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:
         if _believes(seed, number):
             yield from ledger.presets
     sampler, seen = load("autotune.samplers", spec.sampler), ledger.observed()
-    index = number - len(_first(ledger, spec))
+    index = number - len(first)
     for again in range(ASKED):
         own = derive(seed, "again", again) if again else seed
         yield ledger.space.setting(

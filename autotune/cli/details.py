@@ -8,7 +8,7 @@ from typing import Any
 from autotune.cli.stored import newest, opened, resumable, split, studies
 from autotune.compare import Row, load
 from autotune.errors import NotFound, SpecError
-from autotune.halving import ladder
+from autotune.halving import rungs_of
 from autotune.honesty import Honesty, honesty
 from autotune.standing import current, settled
 from autotune.statistics import Estimate
@@ -82,10 +82,9 @@ def _honesty(
     store: Store, search: SearchRecord, study: StudyRecord, trials: Sequence[TrialRecord]
 ) -> Honesty | None:
     """Return what a study's measurements are worth; None for a task without steps."""
-    steps = search.task.get("steps")
-    if not steps:
+    if not search.task.get("steps"):
         return None
-    rungs = ladder(int(steps), int(search.task.get("compare_from", 0))).steps
+    rungs = rungs_of(search.task).steps
     return honesty(trials, store.losses(study.id, rungs), rungs)
 
 

@@ -12,6 +12,7 @@ import click
 
 from autotune.cli import words
 from autotune.cli.document import line
+from autotune.cli.options import Decorator
 from autotune.events import (
     Event,
     Listener,
@@ -24,7 +25,13 @@ from autotune.events import (
 )
 from autotune.studies.records import Role, TrialRecord
 
-FORMS = ("auto", "rich", "plain", "json", "off")
+progress: Decorator = click.option(
+    "--progress",
+    type=click.Choice(("auto", "rich", "plain", "json", "off")),
+    default="auto",
+    show_default=True,
+    help="How to tell on stderr what happens.",
+)
 
 
 @contextmanager

@@ -10,19 +10,13 @@ import click
 from autotune.cli.help import Command
 from autotune.cli.interrupt import interruptible
 from autotune.cli.options import QUIET, as_json, storage, talk
-from autotune.cli.progress import FORMS
+from autotune.cli.progress import progress
 from autotune.cli.spec_options import spec_options
 
 
 @click.command("search", cls=Command)
 @spec_options
-@click.option(
-    "--progress",
-    type=click.Choice(FORMS),
-    default="auto",
-    show_default=True,
-    help="How to tell on stderr what happens.",
-)
+@progress
 @storage
 @as_json
 @talk

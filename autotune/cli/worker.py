@@ -8,7 +8,7 @@ from autotune.cli.complete import searches
 from autotune.cli.help import Command
 from autotune.cli.interrupt import interruptible
 from autotune.cli.options import QUIET, storage, talk
-from autotune.cli.progress import FORMS
+from autotune.cli.progress import progress
 
 
 @click.command("worker", cls=Command)
@@ -24,13 +24,7 @@ from autotune.cli.progress import FORMS
     help="Trials side by side.",
 )
 @click.option("--strict", is_flag=True, help="Refuse other versions than the search's.")
-@click.option(
-    "--progress",
-    type=click.Choice(FORMS),
-    default="auto",
-    show_default=True,
-    help="How to tell on stderr what happens.",
-)
+@progress
 @storage
 @talk
 @click.pass_context

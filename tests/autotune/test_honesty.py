@@ -1,5 +1,7 @@
 """What a study's measurements are said to be worth."""
 
+from dataclasses import replace
+
 import pytest
 
 from autotune.honesty import honesty
@@ -51,14 +53,10 @@ def test_the_best_tenth_is_read_by_itself():
 
 
 def test_diverged_settings_are_left_out():
-    bad = TrialRecord(**{**vars_of(trial(9, None)), "state": TrialState.DIVERGED})
+    bad = replace(trial(9, None), state=TrialState.DIVERGED)
     losses = {n: {3: float(n), 9: float(n)} for n in range(10)}
     (first, _) = honesty([*(trial(n, None) for n in range(4)), bad], losses, STEPS).agreements
     assert first.trials == 4
-
-
-def vars_of(record):
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def test_noise_is_what_seeds_change_between_settings():

@@ -11,7 +11,6 @@ from sqlalchemy import create_engine, text
 
 from autotune import checkpoint
 from autotune.search import run
-from autotune.studies import urls
 from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -152,17 +151,11 @@ def judge(request):
 
 
 @pytest.fixture
-def server():
-    """The URL of an empty PostgreSQL database; a skip is a failure where CI is set."""
-    given = os.environ.get("AUTOTUNE_TEST_POSTGRES")
-    if not given and os.environ.get("CI"):
-        pytest.fail("AUTOTUNE_TEST_POSTGRES must name a PostgreSQL database where CI is set")
-    if not given:
-        pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
-    url = urls.normalise(given)
-    clear(url)
-    yield url
-    clear(url)
+def server(postgres):
+    """The URL of an empty PostgreSQL database."""
+    clear(postgres)
+    yield postgres
+    clear(postgres)
 
 
 def clear(url):
