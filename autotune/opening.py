@@ -60,7 +60,17 @@ def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
     check = getattr(load("autotune.backends", spec.engine), "check", None)
     if check:
         check(task)
-    return dict(task.facts()), spaces_of(spec)
+    spaces = spaces_of(spec)
+    check_sampler(spec, spaces)
+    return dict(task.facts()), spaces
+
+
+def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse a sampler that cannot propose in a space, or not on this machine."""
+    check = getattr(load("autotune.samplers", spec.sampler), "check", None)
+    if check:
+        for space in spaces.values():
+            check(space)
 
 
 def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> Opened:

@@ -89,6 +89,7 @@ class SearchSpec(BaseModel):
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
     sampler: Text = "auto"
+    pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
     space: dict[str, Any] = Field(default_factory=dict)

@@ -19,6 +19,7 @@ STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)
 TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
 PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
 SEEDS = ("optimizer", "from seed to seed", "among the best settings")
+POLICIES = ("sampler", "pruner")
 BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
@@ -41,6 +42,7 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
         **({"go on": content["resume"][found.name]} if content["resume"] else {}),
         **_values(found.task),
         "budget": _budget(found.spec.get("budget") or {}),
+        **{kind: found.spec[kind] for kind in POLICIES if kind in found.spec},
         "searched": f"{words.duration(found.seconds)}, last active {words.moment(found.updated)}",
     }
 

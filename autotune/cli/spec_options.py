@@ -73,7 +73,17 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("samplers"),
-                "help": "Who proposes settings.  [default: auto]",
+                "help": "Who proposes settings: auto, random, sobol, tpe, gp, or any of Optuna's "
+                "as optuna:CmaEsSampler.  [default: auto]",
+            },
+        ),
+        (
+            ("--pruner",),
+            {
+                "metavar": "NAME",
+                "shell_complete": registered("pruners"),
+                "help": "Who decides which trials go on: auto, asha, hyperband, median, none, or "
+                "any of Optuna's as optuna:MedianPruner.  [default: auto]",
             },
         ),
         (("--seed",), {"type": int, "help": "Seed of everything random.  [default: 0]"}),
