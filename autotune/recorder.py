@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.backends.base import Job, Outcome, Report
+from autotune.boundary import Widened
 from autotune.errors import LeaseLost, Unavailable
 from autotune.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.ledger import Ledger
@@ -53,6 +54,8 @@ class Recorder:
 
     def start(self, ledger: Ledger, stretch: Stretch) -> Job:
         """Store a stretch as begun, which ends this process's turn, and return its job."""
+        if stretch.wider is not None:
+            self._widen(ledger, stretch.wider)
         trial, attempt = self._lease(ledger, stretch)
         self.share.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
@@ -79,6 +82,13 @@ class Recorder:
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
         )
+
+    def _widen(self, ledger: Ledger, wider: Widened) -> None:
+        """Store a study's new ranges before anything is proposed there, and say so."""
+        ledger.space = wider.space
+        optimizer = ledger.study.optimizer
+        self.store.update_search(self.search.name, space={optimizer: wider.space.as_data()})
+        self.listen(Notice(text=f"{optimizer}: {wider.reason}"))
 
     def _lease(self, ledger: Ledger, stretch: Stretch) -> tuple[TrialRecord, int]:
         worker, stop = self.share.worker, stretch.stop

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autotune import compare, racing, stages
+from autotune import boundary, compare, racing, stages
 from autotune.backends.base import Backend
 from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
@@ -369,8 +369,10 @@ class Loop:
             left.unlink(missing_ok=True)
 
     def _warn(self) -> None:
-        """Say where the budget did not reach."""
+        """Say where the budget did not reach, and where a range may end too early."""
         for ledger in self.ledgers:
+            for text in boundary.recommended(ledger, racing.chosen(ledger, self.spec)):
+                self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
             if not stages.complete(ledger, self.spec):
                 self.listen(
                     Notice(

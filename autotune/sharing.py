@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from autotune import boundary
 from autotune.ledger import Ledger
 from autotune.studies.attempts import lease
 from autotune.studies.records import (
@@ -35,6 +36,8 @@ def merge(ledgers: Sequence[Ledger], found: Changes, own: Container[int] = ()) -
     A trial is RUNNING only while somebody holds it.
     """
     by_study = {ledger.study.id: ledger for ledger in ledgers}
+    for ledger in ledgers:
+        ledger.space = boundary.recorded(ledger.space, found.spaces.get(ledger.study.id, {}))
     budget = parse(dict(found.spec)).budget.resolved.model_dump(mode="json")
     for ledger in ledgers:
         closed = found.recommended.get(ledger.study.id, {}).get("budget")

@@ -33,6 +33,7 @@ class Range:
     low: float
     high: float
     log: bool = False
+    began: tuple[float, float] | None = None  # its ends before it was widened
 
     def at(self, unit: float) -> float:
         """Return the value at ``unit`` in [0, 1]."""
@@ -54,9 +55,30 @@ class Range:
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
 
+    def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
+        """Return a logarithmic range with an end moved, in parts of the width it began with.
+
+        Args:
+            upper: Which end.
+            step: How far to move it.
+            furthest: How far from where it began it may be.
+            most: No value is larger.
+        """
+        low, high = self.began or (self.low, self.high)
+        reach = (high / low) ** step
+        limit = (high / low) ** furthest
+        if upper:
+            high = min(self.high * reach, high * limit, most)
+            low = self.low
+        else:
+            low, high = max(self.low / reach, low / limit), self.high
+        if (low, high) == (self.low, self.high):
+            return self
+        return Range(low=low, high=high, log=True, began=self.began or (self.low, self.high))
+
     def as_data(self) -> list[Any]:
-        """Return the range as plain data."""
-        return ["log" if self.log else "linear", self.low, self.high]
+        """Return the range as plain data, what it began with at the end."""
+        return ["log" if self.log else "linear", self.low, self.high, *(self.began or ())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +345,13 @@ def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Ran
 def _parameter(entry: Sequence[Any]) -> Parameter:
     if entry[0] == "choice":
         return Choice(options=tuple(entry[1]))
-    return Range(low=float(entry[1]), high=float(entry[2]), log=entry[0] == "log")
+    began = (float(entry[3]), float(entry[4])) if len(entry) > 3 else None
+    return Range(low=float(entry[1]), high=float(entry[2]), log=entry[0] == "log", began=began)
+
+
+def idle(name: str, params: Params) -> bool:
+    """Tell whether a coordinate has no effect: without decay there is no timescale."""
+    return name == "timescale" and params.get("decayed") == "no"
 
 
 def from_data(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> Space:

@@ -7,9 +7,10 @@ The one thing remembered besides is that a study's search is over (``Ledger.sear
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotune import halving, racing
+from autotune import boundary, halving, racing
+from autotune.boundary import Widened
 from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
@@ -36,6 +37,7 @@ class Stretch:
     trial: TrialRecord | None
     proposal: Proposal | None = None
     stop: int
+    wider: Widened | None = None  # the space it was proposed in, from now on the study's
 
 
 def essential(spec: SearchSpec) -> int:
@@ -182,8 +184,9 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
         needed = 0.0
     if not affordable(stop / ledger.target, needed):
         return None
-    proposal = propose(ledger, spec)
-    return Stretch(trial=None, proposal=proposal, stop=stop) if proposal else None
+    wider = boundary.widened(ledger)
+    proposal = propose(replace(ledger, space=wider.space) if wider else ledger, spec)
+    return Stretch(trial=None, proposal=proposal, stop=stop, wider=wider) if proposal else None
 
 
 def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:

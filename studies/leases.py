@@ -170,6 +170,7 @@ class Leases(Reader):
                 curves=_curves(connection, newer),
                 held=_held(connection, search_id),
                 recommended=_recommended(connection, search_id),
+                spaces=_spaces(connection, search_id),
             )
 
     def _lose(self, connection: Connection, trial_id: int, attempt: int, reason: str) -> None:
@@ -268,3 +269,8 @@ def _recommended(connection: Connection, search_id: int) -> dict[int, dict[str, 
         .where(Study.search_id == search_id)
     )
     return {row.study_id: row.content for row in connection.execute(query)}
+
+
+def _spaces(connection: Connection, search_id: int) -> dict[int, dict[str, Any]]:
+    query = select(Study.id, Study.space).where(Study.search_id == search_id)
+    return {row.id: row.space for row in connection.execute(query)}

@@ -30,6 +30,9 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     title = "all trials" if every else f"{rule} (--trials shows all)"
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
     parts = [facts(_facts(content)), _studies(content), trials, *_proxy(content["honesty"])]
+    ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
+    if ranges:
+        parts.append("\n".join(["ranges", *ranges]))
     if found.environment:
         parts.append("environment\n" + facts(_values(found.environment)))
     return "\n\n".join(parts)

@@ -41,6 +41,8 @@ class Player:
         stretch = stages.following(self.ledger, self.spec, self.affordable)
         if stretch:
             self.stretches.append(stretch)
+            if stretch.wider:
+                self.ledger.space = stretch.wider.space
             self.end(stretch)
         return stretch
 
