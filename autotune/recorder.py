@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autotune import plateau
 from autotune.backends.base import Job, Outcome, Report
 from autotune.boundary import Widened
 from autotune.errors import LeaseLost, Unavailable
@@ -146,7 +147,19 @@ class Recorder:
         known = self.store.recommendation(ledger.study.id) or {"source": None}
         budget = self.spec.budget.resolved.model_dump(mode="json")
         source = known["source"] if source is None else source
-        self.store.save_recommendation(ledger.study.id, {"source": source, "budget": budget})
+        content = {"source": source, "budget": budget}
+        if known.get("budget") == budget and "ended" in known:
+            content["ended"] = known["ended"]
+        self.store.save_recommendation(ledger.study.id, content)
+
+    def end_search(self, ledger: Ledger, minutes: float | None) -> None:
+        """Store that no further setting is to be tried, and say so where it is early."""
+        self.close(ledger, None)
+        ended = plateau.told(ledger, self.spec, minutes)
+        if ended is not None:
+            known = self.store.recommendation(ledger.study.id) or {}
+            self.store.save_recommendation(ledger.study.id, {**known, "ended": ended})
+            self.listen(Notice(text=f"{ledger.study.optimizer}: {ended}"))
 
     def _ledger(self, trial: int) -> Ledger:
         return next(ledger for ledger in self.ledgers if trial in ledger.trials)

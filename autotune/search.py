@@ -240,7 +240,7 @@ class Loop:
             searched = ledger.searched
             stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
             if ledger.searched and not searched:
-                self.recorder.close(ledger, None)
+                self.recorder.end_search(ledger, self.purse.minutes())
             if stretch:
                 backend.submit(self.recorder.start(ledger, stretch))
                 return True

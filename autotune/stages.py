@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autotune import boundary, halving, racing
+from autotune import boundary, halving, plateau, racing
 from autotune.boundary import Widened
 from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
@@ -178,7 +178,7 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
     limit = spec.budget.resolved.trials
     stop = ledger.rungs.first
     needed = _closing(ledger, spec) + reserved(spec)
-    if limit is not None and len(trials) >= limit:
+    if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
     if len(trials) < essential(spec):
         needed = 0.0

@@ -27,6 +27,9 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
             each.optimizer: _honesty(store, found, each, trials[each.optimizer]) for each in chosen
         }
         ranges = {each.optimizer: _ranges(store, each, trials[each.optimizer]) for each in chosen}
+        ended = {
+            each.optimizer: (store.recommendation(each.id) or {}).get("ended") for each in chosen
+        }
         rows = {row.optimizer: row for row in load(store, found.name).rows}
     return {
         "search": found,
@@ -37,6 +40,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         },
         "honesty": honest,
         "ranges": ranges,
+        "ended": {name: text for name, text in ended.items() if text},
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }

@@ -55,6 +55,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             ("--minutes",),
             {"type": float, "help": "Wall time of the whole search; the first limit ends it."},
         ),
+        (
+            ("--patience",),
+            {
+                "type": int,
+                "help": "End an optimizer's search once this many settings in a row did not take "
+                "the lead.  [default: none, the budget is spent]",
+            },
+        ),
         (("--seeds",), {"type": int, "help": "Fresh seeds to judge on.  [default: 3]"}),
     ),
     "How": (
