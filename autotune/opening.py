@@ -129,13 +129,18 @@ def _agree(
     store: Store,
 ) -> None:
     """Refuse to mix trials of different tasks or spaces in one search."""
-    changed = differences(old, spec)
-    changed += [word for key, word in KEPT_FACTS.items() if search.task.get(key) != facts.get(key)]
+    changed = [*differences(old, spec), *changed_facts(search.task, facts)]
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
             f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
         )
+
+
+def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return what makes a task another than the stored one, each in words once."""
+    words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
+    return list(dict.fromkeys(words))
 
 
 def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:

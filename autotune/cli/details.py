@@ -71,6 +71,12 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
     }
 
 
+def search_of(storage: str | None, study: str | None) -> SearchRecord:
+    """Return the search that a study is of, the newest when none is named."""
+    with opened(storage) as store:
+        return _find(store, study)[0]
+
+
 def _find(store: Store, study: str | None) -> tuple[SearchRecord, tuple[StudyRecord, ...]]:
     if study is None:
         found = current(newest(store), store)
