@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune import environment
 from autotune.config import check_names
-from autotune.errors import AlreadyThere, NotFound
+from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.halving import rungs_of
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
@@ -61,8 +61,18 @@ def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
     if check:
         check(task)
     spaces = spaces_of(spec)
-    check_sampler(spec, spaces)
+    check_spaces(spec, spaces)
     return dict(task.facts()), spaces
+
+
+def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse spaces in which nothing can be searched, and a sampler that cannot propose in them."""
+    if all(space.points == 1 for space in spaces.values()):
+        raise SpecError(
+            f"the space of {' and of '.join(spaces)} holds a single setting, so there is nothing "
+            "to search; leave a parameter free"
+        )
+    check_sampler(spec, spaces)
 
 
 def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:

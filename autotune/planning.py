@@ -50,7 +50,7 @@ def plan(spec: SearchSpec) -> Plan:
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = rungs_of(facts)
     spaces = spaces_of(spec)
-    opening.check_sampler(spec, spaces)
+    opening.check_spaces(spec, spaces)
     return Plan(
         name=spec.search_name,
         task=facts,

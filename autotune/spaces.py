@@ -131,6 +131,12 @@ class Space:
         """Return how many parameters are searched."""
         return len(self.parameters)
 
+    @property
+    def points(self) -> float:
+        """Return how many settings there are, infinitely many where a range is searched."""
+        parameters = self.parameters.values()
+        return math.prod(len(p.options) if isinstance(p, Choice) else math.inf for p in parameters)
+
     def at(self, units: Sequence[float]) -> dict[str, Value]:
         """Return the coordinates of a point of the unit cube."""
         pairs = zip(self.parameters.items(), units, strict=True)
@@ -333,13 +339,20 @@ def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Ran
         raise SpecError(f"space.{name} must have both low and high, got only {given}")
     low, high = float(ends["low"]), float(ends["high"])
     if not low < high:
-        raise SpecError(f"space.{name}: low must be below high, got low {low:g} and high {high:g}")
+        raise SpecError(_empty(name, override, low, high))
     log = old.log if isinstance(old, Range) else low > 0
     if "scale" in override:
         log = override["scale"] == "log"
     if log and low <= 0:
         raise SpecError(f"space.{name}: a log scale needs low above 0, got {low:g}")
     return Range(low=low, high=high, log=log)
+
+
+def _empty(name: str, override: Mapping[str, Any], low: float, high: float) -> str:
+    """Return the sentence on a range without a value; one end may be the optimizer's own."""
+    own = next((key for key in ("low", "high") if key not in override), None)
+    hint = "" if own is None else f", of which {own} is the optimizer's own; give both"
+    return f"space.{name}: low must be below high, got low {low:g} and high {high:g}{hint}"
 
 
 def _parameter(entry: Sequence[Any]) -> Parameter:
