@@ -81,7 +81,7 @@ def listed(store):
     for study in store.search("far").studies:
         curves = store.curves(study.id)
         for t in store.trials(study.id):
-            curve = [[p.step, p.train_loss, p.loss, p.accuracy] for p in curves[t.id]]
+            curve = [[p.step, p.train_loss, p.loss, p.accuracy] for p in curves.get(t.id, ())]
             what = [t.number, t.role, t.origin, dict(t.params), dict(t.hyper), t.warmup, t.seed]
             found.append([*what, t.source, t.state, t.step, t.loss, t.reason, curve])
         found.append([study.optimizer, dict(study.space), store.recommendation(study.id)])
