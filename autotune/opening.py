@@ -83,10 +83,12 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
             check(space)
 
 
-def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> Opened:
+def open_search(
+    spec: SearchSpec, store: Store, *, dead: str | None = None, blame: bool = True
+) -> Opened:
     """Return the stored search of the spec's name, or a new one; raises AlreadyThere.
 
-    What a worker named ``dead`` was running is taken back at once.
+    What a worker named ``dead`` was running is taken back at once, and may be to ``blame``.
     """
     facts, built = prepare(spec)
     try:
@@ -99,7 +101,7 @@ def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> O
             {name: space.as_data() for name, space in built.items()},
             environment.facts(),
         )
-    store.reap(search.id, worker=dead)
+    store.reap(search.id, worker=dead, blame=blame)
     return _go_on(spec, store, search, facts, built)
 
 

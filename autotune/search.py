@@ -63,7 +63,7 @@ def run(
     with sitting(folder, spec.search_name):
         worker = coordinator(store.url, folder)
         # Who held the lock before is dead: what it ran need not wait for its leases to end.
-        opened = open_search(spec, store, dead=worker)
+        opened = open_search(spec, store, dead=worker, blame=False)
         if not opened.finished:
             store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
             halt = halt or threading.Event()

@@ -55,6 +55,13 @@ class Range:
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
 
+    @property
+    def first(self) -> Range:
+        """The range as it was before it was widened."""
+        if self.began is None:
+            return self
+        return Range(low=self.began[0], high=self.began[1], log=self.log)
+
     def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
         """Return a logarithmic range with an end moved, in parts of the width it began with.
 

@@ -76,7 +76,7 @@ def _goes_on(
     for place, step in enumerate(rungs.steps):
         loss = _loss(trial, curve, step)
         if loss is None:
-            break
+            continue
         asked.report(loss, resource(place, step))
         pruned = asked.should_prune()
     if trial.state is TrialState.FAILED:

@@ -154,6 +154,7 @@ def test_a_widened_range_is_stored_with_what_it_began_with():
     wide = Range(low=1e-4, high=1e-1, log=True).wider(True, 0.25, 0.5)
     data = {"lr": wide.as_data()}
     assert from_data(data, {}).parameters["lr"] == wide
+    assert wide.first == Range(low=1e-4, high=1e-1, log=True)
     assert boundary.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
     assert boundary.told(data) == [
         "lr was searched from 0.0001 to 0.562, wider than the 0.0001 to 0.1 it began with: "

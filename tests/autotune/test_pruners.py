@@ -90,6 +90,11 @@ def test_a_diverged_trial_is_the_worst_of_every_rung_to_asha():
     assert going("asha", trials, losses) == (0, 9)
 
 
+def test_a_rung_that_was_not_measured_is_left_out():
+    trials, _ = study([1.0, 1.0], [2.0, 2.0])
+    assert going("asha", trials, {100: {9: 1.0}, 101: {9: 2.0}}) == (0, 27)
+
+
 def test_the_median_rule_lets_five_end_before_it_says_no():
     whole = [[1.0 + n, 1.0, 1.0, 1.0] for n in range(5)]
     assert going("median", *study(*whole[:4], [9.0])) == (4, 9)
