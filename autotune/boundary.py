@@ -109,9 +109,9 @@ def told(data: Mapping[str, Sequence[Any]]) -> list[str]:
 
 def recommended(ledger: Ledger, number: int | None) -> Iterator[str]:
     """Say where the setting to recommend lies at the end of a range; the default's is nobody's."""
-    if number:
-        params = ledger.of(Role.SEARCH)[number].params
-        yield from warnings(params, ledger.space.as_data())
+    for trial in ledger.of(Role.SEARCH):
+        if number and trial.number == number:
+            yield from warnings(trial.params, ledger.space.as_data())
 
 
 def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]:

@@ -140,6 +140,14 @@ def test_what_was_widened_is_not_widened_again_for_the_same_reason():
     assert boundary.widened(ledger) is None
 
 
+def test_a_recommended_setting_is_found_by_its_number():
+    ledger = study(*REST, *HIGH)
+    late = replace(ledger.trials[9], id=20, number=19)  # after the finals of a smaller budget
+    ledger.keep(late)
+    assert [text.split(" is ")[0] for text in boundary.recommended(ledger, 19)] == ["lr = 0.1"]
+    assert list(boundary.recommended(ledger, 0)) == list(boundary.recommended(ledger, None)) == []
+
+
 def test_a_beta_stays_a_beta():
     far = [{"one_minus_beta1": 0.5}] * 3
     assert boundary.widened(study(*far, *REST)).space.parameters["one_minus_beta1"].high == 1.0
