@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from autotune.kernels import backends
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
-from autotune.optimizers import compact
+from autotune.optimizers import collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create
 
@@ -119,7 +119,7 @@ class Stacked:
                 group["step"] = group.get("step", 0) + 1
         lines: dict[_Clocks, Rows] = {}
         order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
-        for p, g in self.rows[0]._gradients({"params": params}):
+        for p, g in collect.with_gradient(self.rows[0], {"params": params}):
             j = next(j for j, other in enumerate(params) if other is p)
             states = [
                 row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
@@ -137,7 +137,7 @@ class Stacked:
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)
-        return np.array([row._row(group, rule, *clock) for row, group, clock in together])
+        return np.array([collect.row(row, group, rule, *clock) for row, group, clock in together])
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
         """Stack the replicas' state of a tensor; say for which of them it only begins."""
@@ -147,7 +147,7 @@ class Stacked:
         for row, view, state in zip(self.rows, views, states, strict=True):
             if rule.relative and state:
                 compact.shorten(state, [n for n in rule.application.buffers if n in state], view)
-            row._fill(view, state, rule)
+            collect.begun(view, state, rule, row.state_dtype)
         self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
         for name, whole in zip(rule.buffers, self._whole[p], strict=True):
             for state, own in zip(states, whole.unbind(), strict=True):
