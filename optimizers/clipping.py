@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
     """Return what gradients are multiplied by, scaled ones too; None is 1."""
-    limit, scale = optimizer.max_grad_norm, getattr(optimizer, "grad_scale", None)
+    limit = optimizer.max_grad_norm
+    scale: Tensor | None = getattr(optimizer, "grad_scale", None)
     if not limit or not (work or optimizer.norm_group):
         return None if scale is None else torch.reciprocal(scale).reshape(())
     parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
