@@ -60,7 +60,7 @@ def replayed(name: str, stage: Stage) -> Replayed:
     tensors.renew()  # once: a graph reads the gradients it was captured with
     rate = torch.tensor(1e-3, device="cuda")
     try:
-        optimizer = create(name, tensors.params, lr=rate, weight_decay=0.0)
+        optimizer = create(name, tensors.params, lr=rate, weight_decay=0.0, capturable=True)
         graph = captured(optimizer.step)
     except (RuntimeError, SpecError, TypeError, ValueError) as error:
         return Replayed(optimizer=name, shapes=stage.shapes, refused=" ".join(str(error).split()))

@@ -24,6 +24,8 @@ GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
 Dtypes = tuple[torch.dtype, ...]
 Copies = list[tuple[Tensor, Tensor]]  # where to bring it afterwards, and what
+Lines = NDArray[np.float64] | Tensor  # rows of scalars, a line a tensor
+Numbers = tuple[int, ...] | Tensor  # keys of what is rounded at random, one a tensor
 Walked = Callable[[Tensor, Tensor], torch.dtype]  # in what dtype a tensor is, given its parameter
 
 
@@ -42,8 +44,8 @@ class Planned(NamedTuple):
 
     groups: list[Group]
     addresses: Ints  # by role and tensor
-    rows: NDArray[np.float64]  # scalars, a line a tensor
-    keys: tuple[int, ...]  # of what is rounded at random
+    rows: Lines
+    keys: Numbers
     copies: Copies
 
 
@@ -56,6 +58,9 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
         return Planned(plan.groups, addresses, _lines(rows), keys, copies)
+    if isinstance(rows[0], Tensor):
+        known = torch.stack(keys) if isinstance(keys[0], Tensor) else keys
+        return Planned(plan.groups, addresses, torch.stack(rows), known, copies)
     stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
 

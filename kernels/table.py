@@ -99,7 +99,7 @@ def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
     number = _NUMBERS[group.compute]
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
-    rows = found.rows[group.members].astype(number)
+    rows = np.asarray(found.rows)[group.members].astype(number)
     return addresses, group.sizes, rows, np.resize(factor, len(rows)).astype(number)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,11 +12,21 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels import backends
+from autotune.kernels import backends, chunks
 from autotune.kernels.decay import DESCENT
 from autotune.kernels.rule import Part, Rule
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check, checkpoints, clipping, collect, compact, compiled, sharded
+from autotune.optimizers import (
+    capturable,
+    check,
+    checkpoints,
+    clipping,
+    collect,
+    compact,
+    compiled,
+    sharded,
+)
+from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
@@ -29,7 +40,14 @@ Presets = tuple[Mapping[str, Any], ...]
 
 _WIN = {"win": WIN, "win2": WIN2}
 # One value for the optimizer, not one a group.
-_WHOLE = ("max_grad_norm", "backend", "state_dtype", "stochastic_rounding", "compact")
+_WHOLE = (
+    "max_grad_norm",
+    "backend",
+    "state_dtype",
+    "stochastic_rounding",
+    "compact",
+    "capturable",
+)
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -75,6 +93,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         state_dtype: torch.dtype | None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         backends.check(backend)
         check.at_least_zero("max_grad_norm", max_grad_norm)
@@ -84,6 +103,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.compact = bool(compact)
+        self.capturable = bool(capturable)
+        self._tables = chunks.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._number = compiled.register(self)
         super().__init__(params, defaults)
@@ -93,12 +114,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return what turns a group's gradients into updates."""
 
     @abstractmethod
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the direction's scalars, in its order.
 
         Args:
             group: The parameter group.
-            step: Counted from one.
+            step: Counted from one; under ``capturable`` a tensor of steps, for which the functions
+                of ``autotune.optimizers.scalars`` and arithmetic are written alike.
             fresh: Whether this is the first gradient its parameter has had.
         """
 
@@ -148,9 +170,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 self._accept(p)
+            if self.capturable:
+                capturable.check(self, self.param_groups[-1])
         except ValueError:
             self.param_groups.pop()
             raise
+        if self.capturable:
+            capturable.place_rate(self.param_groups[-1])
         self.tensors = self.parameters()
 
     def _accept(self, p: Tensor) -> None:
@@ -182,13 +208,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     @_disable_dynamo
     def advance(self, given: Given | None = None) -> None:
         """Take one step, of other tensors than the parameters where a compiler gives them."""
+        capturable.refuse_capture(self)
+        with nullcontext() if self._tables is None else self._tables.in_use():
+            self._advance(given)
+
+    def _advance(self, given: Given | None) -> None:
         self._settle()
         overflow = getattr(self, "found_inf", None)
         if overflow is not None and self.backend_used != "triton":
             if overflow:
                 return
             overflow = None
-        if overflow is not None:
+        if overflow is not None and not chunks.capturing(overflow.device):
             self._tentative = Tentative(self.state, self.param_groups, overflow)
         work = collect.updates(self, given)
         clip = clipping.factor(self, work)
@@ -197,6 +228,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if where and rule.trust:
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
+        if self.capturable:
+            self._settle()  # here: in a graph the next step could not wait
 
     def _settle(self) -> None:
         """Learn whether the last step was left out, where that is not known yet."""
@@ -229,6 +262,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         saved = super().state_dict()
         if self.compact:
             compact.write_out(saved, self.parameters())
+        if self.capturable:
+            capturable.write_out(saved)
         for group in saved["param_groups"]:
             group["max_grad_norm"] = self.max_grad_norm
             if self.decoupled is not None:
@@ -264,14 +299,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.tensors = self.parameters()
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
+            self._tables = chunks.Tables() if self.capturable else None
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
+            if self.capturable:
+                capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
-
-
-def debias(decay: float, step: int) -> float:
-    """Return what a running average that began at zero is divided by."""
-    return 1.0 - decay**step

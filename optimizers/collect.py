@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
-from autotune.kernels.eager import precision
 from autotune.kernels.rule import Rule, Update
-from autotune.optimizers import check, compact, gradients, sharded
+from autotune.optimizers import buffers, capturable, check, gradients, scalars, sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -27,6 +27,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
     order = _order(optimizer)
     groups = optimizer.param_groups
     for group, pairs in [(group, with_gradient(optimizer, group, given)) for group in groups]:
+        if optimizer.capturable:
+            _add_captured(work, optimizer, group, pairs, given)
+            continue
         if optimizer.shared_clock:
             group["step"] = group.get("step", 0) + 1
         plain = _numbers(optimizer, group)
@@ -35,9 +38,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
         found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
         for p, g in pairs:
             now = p if given is None else given[p][0]
-            buffers, line, step = _counted(optimizer, plain, rule, p, now, rows)
+            kept, line, step = _counted(optimizer, plain, rule, p, now, rows)
             number = (step << 32) + order[p] if order else 0
-            update, where = Update(now, g, buffers, line, number), None
+            update, where = Update(now, g, kept, line, number), None
             if type(p) is not Parameter and sharded.is_cut(p):
                 update, where = sharded.local(*update), sharded.span(p)
             if p.device not in chosen:
@@ -46,6 +49,24 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
         for key, those in found.items():
             work.setdefault((rule, *key), []).extend(those)
     return work
+
+
+def _add_captured(
+    work: Work,
+    optimizer: RuleOptimizer,
+    group: Group,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    given: gradients.Given | None,
+) -> None:
+    """Add the updates of a group whose steps are counted on the device."""
+    if not group["params"]:
+        return
+    plain = _numbers(optimizer, {**group, "lr": 0.0})
+    rule = optimizer.rule(plain)
+    found = [(p, p if given is None else given[p][0], g) for p, g in pairs]
+    those = capturable.updates(optimizer, group, plain, rule, found)
+    if those:
+        work.setdefault((rule, "triton", None), []).extend(those)
 
 
 def _order(optimizer: RuleOptimizer) -> dict[Tensor, int]:
@@ -85,48 +106,11 @@ def _counted(
         now: What holds its values.
         rows: The group's, by step and freshness.
     """
+    kept, fresh = buffers.held(optimizer, rule, p, now)
     state = optimizer.state[p]
-    if rule.relative and state:
-        compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
-    try:
-        buffers, fresh = tuple([state[name] for name in rule.buffers]), False
-    except KeyError:
-        fresh = not all(name in state for name in rule.direction.buffers)
-        buffers = begun(now, state, rule, optimizer.state_dtype)
     if not optimizer.shared_clock:
         state["step"] = state.get("step", 0) + 1
     key = (group["step"] if optimizer.shared_clock else state["step"], fresh)
     if key not in rows:
-        rows[key] = row(optimizer, group, rule, *key)
-    return buffers, rows[key], key[0]
-
-
-def begun(
-    p: Tensor, state: dict[str, Any], rule: Rule, dtype: torch.dtype | None
-) -> tuple[Tensor, ...]:
-    """Begin the buffers a parameter lacks: averages at zero, sequences at the parameter."""
-    own = rule.direction.buffers
-    for name in rule.buffers:
-        if name in state:
-            continue
-        if name in own or rule.relative:
-            kept = dtype if name in own else torch.bfloat16
-            state[name] = torch.zeros_like(p, dtype=kept or precision(p))
-        else:
-            state[name] = torch.empty_like(p, dtype=precision(p)).copy_(p)
-    return tuple([state[name] for name in rule.buffers])
-
-
-def row(optimizer: RuleOptimizer, group: Group, rule: Rule, step: int, fresh: bool) -> _Row:
-    """Return a rule's scalars for a step of a group, in the rule's order."""
-    gammas = group["reckless_steps"]
-    known = {
-        "lr": float(group["lr"]),
-        "weight_decay": optimizer.decay(group),
-        "gamma1": gammas[0],
-        "gamma2": gammas[1],
-    }
-    applying = [known[name] for name in rule.application.scalars]
-    limit = optimizer.trust_limit(group)
-    ending = [] if limit is None else [limit]
-    return (*optimizer.scalars(group, step, fresh), *applying, *ending)
+        rows[key] = scalars.row(optimizer, group, rule, *key)
+    return kept, rows[key], key[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from autotune.kernels.rule import Key, Rows, Update
+from autotune.kernels.rule import Key, Row, Update
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -39,9 +39,7 @@ def piece(tensor: Any) -> Tensor:
     return own
 
 
-def local(
-    p: Any, g: Any, state: Sequence[Any], row: tuple[float, ...] | Rows, key: Key = 0
-) -> Update:
+def local(p: Any, g: Any, state: Sequence[Any], row: Row, key: Key = 0) -> Update:
     """Return the update of this process's piece."""
     if g.placements != p.placements:
         g = g.redistribute(placements=p.placements)

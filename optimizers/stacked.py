@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from autotune.kernels import backends
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
-from autotune.optimizers import collect, compact
+from autotune.optimizers import buffers, collect, compact, scalars
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create
 
@@ -80,6 +80,11 @@ class Stacked:
             {**group, "params": [Parameter(p.detach()[k]) for p in group["params"]]}
             for group in self._groups
         ]
+        if setting.get("capturable"):
+            raise ValueError(
+                "replicas count on the host, where a graph would not, got capturable=True; "
+                "leave it off"
+            )
         return create(self.name, groups, **{**setting, "backend": self.backend})
 
     def _rule(self, i: int) -> Rule:
@@ -137,7 +142,7 @@ class Stacked:
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)
-        return np.array([collect.row(row, group, rule, *clock) for row, group, clock in together])
+        return np.array([scalars.row(row, group, rule, *clock) for row, group, clock in together])
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
         """Stack the replicas' state of a tensor; say for which of them it only begins."""
@@ -147,7 +152,7 @@ class Stacked:
         for row, view, state in zip(self.rows, views, states, strict=True):
             if rule.relative and state:
                 compact.shorten(state, [n for n in rule.application.buffers if n in state], view)
-            collect.begun(view, state, rule, row.state_dtype)
+            buffers.begun(view, state, rule, row.state_dtype)
         self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
         for name, whole in zip(rule.buffers, self._whole[p], strict=True):
             for state, own in zip(states, whole.unbind(), strict=True):
