@@ -88,6 +88,8 @@ def bring_back(copies: Copies) -> None:
 
 def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
     """Return a line of scalars a tensor; most share one tuple."""
+    if len(set(map(id, rows))) == 1:
+        return np.broadcast_to(np.array(rows[0]), (len(rows), len(rows[0])))
     distinct = dict(zip(map(id, rows), rows, strict=True))
     index = {identity: i for i, identity in enumerate(distinct)}
     return np.array(list(distinct.values()))[[index[id(row)] for row in rows]]
@@ -117,7 +119,7 @@ class Plan:
         addresses = np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
         addresses = addresses.reshape(-1, count)
         fixed = np.delete(addresses, GRADIENT, axis=0)
-        facts = [list(map(fact, tensors)) for fact in _FACTS]
+        facts = _facts(tensors)
         if facts != self.facts or not np.array_equal(fixed, self.fixed):
             self.facts = None
             self._arrange(tensors, count)
@@ -155,7 +157,14 @@ class Plan:
         return copies
 
 
-_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.stride)
+_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.is_contiguous)
+
+
+def _facts(tensors: list[Tensor]) -> list[list[Any]]:
+    """Return how tensors lie; elements in the order of their indices need no strides to say so."""
+    facts = [list(map(fact, tensors)) for fact in _FACTS]
+    strides = [t.stride() for t, in_order in zip(tensors, facts[-1], strict=True) if not in_order]
+    return [*facts, strides]
 
 
 def _device(own: list[Tensor]) -> torch.device:

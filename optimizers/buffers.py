@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,24 +19,39 @@ if TYPE_CHECKING:
 
 
 def held(
-    optimizer: RuleOptimizer, rule: Rule, p: Tensor, now: Tensor
-) -> tuple[tuple[Tensor, ...], bool]:
-    """Return a parameter's buffers, and whether its direction's only begin.
+    optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor], values: Sequence[Tensor]
+) -> tuple[list[tuple[Tensor, ...]], Sequence[bool]]:
+    """Return the buffers of parameters, and for which of them the direction's only begin.
 
     Args:
-        optimizer: The parameter's.
-        rule: What steps it.
-        p: The parameter.
-        now: What holds its values.
+        optimizer: The parameters'.
+        rule: What steps them.
+        params: The parameters.
+        values: What holds their values.
     """
-    state = optimizer.state[p]
+    states = [optimizer.state[p] for p in params]
+    if not rule.relative:
+        with suppress(KeyError):  # some begin
+            return _of(states, rule.buffers), [False] * len(states)
+    both = [_held(optimizer, rule, *each) for each in zip(states, values, strict=True)]
+    return [kept for kept, _ in both], [fresh for _, fresh in both]
+
+
+def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Tensor, ...]]:
+    """Return what each state has under some names."""
+    if len(names) > 1:
+        return list(map(itemgetter(*names), states))
+    return [tuple([state[name] for name in names]) for state in states]
+
+
+def _held(
+    optimizer: RuleOptimizer, rule: Rule, state: dict[str, Any], now: Tensor
+) -> tuple[tuple[Tensor, ...], bool]:
+    """Return a parameter's buffers, and whether its direction's only begin."""
     if rule.relative and state:
         compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
-    try:
-        return tuple([state[name] for name in rule.buffers]), False
-    except KeyError:
-        fresh = not all(name in state for name in rule.direction.buffers)
-        return begun(now, state, rule, optimizer.state_dtype), fresh
+    fresh = not all(name in state for name in rule.direction.buffers)
+    return begun(now, state, rule, optimizer.state_dtype), fresh
 
 
 def settled(state: Mapping[str, Any], rule: Rule) -> bool:

@@ -96,31 +96,32 @@ def updates(
         rule: The group's.
         found: What has a gradient.
     """
-    held = [_held(optimizer, rule, p, now) for p, now, _ in found]
-    steps = _counted(optimizer, group, [p for p, _, _ in found])
+    params = [p for p, _, _ in found]
+    _refuse_to_begin(optimizer, rule, params)
+    held, fresh = buffers.held(optimizer, rule, params, [now for _, now, _ in found])
+    steps = _counted(optimizer, group, params)
     place_rate(group)
     plain = {**plain, "lr": group["lr"].reshape(()).double()}
-    rows = {fresh: _rows(optimizer, plain, rule, steps, fresh) for fresh in {f for _, f in held}}
+    rows = {first: _rows(optimizer, plain, rule, steps, first) for first in set(fresh)}
     keys: Sequence[Key] = [0] * len(found)
     if rule.dithered:
-        keys = _keys(optimizer, steps, [p for p, _, _ in found])
+        keys = _keys(optimizer, steps, params)
     last = len(steps) - 1
+    lines = [rows[first][min(i, last)] for i, first in enumerate(fresh)]
     return [
-        Update(now, g, kept, rows[fresh][min(i, last)], key)
-        for i, ((_, now, g), (kept, fresh), key) in enumerate(zip(found, held, keys, strict=True))
+        Update(now, g, kept, line, key)
+        for (_, now, g), kept, line, key in zip(found, held, lines, keys, strict=True)
     ]
 
 
-def _held(
-    optimizer: RuleOptimizer, rule: Rule, p: Tensor, now: Tensor
-) -> tuple[tuple[Tensor, ...], bool]:
-    """Return a parameter's buffers, and whether they only begin; that no graph may repeat."""
-    if chunks.capturing(p.device) and not buffers.settled(optimizer.state[p], rule):
+def _refuse_to_begin(optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor]) -> None:
+    """Refuse to begin state in a graph."""
+    capturing = bool(params) and chunks.capturing(params[0].device)
+    if capturing and not all(buffers.settled(optimizer.state[p], rule) for p in params):
         raise RuntimeError(
             "a captured step cannot begin or convert state, which every replay would do again; "
             "take a step with the same gradients before the capture"
         )
-    return buffers.held(optimizer, rule, p, now)
 
 
 def _counted(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> Tensor:

@@ -1,30 +1,35 @@
-"""What a step is of: tensors that have a gradient, with their state, begun and counted."""
+"""What a step is of: tensors that have a gradient, with their state, begun and counted.
+
+A step of many small tensors is Python's time more than memory's, so that what is done for each of
+them is done in few calls.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
-from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rule import Key, Rule, Update
 from autotune.optimizers import buffers, capturable, check, gradients, scalars, sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
-_Row = tuple[float, ...]
+
+# What a NamedTuple's constructor does, in a third of the time.
+_update: Any = partial(tuple.__new__, Update)
 
 
 def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
     """Return the tensors that have a gradient, by how they are to be updated."""
     work: Work = {}
-    chosen: dict[torch.device, str] = {}
-    order = _order(optimizer)
     groups = optimizer.param_groups
     for group, pairs in [(group, with_gradient(optimizer, group, given)) for group in groups]:
         if optimizer.capturable:
@@ -32,23 +37,73 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
             continue
         if optimizer.shared_clock:
             group["step"] = group.get("step", 0) + 1
-        plain = _numbers(optimizer, group)
-        rule = optimizer.rule(plain)
-        rows: dict[tuple[int, bool], _Row] = {}
-        found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
-        for p, g in pairs:
-            now = p if given is None else given[p][0]
-            kept, line, step = _counted(optimizer, plain, rule, p, now, rows)
-            number = (step << 32) + order[p] if order else 0
-            update, where = Update(now, g, kept, line, number), None
-            if type(p) is not Parameter and sharded.is_cut(p):
-                update, where = sharded.local(*update), sharded.span(p)
-            if p.device not in chosen:
-                chosen[p.device] = backends.choose(optimizer.backend, p)
-            found.setdefault((chosen[p.device], where), []).append(update)
-        for key, those in found.items():
-            work.setdefault((rule, *key), []).extend(those)
+        if pairs:
+            plain = _numbers(optimizer, group)
+            rule = optimizer.rule(plain)
+            _add(work, optimizer, rule, pairs, _made(optimizer, plain, rule, pairs, given))
     return work
+
+
+def _made(
+    optimizer: RuleOptimizer,
+    group: Group,
+    rule: Rule,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    given: gradients.Given | None,
+) -> list[Update]:
+    """Return the updates of a group, after counting its parameters' steps."""
+    params = [p for p, _ in pairs]
+    values = params if given is None else [given[p][0] for p in params]
+    kept, fresh = buffers.held(optimizer, rule, params, values)
+    steps = _steps(optimizer, group, params)
+    clocks = list(zip(steps, fresh, strict=True))
+    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in set(clocks)}
+    lines = [rows[clock] for clock in clocks]
+    keys = _keys(optimizer, params, steps)
+    grads = [g for _, g in pairs]
+    return list(map(_update, zip(values, grads, kept, lines, keys, strict=True)))
+
+
+def _steps(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> Sequence[int]:
+    """Return the step of each parameter, after counting it where it has a clock of its own."""
+    if optimizer.shared_clock:
+        return [group["step"]] * len(params)
+    states = [optimizer.state[p] for p in params]
+    steps = [state.get("step", 0) + 1 for state in states]
+    for state, step in zip(states, steps, strict=True):
+        state["step"] = step
+    return steps
+
+
+def _keys(
+    optimizer: RuleOptimizer, params: Sequence[Tensor], steps: Sequence[int]
+) -> Sequence[Key]:
+    """Return what names the random numbers of each step, if anything is rounded at random."""
+    if not (optimizer.stochastic_rounding or optimizer.state_dtype is torch.bfloat16):
+        return [0] * len(params)
+    order = {p: i for i, p in enumerate(optimizer.parameters())}
+    return [(step << 32) + order[p] for p, step in zip(params, steps, strict=True)]
+
+
+def _add(
+    work: Work,
+    optimizer: RuleOptimizer,
+    rule: Rule,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    made: Sequence[Update],
+) -> None:
+    """Add a group's updates, by where its parameters are stepped."""
+    params = [p for p, _ in pairs]
+    homes = {p.device: p for p in params}
+    used = {home: backends.choose(optimizer.backend, p) for home, p in homes.items()}
+    if len(used) == 1 and not any(sharded.is_cut(p) for p in params if type(p) is not Parameter):
+        [backend] = used.values()
+        work.setdefault((rule, backend, None), []).extend(made)
+        return
+    for p, update in zip(params, made, strict=True):
+        where = sharded.span(p) if sharded.is_cut(p) else None
+        own = sharded.local(*update) if where else update
+        work.setdefault((rule, used[p.device], where), []).append(own)
 
 
 def _add_captured(
@@ -69,13 +124,6 @@ def _add_captured(
         work.setdefault((rule, "triton", None), []).extend(those)
 
 
-def _order(optimizer: RuleOptimizer) -> dict[Tensor, int]:
-    """Return the numbers of the parameters, if anything is rounded at random."""
-    if not (optimizer.stochastic_rounding or optimizer.state_dtype is torch.bfloat16):
-        return {}
-    return {p: i for i, p in enumerate(optimizer.parameters())}
-
-
 def _numbers(optimizer: RuleOptimizer, group: Group) -> Group:
     """Return a group whose hyper-parameters are numbers where tensors were given."""
     return {k: check.plain(v) if k in optimizer.defaults else v for k, v in group.items()}
@@ -86,31 +134,3 @@ def with_gradient(
 ) -> list[tuple[Tensor, Tensor]]:
     """Return the parameters of a group that have a gradient, with it."""
     return gradients.checked(type(optimizer).__name__, group["params"], given)
-
-
-def _counted(
-    optimizer: RuleOptimizer,
-    group: Group,
-    rule: Rule,
-    p: Tensor,
-    now: Tensor,
-    rows: dict[tuple[int, bool], _Row],
-) -> tuple[tuple[Tensor, ...], _Row, int]:
-    """Return a parameter's buffers, its row and its step, after counting it.
-
-    Args:
-        optimizer: The parameter's.
-        group: The parameter's.
-        rule: The group's.
-        p: The parameter.
-        now: What holds its values.
-        rows: The group's, by step and freshness.
-    """
-    kept, fresh = buffers.held(optimizer, rule, p, now)
-    state = optimizer.state[p]
-    if not optimizer.shared_clock:
-        state["step"] = state.get("step", 0) + 1
-    key = (group["step"] if optimizer.shared_clock else state["step"], fresh)
-    if key not in rows:
-        rows[key] = scalars.row(optimizer, group, rule, *key)
-    return kept, rows[key], key[0]
