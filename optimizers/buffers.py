@@ -30,11 +30,26 @@ def held(
         values: What holds their values.
     """
     states = [optimizer.state[p] for p in params]
+    _drop_left_behind(rule, states)
     if not rule.relative:
         with suppress(KeyError):  # some begin
             return _of(states, rule.buffers), [False] * len(states)
     both = [_held(optimizer, rule, *each) for each in zip(states, values, strict=True)]
     return [kept for kept, _ in both], [fresh for _, fresh in both]
+
+
+def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]]) -> None:
+    """Drop sequences that this step moves the parameter away from, without moving them.
+
+    Where acceleration comes back they begin at the parameter, as in the authors' code; the old
+    ones would pull it back to where it was.
+    """
+    unmoved = [name for name in compact.SEQUENCES if name not in rule.buffers]
+    # Where there is a later sequence, there is every earlier one.
+    if unmoved and any(unmoved[0] in state for state in states):
+        for state in states:
+            for name in unmoved:
+                state.pop(name, None)
 
 
 def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Tensor, ...]]:
