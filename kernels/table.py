@@ -255,6 +255,8 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     total = 0.0
     for dtype in (torch.float32, torch.float64):
         chosen = [g for g in grads if precision(g) is dtype]
+        if not chosen:
+            continue
         lying = [g if g.dtype is dtype and dense(g) else copied(g, g, dtype) for g in chosen]
         addresses = np.array([g.data_ptr() for g in lying], dtype=np.int64)
         sizes = np.array([g.numel() for g in lying], dtype=np.int64)

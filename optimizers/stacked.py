@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
+from autotune.kernels.chunks import place, table
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
 from autotune.optimizers import buffers, collect, compact, scalars
@@ -163,8 +164,11 @@ class Stacked:
         """Return what each replica's gradients are multiplied by; they are never written."""
         if not work or not any(row.max_grad_norm for row in self.rows):
             return None
-        found = [_factor(row, k, work) for k, row in enumerate(self.rows)]
-        return torch.stack(found)
+        total = _squares(work)
+        given = np.array([(row.max_grad_norm, row.clip_eps()) for row in self.rows])
+        sent = table(given.T.tobytes(), torch.float64, place(total.device))
+        limit, eps = sent.reshape(2, len(self.rows))
+        return torch.where(limit > 0.0, clip_factor(total.sqrt(), limit, eps), 1.0)
 
     def select(self, indices: Sequence[int]) -> Stacked:
         """Return some of the replicas, in that order, with copies of parameters and state."""
@@ -218,13 +222,12 @@ def _selected(p: Tensor, indices: Sequence[int]) -> Parameter:
     return Parameter(p.detach()[list(indices)], requires_grad=p.requires_grad)
 
 
-def _factor(
-    row: RuleOptimizer, k: int, work: Mapping[tuple[Rule, str], Sequence[Update]]
-) -> Tensor:
-    """Return what a replica's gradients are multiplied by, on the device of the first of them."""
+def _squares(work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor:
+    """Return each replica's sum of the squares of all gradients, as its optimizer sums them."""
     home = next(iter(work.values()))[0].g.device
-    if not row.max_grad_norm:
-        return torch.ones((), dtype=torch.float64, device=home)
-    parts = [backends.load(key[1]).squares([u.g[k] for u in us]) for key, us in work.items()]
-    total = torch.stack([part.to(home) for part in parts]).sum()
-    return clip_factor(total.sqrt(), row.max_grad_norm, row.clip_eps())
+    found = []
+    for (_, backend), updates in work.items():
+        squares = backends.load(backend).squares
+        each = zip(*(update.g.unbind() for update in updates), strict=True)
+        found.append(torch.stack([squares(grads) for grads in each]).to(home))
+    return torch.stack(found, dim=1).sum(dim=1)
