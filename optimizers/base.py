@@ -81,7 +81,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
     _step_supports_amp_scaling: ClassVar[bool] = True
     _tentative: Tentative | None = None
-    _cut = False  # whether there are DTensors, which no operator takes
 
     def __init__(
         self,
@@ -189,7 +188,6 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
                 "leave it off, or make the model bfloat16"
             )
-        self._cut = self._cut or sharded.is_cut(p)
         backends.choose(self.backend, p)
 
     @torch.no_grad()
@@ -199,7 +197,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if torch.compiler.is_compiling() and not self._cut:
+        if torch.compiler.is_compiling():
             compiled.step(self._number, self.tensors)
         else:
             self.advance()

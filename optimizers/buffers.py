@@ -13,6 +13,7 @@ from torch import Tensor
 from autotune.kernels.eager import precision
 from autotune.kernels.rule import Rule
 from autotune.optimizers import compact
+from autotune.optimizers.sharded import piece
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
@@ -34,7 +35,7 @@ def held(
     if not rule.relative:
         with suppress(KeyError):  # some begin
             return _of(states, rule.buffers), [False] * len(states)
-    both = [_held(optimizer, rule, *each) for each in zip(states, values, strict=True)]
+    both = [_held(optimizer, rule, *each) for each in zip(params, states, values, strict=True)]
     return [kept for kept, _ in both], [fresh for _, fresh in both]
 
 
@@ -60,13 +61,13 @@ def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Te
 
 
 def _held(
-    optimizer: RuleOptimizer, rule: Rule, state: dict[str, Any], now: Tensor
+    optimizer: RuleOptimizer, rule: Rule, p: Tensor, state: dict[str, Any], now: Tensor
 ) -> tuple[tuple[Tensor, ...], bool]:
     """Return a parameter's buffers, and whether its direction's only begin."""
     if rule.relative and state:
-        compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
+        compact.shorten(state, [n for n in rule.application.buffers if n in state], p, now)
     fresh = not all(name in state for name in rule.direction.buffers)
-    return begun(now, state, rule, optimizer.state_dtype), fresh
+    return begun(p, now, state, rule, optimizer.state_dtype), fresh
 
 
 def settled(state: Mapping[str, Any], rule: Rule) -> bool:
@@ -77,9 +78,9 @@ def settled(state: Mapping[str, Any], rule: Rule) -> bool:
 
 
 def begun(
-    p: Tensor, state: dict[str, Any], rule: Rule, dtype: torch.dtype | None
+    p: Tensor, now: Tensor, state: dict[str, Any], rule: Rule, dtype: torch.dtype | None
 ) -> tuple[Tensor, ...]:
-    """Begin the buffers a parameter lacks: averages at zero, sequences at the parameter."""
+    """Begin the buffers a parameter lacks: averages at zero, sequences at its values now."""
     own = rule.direction.buffers
     for name in rule.buffers:
         if name in state:
@@ -88,5 +89,6 @@ def begun(
             kept = dtype if name in own else torch.bfloat16
             state[name] = torch.zeros_like(p, dtype=kept or precision(p))
         else:
-            state[name] = torch.empty_like(p, dtype=precision(p)).copy_(p)
+            state[name] = torch.empty_like(p, dtype=precision(p))
+            piece(state[name]).copy_(piece(now))
     return tuple([state[name] for name in rule.buffers])

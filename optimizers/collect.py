@@ -102,7 +102,7 @@ def _add(
         return
     for p, update in zip(params, made, strict=True):
         where = sharded.span(p) if sharded.is_cut(p) else None
-        own = sharded.local(*update) if where else update
+        own = sharded.local(p, update) if where else update
         work.setdefault((rule, used[p.device], where), []).append(own)
 
 

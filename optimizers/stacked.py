@@ -152,8 +152,10 @@ class Stacked:
         first = [not all(name in state for name in rule.direction.buffers) for state in states]
         for row, view, state in zip(self.rows, views, states, strict=True):
             if rule.relative and state:
-                compact.shorten(state, [n for n in rule.application.buffers if n in state], view)
-            buffers.begun(view, state, rule, row.state_dtype)
+                compact.shorten(
+                    state, [n for n in rule.application.buffers if n in state], view, view
+                )
+            buffers.begun(view, view, state, rule, row.state_dtype)
         self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
         for name, whole in zip(rule.buffers, self._whole[p], strict=True):
             for state, own in zip(states, whole.unbind(), strict=True):
