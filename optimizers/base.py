@@ -277,6 +277,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         State takes the dtype it is kept in here, never the parameter's on the way, and its
         parameter's layout. State of another optimizer or acceleration is refused, and nothing
         changed.
+
+        ``torch.distributed.checkpoint.state_dict`` first takes a step with a rate and gradients of
+        0 where there is no state yet. Win then averages equal sequences, which rounds parameters
+        in their last bits: let it load the optimizer's state before the model's weights.
         """
         self._settle()
         # The last hook to run: those of the user may bring the checkpoint into a known form.
