@@ -38,12 +38,14 @@ FLAGS = {
     "trials": "budget.trials",
     "runs": "budget.runs",
     "minutes": "budget.minutes",
+    "patience": "budget.patience",
     "seeds": "seeds",
     "steps": "steps",
     "batch_size": "batch_size",
     "workers": "workers",
     "engine": "engine",
     "sampler": "sampler",
+    "pruner": "pruner",
     "seed": "seed",
     "study": "name",
 }
@@ -51,6 +53,7 @@ RESUMABLE = (
     "trials",
     "runs",
     "minutes",
+    "patience",
     "seeds",
     "workers",
     "engine",
@@ -114,12 +117,9 @@ def check_names(spec: SearchSpec) -> None:
     for name in spec.optimizers:
         if name not in known:
             raise UnknownName(registry.unknown("optimizer", name, known))
-    samplers = registry.names("autotune.samplers")
-    if spec.sampler not in samplers:
-        raise UnknownName(registry.unknown("sampler", spec.sampler, samplers))
-    engines = registry.names("autotune.backends")
-    if spec.engine not in engines:
-        raise UnknownName(registry.unknown("engine", spec.engine, engines))
+    registry.check("autotune.samplers", spec.sampler)
+    registry.check("autotune.pruners", spec.pruner)
+    registry.check("autotune.backends", spec.engine)
     models = registry.names("autotune.tasks")
     if ":" not in spec.model and spec.model not in models:
         raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)

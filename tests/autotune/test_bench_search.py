@@ -275,3 +275,18 @@ def test_what_diverged_is_recommended_no_longer():
     where = replace(arena(runs=2.0), ground=small)
     trace = play(replace(where, workers=2), Chance(stream=iter([(0,), (1,)])))
     assert trace.at([0.7, 1.5, 2.0]) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["ours/random", "ours/tpe/asha", "ours/optuna:NSGAIISampler/none"])
+def test_ours_plays_with_a_sampler_and_a_pruner_by_name(name):
+    (method,) = named([name]).values()
+    played = method(arena(), [5.0, RUNS])
+    assert played.spent <= RUNS + 1e-9
+    assert played == method(arena(), [5.0, RUNS])
+
+
+def test_a_pruner_that_ours_does_not_know_is_refused():
+    with pytest.raises(
+        UnknownName, match=r"^unknown pruner 'ahsa'; did you mean 'asha'\? \(known: "
+    ):
+        named(["ours/tpe/ahsa"])
