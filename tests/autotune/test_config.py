@@ -219,7 +219,7 @@ def test_a_resumed_search_refuses_anything_else(request_: dict[str, Any], given:
         resolved(stored=STORED, **request_)
     assert str(caught.value) == (
         "--resume takes the stored spec: only --trials, --runs, --minutes, --seeds, --workers, "
-        f"--engine may change, got {given}"
+        f"--engine, --ray-address, --gpus-per-trial may change, got {given}"
     )
 
 
