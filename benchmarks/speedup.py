@@ -32,6 +32,9 @@ class Pace:
     stretches: float  # of trials, each from one rung to another
     steps: float
 
+    def __str__(self) -> str:
+        return f"{self.stretches:.1f} and {self.steps:.0f}"
+
 
 def spec_of(model: str, steps: int) -> SearchSpec:
     """Return a search that nobody ends: its trials are many, and quick to draw."""
@@ -99,10 +102,10 @@ def main() -> None:
         url = given.url or f"sqlite:///{folder}/speedup.db"
         for number in range(given.rounds):
             one, more = (pace(url, spec, n, given.seconds) for n in (1, given.workers))
+            times = f"{more.stretches / one.stretches:.2f} and {more.steps / one.steps:.2f} times"
             print(  # noqa: T201  likewise
-                f"round {number + 1}: "
-                f"1 worker {one.stretches:.1f} trials and {one.steps:.0f} steps a minute, {given.workers} workers {more.stretches:.1f} and {more.steps:.0f}: "
-                f"{more.stretches / one.stretches:.2f} and {more.steps / one.steps:.2f} times",
+                f"round {number + 1}: trials and steps a minute: {one} by 1 worker, "
+                f"{more} by {given.workers}: {times}",
                 flush=True,
             )
 
