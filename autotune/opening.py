@@ -118,8 +118,13 @@ def _go_on(
     same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
     finished = search.state is SearchState.COMPLETE and same
     if not finished:
+        # Others may have ended it since it was read; only another budget takes it up again.
+        unless = SearchState.COMPLETE if search.state is not SearchState.COMPLETE else None
         store.update_search(
-            search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
+            search.name,
+            state=SearchState.RUNNING,
+            spec=spec.model_dump(mode="json"),
+            unless=unless,
         )
     ledgers = tuple(_ledger(spec, search, name, space) for name, space in built.items())
     found = store.changes(search.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ def searching(spec: dict[str, Any], url: str) -> ForkServerProcess:
     return process
 
 
-def working(study: str, url: str, name: str) -> ForkServerProcess:
-    """Start a worker of a search."""
-    process = context().Process(target=_work, args=(study, url, name), daemon=True)
+def working(study: str, url: str, name: str, log: Path) -> ForkServerProcess:
+    """Start a worker of a search; what it ends with, other than success, is written to ``log``."""
+    process = context().Process(target=_work, args=(study, url, name, log), daemon=True)
     process.start()
     return process
 
@@ -53,10 +54,14 @@ def _search(spec: dict[str, Any], url: str) -> None:
         run(parse(spec), store=store)
 
 
-def _work(study: str, url: str, name: str) -> None:
+def _work(study: str, url: str, name: str, log: Path) -> None:
     keep_every_state()
-    with Store(url) as store:
-        work(study, store=store, terms=Terms(name=name, engine="inline"))
+    try:
+        with Store(url) as store:
+            work(study, store=store, terms=Terms(name=name, engine="inline"))
+    except BaseException:
+        log.write_text(traceback.format_exc())
+        raise
 
 
 def damage(folder: Path) -> int:
