@@ -162,11 +162,11 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
 
 def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
     rungs = rungs_of(search.task)
+    counted = spec.budget.resolved.trials is not None
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        ladder=rungs,
-        # Comparing earlier leaves compute for more settings: of no use where they are counted.
-        opened=rungs if spec.budget.resolved.trials is not None else None,
+        # Comparing early leaves compute for more settings: of no use where they are counted.
+        ladder=rungs.patient() if counted else rungs,
     )

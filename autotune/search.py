@@ -322,7 +322,7 @@ class Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=self.ledgers[0].rungs.steps,
+                rungs=self.ledgers[0].ladder.steps,
                 resumed=self.opened.resumed,
                 workers=workers,
                 engine=self.spec.engine,
