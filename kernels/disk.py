@@ -65,16 +65,22 @@ def _facts(value: Any) -> Any:
     return repr(value)
 
 
+def _sources() -> str:
+    """Return what our sources are known by; where there are none, what nothing is."""
+    found = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(found) or os.urandom(_SIZE)).hexdigest()
+
+
+_IMPORTED = _sources()  # as they are imported: an upgrade may replace the files meanwhile
+
+
 @cache
 def _surroundings() -> list[str]:
     """Return what every loop depends on: our sources, versions, and settings of the compiler."""
-    sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        sources.update(path.read_bytes())
     named = sorted(name for name in os.environ if name.startswith("NUMBA_"))
     settings = [f"{name}={os.environ[name]}" for name in named if "CACHE" not in name]
     versions = [sys.version, np.__version__, numba.__version__, version("llvmlite")]
-    return [sources.hexdigest(), *versions, *settings]
+    return [_IMPORTED, *versions, *settings]
 
 
 def named(name: str) -> Callable[[_Fn], _Fn]:
@@ -181,6 +187,8 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all, whoever else is writing it."""
     folder = path.parent
     try:
+        if path.parts[0] == "~":
+            raise FileNotFoundError("the user has no home folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)

@@ -131,6 +131,14 @@ def test_without_a_folder_loops_are_compiled_in_memory(tmp_path, monkeypatch, ca
     assert "compiled loops are not kept on disk" in caplog.text
 
 
+def test_without_a_home_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~")  # what is left of a home that nobody knows
+    assert torch.isfinite(stepped()[0]).all()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_keeps_nothing(folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
