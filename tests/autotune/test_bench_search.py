@@ -107,11 +107,12 @@ def test_an_engine_s_settings_are_all_on_the_grid():
     assert all(0 <= number < np.prod(SHAPE) for _, number in trace.said)
 
 
-def test_equal_seeds_give_equal_results_and_others_others():
+@pytest.mark.parametrize("workers", [1, 4])
+def test_equal_seeds_give_equal_results_and_others_others(workers):
     methods = named(["ours", "tpe", "asha", "random"])
 
     def found(seed):
-        protocol = Protocol(reps=2, runs=RUNS, workers=1, seed=seed)
+        protocol = Protocol(reps=2, runs=RUNS, workers=workers, seed=seed)
         ((record,), complete) = repeat([table()], methods, protocol)
         assert complete
         return np.concatenate([record.regrets[name] for name in methods]).tolist()
