@@ -2,7 +2,8 @@
 # Measures a store under many workers. What it writes, and where: benchmarks/README.md.
 set -eu
 cd "$(dirname "$0")/.."
-. benchmarks/parts.sh cpu
+set -- cpu # dash hands no arguments to what it sources
+. benchmarks/parts.sh
 export OMP_NUM_THREADS=1
 
 part load-sqlite 600 "$PYTHON" benchmarks/load.py --workers 16

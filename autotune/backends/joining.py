@@ -109,4 +109,7 @@ def enough(ray: Any, address: str | None, gpus: float) -> None:
             f"got {gpus:g}"
         )
     if not any(each.get("CPU", 0.0) >= 1 and each.get("GPU", 0.0) >= gpus for each in alive):
-        raise SpecError(f"a trial needs a CPU, and there is none left on {where}")
+        raise SpecError(
+            f"a trial needs a CPU, and there is none left on {where}; "
+            "add a machine and give the command again"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
+from datetime import timedelta
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from autotune import checkpoint
 from autotune.optimizers import create
 from autotune.search import run
+from autotune.studies import leases
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.worker import Terms, work
@@ -42,20 +44,21 @@ def working(study: str, url: str, name: str, log: Path) -> ForkServerProcess:
     return process
 
 
-def keep_every_state() -> None:
-    """Let the smallest model be saved, however quickly its steps could be taken again."""
+def hurry() -> None:
+    """Let a process wait less for the dead, and save even the smallest model's state."""
+    leases.TURN = timedelta(seconds=4)
     checkpoint.worth_keeping = lambda *_: True
     checkpoint.SPARE_BYTES = 0.0
 
 
 def _search(spec: dict[str, Any], url: str) -> None:
-    keep_every_state()
+    hurry()
     with Store(url) as store:
         run(parse(spec), store=store)
 
 
 def _work(study: str, url: str, name: str, log: Path) -> None:
-    keep_every_state()
+    hurry()
     try:
         with Store(url) as store:
             work(study, store=store, terms=Terms(name=name, engine="inline"))

@@ -180,7 +180,10 @@ def test_a_cluster_without_what_a_trial_needs_is_refused():
     with cluster(cpus=0) as machines:
         where = f"any machine of the Ray cluster at '{machines.address}'"
         try:
-            sentence = f"a trial needs a CPU, and there is none left on {where}"
+            sentence = (
+                f"a trial needs a CPU, and there is none left on {where}; "
+                "add a machine and give the command again"
+            )
             with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
                 Ray.ready(address=machines.address)
             sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"

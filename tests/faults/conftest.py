@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sqlalchemy import create_engine, text
 
 from autotune import checkpoint
 from autotune.search import run
+from autotune.studies import leases
 from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -86,6 +88,7 @@ def moments(request):
 def quick(monkeypatch):
     """Small models are saved too, and a dead worker's trials are taken over soon."""
     monkeypatch.setenv("AUTOTUNE_LEASE", "1")
+    monkeypatch.setattr(leases, "TURN", timedelta(seconds=4))
     monkeypatch.setattr(checkpoint, "worth_keeping", lambda *_: True)
     monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0.0)
 
