@@ -36,9 +36,11 @@ def widened(ledger: Ledger) -> Widened | None:
     trials = ledger.of(Role.SEARCH)
     if len(trials) < FEWEST:
         return None
-    best = leaders(trials, ledger.losses, ledger.rungs, BEST)
+    best = leaders(trials, ledger.losses, ledger.ladder, BEST)
+    if len(best) < BEST or min(trial.step for trial in best) < ledger.ladder.safe:
+        return None  # short runs favour the high end of learning rates
     diverged = [trial for trial in trials if trial.state is TrialState.DIVERGED]
-    found = dict(_wider(ledger.space, best, diverged)) if len(best) == BEST else {}
+    found = dict(_wider(ledger.space, best, diverged))
     if not found:
         return None
     reasons = [_reason(name, ledger.space, new, len(trials)) for name, new in found.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,10 +55,7 @@ def save(
     Returns the file's checksum. Raises OSError, whatever the cause, and leaves an older file as it
     was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    room = os.statvfs(path.parent)
-    if room.f_bavail * room.f_frsize < size(model, optimizer) + SPARE_BYTES:
-        raise OSError(f"less than {SPARE_BYTES / 1e9:.0f} GB would be left on the disk of {path}")
+    _room(path, size(model, optimizer))
     state = {
         "identity": identity,
         "step": step,
@@ -78,18 +77,40 @@ def own(state: Any) -> Any:
     return state
 
 
+def put(path: Path, data: bytes) -> None:
+    """Write a state that was saved elsewhere; raises OSError and leaves an older file as it was."""
+    _room(path, len(data))
+    with _whole(path) as file:
+        file.write(data)
+
+
+def _room(path: Path, needed: int) -> None:
+    """Raise OSError where so many bytes would fill the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    room = os.statvfs(path.parent)
+    if room.f_bavail * room.f_frsize < needed + SPARE_BYTES:
+        raise OSError(f"less than {SPARE_BYTES / 1e9:.0f} GB would be left on the disk of {path}")
+
+
 def _write(path: Path, state: dict[str, Any]) -> str:
+    with _whole(path) as file:
+        summed = _Summed(file)
+        torch.save(state, summed)  # type: ignore[arg-type]  # it only writes
+    return summed.checksum.hexdigest()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that takes its name once all of it is on the disk."""
     part = path.with_suffix(".part")
     try:
         with part.open("wb") as file:
-            summed = _Summed(file)
-            torch.save(state, summed)  # type: ignore[arg-type]  # it only writes
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return summed.checksum.hexdigest()
 
 
 class _Summed:

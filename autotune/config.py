@@ -44,6 +44,8 @@ FLAGS = {
     "batch_size": "batch_size",
     "workers": "workers",
     "engine": "engine",
+    "ray_address": "ray.address",
+    "gpus_per_trial": "ray.gpus_per_trial",
     "sampler": "sampler",
     "pruner": "pruner",
     "seed": "seed",
@@ -57,6 +59,8 @@ RESUMABLE = (
     "seeds",
     "workers",
     "engine",
+    "ray_address",
+    "gpus_per_trial",
 )  # may differ in a later sitting
 
 Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values
@@ -107,6 +111,7 @@ def resolve(
             sources[path] = source
     spec = _parse(values, sources)
     check_names(spec)
+    _check_engine(request, spec)
     leaves = _leaves(spec.model_dump(mode="json"))
     return Resolved(spec=spec, sources={path: sources.get(path, DEFAULT) for path, _ in leaves})
 
@@ -123,6 +128,16 @@ def check_names(spec: SearchSpec) -> None:
     models = registry.names("autotune.tasks")
     if ":" not in spec.model and spec.model not in models:
         raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)
+
+
+def _check_engine(request: Request, spec: SearchSpec) -> None:
+    """Refuse a flag of another engine than the one that will run."""
+    given = [name for name in _given(request) if FLAGS[name].startswith("ray.")]
+    if given and spec.engine != "ray":
+        raise SpecError(
+            f"--{given[0].replace('_', '-')} is for engine 'ray', got engine '{spec.engine}'; "
+            "add --engine ray or leave it out"
+        )
 
 
 OWN_MODEL = "; your own is given as file.py:function"
@@ -155,7 +170,7 @@ def _resuming(request: Request) -> Iterator[Layer]:
     given += ["-c"] * bool(request.files) + ["--space"] * (request.space is not None)
     given += ["--set"] * bool(request.assignments)
     if given:
-        allowed = ", ".join(f"--{name}" for name in RESUMABLE)
+        allowed = ", ".join(f"--{name.replace('_', '-')}" for name in RESUMABLE)
         raise SpecError(
             f"--resume takes the stored spec: only {allowed} may change, got {given[0]}"
         )

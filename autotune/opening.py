@@ -118,8 +118,13 @@ def _go_on(
     same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
     finished = search.state is SearchState.COMPLETE and same
     if not finished:
+        # Others may have ended it since it was read; only another budget takes it up again.
+        unless = SearchState.COMPLETE if search.state is not SearchState.COMPLETE else None
         store.update_search(
-            search.name, state=SearchState.RUNNING, spec=spec.model_dump(mode="json")
+            search.name,
+            state=SearchState.RUNNING,
+            spec=spec.model_dump(mode="json"),
+            unless=unless,
         )
     ledgers = tuple(_ledger(spec, search, name, space) for name, space in built.items())
     found = store.changes(search.id)
@@ -157,11 +162,11 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
 
 def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
     rungs = rungs_of(search.task)
+    counted = spec.budget.resolved.trials is not None
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        ladder=rungs,
-        # Comparing earlier leaves compute for more settings: of no use where they are counted.
-        opened=rungs if spec.budget.resolved.trials is not None else None,
+        # Comparing early leaves compute for more settings: of no use where they are counted.
+        ladder=rungs.patient() if counted else rungs,
     )

@@ -75,5 +75,5 @@ def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
     if budget.runs is not None:
         limits.append(max(0.0, budget.runs - stages.final_runs(spec)))
     if budget.trials is not None:
-        limits.append(stages.search_runs(spec, budget.trials, rungs))
+        limits.append(stages.search_runs(spec, budget.trials, rungs.patient()))
     return min(limits, default=None)

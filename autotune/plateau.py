@@ -57,7 +57,7 @@ def _left(ledger: Ledger, spec: SearchSpec, minutes: float | None) -> str:
 
 
 def _leader(ledger: Ledger) -> TrialRecord | None:
-    return next(iter(leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs, 1)), None)
+    return next(iter(leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder, 1)), None)
 
 
 def _since(ledger: Ledger, leader: TrialRecord) -> list[TrialRecord]:

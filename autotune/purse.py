@@ -94,7 +94,7 @@ class Purse:
             if budget.minutes is not None and (pace := self.pace(ledger)):
                 expected.append(budget.minutes * 60 * self.slots / pace / len(self.ledgers))
             elif budget.trials is not None:
-                share = stages.search_runs(self.spec, budget.trials, ledger.rungs)
+                share = stages.search_runs(self.spec, budget.trials, ledger.ladder)
                 expected.append(share + stages.final_runs(self.spec))
         return max(expected)
 

@@ -77,7 +77,7 @@ class Recorder:
             start=trial.step,
             stop=stretch.stop,
             target=trial.target,
-            evaluate=ledger.rungs.steps,
+            evaluate=ledger.ladder.steps,
             # A name of its own: what an older attempt still writes must not replace what is read.
             checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,

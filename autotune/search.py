@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autotune import boundary, compare, racing, stages
+from autotune import boundary, compare, engines, racing, stages
 from autotune.backends.base import Backend
 from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
@@ -18,7 +18,6 @@ from autotune.ledger import Ledger
 from autotune.opening import Opened, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
-from autotune.registry import load
 from autotune.seeds import derive
 from autotune.sharing import Share
 from autotune.sitting import COORDINATOR, folder_of, sitting
@@ -59,6 +58,7 @@ def run(
         AlreadyThere: The name belongs to a search with another spec.
         NothingUsable: No trial ended with a loss.
     """
+    engines.ready(spec)
     folder = folder_of(store.url, spec.search_name)
     with sitting(folder, spec.search_name):
         worker = coordinator(store.url, folder)
@@ -139,7 +139,7 @@ class Loop:
             backend: Where trials run; the one the spec names when left out.
         """
         if backend is None:
-            backend = load("autotune.backends", self.spec.engine)(workers=self.spec.workers)
+            backend = engines.start(self.spec)
         self.purse = Purse(
             spec=self.spec,
             ledgers=self.ledgers,
@@ -322,7 +322,7 @@ class Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=self.ledgers[0].rungs.steps,
+                rungs=self.ledgers[0].ladder.steps,
                 resumed=self.opened.resumed,
                 workers=workers,
                 engine=self.spec.engine,

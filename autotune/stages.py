@@ -134,7 +134,7 @@ def _unfinished(ledger: Ledger) -> Stretch | None:
 
 
 def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
-    rungs = ledger.rungs
+    rungs = ledger.ladder
     return (
         trial.role is Role.SEARCH
         and trial.step in rungs.steps
@@ -146,7 +146,7 @@ def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
 def _next_stop(ledger: Ledger, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    return ledger.rungs.above(trial.step)
+    return ledger.ladder.above(trial.step)
 
 
 def _busy(ledger: Ledger, role: Role) -> bool:
@@ -164,7 +164,7 @@ def _search(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch
 
 def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     pruner: Pruner = load("autotune.pruners", spec.pruner)
-    promotion = pruner(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs)
+    promotion = pruner(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder)
     if promotion is None:
         return None
     trial, stop = promotion
@@ -176,7 +176,7 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials
-    stop = ledger.rungs.first
+    stop = ledger.ladder.first
     needed = _closing(ledger, spec) + reserved(spec)
     if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
@@ -195,7 +195,7 @@ def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch 
     if any(ledger.stops.get(trial.id) != ledger.target for trial in busy):
         return None  # it may yet become a leader
     count = spec.finalists - len(busy)
-    leaders = halving.leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs, count)
+    leaders = halving.leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder, count)
     for place, trial in enumerate(leaders):
         needed = final_runs(spec) if place or busy else 0.0  # one finalist there has to be
         stretch = Stretch(trial=trial, stop=ledger.target)
@@ -209,9 +209,9 @@ def _closing(
 ) -> float:
     """Return the full runs it takes to bring the leaders to full length."""
     trials = ledger.of(Role.SEARCH)
-    leaders = halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists)
+    leaders = halving.leaders(trials, ledger.losses, ledger.ladder, spec.finalists)
     steps = [to if moved and trial.id == moved.id else trial.step for trial in leaders]
-    steps += [ledger.rungs.first] * (spec.finalists - len(leaders))
+    steps += [ledger.ladder.first] * (spec.finalists - len(leaders))
     return sum(ledger.target - step for step in steps) / ledger.target
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, func, insert, select
 
 from autotune import compare
 from autotune.backends.base import Job, Outcome, Report
+from autotune.bench.machine import facts
 from autotune.halving import Ladder
 from autotune.ledger import Ledger
 from autotune.opening import Opened
@@ -24,6 +25,7 @@ from autotune.proposals import propose
 from autotune.purse import Purse
 from autotune.search import Loop
 from autotune.sharing import merge
+from autotune.studies import urls
 from autotune.studies.errors import Unavailable
 from autotune.studies.models import CurvePoint, Trial
 from autotune.studies.records import Point, TrialState
@@ -257,10 +259,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.1, help="a stretch takes")
     parser.add_argument("--stored", type=int, default=10_000, help="trials of the big study")
     given = parser.parse_args()
+    about = facts("cpu")
+    print(f"{about['device']}, {about['date']}, commit {about['commit']}")  # noqa: T201  the result
     with tempfile.TemporaryDirectory() as folder:
         url = given.url or f"sqlite:///{folder}/load.db"
         with Store(url) as store:
             url = store.url
+            print(f"database: {urls.mask(url).partition(':')[0]}")  # noqa: T201  likewise
         big(url, given.stored, points=20)
         crowd(url, given.workers, given.trials, given.seconds)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ _STATES = {
 }
 _ID = "autotune_trial"  # user attribute: the store's id of the trial
 _PATIENCE = 30.0
+_PAUSES = [0.05 * 2**n for n in range(7)]  # seconds at most, between tries to make the tables
 _BATCH = 500  # trials written in one transaction
 
 
@@ -42,14 +45,24 @@ class Mirror:
         self._url = urls.normalise(url)
         self._studies: dict[str, optuna.Study] = {}
         self._told: dict[str, set[int]] = {}
-        sqlite = urls.file(self._url) is not None
         with self._quiet():
-            self._storage = optuna.storages.RDBStorage(
-                self._url,
-                engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
-                if sqlite
-                else {"pool_pre_ping": True},
-            )
+            self._storage = self._made()
+
+    def _made(self) -> optuna.storages.RDBStorage:
+        """Open Optuna's storage, which makes its tables where there are none."""
+        sqlite = urls.file(self._url) is not None
+        kwargs: dict[str, Any] = {"pool_pre_ping": True}
+        if sqlite:
+            kwargs = {"connect_args": {"timeout": _PATIENCE}}
+        for pause in _PAUSES:
+            try:
+                return optuna.storages.RDBStorage(self._url, engine_kwargs=kwargs)
+            except (StorageInternalError, SQLAlchemyError) as error:
+                if not _quicker(error):
+                    raise
+            # Another process makes them at this moment, and Optuna takes no lock.
+            time.sleep(random.uniform(0.0, pause))
+        return optuna.storages.RDBStorage(self._url, engine_kwargs=kwargs)
 
     def tell(
         self,
@@ -122,6 +135,12 @@ class Mirror:
             raise explain(error.__cause__ or error, self._url, "Optuna's tables in") from error
         finally:
             optuna.logging.set_verbosity(level)
+
+
+def _quicker(error: BaseException) -> bool:
+    """Say whether another process made what was to be made."""
+    said = f"{error} {error.__cause__}"
+    return any(words in said for words in ("already exists", "UNIQUE constraint failed"))
 
 
 def _frozen(

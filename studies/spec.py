@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -46,6 +47,8 @@ def _named(name: str | None) -> str | None:
     return None if name is None else names.check(name)
 
 
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):[0-9]{1,5}")
+
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -67,6 +70,29 @@ class Budget(BaseModel):
         if self.trials is None and self.runs is None and self.minutes is None:
             return Budget(runs=DEFAULT_RUNS, patience=self.patience)
         return self
+
+
+def _placed(address: str | None) -> str | None:
+    if address is None or address == "auto" or _ADDRESS.fullmatch(address):
+        return address
+    raise ValueError(f"must be auto or HOST:PORT, got '{address}'")
+
+
+def _shareable(gpus: float | None) -> float | None:
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"must be a part of one GPU or whole ones, got {gpus:g}")
+    return gpus
+
+
+class Ray(BaseModel):
+    """Where the engine of that name runs trials."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[Text | None, AfterValidator(_placed)] = None  # None: one for this search
+    gpus_per_trial: Annotated[Annotated[Number, Field(gt=0)] | None, AfterValidator(_shareable)] = (
+        None
+    )
 
 
 class SearchSpec(BaseModel):
@@ -94,6 +120,7 @@ class SearchSpec(BaseModel):
     steps: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
     space: dict[str, Any] = Field(default_factory=dict)
+    ray: Ray = Ray()
 
     @field_validator("space")
     @classmethod
@@ -133,7 +160,7 @@ def load(path: str | Path) -> SearchSpec:
 
 
 # What may change between the sittings of one search: how much and where, never what is compared.
-_FREE = {"name", "budget", "workers", "engine", "finalists", "seeds"}
+_FREE = {"name", "budget", "workers", "engine", "ray", "finalists", "seeds"}
 
 
 def identity(spec: SearchSpec) -> dict[str, Any]:

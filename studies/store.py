@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from autotune.studies import attempts, names
@@ -88,12 +88,17 @@ class Store(Leases):
         add_seconds: float = 0.0,
         spec: Mapping[str, Any] | None = None,
         space: Mapping[str, Mapping[str, Any]] | None = None,
+        unless: SearchState | None = None,
     ) -> SearchRecord:
-        """Change what is given; ``space`` maps optimizers to their new spaces."""
+        """Change what is given; ``space`` maps optimizers to their new spaces.
+
+        The state stays where it is ``unless`` by then.
+        """
         attempts.finite("seconds", add_seconds)
         values: dict[str, Any] = {"seconds": Search.seconds + add_seconds}
         if state is not None:
-            values["state"] = state
+            kept = (Search.state == unless, Search.state)
+            values["state"] = case(kept, else_=state) if unless else state
         if spec is not None:
             values["spec"] = dict(spec)
         with self._database.writing() as connection:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import click
 
+from autotune import engines
 from autotune.cli.document import document
 from autotune.cli.interrupt import Interrupt
 from autotune.cli.progress import listening
@@ -66,6 +67,7 @@ def _store(spec: SearchSpec, storage: str | None) -> Store:
     """Open the store; where there is no database yet, what is refused must not leave one."""
     if not there(storage):
         prepare(spec)
+        engines.ready(spec)
     return Store(urls.resolve(storage))
 
 

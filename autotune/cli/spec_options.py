@@ -72,9 +72,20 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("engines"),
-                "help": "Where trials run: processes, inline, or batched for models that train "
-                "side by side.  [default: processes]",
+                "help": "Where trials run: processes, inline, ray, or batched for models that "
+                "train side by side.  [default: processes]",
             },
+        ),
+        (
+            ("--ray-address",),
+            {
+                "metavar": "ADDRESS",
+                "help": "A Ray cluster, as auto or HOST:PORT.  [default: one for this search]",
+            },
+        ),
+        (
+            ("--gpus-per-trial",),
+            {"type": float, "help": "GPUs a trial needs on Ray, or a part of one."},
         ),
         (
             ("--sampler",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
+from datetime import timedelta
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from autotune import checkpoint
 from autotune.optimizers import create
 from autotune.search import run
+from autotune.studies import leases
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.worker import Terms, work
@@ -34,29 +37,34 @@ def searching(spec: dict[str, Any], url: str) -> ForkServerProcess:
     return process
 
 
-def working(study: str, url: str, name: str) -> ForkServerProcess:
-    """Start a worker of a search."""
-    process = context().Process(target=_work, args=(study, url, name), daemon=True)
+def working(study: str, url: str, name: str, log: Path) -> ForkServerProcess:
+    """Start a worker of a search; what it ends with, other than success, is written to ``log``."""
+    process = context().Process(target=_work, args=(study, url, name, log), daemon=True)
     process.start()
     return process
 
 
-def keep_every_state() -> None:
-    """Let the smallest model be saved, however quickly its steps could be taken again."""
+def hurry() -> None:
+    """Let a process wait less for the dead, and save even the smallest model's state."""
+    leases.TURN = timedelta(seconds=4)
     checkpoint.worth_keeping = lambda *_: True
     checkpoint.SPARE_BYTES = 0.0
 
 
 def _search(spec: dict[str, Any], url: str) -> None:
-    keep_every_state()
+    hurry()
     with Store(url) as store:
         run(parse(spec), store=store)
 
 
-def _work(study: str, url: str, name: str) -> None:
-    keep_every_state()
-    with Store(url) as store:
-        work(study, store=store, terms=Terms(name=name, engine="inline"))
+def _work(study: str, url: str, name: str, log: Path) -> None:
+    hurry()
+    try:
+        with Store(url) as store:
+            work(study, store=store, terms=Terms(name=name, engine="inline"))
+    except BaseException:
+        log.write_text(traceback.format_exc())
+        raise
 
 
 def damage(folder: Path) -> int:

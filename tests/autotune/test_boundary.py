@@ -92,6 +92,13 @@ def test_a_range_is_widened_at_the_end_where_the_best_three_lie():
     assert others == {n: p for n, p in build(DATA, DEFAULTS, {}).parameters.items() if n != "lr"}
 
 
+def test_runs_too_short_to_rank_settings_widen_nothing():
+    ledger = study(*HIGH, *REST)
+    for trial in ledger.of(Role.SEARCH):
+        ledger.keep(replace(trial, step=1), [])
+    assert boundary.widened(ledger) is None
+
+
 def test_the_lower_end_is_widened_likewise():
     low = [{"lr": 1.1e-4}] * 3
     new = boundary.widened(study(*low, *REST)).space.parameters["lr"]

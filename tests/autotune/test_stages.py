@@ -31,7 +31,7 @@ class Player:
         self.world, self.stretches = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27))
+        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27).patient())
 
     def affordable(self, cost, needed):
         limit = self.spec.budget.resolved.runs
@@ -188,7 +188,7 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
 def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
     player = Player(budget={"trials": 27}).play()
     spent = sum(trial.step for trial in player.ledger.of(Role.SEARCH)) / 27
-    assert stages.search_runs(player.spec, 27, player.ledger.rungs) == pytest.approx(
+    assert stages.search_runs(player.spec, 27, player.ledger.ladder) == pytest.approx(
         spent, rel=0.35
     )
 
@@ -207,4 +207,4 @@ def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
         *[("new", 3), (0, 9), (0, 27)],
         *[("new", 3), (1, 9), (1, 27)],
     ]
-    assert stages.search_runs(player.spec, 5, player.ledger.rungs) == 5.0
+    assert stages.search_runs(player.spec, 5, player.ledger.ladder) == 5.0

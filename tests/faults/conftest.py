@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +18,7 @@ from sqlalchemy import create_engine, text
 
 from autotune import checkpoint
 from autotune.search import run
+from autotune.studies import leases
 from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -41,6 +49,8 @@ def problem(seed):
         loss=loss,
     )
 """
+START = Path(__file__).parents[2] / ".ci/postgres"
+LONGEST = 1.5  # seconds before a fault: an undisturbed search takes about as long
 RUNS = 12  # full runs that each optimizer may spend
 ENDED = {TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED}
 TOLD: pytest.StashKey[Counter] = pytest.StashKey()
@@ -62,13 +72,23 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def rounds() -> int:
-    return int(os.environ.get("FAULT_ROUNDS", "1"))
+    return int(os.environ.get("FAULT_ROUNDS", "5"))
+
+
+@pytest.fixture
+def moments(request):
+    """Random seconds, others each time; where a test fails, the seed is told."""
+    seed = time.time_ns() % 10**9
+    request.node.add_report_section("setup", "moments", f"the seed was {seed}")
+    draw = random.Random(seed)
+    return lambda: draw.uniform(0.05, LONGEST)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Small models are saved too, and a dead worker's trials are taken over soon."""
     monkeypatch.setenv("AUTOTUNE_LEASE", "1")
+    monkeypatch.setattr(leases, "TURN", timedelta(seconds=4))
     monkeypatch.setattr(checkpoint, "worth_keeping", lambda *_: True)
     monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0.0)
 
@@ -156,6 +176,48 @@ def server(postgres):
     clear(postgres)
     yield postgres
     clear(postgres)
+
+
+class Restartable:
+    """A PostgreSQL of its own, which can be stopped at once and started again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.url = self._start()
+        self.port = self.url.rpartition(":")[2].partition("/")[0]
+
+    def _start(self, *port):
+        command = [str(START), str(self.folder), *port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def stop(self):
+        """End the server without letting it finish anything."""
+        pid = int((self.folder / "server/data/postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.02)
+
+    def start(self):
+        self._start(self.port)
+
+    def clear(self):
+        clear(self.url)
+
+
+@pytest.fixture
+def restartable(postgres, tmp_path, monkeypatch):
+    """A server of this test alone, where a server's tests run at all and one can be started."""
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        pytest.skip("needs PostgreSQL's packages on this machine, to stop and start a server")
+    monkeypatch.chdir(tmp_path)  # where a server's checkpoints lie
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)
+    server = Restartable(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
 
 
 def clear(url):

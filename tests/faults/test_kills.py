@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import time
-
-import pytest
 
 from autotune.search import run
 from autotune.studies.errors import AutotuneError
@@ -13,21 +10,6 @@ from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.victims import searching, working
 from autotune.worker import Terms, work
-
-LONGEST = 1.5  # seconds before a kill: an undisturbed search takes about as long
-
-
-@pytest.fixture
-def moments():
-    """Random seconds, others each time; the seed is in the failure."""
-    seed = time.time_ns() % 10**9
-    draw = random.Random(seed)
-
-    def make():
-        return draw.uniform(0.05, LONGEST)
-
-    make.seed = seed
-    return make
 
 
 def kill(process):
@@ -59,14 +41,16 @@ def test_a_killed_command_ends_as_if_undisturbed(places, spec, undisturbed, judg
             judge("SIGKILL of the command", store, undisturbed)
 
 
-def test_killed_workers_end_as_if_undisturbed(places, spec, undisturbed, judge, rounds, moments):
+def test_killed_workers_end_as_if_undisturbed(
+    places, spec, undisturbed, judge, rounds, moments, tmp_path
+):
     for _ in range(rounds):
         url = places()
         command = searching(spec, url)
         begun(url)
         kill(command)
         for name in ("w1", "w2"):
-            process = working("net", url, name)
+            process = working("net", url, name, tmp_path / name)
             process.join(moments())
             kill(process)
         with Store(url) as store:
@@ -74,17 +58,18 @@ def test_killed_workers_end_as_if_undisturbed(places, spec, undisturbed, judge, 
             judge("SIGKILL of workers", store, undisturbed)
 
 
-def test_a_search_outlives_its_command_and_a_worker(places, spec, judge, rounds, moments):
+def test_a_search_outlives_its_command_and_a_worker(places, spec, judge, rounds, moments, tmp_path):
     for _ in range(rounds):
         url = places()
         command = searching(spec, url)
         begun(url)
-        workers = [working("net", url, name) for name in ("w1", "w2")]
+        log = tmp_path / "w2"
+        workers = [working("net", url, name, tmp_path / name) for name in ("w1", "w2")]
         command.join(moments() / 2)
         kill(command)
         workers[0].join(moments() / 2)
         kill(workers[0])
         workers[1].join(120)
-        assert workers[1].exitcode == 0
+        assert workers[1].exitcode == 0, log.read_text() if log.exists() else "no error was told"
         with Store(url) as store:
             judge("SIGKILL of the command and a worker of two", store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from autotune import stages
 from autotune.backends.inline import Inline
+from autotune.errors import Unavailable
 from autotune.events import Notice, TrialEnded
 from autotune.opening import open_search
 from autotune.search import Loop, run
@@ -39,6 +41,38 @@ def test_dropped_connections_are_made_again(
         run(parse(spec), store=store, listen=listen)
         judge("dropped database connections", store, undisturbed)
     engine.dispose()
+
+
+def persist(spec, store, listen):
+    """Run a search as a person would: once more where it could not even begin."""
+    while True:
+        try:
+            return run(parse(spec), store=store, listen=listen)
+        except Unavailable:
+            time.sleep(0.1)
+
+
+def test_a_database_that_restarts_is_waited_for(
+    restartable, spec, undisturbed, judge, rounds, moments
+):
+    for _ in range(rounds):
+        restartable.clear()
+        heard = []
+
+        def restart():
+            time.sleep(moments())
+            restartable.stop()
+            time.sleep(moments() / 3)
+            restartable.start()
+
+        restarting = threading.Thread(target=restart)
+        restarting.start()
+        with Store(restartable.url) as store:
+            persist(spec, store, heard.append)
+            restarting.join()
+            judge("restart of the database", store, undisturbed)
+        said = [event.text for event in heard if isinstance(event, Notice)]
+        assert [line for line in said if not line.endswith("; trying again")] == []
 
 
 @pytest.mark.parametrize("hours", [1, -1])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import subprocess
+import sys
+from subprocess import PIPE
 
 import optuna
 import pytest
@@ -144,6 +147,30 @@ def test_our_tables_do_not_mind_optunas(mirror, ended, url):
     mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
     with Store(url) as again:
         assert again.search("net").studies[0].best == 0.5
+
+
+MIRROR = """
+import sys
+from autotune.studies.optuna import Mirror
+
+print("ready", flush=True)
+sys.stdin.readline()
+Mirror(sys.argv[1]).close()
+"""
+
+
+def test_processes_that_come_at_once_do_not_fail_each_other(store, url):
+    command = [sys.executable, "-P", "-c", MIRROR, url]
+    processes = [
+        subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=60)[1] for process in processes]
+    assert told == ["", "", ""]
 
 
 def test_a_file_of_something_else_is_one_sentence(tmp_path):

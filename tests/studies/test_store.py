@@ -246,6 +246,12 @@ def test_an_unknown_number_is_named(store, url, proposal, ask, sentence):
         ask(store, proposal)
 
 
+def test_a_search_that_ended_meanwhile_is_not_taken_up_again(store, search):
+    store.update_search("net", state=SearchState.COMPLETE)
+    late = store.update_search("net", state=SearchState.RUNNING, unless=SearchState.COMPLETE)
+    assert late.state is SearchState.COMPLETE
+
+
 def test_a_search_is_updated_field_by_field(store, search):
     store.update_search("net", state=SearchState.INTERRUPTED, add_seconds=2.5)
     updated = store.update_search("net", add_seconds=1.5, spec={"a": 1}, space={"adan": {"b": 2}})

@@ -74,7 +74,7 @@ def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
         study=search.studies[0],
         space=ground.space,
         presets=ground.presets,
-        ladder=Ladder(steps=rungs, first=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
+        ladder=Ladder(steps=rungs, first=rungs[0], safe=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
     )
     return Opened(search=search, ledgers=(ledger,), resumed=0, finished=False)
 

@@ -1,0 +1,193 @@
+"""Trials as Ray's tasks: on this machine, and on a cluster that loses a node."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autotune.backends import joining
+from autotune.backends.ray import Ray
+from autotune.config import Request, resolve
+from autotune.errors import MissingExtra, SpecError
+from autotune.studies.store import Store
+from autotune.testing.clusters import cluster, need_ray
+
+COMMAND = [sys.executable, "-P", "-m", "autotune", "search", "--optimizer", "adan"]
+SMALL = ("--trials", "2", "--steps", "9", "--seeds", "2", "--set", "finalists=1")
+TRIAL = r"adan trial \d+( \(\w+\))?: .* at step \d+/9.*"
+LINES = re.compile(rf"{TRIAL}|stage: \w+.*|[\w-]+: .* workers? \(ray\).*")
+
+
+@pytest.fixture(autouse=True)
+def installed():
+    need_ray()
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def listening():
+    """Return the addresses of this machine that something listens on, by port."""
+    found = set()
+    for path, loopback in (("tcp", "0100007F"), ("tcp6", "0" * 24 + "01000000")):
+        with open(f"/proc/net/{path}") as file:
+            for line in list(file)[1:]:
+                local, state = line.split()[1], line.split()[3]
+                address, port = local.split(":")
+                if state == "0A" and address != loopback and not address.endswith("0100007F"):
+                    found.add(int(port, 16))
+    return found
+
+
+def until(search, words):
+    """Read what a search says until a line has the words."""
+    told = []
+    for line in search.stderr:
+        told.append(line.strip())
+        if words in line:
+            return told
+    raise AssertionError(f"{words!r} was not said: {told}")
+
+
+def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
+    tmp_path, task_file
+):
+    (tmp_path / "one").mkdir()
+    task = ("--model", f"{task_file}:problem", *SMALL)
+    ray = (*task, "--engine", "ray", "--workers", "1")
+    before = listening()
+    killed = start(tmp_path, *ray)
+    until(killed, "trial 0: paused")
+    opened = listening() - before
+    killed.kill()
+    killed.communicate(timeout=60)
+    interrupted = start(tmp_path, *ray)
+    told = until(interrupted, "trial")
+    os.killpg(interrupted.pid, signal.SIGINT)
+    _, err = interrupted.communicate(timeout=60)
+    whole = start(tmp_path, *ray)
+    out, said = whole.communicate(timeout=60)
+    expected, _ = start(tmp_path / "one", *task, "--engine", "inline").communicate(timeout=60)
+    assert opened == set()
+    assert ended(killed.pid)
+    assert interrupted.returncode == 130
+    assert "go on with: autotune search --resume problem" in err
+    lines = [*told, *said.splitlines()]
+    assert [line for line in lines if not LINES.fullmatch(line.strip())] == []
+    assert (whole.returncode, out) == (0, expected)
+
+
+def ended(session):
+    """Say whether nothing trains in a session any more, soon."""
+    deadline = time.monotonic() + 20
+    while working(session) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not working(session)
+
+
+def working(session):
+    """Return what trains in a session."""
+    told = subprocess.run(
+        ["ps", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return [line for line in told.stdout.splitlines() if line.startswith("ray::stretch")]
+
+
+def test_a_search_outlives_one_of_its_two_nodes(tmp_path):
+    with cluster(cpus=1) as machines:
+        machines.add()
+        where = ("--engine", "ray", "--ray-address", machines.address)
+        search = start(tmp_path, "--model", "gpt-nano", *SMALL, *where)
+        told = [search.stderr.readline() for _ in range(4)]
+        machines.lose()
+        out, err = search.communicate(timeout=120)
+    assert search.returncode == 0
+    assert out.startswith("gpt-nano: gpt-nano on stdlib-lm, 9 steps")
+    lost = r"adan trial \d+: (waiting|paused).*|adan trial \d+: its (machine|worker) .*"
+    known = re.compile(rf"{LINES.pattern}|{lost}")
+    assert [line for line in [*told, *err.splitlines()] if not known.fullmatch(line.strip())] == []
+    with Store(str(tmp_path / "autotune.db")) as store:
+        study = store.search("gpt-nano").studies[0]
+        assert {trial.state for trial in store.trials(study.id)} <= {"complete", "stopped"}
+
+
+REFUSED = [
+    (
+        {"engine": "ray", "ray_address": "ray://head:10001"},
+        "--ray-address: ray.address must be auto or HOST:PORT, got 'ray://head:10001'",
+    ),
+    (
+        {"engine": "ray", "gpus_per_trial": 0.0},
+        "--gpus-per-trial: ray.gpus_per_trial must be above 0, got 0",
+    ),
+    (
+        {"engine": "ray", "gpus_per_trial": 1.5},
+        "--gpus-per-trial: ray.gpus_per_trial must be a part of one GPU or whole ones, got 1.5",
+    ),
+    (
+        {"ray_address": "auto"},
+        "--ray-address is for engine 'ray', got engine 'processes'; add --engine ray or leave it "
+        "out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flags", "sentence"), REFUSED, ids=str)
+def test_flags_that_ray_cannot_follow_are_refused(tmp_path, flags, sentence):
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        resolve(Request(flags={"model": "gpt-nano", **flags}), environment={}, directory=tmp_path)
+
+
+def test_a_cluster_that_does_not_answer_is_refused_and_nothing_is_written(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    where = ("--engine", "ray", "--ray-address", address)
+    search = start(tmp_path, "--model", "gpt-nano", *SMALL, *where)
+    out, err = search.communicate(timeout=60)
+    assert (search.returncode, out, err) == (
+        2,
+        "",
+        f"error: cannot join the Ray cluster at '{address}' (Connection refused); start one with "
+        "'ray start --head', or leave --ray-address out for one of its own\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_ray_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    sentence = "engine 'ray' needs the ray extra; install it: pip install 'adan-autotune\\[ray\\]'"
+    with pytest.raises(MissingExtra, match=rf"^{sentence}$") as refused:
+        Ray.ready()
+    assert refused.value.exit_code == 3
+
+
+def test_a_cluster_without_what_a_trial_needs_is_refused():
+    with cluster(cpus=0) as machines:
+        where = f"any machine of the Ray cluster at '{machines.address}'"
+        try:
+            sentence = (
+                f"a trial needs a CPU, and there is none left on {where}; "
+                "add a machine and give the command again"
+            )
+            with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+                Ray.ready(address=machines.address)
+            sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"
+            with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+                Ray.ready(address=machines.address, gpus_per_trial=64)
+        finally:
+            joining.leave(sys.modules["ray"])
