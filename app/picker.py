@@ -20,57 +20,42 @@ def search(url: str) -> Snapshot | None:
     if not names:
         empty(url)
         return None
-    _start("search", names)
-    name = st.selectbox(
-        "Search",
-        names,
-        index=None,
-        key="search",
-        bind="query-params",
-        persist_state="session",
-    )
-    return queries.snapshot(url, _keep("search", name or names[0]))
+    return queries.snapshot(url, _pick("search", names))
 
 
 def optimizer(snapshot: Snapshot) -> str:
     """Let the reader pick one of the search's optimizers, the best first."""
-    names = [row.optimizer for row in snapshot.comparison.rows]
-    _start("optimizer", names)
-    chosen = st.selectbox(
-        "Optimizer",
-        names,
-        index=None,
-        key="optimizer",
-        bind="query-params",
-        persist_state="session",
-    )
-    return _keep("optimizer", chosen or names[0])
+    return _pick("optimizer", [row.optimizer for row in snapshot.comparison.rows])
 
 
-def _start(key: str, names: Sequence[str]) -> None:
-    """Show the first name when the address holds none; say so when it holds an unknown one.
+def _pick(key: str, names: Sequence[str]) -> str:
+    """Offer the names; remember the pick in the address and, for other pages, in the session.
 
-    The widget itself has no default: Streamlit would leave that out of the address, and a link to
-    the newest search would point elsewhere after the next one.
+    The widget gets its value as a default, in every run: what is written into its state is sent
+    to the browser once, and lost where a refresh cuts that run short. It is not bound to the
+    address either, since a bound value that is the default is left out there, and a link to the
+    newest search would point elsewhere after the next one.
     """
-    asked = st.session_state.get(key, st.query_params.get(key))
-    if asked is None and st.session_state.get(KEPT + key) in names:
-        st.session_state[key] = st.session_state[KEPT + key]
-    elif asked not in names:
-        if asked is not None:
-            st.warning(
-                f"There is no {key} {words.plain(asked)} here; this is {words.plain(names[0])}."
-            )
-        st.session_state[key] = names[0]
-
-
-def _keep(key: str, name: str) -> str:
-    """Remember the pick outside the widget.
-
-    A page change that meets a refresh drops the widget's own state and the address alike.
-    """
+    index = names.index(_asked(key, names))
+    name = st.selectbox(key.capitalize(), names, index=index, key=key)
     st.session_state[KEPT + key] = name
+    if st.query_params.get(key) != name:
+        st.query_params[key] = name
     return name
+
+
+def _asked(key: str, names: Sequence[str]) -> str:
+    """Return what is picked here, or named by the address, or was picked on another page."""
+    picked: str | None = st.session_state.get(key)
+    if picked in names:
+        return str(picked)
+    address = st.query_params.get(key)
+    if address is not None and address not in names:
+        gone = f"There is no {key} {words.plain(address)} here; this is {words.plain(names[0])}."
+        st.warning(gone)
+        return names[0]
+    elsewhere: str | None = st.session_state.get(KEPT + key)
+    return next((name for name in (address, elsewhere) if name in names), None) or names[0]
 
 
 def empty(url: str) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from autotune.app import fidelity
+from autotune.app import reliability as reliabilities
 from autotune.app.axes import Axis, axes
 from autotune.app.fidelity import Curves, Sample
 from autotune.app.importance import Importance, importances
+from autotune.app.reliability import Reliability
 from autotune.compare import Comparison, load
 from autotune.errors import NotFound
 from autotune.standing import current, settled
@@ -87,6 +89,11 @@ def importance(url: str, snapshot: Snapshot, optimizer: str) -> dict[str, Import
     return _importance(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
 
 
+def reliability(url: str, snapshot: Snapshot, optimizer: str) -> Reliability | None:
+    """Return what an optimizer's measurements are worth; None for a task without steps."""
+    return _reliability(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
+
+
 # Records are frozen, so pages share them: cache_data would copy ten thousand at every click.
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _searches(url: str, signature: str) -> tuple[SearchRecord, ...]:
@@ -124,3 +131,11 @@ def _importance(
 ) -> dict[str, Importance]:
     compared, found = sample(_url, _snapshot, _optimizer)
     return importances(compared, found) if len(compared.trials) >= fidelity.ENOUGH else {}
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _reliability(
+    _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
+) -> Reliability | None:
+    trials = _snapshot.trials[_optimizer]
+    return reliabilities.reliability(_snapshot.search, trials, curves(_url, _snapshot, _optimizer))

@@ -38,6 +38,7 @@ FLAGS = {
     "trials": "budget.trials",
     "runs": "budget.runs",
     "minutes": "budget.minutes",
+    "patience": "budget.patience",
     "seeds": "seeds",
     "steps": "steps",
     "batch_size": "batch_size",
@@ -46,6 +47,7 @@ FLAGS = {
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
     "sampler": "sampler",
+    "pruner": "pruner",
     "seed": "seed",
     "study": "name",
 }
@@ -53,6 +55,7 @@ RESUMABLE = (
     "trials",
     "runs",
     "minutes",
+    "patience",
     "seeds",
     "workers",
     "engine",
@@ -119,12 +122,9 @@ def check_names(spec: SearchSpec) -> None:
     for name in spec.optimizers:
         if name not in known:
             raise UnknownName(registry.unknown("optimizer", name, known))
-    samplers = registry.names("autotune.samplers")
-    if spec.sampler not in samplers:
-        raise UnknownName(registry.unknown("sampler", spec.sampler, samplers))
-    engines = registry.names("autotune.backends")
-    if spec.engine not in engines:
-        raise UnknownName(registry.unknown("engine", spec.engine, engines))
+    registry.check("autotune.samplers", spec.sampler)
+    registry.check("autotune.pruners", spec.pruner)
+    registry.check("autotune.backends", spec.engine)
     models = registry.names("autotune.tasks")
     if ":" not in spec.model and spec.model not in models:
         raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -30,3 +31,15 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Return the versions in which a stored environment is not this one, in words."""
+    before, now = theirs.get("packages", {}), ours["packages"]
+    pairs = {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
+    pairs["python"] = (theirs.get("python"), ours["python"])
+    return [
+        f"{name} {old or 'missing'}, here is {new or 'none'}"
+        for name, (old, new) in pairs.items()
+        if old != new and theirs
+    ]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.studies.records import TrialRecord, TrialState
 
 ETA = 3
 RUNGS = 4
-SAFE_RUNG = 1  # no trial is judged before it, unless the task's own trials say so
-OPENING = 9  # settings that run to it in any case, and show what a shorter run is worth
-FEWEST = 6  # of them, where others diverged
-AGREEING = 0.7  # of their pairs, in the same order at both rungs: a Kendall's tau of 0.4
+SAFE_RUNG = 1  # before it, losses tell bad settings from good ones but rank the good ones poorly
+EARLY_ETA = 2.5  # so more go on from there
 
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
@@ -27,26 +24,37 @@ class Ladder:
     Args:
         steps: The rungs, ascending.
         first: The step every trial runs to before it is compared with others.
+        safe: The rung from which on losses are trusted to rank settings.
     """
 
     steps: tuple[int, ...]
     first: int
+    safe: int = 0
 
     def above(self, step: int) -> int:
         """Return where a trial that took ``step`` steps pauses next, or the full schedule."""
         after = [rung for rung in self.steps if rung > step]
         return max(after[0] if after else self.steps[-1], self.first)
 
+    def promoted(self, step: int, count: int) -> int:
+        """Return how many of ``count`` trials that reached a rung go on from there."""
+        return int(count / EARLY_ETA) if step < self.safe else count // ETA
+
+    def patient(self) -> Ladder:
+        """Return the same rungs with nothing compared before the safe one."""
+        return replace(self, first=max(self.first, self.safe))
+
 
 def ladder(target: int, compare_from: int = 0) -> Ladder:
     """Return the rungs of a schedule of ``target`` steps.
 
     ``compare_from`` is a task's own knowledge of how long a run has to be before its loss ranks
-    settings; without it, that is the second rung.
+    settings; without it, settings are compared from the shortest rung, cautiously.
     """
     steps = sorted({max(1, round(target / ETA**k)) for k in range(RUNGS)})
     if not compare_from:
-        return Ladder(steps=tuple(steps), first=steps[min(SAFE_RUNG, len(steps) - 1)])
+        safe = steps[min(SAFE_RUNG, len(steps) - 1)]
+        return Ladder(steps=tuple(steps), first=steps[0], safe=safe)
     kept = {min(compare_from, target), *(step for step in steps if step > compare_from)}
     return Ladder(steps=tuple(sorted(kept)), first=min(kept))
 
@@ -56,29 +64,14 @@ def rungs_of(facts: Mapping[str, Any]) -> Ladder:
     return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))
 
 
-def opened(ladder: Ladder, curves: Iterable[Mapping[int, float]]) -> Ladder:
-    """Return the rungs compared from the shortest, where its order of settings is worth something.
-
-    ``curves`` are the losses by step of the first settings. On some tasks the shortest rung ranks
-    settings nearly as the next one does, and comparing there saves most of the cost; on others it
-    prefers what loses later.
-    """
-    shortest = ladder.steps[0]
-    pairs = [(c[shortest], c[ladder.first]) for c in curves if {shortest, ladder.first} <= c.keys()]
-    both = list(combinations(pairs, 2))
-    alike = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in both)
-    if len(pairs) < FEWEST or alike < AGREEING * len(both):
-        return ladder
-    return Ladder(steps=ladder.steps, first=shortest)
-
-
 def promotable(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
     """Return the paused trial to take further and the step to take it to.
 
     At each rung, from the highest down, the best floor(n / eta) of the n trials that reached it are
-    promoted; a diverged trial counts as one that reached every rung with the worst loss.
+    promoted, and a few more before the safe rung; a diverged trial counts as one that reached every
+    rung with the worst loss.
     """
     everyone = list(trials)
     for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
@@ -86,7 +79,7 @@ def promotable(
             (loss, t.number, t) for t in everyone if (loss := _loss(t, losses, rung)) is not None
         ]
         ranked.sort(key=lambda entry: entry[:2])
-        for _, _, trial in ranked[: len(ranked) // ETA]:
+        for _, _, trial in ranked[: rungs.promoted(rung, len(ranked))]:
             if trial.state is TrialState.PAUSED and trial.step == rung:
                 return trial, rungs.above(rung)
     return None

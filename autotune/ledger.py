@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune.halving import OPENING, Ladder, highest_rung, opened
+from autotune.halving import Ladder, highest_rung
 from autotune.samplers.base import Observation
 from autotune.setting import Setting
 from autotune.spaces import Space
@@ -33,21 +33,6 @@ class Ledger:
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
     timed_steps: int = 0  # between points of one stretch, over all trials
     timed_seconds: float = 0.0  # they took
-
-    opened: Ladder | None = None  # the ladder, once the first settings have shown what it is worth
-
-    @property
-    def rungs(self) -> Ladder:
-        """Return the rungs, and from which on settings are compared."""
-        if self.opened:
-            return self.opened
-        early = self.of(Role.SEARCH)[:OPENING]
-        if len(early) == OPENING and all(map(self._measured, early)):
-            self.opened = opened(self.ladder, [self.losses[t.id] for t in early])
-        return self.opened or self.ladder
-
-    def _measured(self, trial: TrialRecord) -> bool:
-        return trial.state in ENDED or self.ladder.first in self.losses[trial.id]
 
     @property
     def target(self) -> int:
@@ -100,7 +85,7 @@ class Ledger:
     def _charged(self, trial: TrialRecord) -> int:
         # Free failures would be tried for ever: one without a loss costs what a first look costs.
         if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
-            return max(trial.step, self.rungs.first)
+            return max(trial.step, self.ladder.first)
         return trial.step
 
     def seconds(self) -> float:
@@ -116,7 +101,7 @@ class Ledger:
         """Return what the search learned, all of it at the longest rung with enough trials."""
         trials = self.of(Role.SEARCH)
         curves: Mapping[int, Mapping[int, float]] = {t.id: self.losses[t.id] for t in trials}
-        step = highest_rung(curves, self.rungs, MODEL_NEEDS)
+        step = highest_rung(curves, self.ladder, MODEL_NEEDS)
         seen = []
         for trial in trials:
             curve = self.losses[trial.id]

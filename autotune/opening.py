@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune import environment
 from autotune.config import check_names
-from autotune.errors import AlreadyThere, NotFound
+from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.halving import rungs_of
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
@@ -60,13 +60,35 @@ def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
     check = getattr(load("autotune.backends", spec.engine), "check", None)
     if check:
         check(task)
-    return dict(task.facts()), spaces_of(spec)
+    spaces = spaces_of(spec)
+    check_spaces(spec, spaces)
+    return dict(task.facts()), spaces
 
 
-def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> Opened:
+def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse spaces in which nothing can be searched, and a sampler that cannot propose in them."""
+    if all(space.points == 1 for space in spaces.values()):
+        raise SpecError(
+            f"the space of {' and of '.join(spaces)} holds a single setting, so there is nothing "
+            "to search; leave a parameter free"
+        )
+    check_sampler(spec, spaces)
+
+
+def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse a sampler that cannot propose in a space, or not on this machine."""
+    check = getattr(load("autotune.samplers", spec.sampler), "check", None)
+    if check:
+        for space in spaces.values():
+            check(space)
+
+
+def open_search(
+    spec: SearchSpec, store: Store, *, dead: str | None = None, blame: bool = True
+) -> Opened:
     """Return the stored search of the spec's name, or a new one; raises AlreadyThere.
 
-    What a worker named ``dead`` was running is taken back at once.
+    What a worker named ``dead`` was running is taken back at once, and may be to ``blame``.
     """
     facts, built = prepare(spec)
     try:
@@ -79,7 +101,7 @@ def open_search(spec: SearchSpec, store: Store, *, dead: str | None = None) -> O
             {name: space.as_data() for name, space in built.items()},
             environment.facts(),
         )
-    store.reap(search.id, worker=dead)
+    store.reap(search.id, worker=dead, blame=blame)
     return _go_on(spec, store, search, facts, built)
 
 
@@ -124,8 +146,7 @@ def _agree(
     store: Store,
 ) -> None:
     """Refuse to mix trials of different tasks or spaces in one search."""
-    changed = differences(old, spec)
-    changed += [word for key, word in KEPT_FACTS.items() if search.task.get(key) != facts.get(key)]
+    changed = [*differences(old, spec), *changed_facts(search.task, facts)]
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
@@ -133,13 +154,19 @@ def _agree(
         )
 
 
+def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return what makes a task another than the stored one, each in words once."""
+    words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
+    return list(dict.fromkeys(words))
+
+
 def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
     rungs = rungs_of(search.task)
+    counted = spec.budget.resolved.trials is not None
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        ladder=rungs,
-        # Comparing earlier leaves compute for more settings: of no use where they are counted.
-        opened=rungs if spec.budget.resolved.trials is not None else None,
+        # Comparing early leaves compute for more settings: of no use where they are counted.
+        ladder=rungs.patient() if counted else rungs,
     )

@@ -50,6 +50,7 @@ def plan(spec: SearchSpec) -> Plan:
     facts = resolve(**opening.task_arguments(spec)).facts()
     rungs = rungs_of(facts)
     spaces = spaces_of(spec)
+    opening.check_spaces(spec, spaces)
     return Plan(
         name=spec.search_name,
         task=facts,
@@ -74,5 +75,5 @@ def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
     if budget.runs is not None:
         limits.append(max(0.0, budget.runs - stages.final_runs(spec)))
     if budget.trials is not None:
-        limits.append(stages.search_runs(budget.trials, rungs))
+        limits.append(stages.search_runs(spec, budget.trials, rungs.patient()))
     return min(limits, default=None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from autotune import stages
+from autotune import plateau, stages
 from autotune.ledger import Ledger
 from autotune.studies.records import Role
 from autotune.studies.spec import SearchSpec
@@ -78,6 +78,11 @@ class Purse:
             return None
         return max(0.0, planned - done) * typical / self.slots
 
+    def minutes(self) -> float | None:
+        """Return the minutes left of those given; None where they are no limit."""
+        minutes = self.spec.budget.resolved.minutes
+        return None if minutes is None else max(0.0, minutes - self.elapsed() / 60)
+
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
         budget = self.spec.budget.resolved
@@ -89,7 +94,7 @@ class Purse:
             if budget.minutes is not None and (pace := self.pace(ledger)):
                 expected.append(budget.minutes * 60 * self.slots / pace / len(self.ledgers))
             elif budget.trials is not None:
-                share = stages.search_runs(budget.trials, ledger.rungs)
+                share = stages.search_runs(self.spec, budget.trials, ledger.ladder)
                 expected.append(share + stages.final_runs(self.spec))
         return max(expected)
 
@@ -115,7 +120,12 @@ class Purse:
     def _ahead(self, ledger: Ledger, *, searched: bool) -> float:
         """Return how many full runs of search a study leads the closed, or the open, others by."""
         own = ledger.committed(Role.SEARCH)
-        others = [o.committed(Role.SEARCH) for o in self.ledgers if o.searched is searched]
+        others = [
+            other.committed(Role.SEARCH)
+            for other in self.ledgers
+            # Who gave up early leaves its time to the others.
+            if other.searched is searched and not (searched and plateau.reached(other, self.spec))
+        ]
         return own - min(others, default=own)
 
     def _in_time(self, ledger: Ledger, cost: float, needed: float, left: float) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autotune import plateau
 from autotune.backends.base import Job, Outcome, Report
+from autotune.boundary import Widened
 from autotune.errors import LeaseLost, Unavailable
 from autotune.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.ledger import Ledger
@@ -53,6 +55,8 @@ class Recorder:
 
     def start(self, ledger: Ledger, stretch: Stretch) -> Job:
         """Store a stretch as begun, which ends this process's turn, and return its job."""
+        if stretch.wider is not None:
+            self._widen(ledger, stretch.wider)
         trial, attempt = self._lease(ledger, stretch)
         self.share.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
@@ -73,12 +77,19 @@ class Recorder:
             start=trial.step,
             stop=stretch.stop,
             target=trial.target,
-            evaluate=ledger.rungs.steps,
+            evaluate=ledger.ladder.steps,
             # A name of its own: what an older attempt still writes must not replace what is read.
             checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
         )
+
+    def _widen(self, ledger: Ledger, wider: Widened) -> None:
+        """Store a study's new ranges before anything is proposed there, and say so."""
+        ledger.space = wider.space
+        optimizer = ledger.study.optimizer
+        self.store.update_search(self.search.name, space={optimizer: wider.space.as_data()})
+        self.listen(Notice(text=f"{optimizer}: {wider.reason}"))
 
     def _lease(self, ledger: Ledger, stretch: Stretch) -> tuple[TrialRecord, int]:
         worker, stop = self.share.worker, stretch.stop
@@ -136,7 +147,19 @@ class Recorder:
         known = self.store.recommendation(ledger.study.id) or {"source": None}
         budget = self.spec.budget.resolved.model_dump(mode="json")
         source = known["source"] if source is None else source
-        self.store.save_recommendation(ledger.study.id, {"source": source, "budget": budget})
+        content = {"source": source, "budget": budget}
+        if known.get("budget") == budget and "ended" in known:
+            content["ended"] = known["ended"]
+        self.store.save_recommendation(ledger.study.id, content)
+
+    def end_search(self, ledger: Ledger, minutes: float | None) -> None:
+        """Store that no further setting is to be tried, and say so where it is early."""
+        self.close(ledger, None)
+        ended = plateau.told(ledger, self.spec, minutes)
+        if ended is not None:
+            known = self.store.recommendation(ledger.study.id) or {}
+            self.store.save_recommendation(ledger.study.id, {**known, "ended": ended})
+            self.listen(Notice(text=f"{ledger.study.optimizer}: {ended}"))
 
     def _ledger(self, trial: int) -> Ledger:
         return next(ledger for ledger in self.ledgers if trial in ledger.trials)

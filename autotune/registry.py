@@ -14,9 +14,11 @@ _KINDS = {
     "autotune.backends": "engine",
     "autotune.exports": "export",
     "autotune.optimizers": "optimizer",
+    "autotune.pruners": "pruner",
     "autotune.samplers": "sampler",
     "autotune.tasks": "model",
 }
+FAMILIES = ".families"  # ends the group of what makes things of names with a colon
 
 
 @cache
@@ -38,16 +40,38 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str) -> Any:
-    """Return what is registered as ``name``; an unknown name suggests the nearest."""
+    """Return what is registered as ``name``; an unknown name suggests the nearest.
+
+    ``family:rest`` is what the entry ``family`` of the group's families makes of the rest.
+    """
+    family, colon, rest = name.partition(":")
+    families = _entries(group + FAMILIES)
+    if colon and family in families:
+        return families[family].load()(rest)
     entry = _entries(group).get(name)
     if entry is None:
-        raise UnknownName(unknown(_KINDS.get(group, group), name, names(group)))
+        raise UnknownName(_unknown(group, name))
     return entry.load()
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence for a name nobody knows."""
+def check(group: str, name: str) -> None:
+    """Refuse a name that ``load`` would refuse; loads nothing where the name alone tells."""
+    if name not in _entries(group):
+        load(group, name)
+
+
+def _unknown(group: str, name: str) -> str:
+    families = _entries(group + FAMILIES)
+    further = [other for family in families.values() for other in family.load().names()]
+    known = [*names(group), *(f"{family}:CLASS" for family in families)]
+    return unknown(_KINDS.get(group, group), name, known, further)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], further: Iterable[str] = ()) -> str:
+    """Return the sentence for a name nobody knows; ``further`` names are suggested, not listed."""
     listed = sorted(known)
-    close = difflib.get_close_matches(name, listed, n=1)
+    every = [*listed, *further]
+    within = [other for other in every if len(name) > 2 and name.lower() in other.lower()]
+    close = within or difflib.get_close_matches(name, every, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"

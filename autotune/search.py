@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autotune import compare, engines, racing, stages
+from autotune import boundary, compare, engines, racing, stages
 from autotune.backends.base import Backend
 from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
@@ -63,7 +63,7 @@ def run(
     with sitting(folder, spec.search_name):
         worker = coordinator(store.url, folder)
         # Who held the lock before is dead: what it ran need not wait for its leases to end.
-        opened = open_search(spec, store, dead=worker)
+        opened = open_search(spec, store, dead=worker, blame=False)
         if not opened.finished:
             store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
             halt = halt or threading.Event()
@@ -240,7 +240,7 @@ class Loop:
             searched = ledger.searched
             stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
             if ledger.searched and not searched:
-                self.recorder.close(ledger, None)
+                self.recorder.end_search(ledger, self.purse.minutes())
             if stretch:
                 backend.submit(self.recorder.start(ledger, stretch))
                 return True
@@ -322,7 +322,7 @@ class Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=self.ledgers[0].rungs.steps,
+                rungs=self.ledgers[0].ladder.steps,
                 resumed=self.opened.resumed,
                 workers=workers,
                 engine=self.spec.engine,
@@ -369,8 +369,10 @@ class Loop:
             left.unlink(missing_ok=True)
 
     def _warn(self) -> None:
-        """Say where the budget did not reach."""
+        """Say where the budget did not reach, and where a range may end too early."""
         for ledger in self.ledgers:
+            for text in boundary.recommended(ledger, racing.chosen(ledger, self.spec)):
+                self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
             if not stages.complete(ledger, self.spec):
                 self.listen(
                     Notice(

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from autotune import boundary
 from autotune.ledger import Ledger
 from autotune.studies.attempts import lease
 from autotune.studies.records import (
@@ -21,7 +22,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
-from autotune.studies.spec import SearchSpec, parse
+from autotune.studies.spec import Budget, SearchSpec, parse
 from autotune.studies.store import Store
 
 BEATS = 4  # signs of life within a lease
@@ -36,10 +37,12 @@ def merge(ledgers: Sequence[Ledger], found: Changes, own: Container[int] = ()) -
     A trial is RUNNING only while somebody holds it.
     """
     by_study = {ledger.study.id: ledger for ledger in ledgers}
-    budget = parse(dict(found.spec)).budget.resolved.model_dump(mode="json")
+    for ledger in ledgers:
+        ledger.space = boundary.recorded(ledger.space, found.spaces.get(ledger.study.id, {}))
+    budget = parse(dict(found.spec)).budget.resolved
     for ledger in ledgers:
         closed = found.recommended.get(ledger.study.id, {}).get("budget")
-        ledger.searched = ledger.searched or closed == budget
+        ledger.searched = ledger.searched or (closed is not None and Budget(**closed) == budget)
     for trial in found.trials:
         if trial.id not in own:
             take(by_study[trial.study], trial, found.curves.get(trial.id, ()))

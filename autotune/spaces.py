@@ -33,6 +33,7 @@ class Range:
     low: float
     high: float
     log: bool = False
+    began: tuple[float, float] | None = None  # its ends before it was widened
 
     def at(self, unit: float) -> float:
         """Return the value at ``unit`` in [0, 1]."""
@@ -54,9 +55,37 @@ class Range:
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
 
+    @property
+    def first(self) -> Range:
+        """The range as it was before it was widened."""
+        if self.began is None:
+            return self
+        return Range(low=self.began[0], high=self.began[1], log=self.log)
+
+    def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
+        """Return a logarithmic range with an end moved, in parts of the width it began with.
+
+        Args:
+            upper: Which end.
+            step: How far to move it.
+            furthest: How far from where it began it may be.
+            most: No value is larger.
+        """
+        low, high = self.began or (self.low, self.high)
+        reach = (high / low) ** step
+        limit = (high / low) ** furthest
+        if upper:
+            high = min(self.high * reach, high * limit, most)
+            low = self.low
+        else:
+            low, high = max(self.low / reach, low / limit), self.high
+        if (low, high) == (self.low, self.high):
+            return self
+        return Range(low=low, high=high, log=True, began=self.began or (self.low, self.high))
+
     def as_data(self) -> list[Any]:
-        """Return the range as plain data."""
-        return ["log" if self.log else "linear", self.low, self.high]
+        """Return the range as plain data, what it began with at the end."""
+        return ["log" if self.log else "linear", self.low, self.high, *(self.began or ())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +137,12 @@ class Space:
     def __len__(self) -> int:
         """Return how many parameters are searched."""
         return len(self.parameters)
+
+    @property
+    def points(self) -> float:
+        """Return how many settings there are, infinitely many where a range is searched."""
+        parameters = self.parameters.values()
+        return math.prod(len(p.options) if isinstance(p, Choice) else math.inf for p in parameters)
 
     def at(self, units: Sequence[float]) -> dict[str, Value]:
         """Return the coordinates of a point of the unit cube."""
@@ -311,7 +346,7 @@ def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Ran
         raise SpecError(f"space.{name} must have both low and high, got only {given}")
     low, high = float(ends["low"]), float(ends["high"])
     if not low < high:
-        raise SpecError(f"space.{name}: low must be below high, got low {low:g} and high {high:g}")
+        raise SpecError(_empty(name, override, low, high))
     log = old.log if isinstance(old, Range) else low > 0
     if "scale" in override:
         log = override["scale"] == "log"
@@ -320,10 +355,23 @@ def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Ran
     return Range(low=low, high=high, log=log)
 
 
+def _empty(name: str, override: Mapping[str, Any], low: float, high: float) -> str:
+    """Return the sentence on a range without a value; one end may be the optimizer's own."""
+    own = next((key for key in ("low", "high") if key not in override), None)
+    hint = "" if own is None else f", of which {own} is the optimizer's own; give both"
+    return f"space.{name}: low must be below high, got low {low:g} and high {high:g}{hint}"
+
+
 def _parameter(entry: Sequence[Any]) -> Parameter:
     if entry[0] == "choice":
         return Choice(options=tuple(entry[1]))
-    return Range(low=float(entry[1]), high=float(entry[2]), log=entry[0] == "log")
+    began = (float(entry[3]), float(entry[4])) if len(entry) > 3 else None
+    return Range(low=float(entry[1]), high=float(entry[2]), log=entry[0] == "log", began=began)
+
+
+def idle(name: str, params: Params) -> bool:
+    """Tell whether a coordinate has no effect: without decay there is no timescale."""
+    return name == "timescale" and params.get("decayed") == "no"
 
 
 def from_data(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> Space:

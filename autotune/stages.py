@@ -7,19 +7,23 @@ The one thing remembered besides is that a study's search is over (``Ledger.sear
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotune import halving, racing
+from autotune import boundary, halving, plateau, racing
+from autotune.boundary import Widened
 from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
 from autotune.proposals import propose
+from autotune.pruners.base import Pruner
 from autotune.racing import chosen
+from autotune.registry import load
 from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 
 FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 
+HALVING = "auto"  # the pruner whose cost is known beforehand
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
 SECOND_LAP = 0.1  # of a budget in full runs, at most, is kept for finalists that are close
 
@@ -33,6 +37,7 @@ class Stretch:
     trial: TrialRecord | None
     proposal: Proposal | None = None
     stop: int
+    wider: Widened | None = None  # the space it was proposed in, from now on the study's
 
 
 def essential(spec: SearchSpec) -> int:
@@ -129,7 +134,7 @@ def _unfinished(ledger: Ledger) -> Stretch | None:
 
 
 def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
-    rungs = ledger.rungs
+    rungs = ledger.ladder
     return (
         trial.role is Role.SEARCH
         and trial.step in rungs.steps
@@ -141,7 +146,7 @@ def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
 def _next_stop(ledger: Ledger, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    return ledger.rungs.above(trial.step)
+    return ledger.ladder.above(trial.step)
 
 
 def _busy(ledger: Ledger, role: Role) -> bool:
@@ -158,7 +163,8 @@ def _search(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch
 
 
 def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
-    promotion = halving.promotable(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs)
+    pruner: Pruner = load("autotune.pruners", spec.pruner)
+    promotion = pruner(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder)
     if promotion is None:
         return None
     trial, stop = promotion
@@ -170,16 +176,17 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials
-    stop = ledger.rungs.first
+    stop = ledger.ladder.first
     needed = _closing(ledger, spec) + reserved(spec)
-    if limit is not None and len(trials) >= limit:
+    if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
     if len(trials) < essential(spec):
         needed = 0.0
     if not affordable(stop / ledger.target, needed):
         return None
-    proposal = propose(ledger, spec)
-    return Stretch(trial=None, proposal=proposal, stop=stop) if proposal else None
+    wider = boundary.widened(ledger)
+    proposal = propose(replace(ledger, space=wider.space) if wider else ledger, spec)
+    return Stretch(trial=None, proposal=proposal, stop=stop, wider=wider) if proposal else None
 
 
 def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
@@ -188,7 +195,7 @@ def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch 
     if any(ledger.stops.get(trial.id) != ledger.target for trial in busy):
         return None  # it may yet become a leader
     count = spec.finalists - len(busy)
-    leaders = halving.leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.rungs, count)
+    leaders = halving.leaders(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder, count)
     for place, trial in enumerate(leaders):
         needed = final_runs(spec) if place or busy else 0.0  # one finalist there has to be
         stretch = Stretch(trial=trial, stop=ledger.target)
@@ -202,9 +209,9 @@ def _closing(
 ) -> float:
     """Return the full runs it takes to bring the leaders to full length."""
     trials = ledger.of(Role.SEARCH)
-    leaders = halving.leaders(trials, ledger.losses, ledger.rungs, spec.finalists)
+    leaders = halving.leaders(trials, ledger.losses, ledger.ladder, spec.finalists)
     steps = [to if moved and trial.id == moved.id else trial.step for trial in leaders]
-    steps += [ledger.rungs.first] * (spec.finalists - len(leaders))
+    steps += [ledger.ladder.first] * (spec.finalists - len(leaders))
     return sum(ledger.target - step for step in steps) / ledger.target
 
 
@@ -278,8 +285,10 @@ def waves(spec: SearchSpec, slots: int) -> int:
     return sum(-(-runs // slots) for runs in stages_runs)
 
 
-def search_runs(trials: int, rungs: Ladder) -> float:
-    """Return the full runs that halving ``trials`` settings is expected to take."""
+def search_runs(spec: SearchSpec, trials: int, rungs: Ladder) -> float:
+    """Return the full runs that ``trials`` settings are expected to take, at most with a pruner."""
+    if spec.pruner != HALVING:
+        return float(trials)
     target, done, total, count = rungs.steps[-1], 0, 0.0, float(trials)
     for step in rungs.steps[rungs.steps.index(rungs.first) :]:
         total += max(1.0, count) * (step - done) / target

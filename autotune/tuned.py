@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune import compare, spaces
+from autotune import boundary, compare
 from autotune.compare import Comparison, Contender, Row
 from autotune.errors import NotFound, NothingUsable, SpecError
 from autotune.registry import unknown
-from autotune.spaces import Range
 from autotune.statistics import CONFIDENCE, Estimate, estimate
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
@@ -265,32 +264,12 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
     yield from chosen.caveats
-    yield from at_boundary(chosen.params, study.space)
+    yield from boundary.warnings(chosen.params, study.space)
     seeds = len(chosen.losses)
     if seeds < ENOUGH_SEEDS:
         noun = "seed" if seeds == 1 else "seeds"
         yield f"only {seeds} {noun}, fewer than {ENOUGH_SEEDS}: the ranking may be luck"
     yield _horizon(search.task, row.optimizer)
-
-
-def at_boundary(params: Mapping[str, float | str], space: Mapping[str, Any]) -> Iterator[str]:
-    """Name the coordinates that lie at an end of their range."""
-    ranges = spaces.from_data(space, {})
-    for name in ranges.edges(params):
-        parameter = ranges.parameters[name]
-        if not isinstance(parameter, Range) or _idle(name, params):
-            continue
-        upper = parameter.unit(params[name]) > 0.5
-        if upper or parameter.low > 0:  # nothing lies below a range that starts at zero
-            yield (
-                f"{name} = {params[name]:.3g} is at the {'upper' if upper else 'lower'} end of "
-                f"its range, {parameter.low:g} to {parameter.high:g}: the best may lie beyond"
-            )
-
-
-def _idle(name: str, params: Mapping[str, float | str]) -> bool:
-    """Tell whether a coordinate has no effect: without decay there is no timescale."""
-    return name == "timescale" and params.get("decayed") == "no"
 
 
 def _horizon(task: Mapping[str, Any], optimizer: str) -> str:

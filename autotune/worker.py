@@ -7,10 +7,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from autotune import environment
 from autotune.backends.base import Backend, Job, Outcome, Report
@@ -168,21 +166,10 @@ class Guard:
 
 def _same_versions(search: SearchRecord, listen: Listener, *, strict: bool) -> None:
     """Warn of other code than the search was begun with, which may compute other losses."""
-    other = _differences(search.environment, environment.facts())
+    other = environment.differences(search.environment, environment.facts())
     if not other:
         return
     sentence = f"search '{search.name}' was begun with {'; '.join(other)}"
     if strict:
         raise SpecError(f"{sentence}; install those versions or leave out --strict")
     listen(Notice(text=f"{sentence}; losses may differ, --strict refuses"))
-
-
-def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    before, now = theirs.get("packages", {}), ours["packages"]
-    pairs = {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
-    pairs["python"] = (theirs.get("python"), ours["python"])
-    return [
-        f"{name} {old or 'missing'}, here is {new or 'none'}"
-        for name, (old, new) in pairs.items()
-        if old != new and theirs
-    ]

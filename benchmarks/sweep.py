@@ -1,17 +1,11 @@
-"""Time the fused Triton kernel at every launch setting it offers, fastest first.
-
-``autotune.kernels.fused`` says what can be swept: ``LAUNCHES``, dataclasses, and ``launching``, a
-context manager that makes steps use one of them instead of what ``kernels/configs`` says.
-"""
+"""Time the fused Triton kernel at the launch settings of ``kernels/configs``, fastest first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 import torch
@@ -25,18 +19,10 @@ from autotune.bench.step.contest import Contest
 from autotune.bench.step.plan import Stage
 from autotune.bench.step.tensors import Tensors
 from autotune.cli.document import document
+from autotune.kernels.configs import SWEPT, Config, using
 
 OPTIMIZERS = ("adan", "adamw-win2")
 SHAPES = ("resnet50", "gpt2")
-
-
-class Fused(Protocol):
-    """What the kernel's module offers."""
-
-    LAUNCHES: Sequence[Any]
-
-    def launching(self, launch: Any) -> AbstractContextManager[Any]:
-        """Make steps use a launch setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +30,7 @@ class Launched:
     """An optimizer whose steps use one launch setting."""
 
     own: Own
-    launch: Any
-    launching: Callable[[Any], AbstractContextManager[Any]]
+    launch: Config
 
     @property
     def name(self) -> str:
@@ -66,7 +51,7 @@ class Steps:
 
     def step(self) -> None:
         """Take a step."""
-        with self.launched.launching(self.launched.launch):
+        with using(self.launched.launch):
             self.optimizer.step()
 
 
@@ -82,19 +67,18 @@ class Setting:
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
 @click.option("--save", type=click.Path(path_type=Path), help="Also write the JSON document.")
 def main(rounds: int, save: Path | None) -> None:
     """Sweep the launch settings of the fused kernel."""
     if not torch.cuda.is_available():
         raise SystemExit(f"error: the sweep needs a GPU, PyTorch {torch.__version__} sees none")
-    found = offered()
     stages = [Stage(shapes=s, dtype="float32", device="cuda", threads=1) for s in SHAPES]
     settings = [
         setting
         for stage in stages
         for name in OPTIMIZERS
-        for setting in sweep(found, Own(rule=name, backend="triton"), stage, rounds)
+        for setting in sweep(Own(rule=name, backend="triton"), stage, rounds)
     ]
     text = document(machine=machine.facts("cuda"), settings=settings)
     if save is not None:
@@ -103,23 +87,9 @@ def main(rounds: int, save: Path | None) -> None:
         click.echo(setting)
 
 
-def offered() -> Fused:
-    """Return the kernel's module, if it has settings to sweep."""
-    try:
-        found: Any = import_module("autotune.kernels.fused")
-    except ImportError as error:
-        raise SystemExit(f"error: there is no fused kernel to sweep: {error}") from None
-    if not hasattr(found, "LAUNCHES"):
-        raise SystemExit("error: autotune.kernels.fused names no LAUNCHES to sweep")
-    kernel: Fused = found
-    return kernel
-
-
-def sweep(kernel: Fused, own: Own, stage: Stage, rounds: int) -> list[Setting]:
+def sweep(own: Own, stage: Stage, rounds: int, launches: Sequence[Config] = SWEPT) -> list[Setting]:
     """Time one optimizer at every setting in turn; return the fastest first."""
-    contenders = [
-        Launched(own=own, launch=launch, launching=kernel.launching) for launch in kernel.LAUNCHES
-    ]
+    contenders = [Launched(own=own, launch=launch) for launch in launches]
     contest = Contest(
         contenders=contenders,
         tensors=Tensors(stage.tensors, stage.torch_dtype, stage.device),

@@ -5,6 +5,9 @@ They are found by their content: one that is found is right, whatever moved sinc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +20,8 @@ from autotune.kernels.configs import config
 from autotune.kernels.layout import Ints
 
 _WIDEST = 16  # bytes that a thread reads at once
+_RECENT = 64  # tables kept for the next step
+_CARRIED = 1 << 14  # numbers; a kernel has about a hundred of them for arguments
 
 
 class Place(NamedTuple):
@@ -41,18 +46,83 @@ def place(device: torch.device) -> Place:
     return Place(device, torch.cuda.current_stream(device).cuda_stream)
 
 
+def capturing(device: torch.device) -> bool:
+    """Whether what is launched on a device becomes part of a CUDA graph, and does not run yet."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def table(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
+    """Return numbers on a device; equal ones are sent once."""
+    own = _own.get()
+    return sent(content, dtype, where) if own is None else own.table(content, dtype, where)
+
+
 @lru_cache(maxsize=64)
 def sent(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-    """Return numbers on a device; equal ones are sent once."""
+    """Return numbers on a device, whoever sent them."""
     return _send(content, dtype, where)
 
 
 def _send(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
     """Send numbers without waiting, from pinned memory that torch keeps until it is read."""
+    if not content:
+        return torch.empty(0, dtype=dtype, device=where.device)
     numbers = torch.frombuffer(bytearray(content), dtype=dtype)
     if where.device.type == "cpu":
         return numbers
     return numbers.pin_memory().to(where.device, non_blocking=True)
+
+
+class Tables:
+    """Tables of one optimizer, which live as long as graphs that read them at each replay.
+
+    While a graph is captured nothing is sent: what was is found, on whatever stream, and what is
+    new is carried by the kernels that write it.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[bytes, torch.dtype], tuple[int, Tensor]] = {}  # the oldest first
+        self._captured: list[Tensor] = []
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let launches read these tables."""
+        token = _own.set(self)
+        try:
+            yield
+        finally:
+            _own.reset(token)
+
+    def table(self, content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
+        """Return numbers on a device."""
+        stream, found = self._sent.pop((content, dtype), (None, None))
+        graph = capturing(where.device)
+        if found is None and graph:
+            return carried(content, dtype, where.device)
+        if found is None or (stream != where.stream and not graph):
+            stream, found = where.stream, _send(content, dtype, where)
+        self._sent[content, dtype] = stream or 0, found
+        if graph:
+            self._captured.append(found)
+        elif len(self._sent) > _RECENT:
+            del self._sent[next(iter(self._sent))]
+        return found
+
+
+_own: ContextVar[Tables | None] = ContextVar("tables of the optimizer that steps", default=None)
+
+
+def carried(content: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers that are arguments of the kernels that write them, and so part of a graph."""
+    numbers = torch.frombuffer(bytearray(content), dtype=dtype).tolist()
+    if len(numbers) > _CARRIED:
+        raise RuntimeError(
+            f"a captured step needs {len(numbers)} numbers that were not sent before, and may "
+            f"carry {_CARRIED}; take a step with gradients that lie alike before the capture"
+        )
+    made = torch.zeros(len(numbers), dtype=dtype, device=device)
+    torch._foreach_add_(list(made.unbind()), numbers)
+    return made
 
 
 def cut(sizes: Ints, addresses: Ints, where: Place) -> Cut:
@@ -64,17 +134,15 @@ def cut(sizes: Ints, addresses: Ints, where: Place) -> Cut:
         where: Their device.
     """
     aligned = (addresses.reshape(-1, len(sizes)) % _WIDEST == 0).all(axis=0)
-    return _cut(sizes.tobytes(), aligned.tobytes(), where)
+    programs, *content = _cut(sizes.tobytes(), aligned.tobytes(), config(where.device).chunk)
+    return Cut(programs, *(table(each, torch.int64, where) for each in content))
 
 
 @lru_cache(maxsize=16)
-def _cut(sizes: bytes, aligned: bytes, where: Place) -> Cut:
+def _cut(sizes: bytes, aligned: bytes, chunk: int) -> tuple[int, bytes, bytes]:
     numels, straight = np.frombuffer(sizes, np.int64), np.frombuffer(aligned, np.bool_)
-    chunks, firsts = lines(numels, straight, config(where.device).chunk)
-    if not len(chunks):
-        nothing = torch.empty(0, dtype=torch.int64, device=where.device)
-        return Cut(0, nothing, _send(firsts.tobytes(), torch.int64, where))
-    return Cut(len(chunks), *(_send(a.tobytes(), torch.int64, where) for a in (chunks, firsts)))
+    chunks, firsts = lines(numels, straight, chunk)
+    return len(chunks), chunks.tobytes(), firsts.tobytes()
 
 
 def lines(sizes: Ints, aligned: NDArray[np.bool_], chunk: int) -> tuple[Ints, Ints]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,6 +26,32 @@ NVIDIA = Config(chunk=4096, block=512, warps=4)
 AMD = Config(chunk=4096, block=1024, warps=4)  # of 64 threads
 INTERPRETER = Config(chunk=32, block=16, warps=1)  # small tensors reach every branch
 MEASURED: dict[str, Config] = {}
+# What benchmarks/sweep.py measures: the fastest of an architecture belongs above.
+SWEPT = tuple(
+    Config(chunk=chunk, block=block, warps=warps)
+    for chunk, block, warps in (
+        (1024, 512, 4),
+        (2048, 512, 4),
+        (4096, 512, 4),
+        (4096, 1024, 4),
+        (4096, 1024, 8),
+        (8192, 1024, 8),
+        (16384, 1024, 8),
+        (65536, 1024, 8),
+    )
+)
+
+_forced: ContextVar[Config | None] = ContextVar("launch settings to measure", default=None)
+
+
+@contextmanager
+def using(setting: Config) -> Iterator[None]:
+    """Let launches on every device have these settings."""
+    token = _forced.set(setting)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
 
 
 @cache
@@ -36,7 +65,10 @@ def architecture(device: torch.device) -> str:
 
 
 def config(device: torch.device) -> Config:
-    """Return the settings for a device; on a CPU, where kernels are interpreted."""
+    """Return the settings for a device, which may be a CPU, where kernels are interpreted."""
+    forced = _forced.get()
+    if forced is not None:
+        return forced
     return INTERPRETER if device.type == "cpu" else settings(architecture(device))
 
 

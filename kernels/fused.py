@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from triton import language
 
-from autotune.kernels.chunks import place, sent
+from autotune.kernels.chunks import place, table
 from autotune.kernels.configs import config
 from autotune.kernels.lang import Function, device, jit, kernel, tl
 from autotune.kernels.layout import Ints
@@ -108,7 +108,7 @@ def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
 
 
 def _there(numbers: Ints, lot: Lot) -> Tensor:
-    return sent(numbers.tobytes(), torch.int64, place(lot.device))
+    return table(numbers.tobytes(), torch.int64, place(lot.device))
 
 
 def _read(rule: Rule, lot: Lot, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:

@@ -9,10 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autotune.kernels.chunks import Cut, cut, place, sent
+from autotune.kernels.chunks import Cut, Place, cut, place, table
 from autotune.kernels.eager import precision
 from autotune.kernels.layout import Ints, copied, dense
-from autotune.kernels.plan import GRADIENT, Copies, Dtypes, Group, Planned, planned
+from autotune.kernels.plan import (
+    GRADIENT,
+    Copies,
+    Dtypes,
+    Group,
+    Lines,
+    Numbers,
+    Planned,
+    planned,
+)
 from autotune.kernels.rule import Rule, Update
 
 _WALKED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -56,8 +65,6 @@ def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
 
 def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
     where, own = place(group.device), found.addresses[:, group.members]
-    keys = np.array(found.keys)[group.members].tobytes() if dithered else b""
-    rows = found.rows[group.members].astype(str(group.compute).removeprefix("torch."))
     return Lot(
         device=group.device,
         dtypes=group.dtypes,
@@ -65,11 +72,33 @@ def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
         size=len(group.members),
         members=group.members,
         cut=cut(group.sizes, own, where),
-        table=sent(np.delete(own, GRADIENT, axis=0).T.tobytes(), torch.int64, where),
-        grads=sent(own[GRADIENT].tobytes(), torch.int64, where),
-        rows=sent(rows.tobytes(), group.compute, where),
-        keys=sent(keys, torch.int64, where) if dithered else None,
+        table=table(np.delete(own, GRADIENT, axis=0).T.tobytes(), torch.int64, where),
+        grads=table(own[GRADIENT].tobytes(), torch.int64, where),
+        rows=_rows(group, found.rows, where),
+        keys=_keys(group, found.keys, where) if dithered else None,
     )
+
+
+def _rows(group: Group, rows: Lines, where: Place) -> Tensor:
+    """Return a group's rows on its device, in the precision of the step."""
+    if isinstance(rows, Tensor):
+        return _members(group, rows, where).to(group.compute).contiguous()
+    own = rows[group.members].astype(str(group.compute).removeprefix("torch."))
+    return table(own.tobytes(), group.compute, where)
+
+
+def _keys(group: Group, keys: Numbers, where: Place) -> Tensor:
+    """Return a group's keys on its device."""
+    if isinstance(keys, Tensor):
+        return _members(group, keys, where)
+    return table(np.array(keys)[group.members].tobytes(), torch.int64, where)
+
+
+def _members(group: Group, lines: Tensor, where: Place) -> Tensor:
+    """Return a group's lines of what is on the device already."""
+    if len(group.members) == len(lines):
+        return lines
+    return lines[table(group.members.tobytes(), torch.int64, where)]
 
 
 def gradients(grads: Sequence[Tensor]) -> tuple[list[Gradients], list[Tensor]]:
@@ -85,5 +114,5 @@ def _gradients(device: torch.device, dtype: torch.dtype, grads: list[Tensor]) ->
     where, count = place(device), len(grads)
     addresses = np.fromiter(map(Tensor.data_ptr, grads), np.int64, count)
     sizes = np.fromiter(map(Tensor.numel, grads), np.int64, count)
-    table = sent(addresses.tobytes(), torch.int64, where)
-    return Gradients(device, dtype, cut(sizes, addresses, where), table)
+    listed = table(addresses.tobytes(), torch.int64, where)
+    return Gradients(device, dtype, cut(sizes, addresses, where), listed)

@@ -18,6 +18,7 @@ def ratio(p_norm, u_norm, limit):
     return tl.where(known, tl.where(trust > limit, limit, trust), 1.0)
 
 
-def clip_factor(norm: Tensor, limit: float, eps: float) -> Tensor:
+def clip_factor(norm: Tensor, limit: float | Tensor, eps: float | Tensor) -> Tensor:
     """Return what gradients of that norm are multiplied by; it stays on their device."""
-    return (limit / (norm + eps)).clamp(max=1.0)
+    # What torch makes of a number over a tensor; of a tensor over a tensor it would not.
+    return ((norm + eps).reciprocal() * limit).clamp(max=1.0)

@@ -24,6 +24,8 @@ GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
 Dtypes = tuple[torch.dtype, ...]
 Copies = list[tuple[Tensor, Tensor]]  # where to bring it afterwards, and what
+Lines = NDArray[np.float64] | Tensor  # rows of scalars, a line a tensor
+Numbers = tuple[int, ...] | Tensor  # keys of what is rounded at random, one a tensor
 Walked = Callable[[Tensor, Tensor], torch.dtype]  # in what dtype a tensor is, given its parameter
 
 
@@ -42,8 +44,8 @@ class Planned(NamedTuple):
 
     groups: list[Group]
     addresses: Ints  # by role and tensor
-    rows: NDArray[np.float64]  # scalars, a line a tensor
-    keys: tuple[int, ...]  # of what is rounded at random
+    rows: Lines
+    keys: Numbers
     copies: Copies
 
 
@@ -56,6 +58,9 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
         return Planned(plan.groups, addresses, _lines(rows), keys, copies)
+    if isinstance(rows[0], Tensor):
+        known = torch.stack(keys) if isinstance(keys[0], Tensor) else keys
+        return Planned(plan.groups, addresses, torch.stack(rows), known, copies)
     stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
 
@@ -83,6 +88,8 @@ def bring_back(copies: Copies) -> None:
 
 def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
     """Return a line of scalars a tensor; most share one tuple."""
+    if len(set(map(id, rows))) == 1:
+        return np.broadcast_to(np.array(rows[0]), (len(rows), len(rows[0])))
     distinct = dict(zip(map(id, rows), rows, strict=True))
     index = {identity: i for i, identity in enumerate(distinct)}
     return np.array(list(distinct.values()))[[index[id(row)] for row in rows]]
@@ -112,7 +119,7 @@ class Plan:
         addresses = np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
         addresses = addresses.reshape(-1, count)
         fixed = np.delete(addresses, GRADIENT, axis=0)
-        facts = [list(map(fact, tensors)) for fact in _FACTS]
+        facts = _facts(tensors)
         if facts != self.facts or not np.array_equal(fixed, self.fixed):
             self.facts = None
             self._arrange(tensors, count)
@@ -150,7 +157,14 @@ class Plan:
         return copies
 
 
-_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.stride)
+_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.is_contiguous)
+
+
+def _facts(tensors: list[Tensor]) -> list[list[Any]]:
+    """Return how tensors lie; elements in the order of their indices need no strides to say so."""
+    facts = [list(map(fact, tensors)) for fact in _FACTS]
+    strides = [t.stride() for t, in_order in zip(tensors, facts[-1], strict=True) if not in_order]
+    return [*facts, strides]
 
 
 def _device(own: list[Tensor]) -> torch.device:

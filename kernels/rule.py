@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from torch import Tensor
 from autotune.kernels.lang import Function
 
 Rows = NDArray[np.float64]  # scalars, a line a replica
-Key = int | tuple[int, ...]  # of a tensor, or one a replica
+Key = int | tuple[int, ...] | Tensor  # of a tensor, one a replica, or on the device
+Row = tuple[float, ...] | Rows | Tensor  # the same of a rule's scalars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +66,14 @@ class Update(NamedTuple):
     """One tensor's step: ``p`` and ``state`` are written, ``g`` never is.
 
     With a matrix for a row, every tensor is a contiguous stack of as many replicas as the matrix
-    has lines, and each replica steps by its own; a step mixes no such updates with others.
+    has lines, and each replica steps by its own. With tensors for row and key, they are read where
+    they are, on the device, which the triton backend does. A step does not mix the three.
     """
 
     p: Tensor
     g: Tensor
     state: tuple[Tensor, ...]
-    row: tuple[float, ...] | Rows  # the rule's scalars, in its order
+    row: Row  # the rule's scalars, in its order
     key: Key = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
 
 
@@ -85,6 +87,6 @@ def replicas(update: Update) -> Iterator[Update]:
         yield Update(p[k], g[k], tuple([buffer[k] for buffer in state]), tuple(line), key)
 
 
-def keys_of(key: Key, count: int) -> tuple[int, ...]:
+def keys_of(key: Key, count: int) -> tuple[Any, ...]:
     """Return the key of each replica."""
     return key if isinstance(key, tuple) else (key,) * count

@@ -4,9 +4,6 @@ One compiled function serves every tensor of a step, at memory speed on one thre
 data, a row per tensor, so a schedule never recompiles. A tensor the loop cannot walk as it lies
 (another layout or dtype than its parameter's, or gaps between elements) is copied in, and written
 back.
-
-Compiled code is not cached on disk: Numba's cache knows a function by the file it stands in,
-and these are built from rules that may live anywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from autotune.kernels import dither, norms
+from autotune.kernels import disk, dither, norms
 from autotune.kernels.access import Role, bits, load, loads, store
 from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
@@ -102,7 +99,7 @@ def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
     number = _NUMBERS[group.compute]
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
-    rows = found.rows[group.members].astype(number)
+    rows = np.asarray(found.rows)[group.members].astype(number)
     return addresses, group.sizes, rows, np.resize(factor, len(rows)).astype(number)
 
 
@@ -166,9 +163,11 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
     write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
     shifted = _shifted(last - own) if rule.relative else _unshifted()
-    trust_of = _trust(rule, dtype, roles)
+    trust_of, name = _trust(rule, dtype, roles), disk.known("step", rule, dtype, dtypes)
 
+    @disk.kept(name)
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
+    @disk.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
@@ -197,6 +196,7 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     size_of, ratio = _size(rule, dtype, roles), scalar(norms.ratio, torch.float64)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
+    @disk.named(disk.known("trust", rule, dtype, roles))
     def trust(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
         if len(known):
             p_square, u_square = known[i, 0], known[i, 1]
@@ -213,8 +213,11 @@ def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     """Return the loop over a table that sizes are written by."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
     size_of, count = _size(rule, dtype, roles), len(roles)
+    name = disk.known("sizes", rule, dtype, dtypes)
 
+    @disk.kept(name)
     @njit(nogil=True)
+    @disk.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, both: Any) -> None:
         for i in range(len(sizes)):
             at = _fixed(addresses[i], count)
@@ -234,6 +237,7 @@ def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
+    @disk.named(disk.known("size", rule, dtype, roles))
     def size_of(at: Any, size: Any, clip: Any, row: Any) -> Any:
         steering, p_square, u_square = _fixed(row, first), 0.0, 0.0
         for k in range(size):
@@ -251,6 +255,8 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     total = 0.0
     for dtype in (torch.float32, torch.float64):
         chosen = [g for g in grads if precision(g) is dtype]
+        if not chosen:
+            continue
         lying = [g if g.dtype is dtype and dense(g) else copied(g, g, dtype) for g in chosen]
         addresses = np.array([g.data_ptr() for g in lying], dtype=np.int64)
         sizes = np.array([g.numel() for g in lying], dtype=np.int64)
@@ -260,9 +266,11 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 
 @cache
 def _squares(dtype: torch.dtype) -> Callable[..., float]:
-    element = load(Role(0, dtype), dtype)
+    element, name = load(Role(0, dtype), dtype), disk.known("squares", dtype)
 
+    @disk.kept(name)
     @njit(nogil=True, fastmath=_SUM)
+    @disk.named(name)
     def run(addresses: Any, sizes: Any) -> Any:
         total = 0.0
         for i in range(len(sizes)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -11,7 +10,8 @@ from torch.optim.optimizer import ParamsT
 from autotune.kernels.adam import ADAM, AMSGRAD
 from autotune.kernels.decay import DECOUPLED
 from autotune.kernels.rule import Part
-from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space, debias
+from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.scalars import Scalar, debias, root
 
 _SPACE: Space = {
     "lr": ("log", 3e-5, 3e-2),
@@ -40,6 +40,8 @@ class Adam(RuleOptimizer):
             torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
         stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
         compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
+        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
+            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
     """
 
     description = "Adam with L2 in the gradient"
@@ -69,6 +71,7 @@ class Adam(RuleOptimizer):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -87,6 +90,7 @@ class Adam(RuleOptimizer):
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
             compact=compact,
+            capturable=capturable,
         )
 
     def direction(self, group: Group) -> Part:
@@ -97,10 +101,10 @@ class Adam(RuleOptimizer):
         """Return 0: the decay is in the gradient."""
         return 0.0
 
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the decays, their corrections, and ``eps`` as if it were added before them."""
         b1, b2 = group["betas"]
-        c1, c2 = debias(b1, step), math.sqrt(debias(b2, step))
+        c1, c2 = debias(b1, step), root(debias(b2, step))
         return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"] / c2
 
 
@@ -151,6 +155,7 @@ class AdamW(Adam):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -166,6 +171,7 @@ class AdamW(Adam):
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
             compact=compact,
+            capturable=capturable,
         )
 
     def unaccelerated(self, group: Group) -> Part:
@@ -176,8 +182,8 @@ class AdamW(Adam):
         """Return the weight decay."""
         return float(group["weight_decay"])
 
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the decays, their corrections and ``eps``; no L2 term."""
         b1, b2 = group["betas"]
-        c1, c2 = debias(b1, step), math.sqrt(debias(b2, step))
+        c1, c2 = debias(b1, step), root(debias(b2, step))
         return 0.0, b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.adan import ADAN
 from autotune.kernels.decay import DECOUPLED, PROXIMAL
 from autotune.kernels.rule import Part
 from autotune.optimizers import check
-from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space, debias
+from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.scalars import Scalar, debias, later, root
 
 
 class Adan(RuleOptimizer):
@@ -36,6 +37,8 @@ class Adan(RuleOptimizer):
             torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
         stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
         compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
+        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
+            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
 
     Example:
         >>> import torch
@@ -88,6 +91,7 @@ class Adan(RuleOptimizer):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -106,6 +110,7 @@ class Adan(RuleOptimizer):
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
             compact=compact,
+            capturable=capturable,
         )
 
     def validate(self, group: Group) -> None:
@@ -126,11 +131,11 @@ class Adan(RuleOptimizer):
         """Return the decay that was asked for."""
         return PROXIMAL if group["decay"] == "proximal" else DECOUPLED
 
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the decays and their corrections; a first difference counts as zero."""
         b1, b2, b3 = group["betas"]
-        c1, c2, c3 = debias(b1, step), debias(b2, step), math.sqrt(debias(b3, step))
-        seen = 0.0 if fresh or step == 1 else 1.0
+        c1, c2, c3 = debias(b1, step), debias(b2, step), root(debias(b3, step))
+        seen = 0.0 if fresh else later(step)
         return seen, b1, 1.0 - b1, b2, 1.0 - b2, b3, 1.0 - b3, c1, c2, c3, group["eps"]
 
     @torch.no_grad()
@@ -138,7 +143,8 @@ class Adan(RuleOptimizer):
         """Forget the moments and count steps from zero; the paper's restart, called by hand."""
         self._settle()
         for group in self.param_groups:
-            group["step"] = 0
+            counter = group.get("step")
+            group["step"] = counter.zero_() if isinstance(counter, Tensor) else 0
             for p in group["params"]:
                 state = self.state.get(p, {})
                 for name in ("exp_avg", "exp_avg_diff", "exp_avg_sq"):

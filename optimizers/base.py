@@ -4,34 +4,50 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
-from torch.nn import Parameter
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels import backends
+from autotune.kernels import backends, chunks
 from autotune.kernels.decay import DESCENT
-from autotune.kernels.eager import precision
-from autotune.kernels.norms import clip_factor
-from autotune.kernels.rule import Part, Rule, Update
+from autotune.kernels.rule import Part, Rule
 from autotune.kernels.win import WIN, WIN2
-from autotune.optimizers import check, checkpoints, compact, compiled, gradients, sharded
+from autotune.optimizers import (
+    capturable,
+    check,
+    checkpoints,
+    clipping,
+    collect,
+    compact,
+    compiled,
+    sharded,
+)
+from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from autotune.optimizers.gradients import Given
+
 Group = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
-Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 _WIN = {"win": WIN, "win2": WIN2}
 # One value for the optimizer, not one a group.
-_WHOLE = ("max_grad_norm", "backend", "state_dtype", "stochastic_rounding", "compact")
+_WHOLE = (
+    "max_grad_norm",
+    "backend",
+    "state_dtype",
+    "stochastic_rounding",
+    "compact",
+    "capturable",
+)
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -65,7 +81,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
     _step_supports_amp_scaling: ClassVar[bool] = True
     _tentative: Tentative | None = None
-    _cut = False  # whether there are DTensors, which no operator takes
 
     def __init__(
         self,
@@ -77,6 +92,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         state_dtype: torch.dtype | None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         backends.check(backend)
         check.at_least_zero("max_grad_norm", max_grad_norm)
@@ -86,6 +102,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.compact = bool(compact)
+        self.capturable = bool(capturable)
+        self._tables = chunks.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._number = compiled.register(self)
         super().__init__(params, defaults)
@@ -95,12 +113,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return what turns a group's gradients into updates."""
 
     @abstractmethod
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the direction's scalars, in its order.
 
         Args:
             group: The parameter group.
-            step: Counted from one.
+            step: Counted from one; under ``capturable`` a tensor of steps, for which the functions
+                of ``autotune.optimizers.scalars`` and arithmetic are written alike.
             fresh: Whether this is the first gradient its parameter has had.
         """
 
@@ -150,9 +169,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 self._accept(p)
+            if self.capturable:
+                capturable.check(self, self.param_groups[-1])
         except ValueError:
             self.param_groups.pop()
             raise
+        if self.capturable:
+            capturable.place_rate(self.param_groups[-1])
         self.tensors = self.parameters()
 
     def _accept(self, p: Tensor) -> None:
@@ -165,7 +188,6 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
                 "leave it off, or make the model bfloat16"
             )
-        self._cut = self._cut or sharded.is_cut(p)
         backends.choose(self.backend, p)
 
     @torch.no_grad()
@@ -175,77 +197,43 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if torch.compiler.is_compiling() and not self._cut:
+        if torch.compiler.is_compiling():
             compiled.step(self._number, self.tensors)
         else:
             self.advance()
         return loss
 
     @_disable_dynamo
-    def advance(self, given: gradients.Given | None = None) -> None:
+    def advance(self, given: Given | None = None) -> None:
         """Take one step, of other tensors than the parameters where a compiler gives them."""
+        capturable.refuse_capture(self)
+        with nullcontext() if self._tables is None else self._tables.in_use():
+            self._advance(given)
+
+    def _advance(self, given: Given | None) -> None:
         self._settle()
         overflow = getattr(self, "found_inf", None)
         if overflow is not None and self.backend_used != "triton":
             if overflow:
                 return
             overflow = None
-        if overflow is not None:
+        if overflow is not None and not chunks.capturing(overflow.device):
             self._tentative = Tentative(self.state, self.param_groups, overflow)
-        work = self._collect(given)
-        clip = self._clip(work)
+        work = collect.updates(self, given)
+        clip = clipping.factor(self, work)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
             if where and rule.trust:
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
+        if self.capturable:
+            self._settle()  # here: in a graph the next step could not wait
 
     def _settle(self) -> None:
         """Learn whether the last step was left out, where that is not known yet."""
         if self._tentative is not None:
             self._tentative.settle(self.state, self.param_groups)
             self._tentative = None
-
-    def _collect(self, given: gradients.Given | None) -> Work:
-        """Return the tensors that have a gradient, by how they are to be updated."""
-        work: Work = {}
-        chosen: dict[torch.device, str] = {}
-        order = self._order()
-        for group, pairs in [(group, self._gradients(group, given)) for group in self.param_groups]:
-            if self.shared_clock:
-                group["step"] = group.get("step", 0) + 1
-            plain = self._numbers(group)
-            rule = self.rule(plain)
-            rows: dict[tuple[int, bool], tuple[float, ...]] = {}
-            found: dict[tuple[str, sharded.Span | None], list[Update]] = {}
-            for p, g in pairs:
-                now = p if given is None else given[p][0]
-                buffers, row, step = self._state(plain, rule, p, now, rows)
-                number = (step << 32) + order[p] if order else 0
-                update, where = Update(now, g, buffers, row, number), None
-                if type(p) is not Parameter and sharded.is_cut(p):
-                    update, where = sharded.local(*update), sharded.span(p)
-                if p.device not in chosen:
-                    chosen[p.device] = backends.choose(self.backend, p)
-                found.setdefault((chosen[p.device], where), []).append(update)
-            for key, updates in found.items():
-                work.setdefault((rule, *key), []).extend(updates)
-        return work
-
-    def _order(self) -> dict[Tensor, int]:
-        """Return the numbers of the parameters, if anything is rounded at random."""
-        if not (self.stochastic_rounding or self.state_dtype is torch.bfloat16):
-            return {}
-        return {p: i for i, p in enumerate(self.parameters())}
-
-    def _numbers(self, group: Group) -> Group:
-        """Return a group whose hyper-parameters are numbers where tensors were given."""
-        return {k: check.plain(v) if k in self.defaults else v for k, v in group.items()}
-
-    def _gradients(
-        self, group: Group, given: gradients.Given | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
-        return gradients.checked(type(self).__name__, group["params"], given)
 
     def rule(self, group: Group) -> Rule:
         """Return what steps a group, and names the buffers it keeps."""
@@ -266,89 +254,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         halved = self.state_dtype is torch.bfloat16
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
-    def _state(
-        self,
-        group: Group,
-        rule: Rule,
-        p: Tensor,
-        now: Tensor,
-        rows: dict[tuple[int, bool], tuple[float, ...]],
-    ) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
-        """Return a parameter's buffers, its row and its step, after counting it.
-
-        Args:
-            group: The parameter's.
-            rule: The group's.
-            p: The parameter.
-            now: What holds its values.
-            rows: The group's, by step and freshness.
-        """
-        state = self.state[p]
-        if rule.relative and state:
-            compact.shorten(state, [n for n in rule.application.buffers if n in state], now)
-        try:
-            buffers, fresh = tuple([state[name] for name in rule.buffers]), False
-        except KeyError:
-            fresh = not all(name in state for name in rule.direction.buffers)
-            buffers = self._fill(now, state, rule)
-        if not self.shared_clock:
-            state["step"] = state.get("step", 0) + 1
-        key = (group["step"] if self.shared_clock else state["step"], fresh)
-        if key not in rows:
-            rows[key] = self._row(group, rule, *key)
-        return buffers, rows[key], key[0]
-
-    def _fill(self, p: Tensor, state: dict[str, Any], rule: Rule) -> tuple[Tensor, ...]:
-        """Begin the buffers a parameter lacks: averages at zero, sequences at the parameter."""
-        own = rule.direction.buffers
-        for name in rule.buffers:
-            if name in state:
-                continue
-            if name in own or rule.relative:
-                dtype = self.state_dtype if name in own else torch.bfloat16
-                state[name] = torch.zeros_like(p, dtype=dtype or precision(p))
-            else:
-                state[name] = torch.empty_like(p, dtype=precision(p)).copy_(p)
-        return tuple([state[name] for name in rule.buffers])
-
-    def _row(self, group: Group, rule: Rule, step: int, fresh: bool) -> tuple[float, ...]:
-        gammas = group["reckless_steps"]
-        known = {
-            "lr": float(group["lr"]),
-            "weight_decay": self.decay(group),
-            "gamma1": gammas[0],
-            "gamma2": gammas[1],
-        }
-        applying = [known[name] for name in rule.application.scalars]
-        limit = self.trust_limit(group)
-        return (*self.scalars(group, step, fresh), *applying, *([] if limit is None else [limit]))
-
-    def _clip(self, work: Work) -> Tensor | None:
-        """Return what gradients are multiplied by; they are never written."""
-        scale: Tensor | None = getattr(self, "grad_scale", None)
-        if not self.max_grad_norm or not (work or self.norm_group):
-            return None if scale is None else torch.reciprocal(scale).reshape(())
-        parts = [self._squares(key[1], key[2], updates) for key, updates in work.items()]
-        parts = parts or [torch.zeros((), dtype=torch.float64)]
-        home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
-        total = torch.stack([part.to(home) for part in parts]).sum()
-        if self.norm_group:
-            torch.distributed.all_reduce(total, group=self.norm_group)
-        if scale is None:
-            return clip_factor(total.sqrt(), self.max_grad_norm, self.clip_eps())
-        scale = scale.to(home, torch.float64).reshape(())
-        return clip_factor(total.sqrt() / scale, self.max_grad_norm, self.clip_eps()) / scale
-
-    def _squares(self, backend: str, where: sharded.Span | None, updates: list[Update]) -> Tensor:
-        squares = backends.load(backend).squares([update.g for update in updates])
-        return sharded.completed(squares, where) if where else squares
-
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; every group of it has what is one for the whole optimizer."""
         self._settle()
         saved = super().state_dict()
         if self.compact:
             compact.write_out(saved, self.parameters())
+        if self.capturable:
+            capturable.write_out(saved)
         for group in saved["param_groups"]:
             group["max_grad_norm"] = self.max_grad_norm
             if self.decoupled is not None:
@@ -364,6 +277,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         State takes the dtype it is kept in here, never the parameter's on the way, and its
         parameter's layout. State of another optimizer or acceleration is refused, and nothing
         changed.
+
+        ``torch.distributed.checkpoint.state_dict`` first takes a step with a rate and gradients of
+        0 where there is no state yet. Win then averages equal sequences, which rounds parameters
+        in their last bits: let it load the optimizer's state before the model's weights.
         """
         self._settle()
         # The last hook to run: those of the user may bring the checkpoint into a known form.
@@ -384,14 +301,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.tensors = self.parameters()
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
+            self._tables = chunks.Tables() if self.capturable else None
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
+            if self.capturable:
+                capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
-
-
-def debias(decay: float, step: int) -> float:
-    """Return what a running average that began at zero is divided by."""
-    return 1.0 - decay**step

@@ -18,12 +18,12 @@ from autotune.optimizers.sharded import piece
 SEQUENCES = ("x", "y")
 
 
-def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor) -> None:
-    """Turn sequences into differences from the parameter, where they are not yet."""
+def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor, now: Tensor) -> None:
+    """Turn sequences into differences from the parameter's values now, where they are not yet."""
     for name in names:
         if state[name].dtype is not torch.bfloat16:
             short = torch.empty_like(p, dtype=torch.bfloat16, requires_grad=False)
-            piece(short).copy_(_difference(piece(state[name]), piece(p)))
+            piece(short).copy_(_difference(piece(state[name]), piece(now)))
             state[name] = short
 
 

@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from autotune.optimizers import sharded
+
 if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
 
@@ -33,8 +35,10 @@ def register(optimizer: RuleOptimizer) -> int:
 def step(optimizer: int, params: list[Tensor]) -> None:
     """Take a step of the optimizer with this number; only for code that is being compiled."""
     numbers = [i for i, p in enumerate(params) if p.grad is not None]
+    grads = [sharded.beside(params[i], params[i].grad) for i in numbers]
     # All parameters: one that names none as written would be left out of the graph.
-    torch.ops.autotune.step(optimizer, numbers, params, [params[i].grad for i in numbers])
+    pieces = [sharded.piece(p) for p in params]
+    torch.ops.autotune.step(optimizer, numbers, pieces, grads)
 
 
 def _step(optimizer: int, numbers: list[int], params: list[Tensor], grads: list[Tensor]) -> None:

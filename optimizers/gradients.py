@@ -20,7 +20,8 @@ def checked(
     else:
         pairs = [(p, given[p][1]) for p in params if p in given]
     for p, g in pairs:
-        if g.layout is not torch.strided or g.dtype.is_complex or g.shape != p.shape:
+        shape = p.shape if given is None else given[p][0].shape
+        if g.layout is not torch.strided or g.dtype.is_complex or g.shape != shape:
             raise ValueError(_unfit(optimizer, p, g))
     return pairs
 

@@ -10,7 +10,8 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.lamb import LAMB as DIRECTION
 from autotune.kernels.rule import Part
-from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space, debias
+from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.scalars import Scalar, debias, root
 
 
 class LAMB(RuleOptimizer):
@@ -36,6 +37,8 @@ class LAMB(RuleOptimizer):
             torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
         stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
         compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
+        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
+            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
     """
 
     description = "Layer-wise adaptive moments, for large batches"
@@ -76,6 +79,7 @@ class LAMB(RuleOptimizer):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -97,6 +101,7 @@ class LAMB(RuleOptimizer):
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
             compact=compact,
+            capturable=capturable,
         )
 
     def direction(self, group: Group) -> Part:
@@ -117,12 +122,12 @@ class LAMB(RuleOptimizer):
         """Return 0: LAMB divides by the norm itself."""
         return 0.0
 
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the weight decay, then Adam's scalars as the switches have them."""
         b1, b2 = group["betas"]
         take = 1.0 - b1 if group["grad_averaging"] else 1.0
         c1, c2 = 1.0, 1.0
         if group["bias_correction"]:
-            c1, c2 = debias(b1, step), math.sqrt(debias(b2, step))
+            c1, c2 = debias(b1, step), root(debias(b2, step))
         decay = float(group["weight_decay"])
         return decay, 0.0, b1, take, b2, 1.0 - b2, c1, c2, group["eps"]

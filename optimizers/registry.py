@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
 
 _ACCELERATIONS = ("win", "win2")
-_NOT_HYPER = ("params", "backend", "state_dtype", "stochastic_rounding", "compact")
+_NOT_HYPER = (
+    "params",
+    "backend",
+    "state_dtype",
+    "stochastic_rounding",
+    "compact",
+    "capturable",
+)
 _WIN_SPACE = {"gamma1": ("log", 1.1, 8.0), "gamma_ratio": ("log", 1.0, 8.0)}
 
 

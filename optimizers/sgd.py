@@ -11,6 +11,7 @@ from autotune.kernels.rule import Part
 from autotune.kernels.sgd import SGD as DIRECTION
 from autotune.optimizers import check
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.scalars import Scalar
 
 
 class SGD(RuleOptimizer):
@@ -34,6 +35,8 @@ class SGD(RuleOptimizer):
             torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
         stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
         compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
+        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
+            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
     """
 
     description = "Stochastic gradient descent with Nesterov momentum"
@@ -71,6 +74,7 @@ class SGD(RuleOptimizer):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         compact: bool = False,
+        capturable: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -90,6 +94,7 @@ class SGD(RuleOptimizer):
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
             compact=compact,
+            capturable=capturable,
         )
 
     def validate(self, group: Group) -> None:
@@ -106,7 +111,7 @@ class SGD(RuleOptimizer):
         """Return the weight decay under Win; without it the decay is in the gradient."""
         return 0.0 if group["acceleration"] == "none" else float(group["weight_decay"])
 
-    def scalars(self, group: Group, step: int, fresh: bool) -> tuple[float, ...]:
+    def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the L2 term, the shares kept and taken, and those of the gradient and the sum."""
         momentum = group["momentum"]
         l2 = float(group["weight_decay"]) - self.decay(group)

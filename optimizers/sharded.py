@@ -6,13 +6,12 @@ These are DTensors, as ``fully_shard`` makes them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from autotune.kernels.rule import Key, Rows, Update
+from autotune.kernels.rule import Update
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -39,13 +38,17 @@ def piece(tensor: Any) -> Tensor:
     return own
 
 
-def local(
-    p: Any, g: Any, state: Sequence[Any], row: tuple[float, ...] | Rows, key: Key = 0
-) -> Update:
-    """Return the update of this process's piece."""
-    if g.placements != p.placements:
+def beside(p: Any, g: Any) -> Tensor:
+    """Return what this process has of a gradient, cut as its parameter is."""
+    if is_cut(g) and g.placements != p.placements:
         g = g.redistribute(placements=p.placements)
-    return Update(p.to_local(), g.to_local(), tuple([t.to_local() for t in state]), row, key)
+    return piece(g)
+
+
+def local(p: Tensor, update: Update) -> Update:
+    """Return the update of this process's piece of a DTensor."""
+    now, g, state, row, key = update
+    return Update(piece(now), beside(p, g), tuple([piece(t) for t in state]), row, key)
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
+from autotune.kernels.chunks import place, table
 from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
-from autotune.optimizers import compact
+from autotune.optimizers import buffers, collect, compact, scalars
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create
 
@@ -80,6 +81,11 @@ class Stacked:
             {**group, "params": [Parameter(p.detach()[k]) for p in group["params"]]}
             for group in self._groups
         ]
+        if setting.get("capturable"):
+            raise ValueError(
+                "replicas count on the host, where a graph would not, got capturable=True; "
+                "leave it off"
+            )
         return create(self.name, groups, **{**setting, "backend": self.backend})
 
     def _rule(self, i: int) -> Rule:
@@ -119,7 +125,7 @@ class Stacked:
                 group["step"] = group.get("step", 0) + 1
         lines: dict[_Clocks, Rows] = {}
         order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
-        for p, g in self.rows[0]._gradients({"params": params}):
+        for p, g in collect.with_gradient(self.rows[0], {"params": params}):
             j = next(j for j, other in enumerate(params) if other is p)
             states = [
                 row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
@@ -137,7 +143,7 @@ class Stacked:
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)
-        return np.array([row._row(group, rule, *clock) for row, group, clock in together])
+        return np.array([scalars.row(row, group, rule, *clock) for row, group, clock in together])
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
         """Stack the replicas' state of a tensor; say for which of them it only begins."""
@@ -146,8 +152,10 @@ class Stacked:
         first = [not all(name in state for name in rule.direction.buffers) for state in states]
         for row, view, state in zip(self.rows, views, states, strict=True):
             if rule.relative and state:
-                compact.shorten(state, [n for n in rule.application.buffers if n in state], view)
-            row._fill(view, state, rule)
+                compact.shorten(
+                    state, [n for n in rule.application.buffers if n in state], view, view
+                )
+            buffers.begun(view, view, state, rule, row.state_dtype)
         self._whole[p] = tuple([torch.stack([s[name] for s in states]) for name in rule.buffers])
         for name, whole in zip(rule.buffers, self._whole[p], strict=True):
             for state, own in zip(states, whole.unbind(), strict=True):
@@ -158,8 +166,11 @@ class Stacked:
         """Return what each replica's gradients are multiplied by; they are never written."""
         if not work or not any(row.max_grad_norm for row in self.rows):
             return None
-        found = [_factor(row, k, work) for k, row in enumerate(self.rows)]
-        return torch.stack(found)
+        total = _squares(work)
+        given = np.array([(row.max_grad_norm, row.clip_eps()) for row in self.rows])
+        sent = table(given.T.tobytes(), torch.float64, place(total.device))
+        limit, eps = sent.reshape(2, len(self.rows))
+        return torch.where(limit > 0.0, clip_factor(total.sqrt(), limit, eps), 1.0)
 
     def select(self, indices: Sequence[int]) -> Stacked:
         """Return some of the replicas, in that order, with copies of parameters and state."""
@@ -213,13 +224,12 @@ def _selected(p: Tensor, indices: Sequence[int]) -> Parameter:
     return Parameter(p.detach()[list(indices)], requires_grad=p.requires_grad)
 
 
-def _factor(
-    row: RuleOptimizer, k: int, work: Mapping[tuple[Rule, str], Sequence[Update]]
-) -> Tensor:
-    """Return what a replica's gradients are multiplied by, on the device of the first of them."""
+def _squares(work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor:
+    """Return each replica's sum of the squares of all gradients, as its optimizer sums them."""
     home = next(iter(work.values()))[0].g.device
-    if not row.max_grad_norm:
-        return torch.ones((), dtype=torch.float64, device=home)
-    parts = [backends.load(key[1]).squares([u.g[k] for u in us]) for key, us in work.items()]
-    total = torch.stack([part.to(home) for part in parts]).sum()
-    return clip_factor(total.sqrt(), row.max_grad_norm, row.clip_eps())
+    found = []
+    for (_, backend), updates in work.items():
+        squares = backends.load(backend).squares
+        each = zip(*(update.g.unbind() for update in updates), strict=True)
+        found.append(torch.stack([squares(grads) for grads in each]).to(home))
+    return torch.stack(found, dim=1).sum(dim=1)

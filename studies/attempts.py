@@ -17,6 +17,7 @@ from autotune.studies.records import Point, TrialState
 
 VARIABLE = "AUTOTUNE_LEASE"
 LOST = "lost"  # the outcome of an attempt whose worker was not heard of again
+KILLED = "killed"  # likewise, where that says nothing about the trial
 LEASE = 60.0  # seconds after its last sign of life that a worker is believed alive
 ATTEMPTS = 3  # lost in a row, before a trial is given up
 _AHEAD = timedelta(seconds=2)  # a sign of life from further in the future: the clock was put back
@@ -108,9 +109,14 @@ def restart_leases(connection: Connection, moment: datetime) -> None:
     connection.execute(update(Attempt).where(*_ahead(moment)).values(values))
 
 
-def lose(connection: Connection, trial_id: int, attempt: int, reason: str) -> dict[str, Any]:
-    """Close an attempt as lost and return what its trial then is: as last saved, or given up."""
-    _close(connection, trial_id, attempt, now(connection), LOST)
+def lose(
+    connection: Connection, trial_id: int, attempt: int, reason: str, *, blame: bool = True
+) -> dict[str, Any]:
+    """Close an attempt as lost and return what its trial then is: as last saved, or given up.
+
+    Where there is nothing to ``blame`` the trial for, it is tried however often it takes.
+    """
+    _close(connection, trial_id, attempt, now(connection), LOST if blame else KILLED)
     last = (
         select(Attempt.outcome)
         .where(Attempt.trial_id == trial_id)

@@ -72,12 +72,13 @@ class Leases(Reader):
             _release(connection, search_id, who)
 
     @patient
-    def reap(self, search_id: int, *, worker: str | None = None) -> list[int]:
+    def reap(self, search_id: int, *, worker: str | None = None, blame: bool = True) -> list[int]:
         """Take back the trials of workers that were not heard of, and return their ids.
 
         Args:
             search_id: The search.
             worker: One that is known to be dead, whatever its leases say.
+            blame: Whether what it ran may be why; a command is ended by people and machines.
         """
         with self._database.reading() as connection:
             rows = connection.execute(_stale(connection, search_id, worker)).all()
@@ -92,7 +93,8 @@ class Leases(Reader):
             stale = connection.execute(query.with_for_update(of=Attempt, skip_locked=True)).all()
             for row in stale:
                 reason = f"worker {row.worker} was not heard of again"
-                self._lose(connection, row.trial_id, row.number, reason)
+                blamed = blame or row.worker != worker
+                self._lose(connection, row.trial_id, row.number, reason, blame=blamed)
         return [row.trial_id for row in stale]
 
     @patient
@@ -170,11 +172,20 @@ class Leases(Reader):
                 curves=_curves(connection, newer),
                 held=_held(connection, search_id),
                 recommended=_recommended(connection, search_id),
+                spaces=_spaces(connection, search_id),
             )
 
-    def _lose(self, connection: Connection, trial_id: int, attempt: int, reason: str) -> None:
+    def _lose(
+        self,
+        connection: Connection,
+        trial_id: int,
+        attempt: int,
+        reason: str,
+        *,
+        blame: bool = True,
+    ) -> None:
         revision = self._touch_trial(connection, trial_id)
-        values = attempts.lose(connection, trial_id, attempt, reason)
+        values = attempts.lose(connection, trial_id, attempt, reason, blame=blame)
         values |= {"revision": revision, "updated": attempts.now(connection)}
         connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
 
@@ -268,3 +279,8 @@ def _recommended(connection: Connection, search_id: int) -> dict[int, dict[str, 
         .where(Study.search_id == search_id)
     )
     return {row.study_id: row.content for row in connection.execute(query)}
+
+
+def _spaces(connection: Connection, search_id: int) -> dict[int, dict[str, Any]]:
+    query = select(Study.id, Study.space).where(Study.search_id == search_id)
+    return {row.id: row.space for row in connection.execute(query)}

@@ -156,3 +156,4 @@ class Changes:
     curves: Mapping[int, tuple[Point, ...]]  # theirs
     held: Mapping[int, Held]  # all that are run now, by trial
     recommended: Mapping[int, Mapping[str, Any]]  # by study
+    spaces: Mapping[int, Mapping[str, Any]]  # by study: ranges may be widened

@@ -62,12 +62,13 @@ class Budget(BaseModel):
     trials: Annotated[Whole, Field(ge=1)] | None = None
     runs: Annotated[Number, Field(gt=0)] | None = None  # in full runs: steps / steps of a full run
     minutes: Annotated[Number, Field(gt=0)] | None = None  # of wall time, all optimizers together
+    patience: Annotated[Whole, Field(ge=1)] | None = None  # settings in a row without a new leader
 
     @property
     def resolved(self) -> Budget:
         """The same budget, with the default limit when none was given."""
         if self.trials is None and self.runs is None and self.minutes is None:
-            return Budget(runs=DEFAULT_RUNS)
+            return Budget(runs=DEFAULT_RUNS, patience=self.patience)
         return self
 
 
@@ -115,6 +116,7 @@ class SearchSpec(BaseModel):
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
     sampler: Text = "auto"
+    pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
     space: dict[str, Any] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from autotune import boundary
 from autotune.app import (
     curves,
     fidelity,
@@ -17,11 +18,14 @@ from autotune.app import (
     parallel,
     picker,
     queries,
+    reliability,
     slices,
+    words,
 )
 from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
 from autotune.app.queries import Snapshot
+from autotune.app.reliability import Reliability
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 COLUMNS = 3
@@ -144,6 +148,45 @@ def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
             column.plotly_chart(chart, key=f"slice {axis.name}", config=look.CONFIG)
 
 
+def _reliability(shown: Shown) -> None:
+    found = queries.reliability(shown.url, shown.snapshot, shown.optimizer)
+    if found is None:
+        st.info("This task has no steps: there are no rungs to compare.")
+        return
+    if found.found.warning:
+        st.warning(words.plain(found.found.warning))
+    for text in boundary.told(shown.snapshot.study(shown.optimizer).space):
+        st.info(words.plain(text))
+    st.subheader("What short runs are worth")
+    _rungs(shown, found)
+    st.subheader("What one seed is worth")
+    _seeds(shown, found)
+
+
+def _rungs(shown: Shown, found: Reliability) -> None:
+    if not found.agreements:
+        st.info(reliability.nothing())
+        return
+    st.caption(
+        "Each point is a setting. Rungs that order settings alike put them on a rising line; "
+        "choosing needs that among the best tenth, not over all."
+    )
+    for start in range(0, len(found.agreements), COLUMNS):
+        row = zip(st.columns(COLUMNS), found.agreements[start : start + COLUMNS], strict=False)
+        for column, agreement in row:
+            chart = reliability.rungs(found, agreement, shown.colour)
+            column.caption(reliability.title(agreement))
+            column.plotly_chart(chart, key=f"rung {agreement.long}", config=look.CONFIG)
+
+
+def _seeds(shown: Shown, found: Reliability) -> None:
+    if found.found.noise is None:
+        st.info("No two settings have run on the same two seeds yet.")
+        return
+    st.plotly_chart(reliability.seeds(found.found, shown.colour), key="seeds", config=look.CONFIG)
+    st.caption("Where seeds differ more than the best settings do, which of these is best is luck.")
+
+
 def _parallel(shown: Shown) -> None:
     compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
     if not compared.trials or not axes:
@@ -199,6 +242,7 @@ TABS = {
     "Curves": _curves,
     "Importance and slices": _effects,
     "Parallel coordinates": _parallel,
+    "Reliability": _reliability,
     "Trials": _trials,
     "Failures": _failures,
 }

@@ -40,7 +40,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--methods",
     default=METHODS,
     show_default=True,
-    help="Methods, separated by commas; ours-planned searches anew for each budget read.",
+    help="Methods, separated by commas; ours-planned searches anew for each budget read, "
+    "ours/tpe/asha is ours with that sampler and that pruner.",
 )
 @click.option(
     "--workers",

@@ -15,6 +15,7 @@ GROUPS = {
     "models": "autotune.tasks",
     "exports": "autotune.exports",
     "samplers": "autotune.samplers",
+    "pruners": "autotune.pruners",
     "engines": "autotune.backends",
 }
 _ACCELERATED = {"win": "with Win's averaging", "win2": "with Win2's averaging"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autotune import boundary
 from autotune.cli.stored import newest, opened, resumable, split, studies
 from autotune.compare import Row, load
 from autotune.errors import NotFound, SpecError
@@ -25,6 +26,10 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         honest = {
             each.optimizer: _honesty(store, found, each, trials[each.optimizer]) for each in chosen
         }
+        ranges = {each.optimizer: _ranges(store, each, trials[each.optimizer]) for each in chosen}
+        ended = {
+            each.optimizer: (store.recommendation(each.id) or {}).get("ended") for each in chosen
+        }
         rows = {row.optimizer: row for row in load(store, found.name).rows}
     return {
         "search": found,
@@ -34,6 +39,8 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
             for name, those in trials.items()
         },
         "honesty": honest,
+        "ranges": ranges,
+        "ended": {name: text for name, text in ended.items() if text},
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }
@@ -64,6 +71,12 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
     }
 
 
+def search_of(storage: str | None, study: str | None) -> SearchRecord:
+    """Return the search that a study is of, the newest when none is named."""
+    with opened(storage) as store:
+        return _find(store, study)[0]
+
+
 def _find(store: Store, study: str | None) -> tuple[SearchRecord, tuple[StudyRecord, ...]]:
     if study is None:
         found = current(newest(store), store)
@@ -86,6 +99,14 @@ def _honesty(
         return None
     rungs = rungs_of(search.task).steps
     return honesty(trials, store.losses(study.id, rungs), rungs)
+
+
+def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> list[str]:
+    """Say which ranges were widened, and where the recommended setting lies at the end of one."""
+    number = (store.recommendation(study.id) or {}).get("source")
+    chosen = [each for each in trials if number and each.number == number]
+    found = [text for each in chosen for text in boundary.warnings(each.params, study.space)]
+    return [*boundary.told(study.space), *found]
 
 
 def _judged(row: Row) -> Estimate | None:

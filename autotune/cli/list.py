@@ -21,7 +21,7 @@ KINDS = ("searches", *catalog.GROUPS)
 def command(kind: str, storage: str | None, as_json: bool) -> None:
     """List searches, or what is registered.
 
-    KIND is searches, optimizers, models, exports, samplers or engines.
+    KIND is searches, optimizers, models, exports, samplers, pruners or engines.
 
     Example: autotune list
     Example: autotune list optimizers

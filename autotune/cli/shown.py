@@ -19,6 +19,7 @@ STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)
 TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
 PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
 SEEDS = ("optimizer", "from seed to seed", "among the best settings")
+POLICIES = ("sampler", "pruner")
 BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
@@ -28,7 +29,12 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     rule = f"search trials, the furthest first, then the lowest loss: {TOP} an optimizer"
     title = "all trials" if every else f"{rule} (--trials shows all)"
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
-    parts = [facts(_facts(content)), _studies(content), trials, *_proxy(content["honesty"])]
+    ended = "\n".join(f"{name}: {text}" for name, text in content["ended"].items())
+    studies = [_studies(content), *([ended] if ended else [])]
+    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["honesty"])]
+    ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
+    if ranges:
+        parts.append("\n".join(["ranges", *ranges]))
     if found.environment:
         parts.append("environment\n" + facts(_values(found.environment)))
     return "\n\n".join(parts)
@@ -41,6 +47,7 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
         **({"go on": content["resume"][found.name]} if content["resume"] else {}),
         **_values(found.task),
         "budget": _budget(found.spec.get("budget") or {}),
+        **{kind: found.spec[kind] for kind in POLICIES if kind in found.spec},
         "searched": f"{words.duration(found.seconds)}, last active {words.moment(found.updated)}",
     }
 
@@ -50,12 +57,16 @@ def _values(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
+    rest = dict(budget)
+    patience = rest.pop("patience", None)
     limits = [
         f"{words.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'an optimizer'}"
-        for unit, limit in budget.items()
+        for unit, limit in rest.items()
         if limit
-    ]
-    return ", ".join(limits) or "the default"
+    ] or ["the default"]
+    if patience:
+        limits.append(f"until {patience} settings in a row do not take the lead")
+    return ", ".join(limits)
 
 
 def _studies(content: Mapping[str, Any]) -> str:

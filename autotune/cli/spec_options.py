@@ -55,6 +55,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             ("--minutes",),
             {"type": float, "help": "Wall time of the whole search; the first limit ends it."},
         ),
+        (
+            ("--patience",),
+            {
+                "type": int,
+                "help": "End an optimizer's search once this many settings in a row did not take "
+                "the lead.  [default: none, the budget is spent]",
+            },
+        ),
         (("--seeds",), {"type": int, "help": "Fresh seeds to judge on.  [default: 3]"}),
     ),
     "How": (
@@ -84,7 +92,17 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("samplers"),
-                "help": "Who proposes settings.  [default: auto]",
+                "help": "Who proposes settings: auto, random, sobol, tpe, gp, or any of Optuna's "
+                "as optuna:CmaEsSampler.  [default: auto]",
+            },
+        ),
+        (
+            ("--pruner",),
+            {
+                "metavar": "NAME",
+                "shell_complete": registered("pruners"),
+                "help": "Who decides which trials go on: auto, asha, hyperband, median, none, or "
+                "any of Optuna's as optuna:MedianPruner.  [default: auto]",
             },
         ),
         (("--seed",), {"type": int, "help": "Seed of everything random.  [default: 0]"}),

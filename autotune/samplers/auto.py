@@ -16,11 +16,11 @@ from autotune.seeds import derive
 from autotune.spaces import Choice, Params, Space
 
 SOBOL_POINTS = 4
-UNIFORM, NEIGHBOURS = 0.5, 0.35  # shares; the model gets what is left
+UNIFORM, NEIGHBOURS = 0.5, 0.4  # shares; the model gets what is left
 LEADERS = 3  # settings that may be moved from
 MOVED = 0.7  # of the coordinates: a best setting on one seed is partly luck, so moves are wide
 STEP = 0.12  # of a range: standard deviation of a move
-MODEL_NEEDS = 5  # observations
+MODEL_NEEDS = 12  # observations: of fewer it knows no more than the neighbours do
 GP_LIMIT = 100  # observations: at 100 a proposal takes 0.3 s, at 300 more than a second
 TPE_LIMIT = 300  # the best ones say all that it asks
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +50,14 @@ def optuna_distribution(parameter: Parameter) -> Any:
     return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Keep from the terminal what Optuna says of infinite losses and experimental parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def ask(sampler: Any, space: Space, observed: Sequence[Observation]) -> Params:
     """Return what one of Optuna's samplers proposes after ``observed``.
 
@@ -56,22 +66,50 @@ def ask(sampler: Any, space: Space, observed: Sequence[Observation]) -> Params:
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=sampler)
-    distributions = {name: optuna_distribution(p) for name, p in space.parameters.items()}
-    losses = [seen.loss for seen in observed if seen.loss is not None]
-    if not losses:
-        observed = []  # where everything diverged, a model has nothing to tell apart
-    worst = max(losses, default=0.0)
+    study, distributions = _study(sampler, space)
     study.add_trials(
         [
             optuna.create_trial(
                 params=dict(seen.params),
                 distributions=distributions,
-                value=worst if seen.loss is None else seen.loss,
+                value=loss,
                 constraints={"diverged": 1.0 if seen.loss is None else -1.0},
             )
-            for seen in observed
+            for seen, loss in _told(observed)
         ]
     )
     return dict(study.ask(fixed_distributions=distributions).params)
+
+
+def replay(sampler: Any, space: Space, observed: Sequence[Observation], blank: int = 0) -> Params:
+    """Return what one of Optuna's samplers proposes that takes notes of its own proposals.
+
+    It is asked for everything observed again, as if it had proposed it, and for ``blank``
+    proposals that come to nothing.
+    """
+    study, distributions = _study(sampler, space)
+    for seen, loss in _told(observed):
+        study.enqueue_trial(dict(seen.params))
+        trial = study.ask(fixed_distributions=distributions)
+        trial.set_constraint("diverged", 1.0 if seen.loss is None else -1.0)
+        study.tell(trial, loss)
+    for _ in range(blank):
+        study.ask(fixed_distributions=distributions)
+    return dict(study.ask(fixed_distributions=distributions).params)
+
+
+def _study(sampler: Any, space: Space) -> tuple[Any, dict[str, Any]]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=sampler)
+    return study, {name: optuna_distribution(p) for name, p in space.parameters.items()}
+
+
+def _told(observed: Sequence[Observation]) -> list[tuple[Observation, float]]:
+    """Pair observations with the losses to tell; none where everything diverged."""
+    losses = [seen.loss for seen in observed if seen.loss is not None]
+    if not losses:
+        return []  # a model has nothing to tell apart
+    worst = max(losses)
+    return [(seen, worst if seen.loss is None else seen.loss) for seen in observed]

@@ -200,6 +200,21 @@ def test_a_picked_search_stays_picked_on_other_pages(read, growing):
     expect(reader.page).to_have_url(re.compile("search=older"))
 
 
+def test_a_pick_is_in_the_address_and_on_other_pages(read, growing):
+    from playwright.sync_api import expect
+
+    page = read(growing[0]).open("/?search=newer", charts=2).page
+
+    page.get_by_role("combobox", name="Search").click()
+    page.get_by_role("option", name="older").click()
+    expect(page).to_have_url(re.compile("search=older"))
+    page.get_by_role("link", name="Compare").first.click()
+
+    page.get_by_role("heading", name="Compare", exact=True).wait_for()
+    expect(page).to_have_url(re.compile("compare.*search=older"))
+    expect(page.get_by_role("combobox", name="Search")).to_have_value("older")
+
+
 def test_a_chart_is_drawn_again_only_for_news(read, growing):
     address, url = growing
     reader = read(address).open("/?search=newer", charts=2)

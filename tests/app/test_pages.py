@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from autotune.app import picker, queries, serve
+from autotune.app import picker, queries, serve, words
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
 
 PAGES = ("overview", "compare", "study", "export")
-TABS = ("History", "Curves", "Importance and slices", "Parallel coordinates", "Trials", "Failures")
+TABS = (
+    *("History", "Curves", "Importance and slices", "Parallel coordinates", "Reliability"),
+    *("Trials", "Failures"),
+)
 HOSTILE = "<img src=x onerror=alert(1)> **b** $x$ [a](javascript:1) :red[c]"
 
 
@@ -49,9 +54,9 @@ def fresh(tmp_path):
     return make
 
 
-def _add(store, study, number, state, loss):
+def _proposal(number):
     lr = 1e-3 * (number + 1)
-    proposal = Proposal(
+    return Proposal(
         role=Role.SEARCH,
         origin="sobol",
         params={"lr": lr},
@@ -60,7 +65,10 @@ def _add(store, study, number, state, loss):
         seed=0,
         target=90,
     )
-    trial = store.add_trial(study, proposal)
+
+
+def _add(store, study, number, state, loss):
+    trial = store.add_trial(study, _proposal(number))
     if state is not TrialState.WAITING:
         attempt = store.begin(trial.id, "search")
         reason = "disk full" if state is TrialState.FAILED else None
@@ -208,6 +216,59 @@ def test_failures_are_counted_by_reason(page, sample_url):
         zip(at.dataframe[0].value["reason"], at.dataframe[0].value["trials"], strict=True)
     )
     assert reasons[sample.REASONS[TrialState.FAILED]] == 1
+
+
+def test_reliability_tells_what_short_runs_and_single_seeds_are_worth(page, sample_url):
+    at = page("study", sample_url, tab="Reliability", optimizer="adan")
+
+    told = [caption.value for caption in at.caption]
+    assert "Rank correlation +0.60 over 12 settings; in the best tenth: too few to say" in told
+    assert [each.value for each in at.subheader][-2:] == [
+        "What short runs are worth",
+        "What one seed is worth",
+    ]
+    assert not at.warning
+
+
+def test_reliability_warns_where_seeds_differ_more_than_the_best_settings(page, fresh):
+    url = fresh((TrialState.COMPLETE, 1.0), (TrialState.COMPLETE, 1.001))
+    with Store(url) as store:
+        (study,) = store.search("fresh").studies
+        for source, loss in ((0, 1.0), (1, 1.5)):
+            again = replace(_proposal(source), role=Role.SELECT, seed=1, source=source)
+            trial = store.add_trial(study.id, again)
+            attempt = store.begin(trial.id, "search")
+            store.record(trial.id, attempt, state=TrialState.COMPLETE, step=90, loss=loss)
+
+    at = page("study", url, tab="Reliability")
+
+    assert at.warning[0].value == words.plain(
+        "the best settings differ by less (0.00071) than one setting does from seed to seed "
+        "(0.25): which of them is best, this budget cannot tell"
+    )
+
+
+def test_reliability_before_there_is_anything_to_compare_says_what_it_takes(page, fresh):
+    at = page("study", fresh((TrialState.COMPLETE, 1.0)), tab="Reliability")
+
+    assert [each.value for each in at.info] == [
+        "Rungs are compared once 4 settings were measured at two of them.",
+        "No two settings have run on the same two seeds yet.",
+    ]
+
+
+def test_reliability_names_a_range_that_was_widened(page, fresh):
+    url = fresh((TrialState.COMPLETE, 1.0))
+    with Store(url) as store:
+        wide = {"lr": ["log", 1e-4, 0.5, 1e-4, 0.1]}
+        store.update_search("fresh", space={"adan": wide})
+
+    at = page("study", url, tab="Reliability")
+
+    assert at.info[0].value == words.plain(
+        "lr was searched from 0.0001 to 0.5, wider than the 0.0001 to 0.1 it began with: "
+        "the best settings lay at the end"
+    )
 
 
 def test_too_few_settings_have_no_importance(page, fresh):

@@ -52,6 +52,12 @@ def nan(seed):
 """
 
 
+@pytest.fixture(scope="session")
+def task_text():
+    """The task, for a file that several tests share."""
+    return TASK
+
+
 @pytest.fixture
 def task_file(tmp_path):
     path = tmp_path / "mytask.py"

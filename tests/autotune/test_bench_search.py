@@ -107,11 +107,12 @@ def test_an_engine_s_settings_are_all_on_the_grid():
     assert all(0 <= number < np.prod(SHAPE) for _, number in trace.said)
 
 
-def test_equal_seeds_give_equal_results_and_others_others():
+@pytest.mark.parametrize("workers", [1, 4])
+def test_equal_seeds_give_equal_results_and_others_others(workers):
     methods = named(["ours", "tpe", "asha", "random"])
 
     def found(seed):
-        protocol = Protocol(reps=2, runs=RUNS, workers=1, seed=seed)
+        protocol = Protocol(reps=2, runs=RUNS, workers=workers, seed=seed)
         ((record,), complete) = repeat([table()], methods, protocol)
         assert complete
         return np.concatenate([record.regrets[name] for name in methods]).tolist()
@@ -275,3 +276,18 @@ def test_what_diverged_is_recommended_no_longer():
     where = replace(arena(runs=2.0), ground=small)
     trace = play(replace(where, workers=2), Chance(stream=iter([(0,), (1,)])))
     assert trace.at([0.7, 1.5, 2.0]) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["ours/random", "ours/tpe/asha", "ours/optuna:NSGAIISampler/none"])
+def test_ours_plays_with_a_sampler_and_a_pruner_by_name(name):
+    (method,) = named([name]).values()
+    played = method(arena(), [5.0, RUNS])
+    assert played.spent <= RUNS + 1e-9
+    assert played == method(arena(), [5.0, RUNS])
+
+
+def test_a_pruner_that_ours_does_not_know_is_refused():
+    with pytest.raises(
+        UnknownName, match=r"^unknown pruner 'ahsa'; did you mean 'asha'\? \(known: "
+    ):
+        named(["ours/tpe/ahsa"])

@@ -7,14 +7,14 @@ import json
 import runpy
 import subprocess
 import sys
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from autotune.bench import machine
 from autotune.bench.step import clock as step_clock
@@ -27,6 +27,7 @@ from autotune.bench.step.peers import Peer
 from autotune.bench.step.plan import Stage
 from autotune.cli import main
 from autotune.errors import AutotuneError
+from autotune.kernels import configs
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("bench", "step", "--device", "cpu", "--shapes", "small", "--no-first-steps")
@@ -277,33 +278,21 @@ def test_compilers_caches_are_in_a_folder_that_is_gone_afterwards():
     assert {"NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"} <= set(step_first._CACHES)
 
 
-@dataclass(frozen=True)
-class Launch:
-    block: int
-
-
-class Kernel:
-    """A kernel's module with two launch settings, and which of them ran."""
-
-    LAUNCHES = (Launch(1024), Launch(4096))
-
-    def __init__(self) -> None:
-        self.used: list[Launch] = []
-
-    @contextmanager
-    def launching(self, launch: Launch):
-        self.used.append(launch)
-        yield
-
-
 def test_a_sweep_times_every_launch_setting_in_turn():
     sweep = runpy.run_path(str(ROOT / "benchmarks" / "sweep.py"))["sweep"]
-    kernel = Kernel()
-    settings = sweep(kernel, Own(rule="sgd", backend="torch"), STAGE, 2)
-    first, second = kernel.LAUNCHES
-    assert kernel.used == [first] * 5 + [second] * 10 + [first] * 5
-    assert sorted(setting.launch["block"] for setting in settings) == [1024, 4096]
+    launches, used = configs.SWEPT[:2], []
+    cpu = torch.device("cpu")
+    hook = register_optimizer_step_pre_hook(lambda *_: used.append(configs.config(cpu)))
+    try:
+        settings = sweep(Own(rule="sgd", backend="torch"), STAGE, 2, launches)
+    finally:
+        hook.remove()
+    first, second = launches
+    timed = [launch for launch in used if launch is not configs.INTERPRETER]
+    assert timed == [first] * 5 + [second] * 10 + [first] * 5
+    assert sorted(setting.launch["chunk"] for setting in settings) == [1024, 2048]
     assert settings[0].ms <= settings[1].ms
+    assert configs.config(cpu) is configs.INTERPRETER
 
 
 PARTS = """

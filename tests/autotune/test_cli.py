@@ -93,7 +93,8 @@ def test_help_states_the_defaults_a_search_has() -> None:
     assert f"Fresh seeds to judge on. [default: {spec.seeds}]" in text
     assert f"Trials side by side. [default: {spec.workers}]" in text
     assert f"models that train side by side. [default: {spec.engine}]" in text
-    assert f"Who proposes settings. [default: {spec.sampler}]" in text
+    assert f"as optuna:CmaEsSampler. [default: {spec.sampler}]" in text
+    assert f"as optuna:MedianPruner. [default: {spec.pruner}]" in text
     assert f"Seed of everything random. [default: {spec.seed}]" in text
     assert f"repeat for several. [default: {', '.join(spec.optimizers)}]" in text
     assert f"[default: {spec.budget.resolved.runs:g} when no limit is given]" in text

@@ -164,7 +164,9 @@ def test_list_of_optimizers_has_the_accelerated_ones() -> None:
     assert {"adan", "adan-win", "adan-win2", "adamw-win2"} <= set(names)
 
 
-@pytest.mark.parametrize("kind", ["optimizers", "models", "exports", "samplers", "engines"])
+@pytest.mark.parametrize(
+    "kind", ["optimizers", "models", "exports", "samplers", "pruners", "engines"]
+)
 def test_everything_registered_says_what_it_is(kind: str) -> None:
     document = json.loads(told("list", kind, "--json"))
     assert all(item["summary"] for item in document[kind])

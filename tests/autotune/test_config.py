@@ -218,8 +218,8 @@ def test_a_resumed_search_refuses_anything_else(request_: dict[str, Any], given:
     with pytest.raises(SpecError) as caught:
         resolved(stored=STORED, **request_)
     assert str(caught.value) == (
-        "--resume takes the stored spec: only --trials, --runs, --minutes, --seeds, --workers, "
-        f"--engine, --ray-address, --gpus-per-trial may change, got {given}"
+        "--resume takes the stored spec: only --trials, --runs, --minutes, --patience, --seeds, "
+        f"--workers, --engine, --ray-address, --gpus-per-trial may change, got {given}"
     )
 
 

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
-from autotune.halving import Ladder, highest_rung, ladder, leaders, opened, promotable
+from autotune.halving import Ladder, highest_rung, ladder, leaders, promotable
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-RUNGS = Ladder(steps=(3, 9, 27, 81), first=9)
+RUNGS = Ladder(steps=(3, 9, 27, 81), first=9, safe=9)
+EARLY = Ladder(steps=(3, 9, 27, 81), first=3, safe=9)
 
 
 def trial(number, step, state=TrialState.PAUSED):
@@ -28,17 +29,18 @@ def curves(at):
 
 
 def test_rungs_are_thirds_of_the_full_schedule():
-    assert ladder(81) == RUNGS
+    assert ladder(81) == EARLY
     assert ladder(100).steps == (4, 11, 33, 100)
 
 
 def test_short_schedules_have_fewer_rungs():
-    assert ladder(1) == Ladder(steps=(1,), first=1)
+    assert ladder(1) == Ladder(steps=(1,), first=1, safe=1)
     assert ladder(4).steps == (1, 4)
 
 
-def test_nothing_stops_before_the_second_rung():
-    assert ladder(81).first == 9
+def test_patience_compares_nothing_before_the_second_rung():
+    assert ladder(81).patient() == RUNGS
+    assert ladder(81, 20).patient() == ladder(81, 20)
 
 
 def test_a_task_may_say_from_when_on_losses_compare():
@@ -51,24 +53,17 @@ def test_the_next_rung_is_never_before_the_first_comparison():
     assert [RUNGS.above(step) for step in (0, 3, 9, 26, 80)] == [9, 9, 27, 27, 81]
 
 
-def test_the_shortest_rung_is_compared_where_it_orders_settings_as_the_next_does():
-    curves = [{3: 9.0 - n, 9: 8.0 - n, 27: n} for n in range(6)]
-    assert opened(RUNGS, curves) == Ladder(steps=RUNGS.steps, first=3)
+def test_more_go_on_from_the_shortest_rung_than_from_later_ones():
+    trials = [trial(n, 3) for n in range(5)]
+    losses = curves({n: {3: float(n)} for n in range(5)})
+    assert promotable(trials, losses, EARLY) == (trials[0], 9)
+    trials[0] = trial(0, 9)
+    assert promotable(trials, losses, EARLY) == (trials[1], 9)
+    assert [EARLY.promoted(step, 15) for step in (3, 9, 27)] == [6, 5, 5]
 
 
-def test_the_shortest_rung_is_not_compared_where_it_orders_settings_otherwise():
-    curves = [{3: float(n % 3), 9: float(n)} for n in range(9)]
-    assert opened(RUNGS, curves) == RUNGS
-
-
-def test_few_settings_show_nothing_of_the_shortest_rung():
-    curves = [{3: float(n), 9: float(n)} for n in range(5)] + [{3: 1.0}, {}]
-    assert opened(RUNGS, curves) == RUNGS
-
-
-def test_a_task_that_says_from_when_on_losses_compare_is_believed():
-    ladder = Ladder(steps=(20, 27, 81), first=20)
-    assert opened(ladder, [{20: float(n), 27: float(n)} for n in range(9)]) == ladder
+def test_a_task_that_says_from_when_on_losses_compare_promotes_a_third_from_there():
+    assert ladder(81, 20).promoted(20, 15) == 5
 
 
 def test_two_trials_are_too_few_to_promote_one():

@@ -56,3 +56,13 @@ def test_another_model_of_equal_size_is_another_search(
         r"data or model file; pass --study NAME to begin a new one$",
     ):
         open_search(spec, store)
+
+
+@pytest.mark.parametrize(("budget", "rung"), [({"trials": 9}, 1), ({"minutes": 5}, 0)])
+def test_counted_settings_all_run_to_the_second_rung(
+    tmp_path: Path, file: Path, budget: dict[str, int], rung: int
+) -> None:
+    spec = parse({"model": f"{file}:net", "optimizers": ["adan"], "budget": budget})
+    with Store(f"{tmp_path}/counted.db") as counted:
+        [ledger] = open_search(spec, counted).ledgers
+    assert ledger.ladder.first == ledger.ladder.steps[rung]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.halving import OPENING, ladder
+from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, space_of
 from autotune.proposals import propose
@@ -104,14 +104,6 @@ def test_the_same_trials_give_the_same_proposal():
 
 def test_another_seed_proposes_something_else():
     assert Study().propose(9)[-1] != Study(seed=1).propose(9)[-1]
-
-
-@pytest.mark.parametrize(("short", "first"), [(None, 3), (1.0, 9)])
-def test_the_first_settings_decide_from_when_on_losses_compare(short, first):
-    study = Study()
-    for _ in range(OPENING):
-        study.keep(propose(study.ledger, study.spec), short)
-    assert study.ledger.rungs.first == first
 
 
 def test_a_space_with_one_point_has_one_proposal():

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from autotune import stages
+from autotune import plateau, stages
 from autotune.halving import Ladder
 from autotune.ledger import Ledger
 from autotune.purse import Purse
@@ -21,10 +21,15 @@ SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {}
 class World:
     """A search whose full runs take ``seconds`` each, whatever it is that runs."""
 
-    def __init__(self, seconds, minutes, optimizers=3, slots=2, slower=0.0, pausing=0.0):
+    def __init__(self, seconds, minutes, optimizers=3, slots=2, slower=0.0, pausing=0.0, **budget):
         names = [f"o{i}" for i in range(optimizers)]
         self.spec = parse(
-            {"model": "m", "optimizers": names, "budget": {"minutes": minutes}, "sampler": "sobol"}
+            {
+                "model": "m",
+                "optimizers": names,
+                "budget": {"minutes": minutes, **budget},
+                "sampler": "sobol",
+            }
         )
         self.seconds, self.slots, self.slower, self.now = seconds, slots, slower, 0.0
         self.pausing = pausing  # seconds it takes to save a trial, and to load it
@@ -112,6 +117,31 @@ def test_minutes_are_kept_and_everything_is_judged(seconds, optimizers, slots):
 def test_most_of_the_minutes_are_used(seconds):
     world = World(seconds, 7).play()
     assert world.now > 0.8 * 7 * 60
+
+
+def test_who_gives_up_early_leaves_its_time_to_the_others():
+    world = World(2, 7, optimizers=2, patience=12)
+    flat = world.ledgers[0]
+    first = TrialRecord(
+        id=0,
+        study=0,
+        number=0,
+        role=Role.SEARCH,
+        origin="preset:default",
+        params={"lr": 1e-3},
+        hyper={"lr": 1e-3},
+        warmup=0.1,
+        seed=0,
+        target=64,
+        state=TrialState.COMPLETE,
+        step=64,
+        loss=0.0,
+    )
+    flat.keep(first, [Point(step=step, seconds=1.0, loss=0.0) for step in (38, 64)])
+    world.play()
+    runs = [ledger.committed(Role.SEARCH) for ledger in world.ledgers]
+    assert plateau.reached(flat, world.spec)
+    assert runs[1] > runs[0] + 2
 
 
 @pytest.mark.parametrize("seconds", [2, 8, 16])

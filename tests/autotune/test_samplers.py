@@ -1,9 +1,12 @@
 """Every registered sampler keeps the promises of the seam."""
 
 import math
+import re
+from importlib.util import find_spec
 
 import pytest
 
+from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.registry import load, names
 from autotune.samplers import auto, sobol
 from autotune.samplers.base import Observation
@@ -19,7 +22,15 @@ SPACE = build(
     {"lr": 1e-3},
     {},
 )
-SAMPLERS = names("autotune.samplers")
+OPTUNA = [
+    "optuna:GPSampler",
+    "optuna:NSGAIIISampler",
+    "optuna:NSGAIISampler(population_size=4)",
+    "optuna:QMCSampler(scramble=True)",
+    "optuna:RandomSampler",
+    "optuna:TPESampler(multivariate=False)",
+]
+SAMPLERS = [*names("autotune.samplers"), *OPTUNA]
 
 
 def loss(params):
@@ -74,6 +85,85 @@ def test_a_model_looks_nearer_to_the_optimum_than_chance(name):
     proposals = [sampler(SPACE, observed(16), index=i, seed=5) for i in range(8)]
     near = sum(abs(math.log10(p["lr"]) + 2) < 0.75 for p in proposals)  # half of the range
     assert near >= 6
+
+
+def test_points_of_a_sequence_of_optunas_are_different_and_in_order():
+    sampler = load("autotune.samplers", "optuna:QMCSampler")
+    seen = [observed(4), observed(9), observed(2)]  # fewer where fewer reached the longest rung
+    rates = [sampler(SPACE, those, index=i, seed=7)["lr"] for i, those in enumerate(seen)]
+    places = [SPACE.parameters["lr"].unit(rate) for rate in rates]
+    assert places == pytest.approx([0.0, 0.5, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sentence"),
+    [
+        (
+            "cmaes",
+            UnknownName,
+            "unknown sampler 'cmaes'; did you mean 'optuna:CmaEsSampler'? "
+            "(known: auto, gp, optuna:CLASS, random, sobol, tpe)",
+        ),
+        (
+            "optuna:BoTorchSampler",
+            MissingExtra,
+            "optuna:BoTorchSampler needs optuna-integration[botorch], which is not installed; "
+            "get it with: pip install optuna-integration[botorch]",
+        ),
+        (
+            "optuna:GridSampler",
+            SpecError,
+            "optuna:GridSampler needs search_space; give plain values as "
+            "optuna:GridSampler(search_space=...)",
+        ),
+        (
+            "optuna:TPESampler(seed=1)",
+            SpecError,
+            "optuna:TPESampler(seed=1): seed is the search's own to set; leave it out",
+        ),
+        (
+            "optuna:RandomSampler(sed=1)",
+            UnknownName,
+            "unknown argument of optuna:RandomSampler 'sed'; did you mean 'seed'? (known: seed)",
+        ),
+        (
+            "optuna:TPESampler(1",
+            SpecError,
+            "optuna:TPESampler(1: write the name of a class, or Class(argument=value) with plain "
+            "values",
+        ),
+        (
+            "optuna:TPESampler(**{})",
+            SpecError,
+            "optuna:TPESampler(**{}): write the name of a class, or Class(argument=value) with "
+            "plain values",
+        ),
+        (
+            "optuna:TPESampler(n_startup_trials='many')",
+            SpecError,
+            "optuna:TPESampler(n_startup_trials='many') cannot be used here: '<' not supported "
+            "between instances of 'int' and 'str'",
+        ),
+        (
+            "optuna:BruteForceSampler",
+            SpecError,
+            "optuna:BruteForceSampler cannot be used here: FloatDistribution.step must be given "
+            "for BruteForceSampler (otherwise, the search space will be infinite)",
+        ),
+    ],
+)
+def test_what_cannot_propose_is_refused_before_a_search(name, kind, sentence):
+    with pytest.raises(kind, match=f"^{re.escape(sentence)}$"):
+        load("autotune.samplers", name).check(SPACE)
+
+
+@pytest.mark.skipif(find_spec("cmaes") is not None, reason="cmaes is installed")
+def test_a_sampler_whose_package_is_missing_names_it():
+    sentence = (
+        "optuna:CmaEsSampler needs cmaes, which is not installed; get it with: pip install cmaes"
+    )
+    with pytest.raises(MissingExtra, match=f"^{re.escape(sentence)}$"):
+        load("autotune.samplers", "optuna:CmaEsSampler").check(SPACE)
 
 
 def test_the_default_mixture_begins_with_sobol_points():

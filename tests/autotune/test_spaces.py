@@ -193,7 +193,8 @@ def test_values_at_the_end_of_a_range_are_named():
 @pytest.mark.parametrize("given", [{"low": 0.1, "high": 1e-5}, {"high": 1e-5}])
 def test_an_inverted_range_is_refused(given):
     low = given.get("low", 1e-4)
-    sentence = f"space.lr: low must be below high, got low {low:g} and high 1e-05"
+    hint = "" if "low" in given else ", of which low is the optimizer's own; give both"
+    sentence = f"space.lr: low must be below high, got low {low:g} and high 1e-05{hint}"
     with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
         space(lr=given)
 

@@ -8,6 +8,7 @@ import pytest
 from autotune import racing, stages
 from autotune.halving import ladder
 from autotune.ledger import Ledger
+from autotune.registry import names
 from autotune.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
@@ -30,7 +31,7 @@ class Player:
         self.world, self.stretches = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27))
+        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27).patient())
 
     def affordable(self, cost, needed):
         limit = self.spec.budget.resolved.runs
@@ -40,6 +41,8 @@ class Player:
         stretch = stages.following(self.ledger, self.spec, self.affordable)
         if stretch:
             self.stretches.append(stretch)
+            if stretch.wider:
+                self.ledger.space = stretch.wider.space
             self.end(stretch)
         return stretch
 
@@ -185,4 +188,23 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
 def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
     player = Player(budget={"trials": 27}).play()
     spent = sum(trial.step for trial in player.ledger.of(Role.SEARCH)) / 27
-    assert stages.search_runs(27, player.ledger.rungs) == pytest.approx(spent, rel=0.35)
+    assert stages.search_runs(player.spec, 27, player.ledger.ladder) == pytest.approx(
+        spent, rel=0.35
+    )
+
+
+@pytest.mark.parametrize("pruner", names("autotune.pruners"))
+def test_a_study_ends_under_every_pruner(pruner):
+    player = Player(budget={"trials": 12}, pruner=pruner).play()
+    assert len(player.ledger.of(Role.SEARCH)) == 12
+    assert stages.complete(player.ledger, player.spec)
+
+
+def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
+    player = Player(budget={"trials": 5}, pruner="none").play()
+    searched = [s for s in player.stretches if s.trial or s.proposal.role is Role.SEARCH]
+    assert [(s.trial.number if s.trial else "new", s.stop) for s in searched[:6]] == [
+        *[("new", 3), (0, 9), (0, 27)],
+        *[("new", 3), (1, 9), (1, 27)],
+    ]
+    assert stages.search_runs(player.spec, 5, player.ledger.ladder) == 5.0

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from autotune.boundary import warnings
 from autotune.errors import NotFound, NothingUsable, SpecError
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
-from autotune.tuned import at_boundary, tuned
+from autotune.tuned import tuned
 
 SPACE = {
     "lr": ["log", 1e-4, 1e-1],
@@ -193,7 +194,7 @@ def test_a_value_at_the_end_of_its_range_is_warned_of(store):
     ],
 )
 def test_two_hundredths_of_a_range_in_its_scale_are_its_end(params, named):
-    assert [re.match(r"\w+", text)[0] for text in at_boundary(params, SPACE)] == named
+    assert [re.match(r"\w+", text)[0] for text in warnings(params, SPACE)] == named
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,15 @@ def test_all_but_the_masked_branch_moves_16_bytes_at_once(compiled, machine, arc
     assert used <= registers
 
 
+@pytest.mark.parametrize("setting", configs.SWEPT, ids=lambda s: f"{s.chunk}-{s.block}-{s.warps}")
+def test_every_setting_that_a_sweep_measures_is_as_good(compiled, machine, setting, monkeypatch):
+    monkeypatch.setitem(configs.MEASURED, "sm_90", setting)
+    used, spilled, widths = machine(compiled("sm_90", ADAN)["fused_step"])
+    assert widths == accesses(ADAN, "sm_90")
+    assert spilled == 0
+    assert used <= 96
+
+
 def test_asking_for_an_overflow_costs_one_number(compiled, machine):
     kernel = compiled("sm_90", ADAN, overflow=torch.zeros(()))["fused_step"]
     expected = accesses(ADAN, "sm_90")

@@ -226,3 +226,20 @@ def test_any_layout_over_a_table_of_numba(cases, dtypes):
 @given(CASES, st.tuples(DTYPES, DTYPES))
 def test_any_layout_over_chunks_of_triton(cases, dtypes):
     any_layout("triton", cases, dtypes)
+
+
+def test_a_tensor_turned_where_it_lies_is_noticed(backend):
+    one = update(torch.randn(4, 4))
+    agree(backend, [one])
+    one.p.data = one.p.data.t()
+    agree(backend, [one])
+
+
+def test_a_parameter_reshaped_where_it_lies_keeps_its_elements(backend):
+    one = update(torch.randn(6, 4))
+    flat = copy.deepcopy(one)
+    for shape in [(6, 4), (4, 6)]:
+        one.p.data, one.g.data = one.p.data.view(shape), one.g.data.view(shape)
+        backend.step(ADAMW, [one], None)
+        eager.step(ADAMW, [flat], None)
+    torch.testing.assert_close(one.p.view(6, 4), flat.p)

@@ -87,6 +87,19 @@ def sharded(name, backend):
     return numbers(model.parameters()), alone(name, **HYPER)
 
 
+def compiled(name):
+    """Train a sharded model whose optimizer's step is compiled as one graph."""
+    torch._dynamo.reset()
+    model = cut()
+    optimizer = create(name, model.parameters(), backend="torch", **HYPER)
+    step = torch.compile(optimizer.step, backend="aot_eager", fullgraph=True)
+    for k in range(3):
+        optimizer.zero_grad()
+        model(half(k)).square().mean().backward()
+        step()
+    return numbers(model.parameters()), alone(name, **HYPER)
+
+
 def pieces():
     """Return how many numbers of each parameter this process has."""
     return [p.to_local().numel() for p in cut().parameters()]

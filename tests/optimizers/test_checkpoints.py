@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint import state_dict as portable
 
-from autotune.optimizers import LAMB, SGD, Adam, AdamW, Adan, RuleOptimizer
+from autotune.optimizers import LAMB, SGD, Adam, AdamW, Adan, RuleOptimizer, create
 from autotune.testing.optimizers import advance, parameter
 
 FILES = sorted((Path(__file__).parent / "checkpoints").glob("*.json"))
@@ -311,3 +312,12 @@ def test_half_precision_state_of_the_authors_is_kept_in_single():
     saved["state"][0] = {name: value.bfloat16() for name, value in saved["state"][0].items()}
     optimizer.load_state_dict(saved)
     assert {value.dtype for value in optimizer.state[p].values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw-win", "adamw-win2"])
+def test_the_step_by_which_torch_begins_state_moves_win_by_rounding_only(name):
+    model = torch.nn.Linear(50, 40)
+    before = model.weight.detach().clone()
+    portable.get_optimizer_state_dict(model, create(name, model.parameters()))
+    rtol = 0.0 if name == "adan" else 2 * torch.finfo(torch.float32).eps
+    torch.testing.assert_close(model.weight.detach(), before, rtol=rtol, atol=0.0)

@@ -85,6 +85,12 @@ def test_a_sharded_model_ends_as_a_whole_one(pair, name):
         close(actual, expected)
 
 
+@pytest.mark.parametrize("name", ["adan", "adamw-win2", "lamb-win"])
+def test_a_sharded_model_s_step_is_compiled_as_one_graph(pair, name):
+    for actual, expected in pair.ask("compiled", name):
+        close(actual, expected)
+
+
 def test_pieces_are_stepped_by_numba_too(pair):
     pytest.importorskip("numba")
     for actual, expected in pair.ask("sharded", "lamb-win2", "numba"):

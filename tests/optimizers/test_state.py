@@ -63,6 +63,38 @@ def test_acceleration_may_change_between_steps(cls):
     assert torch.isfinite(p).all()
 
 
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("acceleration", ["win", "win2"])
+def test_acceleration_that_comes_back_begins_at_the_parameter(acceleration, compact):
+    p = parameter(4)
+    optimizer = AdamW([p], lr=0.1, acceleration=acceleration, compact=compact)
+    group = optimizer.param_groups[0]
+    for k, (mode, lr) in enumerate([(acceleration, 0.1), ("none", 0.1), (acceleration, 0.0)]):
+        before = p.detach().clone()
+        group["acceleration"], group["lr"] = mode, lr
+        advance(optimizer, p, range(k, k + 1))
+    torch.testing.assert_close(p.detach(), before)
+
+
+def test_a_sequence_that_win_leaves_behind_is_dropped():
+    p = parameter(4)
+    optimizer = AdamW([p], acceleration="win2")
+    for mode, kept in (("win2", {"x", "y"}), ("win", {"x"}), ("none", set())):
+        optimizer.param_groups[0]["acceleration"] = mode
+        advance(optimizer, p, range(1))
+        assert set(optimizer.state[p]) & {"x", "y"} == kept
+
+
+def test_a_parameter_that_did_not_move_keeps_its_sequences():
+    p = parameter(4)
+    optimizer = AdamW([p], lr=0.1, acceleration="win")
+    advance(optimizer, p, range(1))
+    x, optimizer.param_groups[0]["acceleration"] = optimizer.state[p]["x"], "none"
+    p.grad = None
+    optimizer.step()
+    assert optimizer.state[p]["x"] is x
+
+
 @pytest.mark.parametrize("cls", [Adan, Adam, AdamW, SGD, LAMB])
 def test_a_model_converted_to_double_goes_on(cls):
     p = parameter(4)

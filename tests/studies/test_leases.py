@@ -99,6 +99,15 @@ def test_a_trial_that_lost_three_workers_in_a_row_is_given_up(store, begun, laps
     assert found.reason == "given up after 3 tries: worker w3 was not heard of again"
 
 
+def test_a_trial_is_not_blamed_for_commands_that_were_killed(store, begun):
+    trial, _ = begun(worker="search")
+    for _ in range(5):
+        store.reap(1, worker="search", blame=False)
+        store.begin(trial, "search")
+    store.reap(1, worker="search", blame=False)
+    assert store.trial(trial).state is TrialState.WAITING
+
+
 def test_progress_between_losses_starts_the_count_anew(store, begun, lapse):
     trial, attempt = begun()
     for _ in range(2):

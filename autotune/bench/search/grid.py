@@ -38,6 +38,10 @@ class Levels(Range):
         """Return the middle of the share of the nearest value."""
         return (self.place(value) + 0.5) / len(self.values)
 
+    def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
+        """Return the same: nothing was recorded beyond."""
+        return self
+
     def place(self, value: Value) -> int:
         """Return the nearest value's place among them."""
         number = max(float(value), self.low) if self.log else float(value)

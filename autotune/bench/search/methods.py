@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from autotune.bench.search import ours as search_ours
 from autotune.bench.search.peers import Optuna, sobol, uniform
@@ -11,7 +12,7 @@ from autotune.bench.search.play import Arena, play
 from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
 from autotune.halving import ETA
-from autotune.registry import unknown
+from autotune.registry import load, unknown
 from autotune.seeds import derive
 
 
@@ -113,12 +114,27 @@ METHODS: Mapping[str, Method] = {
     "asha": asha,
     "default": default,
 }
+POLICIES = ("sampler", "pruner")  # what may follow the name of our own
 USUAL = tuple(name for name in METHODS if name != "ours-planned")
 
 
 def named(names: Sequence[str]) -> dict[str, Method]:
     """Return the methods of these names; raises UnknownName."""
-    for name in names:
-        if name not in METHODS:
-            raise UnknownName(unknown("method", name, METHODS))
-    return {name: METHODS[name] for name in names}
+    return {name: _method(name) for name in names}
+
+
+def _method(name: str) -> Method:
+    """Return a method; ``ours/tpe/asha`` is our search with that sampler and that pruner."""
+    base, *policies = name.split("/")
+    if policies and base == "ours" and len(policies) <= len(POLICIES):
+        chosen = dict(zip(POLICIES, policies, strict=False))
+        for kind, policy in chosen.items():
+            load(f"autotune.{kind}s", policy)
+        return partial(_ours_with, chosen)
+    if name not in METHODS:
+        raise UnknownName(unknown("method", name, METHODS))
+    return METHODS[name]
+
+
+def _ours_with(policies: Mapping[str, str], arena: Arena, checkpoints: Sequence[float]) -> Played:
+    return _read(search_ours.search(arena, **policies), checkpoints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from autotune.bench.search.trace import Trace
 from autotune.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.halving import SAFE_RUNG, Ladder
 from autotune.ledger import Ledger
-from autotune.opening import Opened
+from autotune.opening import Opened, check_sampler
 from autotune.search import Loop
 from autotune.seeds import training
 from autotune.studies.records import Role, TrialState
@@ -30,16 +31,19 @@ SEEDS = 64  # seed indices that an engine may ask for
 JUDGING = 2.0 * SearchSpec.model_fields["seeds"].default
 
 
-def search(arena: Arena) -> Trace:
-    """Return what one search of the whole budget spent and would have recommended meanwhile."""
+def search(arena: Arena, **policies: Any) -> Trace:
+    """Return what one search of the whole budget spent and would have recommended meanwhile.
+
+    ``policies`` are keys of a spec: the sampler or pruner to use instead of our own.
+    """
     with (
         TemporaryDirectory(prefix="autotune-bench-") as folder,
         Store(f"{folder}/autotune.db") as store,
     ):
-        return replay(arena, store, Path(folder))
+        return replay(arena, store, Path(folder), **policies)
 
 
-def replay(arena: Arena, store: Store, folder: Path) -> Trace:
+def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
     """Search in a store that is kept; raises SpecError for a budget too small for the engine."""
     spec = SearchSpec(
         model="recorded",
@@ -49,7 +53,9 @@ def replay(arena: Arena, store: Store, folder: Path) -> Trace:
         seed=arena.seed,
         workers=arena.workers,
         engine="simulated",
+        **policies,
     )
+    check_sampler(spec, {arena.ground.optimizer: arena.ground.space})
     stages.check_budget(spec)
     opened = _open(spec, arena.ground, store)
     backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
@@ -68,7 +74,7 @@ def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
         study=search.studies[0],
         space=ground.space,
         presets=ground.presets,
-        ladder=Ladder(steps=rungs, first=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
+        ladder=Ladder(steps=rungs, first=rungs[0], safe=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
     )
     return Opened(search=search, ledgers=(ledger,), resumed=0, finished=False)
 

@@ -1,0 +1,102 @@
+"""What a study's measurements are worth: short runs beside long ones, seeds beside settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from autotune.app import look
+from autotune.app.fidelity import Curves, losses_by_step
+from autotune.halving import rungs_of
+from autotune.honesty import FEWEST, Agreement, Honesty, honesty
+from autotune.studies.records import Role, SearchRecord, TrialRecord
+
+NOISE, SPREAD = "one setting, from seed to seed", "the best settings, on one seed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """What can be told of a study.
+
+    Args:
+        found: Correlations, noise and a warning.
+        trials: Its settings.
+        losses: Theirs, by trial and step.
+    """
+
+    found: Honesty
+    trials: Sequence[TrialRecord]
+    losses: dict[int, dict[int, float]]
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """Neighbouring rungs with enough settings to compare."""
+        return [one for one in self.found.agreements if one.overall is not None]
+
+
+def reliability(
+    search: SearchRecord, trials: Sequence[TrialRecord], curves: Curves
+) -> Reliability | None:
+    """Return what a study's measurements are worth; None for a task without steps."""
+    if not search.task.get("steps"):
+        return None
+    losses = {trial.id: losses_by_step(trial, curves) for trial in trials}
+    found = honesty(trials, losses, rungs_of(search.task).steps)
+    return Reliability(found=found, trials=trials, losses=losses)
+
+
+def title(agreement: Agreement) -> str:
+    """Say how far two rungs agree."""
+    top = "too few to say" if agreement.top is None else f"{agreement.top:+.2f}"
+    return (
+        f"Rank correlation {agreement.overall:+.2f} over {agreement.trials} settings; "
+        f"in the best tenth: {top}"
+    )
+
+
+def nothing() -> str:
+    """Say what it takes to compare rungs."""
+    return f"Rungs are compared once {FEWEST} settings were measured at two of them."
+
+
+def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
+    """Draw every setting by its loss after the shorter and after the longer run."""
+    short, long = agreement.short, agreement.long
+    both = [
+        (trial, curve[short], curve[long])
+        for trial in shown.trials
+        if trial.role is Role.SEARCH
+        for curve in [shown.losses.get(trial.id, {})]
+        if {short, long} <= curve.keys()
+    ]
+    chart = go.Figure()
+    chart.add_trace(
+        look.scatter(
+            len(both),
+            x=[x for _, x, _ in both],
+            y=[y for _, _, y in both],
+            mode="markers",
+            marker={"color": colour, "size": 8, "opacity": 0.75},
+            customdata=[trial.number for trial, _, _ in both],
+            hovertemplate="trial %{customdata}: %{x:.4f}, then %{y:.4f}<extra></extra>",
+        )
+    )
+    x, y = f"loss after {short} steps", f"after {long} steps"
+    return look.frame(chart, x=x, y=y, height=300, legend=False)
+
+
+def seeds(found: Honesty, colour: str) -> go.Figure:
+    """Draw the noise of seeds beside the spread of the best settings."""
+    bars = {SPREAD: found.spread, NOISE: found.noise}
+    known = {name: value for name, value in bars.items() if value is not None}
+    chart = go.Figure()
+    chart.add_bar(
+        x=list(known.values()),
+        y=list(known),
+        orientation="h",
+        marker={"color": [colour if name == SPREAD else look.NEUTRAL for name in known]},
+        hovertemplate="%{x:.4f}<extra></extra>",
+    )
+    return look.frame(chart, x="standard deviation of the loss", y="", height=190, legend=False)

@@ -1,0 +1,19 @@
+"""Asynchronous halving as Optuna has it: who is among the best third when it arrives goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotune.halving import ETA, Ladder, Losses
+from autotune.pruners.base import ask, powers
+from autotune.studies.records import TrialRecord
+
+
+def pruner(
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
+) -> tuple[TrialRecord, int] | None:
+    """Ask Optuna's successive halving, whose rungs are ours."""
+    from optuna.pruners import SuccessiveHalvingPruner
+
+    halving = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
+    return ask(halving, trials, losses, rungs, powers(ETA))

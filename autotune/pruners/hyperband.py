@@ -1,0 +1,20 @@
+"""Hyperband as Optuna has it: halving in brackets that begin to compare at different rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotune.halving import ETA, Ladder, Losses
+from autotune.pruners.base import ask, powers
+from autotune.studies.records import TrialRecord
+
+
+def pruner(
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
+) -> tuple[TrialRecord, int] | None:
+    """Ask Optuna's Hyperband, with a bracket for each rung."""
+    from optuna.pruners import HyperbandPruner
+
+    longest = ETA ** (len(rungs.steps) - 1)
+    brackets = HyperbandPruner(min_resource=1, max_resource=longest, reduction_factor=ETA)
+    return ask(brackets, trials, losses, rungs, powers(ETA))

@@ -1,0 +1,18 @@
+"""The median rule as Optuna has it: who is better than half of the complete trials goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotune.halving import Ladder, Losses
+from autotune.pruners.base import ask, steps
+from autotune.studies.records import TrialRecord
+
+
+def pruner(
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
+) -> tuple[TrialRecord, int] | None:
+    """Ask Optuna's median pruner, which lets the first five trials run to their end."""
+    from optuna.pruners import MedianPruner
+
+    return ask(MedianPruner(), trials, losses, rungs, steps)

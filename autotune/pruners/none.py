@@ -1,0 +1,16 @@
+"""No pruning: every setting runs to its end before the next is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotune.halving import Ladder, Losses
+from autotune.pruners.base import at_rung, furthest
+from autotune.studies.records import TrialRecord
+
+
+def pruner(
+    trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
+) -> tuple[TrialRecord, int] | None:
+    """Let everyone go on."""
+    return furthest([trial for trial in trials if at_rung(trial, losses, rungs)], rungs)

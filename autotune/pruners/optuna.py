@@ -1,0 +1,34 @@
+"""Any pruner of Optuna's by the name of its class: ``optuna:PercentilePruner(percentile=25)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autotune.families import Family, Wanted, explained
+from autotune.halving import Ladder, Losses
+from autotune.pruners.base import ask, steps
+from autotune.studies.records import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """One of Optuna's pruners, told the steps of our rungs."""
+
+    wanted: Wanted
+
+    def __call__(
+        self, trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
+    ) -> tuple[TrialRecord, int] | None:
+        """Ask a new instance: it is told everything anew."""
+        with explained(self.wanted.name):
+            return ask(self.wanted.make(), trials, losses, rungs, steps)
+
+
+FAMILY = Family(
+    kind="pruner",
+    prefix="optuna",
+    module="optuna.pruners",
+    base="BasePruner",
+    make=lambda wanted: Named(wanted=wanted),
+)

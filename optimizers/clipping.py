@@ -1,0 +1,41 @@
+"""Clipping by the global norm: a factor that stays on the device; gradients are never written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from autotune.kernels import backends
+from autotune.kernels.norms import clip_factor
+from autotune.kernels.rule import Update
+from autotune.optimizers import sharded
+
+if TYPE_CHECKING:
+    from autotune.optimizers.base import RuleOptimizer
+    from autotune.optimizers.collect import Work
+
+
+def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
+    """Return what gradients are multiplied by, scaled ones too; None is 1."""
+    limit = optimizer.max_grad_norm
+    scale: Tensor | None = getattr(optimizer, "grad_scale", None)
+    if not limit or not (work or optimizer.norm_group):
+        return None if scale is None else torch.reciprocal(scale).reshape(())
+    parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
+    parts = parts or [torch.zeros((), dtype=torch.float64)]
+    home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
+    total = torch.stack([part.to(home) for part in parts]).sum()
+    if optimizer.norm_group:
+        torch.distributed.all_reduce(total, group=optimizer.norm_group)
+    if scale is None:
+        return clip_factor(total.sqrt(), limit, optimizer.clip_eps())
+    scale = scale.to(home, torch.float64).reshape(())
+    return clip_factor(total.sqrt() / scale, limit, optimizer.clip_eps()) / scale
+
+
+def _squares(backend: str, where: sharded.Span | None, updates: Sequence[Update]) -> Tensor:
+    squares = backends.load(backend).squares([update.g for update in updates])
+    return sharded.completed(squares, where) if where else squares

@@ -1,0 +1,50 @@
+"""The scalars of a step: numbers, or tensors on the device where a captured graph counts its steps.
+
+What is written here for either is in double precision.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from autotune.kernels.rule import Rule
+
+if TYPE_CHECKING:
+    from autotune.optimizers.base import Group, RuleOptimizer
+
+Scalar = Any  # float | Tensor, whose arithmetic is written alike
+
+
+def row(
+    optimizer: RuleOptimizer, group: Group, rule: Rule, step: Scalar, fresh: bool
+) -> tuple[Scalar, ...]:
+    """Return a rule's scalars for a step of a group, in the rule's order."""
+    gammas = group["reckless_steps"]
+    known = {
+        "lr": group["lr"] if optimizer.capturable else float(group["lr"]),
+        "weight_decay": optimizer.decay(group),
+        "gamma1": gammas[0],
+        "gamma2": gammas[1],
+    }
+    applying = [known[name] for name in rule.application.scalars]
+    limit = optimizer.trust_limit(group)
+    ending = [] if limit is None else [limit]
+    return (*optimizer.scalars(group, step, fresh), *applying, *ending)
+
+
+def debias(decay: float, step: Scalar) -> Scalar:
+    """Return what a running average that began at zero is divided by."""
+    return 1.0 - decay**step
+
+
+def root(value: Scalar) -> Scalar:
+    """Return the square root."""
+    return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)
+
+
+def later(step: Scalar) -> Scalar:
+    """Return 0 for the first step, and 1 for others."""
+    return (step > 1).double() if isinstance(step, Tensor) else float(step > 1)

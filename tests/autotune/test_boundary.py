@@ -1,0 +1,228 @@
+"""Ranges whose end holds the best settings, and what becomes of them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from autotune import boundary
+from autotune.bench.search.grid import levels
+from autotune.halving import ladder
+from autotune.ledger import Ledger
+from autotune.search import run
+from autotune.spaces import Range, build, from_data
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+
+DATA = {
+    "lr": ("log", 1e-4, 1e-1),
+    "timescale": ("log", 10.0, 1e4),
+    "decayed": ("choice", ("yes", "no")),
+    "one_minus_beta1": ("log", 0.01, 0.5),
+    "warmup": ("linear", 0.0, 0.5),
+}
+DEFAULTS = {"lr": 1e-3, "weight_decay": 0.01, "betas": (0.9,)}
+MIDDLE = {
+    "lr": 3e-3,
+    "timescale": 300.0,
+    "decayed": "yes",
+    "one_minus_beta1": 0.07,
+    "warmup": 0.2,
+}
+EDGE_TASK = """
+import torch
+from autotune import Problem
+
+
+class Far(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.full((4,), 30.0))
+
+
+def problem(seed):
+    return Problem(
+        model=Far(),
+        train=[(torch.zeros(1),)] * 8,
+        validation=[(torch.zeros(1),)],
+        loss=lambda model, batch: (model.weights**2).mean(),
+    )
+"""
+
+
+def study(*params, overrides=None):
+    """Return a study whose settings were tried with ever larger losses."""
+    space = build(DATA, DEFAULTS, overrides or {})
+    record = StudyRecord(id=1, search="m", optimizer="adan", space={})
+    ledger = Ledger(study=record, space=space, presets=[], ladder=ladder(27))
+    for number, changes in enumerate(params):
+        trial = TrialRecord(
+            id=number + 1,
+            study=1,
+            number=number,
+            role=Role.SEARCH,
+            origin="sobol",
+            params={**MIDDLE, **changes},
+            hyper={"n": number},
+            warmup=0.1,
+            seed=0,
+            target=27,
+            state=TrialState.PAUSED,
+            step=9,
+        )
+        ledger.keep(trial, [Point(step=9, seconds=1.0, loss=float(number))])
+    return ledger
+
+
+HIGH = [{"lr": 0.09}, {"lr": 0.08}, {"lr": 0.1}]
+REST = [{}] * 6
+
+
+def test_a_range_is_widened_at_the_end_where_the_best_three_lie():
+    found = boundary.widened(study(*HIGH, *REST))
+    new = found.space.parameters["lr"]
+    assert (new.low, new.high) == (1e-4, pytest.approx(0.1 * 10**0.75))
+    assert new.began == (1e-4, 0.1)
+    assert found.reason == (
+        "lr is searched from 0.0001 to 0.562 from now on: "
+        "the 3 best of 9 settings tried lie at its upper end, 0.1"
+    )
+    others = {name: p for name, p in found.space.parameters.items() if name != "lr"}
+    assert others == {n: p for n, p in build(DATA, DEFAULTS, {}).parameters.items() if n != "lr"}
+
+
+def test_runs_too_short_to_rank_settings_widen_nothing():
+    ledger = study(*HIGH, *REST)
+    for trial in ledger.of(Role.SEARCH):
+        ledger.keep(replace(trial, step=1), [])
+    assert boundary.widened(ledger) is None
+
+
+def test_the_lower_end_is_widened_likewise():
+    low = [{"lr": 1.1e-4}] * 3
+    new = boundary.widened(study(*low, *REST)).space.parameters["lr"]
+    assert (new.low, new.high) == (pytest.approx(1e-4 / 10**0.75), 0.1)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        [*HIGH[:2], {}, *REST],
+        [*HIGH, *REST[:5]],
+        [{"warmup": 0.5}, {"warmup": 0.49}, {"warmup": 0.5}, *REST],
+        [*[{"timescale": 1e4, "decayed": "no"}] * 3, *REST],
+    ],
+    ids=["two of three", "few settings", "no logarithm", "no effect"],
+)
+def test_a_range_stays_without_evidence(params):
+    assert boundary.widened(study(*params)) is None
+
+
+def test_a_range_is_not_widened_towards_what_diverges():
+    ledger = study(*HIGH, *REST)
+    bad = replace(ledger.trials[9], id=10, number=9, state=TrialState.DIVERGED)
+    ledger.keep(replace(bad, params={**MIDDLE, "lr": 0.095}))
+    assert boundary.widened(ledger) is None
+
+
+@pytest.mark.parametrize("given", [{"low": 1e-4, "high": 1e-1}, {"high": 1e-1}])
+def test_a_range_that_a_person_gave_stays(given):
+    assert boundary.widened(study(*HIGH, *REST, overrides={"lr": given})) is None
+
+
+def test_a_range_grows_to_a_limit():
+    ledger = study(*HIGH, *REST)
+    for _ in range(2):
+        ledger.space = boundary.widened(ledger).space
+        for trial in [ledger.trials[n] for n in (1, 2, 3)]:
+            ledger.trials[trial.id] = replace(trial, params={**trial.params, "lr": 9.0})
+    assert ledger.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
+    assert boundary.widened(ledger) is None
+
+
+def test_what_was_widened_is_not_widened_again_for_the_same_reason():
+    ledger = study(*HIGH, *REST)
+    ledger.space = boundary.widened(ledger).space
+    assert boundary.widened(ledger) is None
+
+
+def test_a_beta_stays_a_beta():
+    far = [{"one_minus_beta1": 0.5}] * 3
+    assert boundary.widened(study(*far, *REST)).space.parameters["one_minus_beta1"].high == 1.0
+
+
+def test_the_grid_of_a_table_stays():
+    axis = levels((1e-3, 1e-2, 1e-1))
+    assert axis.wider(True, 0.25, 0.5) == axis
+
+
+def test_a_widened_range_is_stored_with_what_it_began_with():
+    wide = Range(low=1e-4, high=1e-1, log=True).wider(True, 0.25, 0.5)
+    data = {"lr": wide.as_data()}
+    assert from_data(data, {}).parameters["lr"] == wide
+    assert wide.first == Range(low=1e-4, high=1e-1, log=True)
+    assert boundary.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
+    assert boundary.told(data) == [
+        "lr was searched from 0.0001 to 0.562, wider than the 0.0001 to 0.1 it began with: "
+        "the best settings lay at the end"
+    ]
+
+
+def test_a_setting_at_the_end_of_a_widened_range_is_warned_of():
+    wide = Range(low=1e-4, high=1e-1, log=True).wider(True, 0.25, 0.5)
+    assert list(boundary.warnings({"lr": wide.high}, {"lr": wide.as_data()})) == [
+        "lr = 0.562 is at the upper end of its range, 0.0001 to 0.562, which was widened: "
+        "the best may lie beyond"
+    ]
+
+
+@pytest.fixture
+def far(tmp_path):
+    """A search whose loss falls as long as lr grows."""
+    path = tmp_path / "far.py"
+    path.write_text(EDGE_TASK)
+
+    def make(**changes):
+        return parse(
+            {
+                "model": f"{path}:problem",
+                "optimizers": ["adamw"],
+                "budget": {"trials": 24},
+                "steps": 27,
+                "engine": "inline",
+                **changes,
+            }
+        )
+
+    return make
+
+
+def test_a_search_widens_lr_says_so_and_goes_on_from_there(far, tmp_path):
+    heard = []
+    with Store(str(tmp_path / "autotune.db")) as store:
+        run(far(), store=store, listen=heard.append)
+        (study,) = store.search("problem").studies
+        trials = store.trials(study.id)
+        kind, low, high, *began = study.space["lr"]
+        run(far(budget={"trials": 26}), store=store)
+        (later,) = store.search("problem").studies
+    assert (kind, low < high, began[1] < high) == ("log", True, True)
+    assert max(trial.hyper["lr"] for trial in trials) > began[1]
+    assert any(text.startswith("adamw: lr is searched from ") for text in _said(heard))
+    assert later.space["lr"][2] >= high
+
+
+def test_a_search_warns_where_the_best_lies_at_the_end_of_a_persons_range(far, tmp_path):
+    heard = []
+    with Store(str(tmp_path / "autotune.db")) as store:
+        run(far(space={"lr": {"high": 0.01}}), store=store, listen=heard.append)
+        (study,) = store.search("problem").studies
+        trials = store.trials(study.id)
+    assert study.space["lr"][2:] == [0.01]
+    assert math.isclose(max(trial.hyper["lr"] for trial in trials), 0.01)
+    assert any("adamw: lr = 0.01 is at the upper end of its range" in t for t in _said(heard))
+
+
+def _said(heard):
+    return [event.text for event in heard if hasattr(event, "text")]

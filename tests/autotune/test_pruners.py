@@ -1,0 +1,151 @@
+"""Who goes on under the pruners that one may ask for by name."""
+
+import re
+
+import pytest
+
+from autotune.errors import SpecError, UnknownName
+from autotune.halving import Ladder
+from autotune.registry import load, names
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+RUNGS = Ladder(steps=(3, 9, 27, 81), first=3)
+PRUNERS = [*names("autotune.pruners"), "optuna:PercentilePruner(percentile=25)", "optuna:NopPruner"]
+PAUSED, COMPLETE = TrialState.PAUSED, TrialState.COMPLETE
+
+
+def trial(number, step, state=PAUSED, loss=None):
+    return TrialRecord(
+        id=100 + number,
+        study=1,
+        number=number,
+        role=Role.SEARCH,
+        origin="sobol",
+        params={},
+        hyper={},
+        warmup=0.1,
+        seed=0,
+        target=81,
+        state=state,
+        step=step,
+        loss=loss,
+    )
+
+
+def study(*curves):
+    """Return trials that reached the rungs of their curves, and the curves."""
+    steps = RUNGS.steps
+    trials = [
+        trial(n, steps[len(c) - 1], COMPLETE if len(c) == 4 else PAUSED, c[-1])
+        for n, c in enumerate(curves)
+    ]
+    return trials, {100 + n: dict(zip(steps, c, strict=False)) for n, c in enumerate(curves)}
+
+
+def going(name, trials, losses):
+    """Return who goes on, and to which step."""
+    found = load("autotune.pruners", name)(trials, losses, RUNGS)
+    return found and (found[0].number, found[1])
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_nobody_goes_on_where_nobody_waits(name):
+    assert going(name, *study([1.0, 1.0, 1.0, 1.0])) is None
+    assert going(name, [], {}) is None
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_who_goes_on_is_one_that_waits_at_a_rung(name):
+    trials, losses = study(*[[1.0 + n / 10] * (1 + n % 4) for n in range(16)])
+    trials.append(trial(16, 5))  # interrupted between two rungs
+    trials.append(trial(17, 2, TrialState.DIVERGED))
+    trials.append(trial(18, 2, TrialState.FAILED))
+    first = going(name, trials, losses)
+    assert first == going(name, trials, losses)
+    if first is not None:
+        number, stop = first
+        assert trials[number].state is PAUSED
+        assert stop == RUNGS.above(trials[number].step)
+
+
+def test_without_pruning_the_one_nearest_to_its_end_goes_on():
+    assert going("none", *study([1.0], [9.0, 9.0], [1.0, 1.0])) == (1, 27)
+
+
+def test_asha_lets_the_best_so_far_go_on_as_it_arrives():
+    assert going("asha", *study([2.0])) == (0, 9)
+    assert going("asha", *study([1.0, 1.0, 1.0, 1.0], [2.0])) is None
+    assert going("asha", *study([1.0, 1.0, 1.0, 1.0], [2.0], [0.5])) == (2, 9)
+
+
+def test_asha_keeps_apart_what_was_reached_at_different_rungs():
+    whole = [1.0, 0.9, 0.8, 0.7]
+    assert going("asha", *study(whole, [0.5, 0.95])) is None
+    assert going("asha", *study(whole, [0.5, 0.85])) == (1, 27)
+
+
+def test_a_diverged_trial_is_the_worst_of_every_rung_to_asha():
+    trials, losses = study([5.0])
+    trials = [trial(1, 0, TrialState.DIVERGED), *trials]
+    assert going("asha", trials, losses) == (0, 9)
+
+
+def test_a_rung_that_was_not_measured_is_left_out():
+    trials, _ = study([1.0, 1.0], [2.0, 2.0])
+    assert going("asha", trials, {100: {9: 1.0}, 101: {9: 2.0}}) == (0, 27)
+
+
+def test_the_median_rule_lets_five_end_before_it_says_no():
+    whole = [[1.0 + n, 1.0, 1.0, 1.0] for n in range(5)]
+    assert going("median", *study(*whole[:4], [9.0])) == (4, 9)
+    assert going("median", *study(*whole, [9.0])) is None
+    assert going("median", *study(*whole, [2.5])) == (5, 9)
+
+
+def test_hyperband_compares_later_in_some_of_its_brackets():
+    worse = [[1.0, 1.0, 1.0, 1.0], *([5.0 + n] for n in range(40))]
+    trials, losses = study(*worse)
+    assert going("asha", trials, losses) is None
+    assert going("hyperband", trials, losses) is not None
+
+
+def test_a_class_of_optunas_takes_arguments_and_our_steps():
+    whole = [[1.0, 1.0, 1.0, 1.0]] * 5
+    warm = "optuna:MedianPruner(n_warmup_steps=9)"
+    assert going(warm, *study(*whole, [9.0])) == (5, 9)
+    assert going(warm, *study(*whole, [9.0, 9.0])) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sentence"),
+    [
+        (
+            "ahsa",
+            UnknownName,
+            "unknown pruner 'ahsa'; did you mean 'asha'? "
+            "(known: asha, auto, hyperband, median, none, optuna:CLASS)",
+        ),
+        (
+            "optuna:Median",
+            UnknownName,
+            "unknown pruner 'optuna:Median'; did you mean 'optuna:MedianPruner'? "
+            "(known: optuna:HyperbandPruner, optuna:MedianPruner, optuna:NopPruner, "
+            "optuna:PatientPruner, optuna:PercentilePruner, optuna:SuccessiveHalvingPruner, "
+            "optuna:ThresholdPruner, optuna:WilcoxonPruner)",
+        ),
+        (
+            "optuna:PercentilePruner",
+            SpecError,
+            "optuna:PercentilePruner needs percentile; give plain values as "
+            "optuna:PercentilePruner(percentile=...)",
+        ),
+        (
+            "optuna:ThresholdPruner",
+            SpecError,
+            "optuna:ThresholdPruner cannot be used here: Either lower or upper must be specified",
+        ),
+    ],
+)
+def test_a_pruner_that_cannot_be_had_is_refused(name, kind, sentence):
+    with pytest.raises(kind, match=f"^{re.escape(sentence)}$"):
+        load("autotune.pruners", name)
