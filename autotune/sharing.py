@@ -27,7 +27,8 @@ from autotune.studies.store import Store
 
 BEATS = 4  # signs of life within a lease
 ASKING = 0.3  # seconds to go on asking for a turn before looking at reports again
-PAUSES = (0.005, 0.02)  # seconds between askings
+# Seconds between askings, doubled with each in vain: dozens that never rest starve who decides.
+SHORTEST, LONGEST = 0.02, 0.6
 
 
 def merge(ledgers: Sequence[Ledger], found: Changes, own: Container[int] = ()) -> None:
@@ -107,6 +108,7 @@ class Share:
         self._spec = spec.model_dump(mode="json")
         self._revision = revision
         self._told = self._beaten = time.monotonic()
+        self._pause = SHORTEST
 
     @contextmanager
     def turn(self, own: Container[int]) -> Iterator[bool]:
@@ -124,9 +126,11 @@ class Share:
     def _ask(self) -> bool:
         deadline = time.monotonic() + ASKING
         while not self.store.take_turn(self.search.id, self.worker):
+            time.sleep(random.uniform(self._pause / 4, self._pause))
+            self._pause = min(2 * self._pause, LONGEST)
             if time.monotonic() > deadline:
                 return False
-            time.sleep(random.uniform(*PAUSES))
+        self._pause = SHORTEST
         return True
 
     def keep_turn(self) -> None:

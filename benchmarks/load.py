@@ -265,7 +265,11 @@ def main() -> None:
         url = given.url or f"sqlite:///{folder}/load.db"
         with Store(url) as store:
             url = store.url
-            print(f"database: {urls.mask(url).partition(':')[0]}")  # noqa: T201  likewise
+            kind = urls.mask(url).partition(":")[0]
+            print(  # noqa: T201  likewise
+                f"python benchmarks/load.py --workers {given.workers} --trials {given.trials} "
+                f"--seconds {given.seconds} --stored {given.stored} [{kind}]"
+            )
         big(url, given.stored, points=20)
         crowd(url, given.workers, given.trials, given.seconds)
 

@@ -10,7 +10,7 @@ part load-sqlite 600 "$PYTHON" benchmarks/load.py --workers 16
 folder=$(mktemp -d)
 chmod 711 "$folder"
 if url=$(.ci/postgres "$folder/postgres"); then
-  part load-postgresql 900 "$PYTHON" benchmarks/load.py --workers 64 "$url"
+  part load-postgresql 900 "$PYTHON" benchmarks/load.py --workers 64 --trials 100 "$url"
   kill "$(head -n 1 "$folder/postgres/server/data/postmaster.pid")"
 fi
 rm -rf "$folder"
