@@ -92,6 +92,7 @@ def _range_test(ledger: Ledger) -> Iterator[Setting]:
     """Yield the default at other learning rates, which matter more than all the rest."""
     lr = ledger.space.parameters.get("lr")
     if isinstance(lr, Range):
+        lr = lr.first  # a range widened later is not tested again
         own = lr.unit(ledger.presets[0].hyper["lr"])
         yield from (_at(ledger, lr, unit) for unit in TESTED if abs(unit - own) > APART)
 
@@ -102,6 +103,7 @@ def _beyond(ledger: Ledger) -> Iterator[Setting]:
     trials = [t for t in ledger.of(Role.SEARCH) if t.number == 0 or t.origin == TEST]
     if not isinstance(lr, Range) or len(trials) < 2:
         return
+    lr = lr.first
     losses = {lr.unit(t.hyper["lr"]): _short_loss(ledger, t) for t in trials}
     if None in losses.values():
         return

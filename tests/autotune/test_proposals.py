@@ -56,6 +56,15 @@ def test_the_default_leads_and_its_learning_rate_is_tested_over_the_range():
     assert {p.hyper["betas"] for p in found if p.origin == "range test"} == {(0.98, 0.92, 0.99)}
 
 
+def test_a_widened_range_is_not_tested_again():
+    study = Study()
+    study.propose(9)
+    parameters = study.ledger.space.parameters
+    wider = {**parameters, "lr": parameters["lr"].wider(upper=True, step=0.25, furthest=0.5)}
+    study.ledger.space = replace(study.ledger.space, parameters=wider)
+    assert "range test" not in {proposal.origin for proposal in study.propose(6)}
+
+
 def test_the_test_goes_on_where_losses_still_fall():
     origins = [
         (p.origin, p.hyper["lr"])
