@@ -2,7 +2,8 @@
 # Measures one GPU in under 8 minutes, offline. What it writes, and where: benchmarks/README.md.
 set -eu
 cd "$(dirname "$0")/.."
-. benchmarks/parts.sh cuda
+set -- cuda # dash hands no arguments to what it sources
+. benchmarks/parts.sh
 
 common="--device cuda --no-first-steps"
 fast="--backend triton"
