@@ -10,7 +10,7 @@ import pandas as pd
 
 from autotune.app import words
 from autotune.compare import Comparison, Contender, Row
-from autotune.statistics import Estimate
+from autotune.intervals import Estimate
 from autotune.studies.records import SearchRecord, TrialRecord, TrialState
 
 # A spreadsheet runs a cell that begins like a formula.

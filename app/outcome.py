@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from autotune.app import look
 from autotune.compare import Contender, Row
-from autotune.statistics import CONFIDENCE, Estimate
+from autotune.intervals import CONFIDENCE, Estimate
 
 
 def losses(rows: Sequence[Row]) -> go.Figure:

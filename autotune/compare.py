@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.statistics import CONFIDENCE, Estimate, estimate, paired, verdict
+from autotune.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 

@@ -13,8 +13,8 @@ from typing import Any
 from autotune import boundary, compare
 from autotune.compare import Comparison, Contender, Row
 from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.intervals import CONFIDENCE, Estimate, estimate
 from autotune.registry import unknown
-from autotune.statistics import CONFIDENCE, Estimate, estimate
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 

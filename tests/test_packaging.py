@@ -124,6 +124,12 @@ def test_no_module_is_a_drawer():
     ] == []
 
 
+def test_no_module_hides_one_of_pythons():
+    # Streamlit puts the folders of __main__ and of the dashboard's script first among sys.path.
+    first = [*(ROOT / "autotune").glob("*.py"), *(ROOT / "app/pages").glob("*.py")]
+    assert [name(path) for path in first if path.stem in sys.stdlib_module_names] == []
+
+
 def test_every_module_says_what_it_is_for():
     undocumented = [
         name(path)

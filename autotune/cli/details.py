@@ -11,8 +11,8 @@ from autotune.compare import Row, load
 from autotune.errors import NotFound, SpecError
 from autotune.halving import rungs_of
 from autotune.honesty import Honesty, honesty
+from autotune.intervals import Estimate
 from autotune.standing import current, settled
-from autotune.statistics import Estimate
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
 from autotune.studies.store import Store
 

@@ -10,7 +10,7 @@ from autotune.cli.table import table, widest
 
 if TYPE_CHECKING:
     from autotune.compare import Comparison, Contender, Row
-    from autotune.statistics import Estimate
+    from autotune.intervals import Estimate
 
 WHO = ("optimizer", "setting")
 SETTING = ("lr", "weight decay", "betas", "gammas", "warm-up")

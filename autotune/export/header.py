@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.statistics import Estimate
+from autotune.intervals import Estimate
 from autotune.tuned import Tuned
 
 VERSIONS = ("adan-autotune", "torch")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autotune import export
-from autotune.statistics import Estimate
+from autotune.intervals import Estimate
 from autotune.tuned import Conventions, Evidence, Provenance, Schedule, Tuned
 
 HOSTILE = (
