@@ -14,7 +14,7 @@ from autotune.studies.spec import SearchSpec
 MARGIN = 1.15  # a measured pace varies: time is planned this much slower
 ROUNDING = 1e-9
 LEAD = 1.0  # full runs of search that one study may be ahead of another
-WRAP_UP = 0.05  # seconds a trial takes to be closed when the search ends
+WRAP_UP = 0.01  # seconds a trial takes to be closed when the search ends
 ENOUGH = 0.1  # of the work, before which most of the time taken was that of starting up
 
 

@@ -181,7 +181,8 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
     if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
     if len(trials) < essential(spec):
-        needed = 0.0
+        # The shortest runs are mostly start, which would not tell how long others take.
+        needed, stop = 0.0, ledger.ladder.patient().first
     if not affordable(stop / ledger.target, needed):
         return None
     wider = boundary.widened(ledger)
