@@ -62,7 +62,7 @@ def final_runs(spec: SearchSpec) -> int:
 
 def following(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     """Return a study's next stretch; None when it has to wait, is through or out of budget."""
-    unfinished = _unfinished(ledger)
+    unfinished = _unfinished(ledger, spec)
     if unfinished and affordable(_cost(ledger, unfinished), 0.0):
         return unfinished
     if not ledger.searched:
@@ -123,18 +123,26 @@ def stage(ledger: Ledger) -> Role:
     return Role.SELECT if ledger.searched or ledger.of(Role.SELECT) else Role.SEARCH
 
 
-def _unfinished(ledger: Ledger) -> Stretch | None:
+def _unfinished(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
     """Return what an earlier sitting left between two rungs, or never started."""
     for trial in sorted(ledger.trials.values(), key=lambda t: t.number):
         if trial.state is TrialState.WAITING:
-            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
-        if trial.state is TrialState.PAUSED and not _at_rung(ledger, trial):
-            return Stretch(trial=trial, stop=_next_stop(ledger, trial))
+            return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial))
+        if trial.state is TrialState.PAUSED and not _at_rung(ledger, spec, trial):
+            return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial))
     return None
 
 
-def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
-    rungs = ledger.ladder
+def _rungs(ledger: Ledger, spec: SearchSpec, place: int) -> Ladder:
+    """Return where a study's trial of this place may stop.
+
+    The shortest runs are mostly start: the first are longer, and tell how long others take.
+    """
+    return ledger.ladder.patient() if place < essential(spec) else ledger.ladder
+
+
+def _at_rung(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> bool:
+    rungs = _rungs(ledger, spec, trial.number)
     return (
         trial.role is Role.SEARCH
         and trial.step in rungs.steps
@@ -143,10 +151,10 @@ def _at_rung(ledger: Ledger, trial: TrialRecord) -> bool:
     )
 
 
-def _next_stop(ledger: Ledger, trial: TrialRecord) -> int:
+def _next_stop(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    return ledger.ladder.above(trial.step)
+    return _rungs(ledger, spec, trial.number).above(trial.step)
 
 
 def _busy(ledger: Ledger, role: Role) -> bool:
@@ -176,13 +184,12 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials
-    stop = ledger.ladder.first
+    stop = _rungs(ledger, spec, len(trials)).first
     needed = _closing(ledger, spec) + reserved(spec)
     if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
     if len(trials) < essential(spec):
-        # The shortest runs are mostly start, which would not tell how long others take.
-        needed, stop = 0.0, ledger.ladder.patient().first
+        needed = 0.0
     if not affordable(stop / ledger.target, needed):
         return None
     wider = boundary.widened(ledger)
