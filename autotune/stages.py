@@ -126,9 +126,8 @@ def stage(ledger: Ledger) -> Role:
 def _unfinished(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
     """Return what an earlier sitting left between two rungs, or never started."""
     for trial in sorted(ledger.trials.values(), key=lambda t: t.number):
-        if trial.state is TrialState.WAITING:
-            return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial))
-        if trial.state is TrialState.PAUSED and not _at_rung(ledger, spec, trial):
+        between = trial.state is TrialState.PAUSED and not _at_rung(ledger, spec, trial)
+        if between or trial.state is TrialState.WAITING:
             return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial))
     return None
 

@@ -61,6 +61,18 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
 
 
+def untold(job: Job, outcome: Outcome, reason: str | None = None, *, worker: str) -> Report:
+    """Return a report of a job that took no step it could tell of itself."""
+    return Report(
+        trial=job.trial,
+        attempt=job.attempt,
+        outcome=outcome,
+        step=job.start,
+        reason=reason,
+        worker=worker,
+    )
+
+
 class Backend(Protocol):
     """Where trials run.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from autotune.abreast import Abreast, Member
-from autotune.backends.base import Job, Outcome, Report
+from autotune.backends.base import Job, Outcome, Report, untold
 from autotune.objective import Trial, every, facts, forget, pause, prepare, task_of, verdict
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
@@ -65,7 +65,7 @@ class Batched:
         """Ask a trial's job, or every job, to save and stop after the step it is in."""
         for job in [job for job in self._waiting if trial in (None, job.trial)]:
             self._waiting.remove(job)
-            self._told.append(_report(job, Outcome.INTERRUPTED))
+            self._told.append(untold(job, Outcome.INTERRUPTED, worker=WORKER))
         for lane in [lane for part in self._parts for lane in part.lanes]:
             lane.interrupted |= trial in (None, lane.job.trial)
 
@@ -89,7 +89,7 @@ class Batched:
             # As in a single run: the failure is a result of these trials, not of the backend.
             for job in [lane.job for lane in lanes]:
                 outcome, reason = verdict(error, job.start)
-                self._told.append(_report(job, outcome, reason))
+                self._told.append(untold(job, outcome, reason, worker=WORKER))
             lanes.clear()
         self._parts = [part for part in self._parts if part.lanes]
 
@@ -242,15 +242,3 @@ class _Part:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
-
-
-def _report(job: Job, outcome: Outcome, reason: str | None = None) -> Report:
-    """Return what is to be told of a job that took no step."""
-    return Report(
-        trial=job.trial,
-        attempt=job.attempt,
-        outcome=outcome,
-        step=job.start,
-        reason=reason,
-        worker=WORKER,
-    )

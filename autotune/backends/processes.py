@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from autotune.backends.base import Job, Outcome, Report
+from autotune.backends.base import Job, Outcome, Report, untold
+from autotune.backends.startup import start_worker
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
 REAPING = 1.0  # of them for the system to end what was killed
@@ -116,14 +117,8 @@ class Processes:
         _end([worker.process], patience)
         worker.pipe.close()
         worker.job = None
-        return Report(
-            trial=job.trial,
-            attempt=job.attempt,
-            outcome=Outcome.LOST,
-            step=job.start,
-            reason=reason or f"its worker died ({_cause(worker.process.exitcode)})",
-            worker=worker.name,
-        )
+        reason = reason or f"its worker died ({_cause(worker.process.exitcode)})"
+        return untold(job, Outcome.LOST, reason, worker=worker.name)
 
 
 def _end(processes: Iterable[BaseProcess], patience: float) -> None:
@@ -159,18 +154,10 @@ def _worker_environment() -> Iterator[None]:
 
 def serve(pipe: Connection, name: str) -> None:
     """Work on jobs until the coordinator is gone; a worker's main function."""
-    # Ctrl-C reaches the whole process group: the coordinator decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what a user's function prints is talk, not a command's result
-    import torch
-
+    start_worker()
     from autotune.objective import perform
-    from autotune.optimizers import create
 
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    # The first optimizer of a process loads seconds of libraries: before any trial's clock runs.
-    create("adamw", [torch.nn.Parameter(torch.zeros(1))])
     try:
         while True:
             job: Any = pipe.recv()

@@ -11,7 +11,6 @@ import asyncio
 import importlib
 import os
 import re
-import signal
 import socket
 import tempfile
 import time
@@ -23,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from autotune import checkpoint
-from autotune.backends.base import Job, Outcome, Report
+from autotune.backends.base import Job, Outcome, Report, untold
 from autotune.backends.joining import enough, joined, leave
+from autotune.backends.startup import start_worker
 
+WORKER = "ray"  # where no worker has told its name
 ASKED_EVERY = 0.2  # seconds between a trial's looks at whether it is to stop
 STARVED = 30.0  # seconds that nothing runs before the cluster is looked at again
 
@@ -110,14 +111,14 @@ class Ray:
                 self._desk.stop.remote(running.key)
             else:
                 self._drop(running)
-                self._told.append(_untold(running.job, Outcome.INTERRUPTED))
+                self._told.append(untold(running.job, Outcome.INTERRUPTED, worker=WORKER))
 
     def kill(self, trial: int | None = None) -> None:
         """End the workers of jobs at once; they are reported as lost."""
         for running in self._of(trial):
             self._drop(running)
             reason = "its worker did not answer"
-            self._told.append(_untold(running.job, Outcome.LOST, reason))
+            self._told.append(untold(running.job, Outcome.LOST, reason, worker=WORKER))
 
     def close(self) -> None:
         """End every job, and what was started or joined for this search."""
@@ -142,7 +143,7 @@ class Ray:
         except (Exception, StopIteration) as error:
             # Whatever Ray raises here, the trial's own failures are reports: its worker is gone.
             self._running.remove(running)
-            return _untold(running.job, Outcome.LOST, _cause(error))
+            return untold(running.job, Outcome.LOST, _cause(error), worker=WORKER)
         running.begun = True
         if told is None:
             return None
@@ -218,16 +219,8 @@ def _perform(job: Job, stops: _Stops, worker: str) -> Iterator[Report]:
 
 @cache
 def _prepare() -> None:
-    """Make a worker fit for trials, once: what it loads is no trial's cost."""
-    # Ctrl-C may reach the whole process group: the driver decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-
-    from autotune.optimizers import create
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    create("adamw", [torch.nn.Parameter(torch.zeros(1))])
+    """Start a worker once: Ray runs one task after another in it."""
+    start_worker()
 
 
 def _near(job: Job, folder: Path, state: bytes | None) -> Job:
@@ -274,18 +267,6 @@ def _kept(job: Job, report: Report, state: bytes) -> Report:
         reason = "; ".join(filter(None, (report.reason, f"its state was not saved: {error}")))
         return replace(report, saved=False, checksum=None, reason=reason)
     return report
-
-
-def _untold(job: Job, outcome: Outcome, reason: str | None = None) -> Report:
-    """Return a report of a job that cannot speak for itself."""
-    return Report(
-        trial=job.trial,
-        attempt=job.attempt,
-        outcome=outcome,
-        step=job.start,
-        reason=reason,
-        worker="ray",
-    )
 
 
 _CAUSES = {

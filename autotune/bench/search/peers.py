@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +10,7 @@ import numpy as np
 from scipy.stats.qmc import Sobol
 
 from autotune.halving import ETA
+from autotune.samplers.base import unwarned
 
 Places = tuple[int, ...]  # of a setting's values on the axes of a table
 
@@ -95,27 +94,19 @@ class Optuna:
 
     def ask(self) -> tuple[int, Places]:
         """Return what the sampler proposes."""
-        with _unwarned():
+        with unwarned():
             trial = self._study.ask(self._axes)
         self._trials[trial.number] = trial
         return trial.number, tuple(trial.params[axis] for axis in self._axes)
 
     def goes_on(self, trial: int, rung: int, loss: float) -> bool:
         """Ask the pruner; a rung's resource is a power of eta, whatever its steps."""
-        with _unwarned():
+        with unwarned():
             self._trials[trial].report(loss, ETA**rung)
             return not self._trials[trial].should_prune()
 
     def tell(self, trial: int, loss: float, *, whole: bool) -> None:
         """Tell a whole run's loss; a diverged one is told as infinite, the worst result."""
         state = None if whole else self._pruned
-        with _unwarned():
+        with unwarned():
             self._study.tell(self._trials.pop(trial), loss if whole else None, state=state)
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Keep from the terminal what Optuna says of infinite losses: they are meant."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
