@@ -27,6 +27,14 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.M | re.S)
 
 
+def test_the_readme_s_numbers_were_printed_by_the_benchmark() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"\((benchmarks/results/\S+\.txt)\):\n\n```\n(.*?)^```", text, re.M | re.S)
+    assert found
+    printed = (ROOT / found[1]).read_text("utf-8").splitlines()
+    assert set(found[2].splitlines()) <= set(printed)
+
+
 @pytest.mark.parametrize("block", blocks("README.md"), ids=lambda block: block.split("\n", 1)[0])
 def test_the_readme_runs_as_printed(block: str, tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
