@@ -116,6 +116,7 @@ def _told(report: Report) -> str:
     parts = []
     for record in report.records:
         parts += [told.header(record, report), table(told.medians(record, checkpoints))]
+        parts.append(told.floor(record))
         if report.others:
             parts.append(table(told.compared(report, [record])))
     if len(report.records) > 1 and report.others:

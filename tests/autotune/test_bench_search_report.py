@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from autotune.bench.search import compare
 from autotune.bench.search.compare import Verdict
 from autotune.bench.search.plot import picture
 from autotune.bench.search.repeat import Protocol, Record
-from autotune.bench.search.report import Report, conclusions
+from autotune.bench.search.report import Report, conclusions, floor
 from autotune.bench.search.table import Table, write
 from autotune.cli import main
 
@@ -27,6 +28,7 @@ def record(name="one", **regrets):
         settings=6,
         seen=2,
         held=2,
+        floors=(0.012, 0.03),
         regrets={method: np.array(rows, dtype=float) for method, rows in regrets.items()},
         spent=costs,
         took=costs,
@@ -119,6 +121,12 @@ def test_without_ours_the_first_method_is_the_subject():
     ]
 
 
+def test_what_the_seeds_cannot_tell_is_told():
+    told = "whoever knew all full runs on one of the seen seeds would have a regret of"
+    assert floor(record(ours=BASE)) == f"{told} 0.012 to 0.030"
+    assert floor(replace(record(ours=BASE), floors=(0.2, 0.2))) == f"{told} 0.200"
+
+
 def test_a_picture_is_valid_and_has_a_line_for_each_method():
     drawn = ET.fromstring(picture([record("a<b", ours=BASE, tpe=BASE)] * 2, (2.0, 5.0, 10.0)))
     lines = [part for part in drawn.iter() if part.tag.endswith("polyline")]
@@ -158,6 +166,7 @@ def test_the_command_compares_searches(file):
         "12 full runs, 1 worker\n\nmedian regret after  2 "
     )
     assert "regret of ours over" in result.stdout
+    assert "\n\nwhoever knew all full runs on one of the seen seeds would have " in result.stdout
     assert "mean rank after" in result.stdout
 
 

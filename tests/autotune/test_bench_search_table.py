@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autotune.bench.search.grid import ground, levels
-from autotune.bench.search.regret import split
+from autotune.bench.search.regret import floors, split
 from autotune.bench.search.table import Table, read, write
 from autotune.errors import SpecError, UnknownName
 
@@ -160,6 +160,15 @@ def test_one_seed_cannot_be_searched_and_judged_on():
     assert str(refused.value) == (
         "t must have at least 2 seeds, one to search and one to judge on, got 1"
     )
+
+
+def test_the_best_setting_on_one_seed_is_not_the_best():
+    ends = np.array(
+        [[5, 1, 2, 9, 9, 9], [0, 3, 2, 9, 9, 9], [4, 3, 1, 5, 5, 5], [4, 3, 1, 5, 5, 5]]
+    )
+    losses = np.stack([np.ones_like(ends), ends], axis=-1).astype(np.float32)
+    seen, judged = split(table(losses=losses))
+    assert floors(seen, judged) == pytest.approx([2 / 3.5, 3 / 3.5])
 
 
 def test_settings_that_end_alike_cannot_be_told_apart():

@@ -11,7 +11,7 @@ import numpy as np
 from autotune.bench.search.grid import Ground, ground
 from autotune.bench.search.methods import Method
 from autotune.bench.search.play import Arena
-from autotune.bench.search.regret import Judge, split
+from autotune.bench.search.regret import Judge, floors, split
 from autotune.bench.search.table import Floats, Table
 from autotune.errors import SpecError
 from autotune.seeds import derive
@@ -59,6 +59,7 @@ class Record:
         settings: How many the grid has.
         seen: Seeds a search could see.
         held: Seeds it was judged on.
+        floors: By seed that a search could see: the regret of the best setting on it.
         regrets: By method: repetitions x checkpoints; NaN where a method takes no such budget.
         spent: By method: full runs of each repetition.
         took: By method: time of each repetition, in full runs.
@@ -69,6 +70,7 @@ class Record:
     settings: int
     seen: int
     held: int
+    floors: Sequence[float]
     regrets: Mapping[str, Floats]
     spent: Mapping[str, Floats]
     took: Mapping[str, Floats]
@@ -103,6 +105,7 @@ class _Field:
             settings=len(self.judge.truth),
             seen=table.seeds,
             held=self.held,
+            floors=floors(table, self.judge),
             regrets={name: np.array(rows[:reps]) for name, rows in self.rows.items()},
             spent={name: pairs[:, 0] for name, pairs in costs.items()},
             took={name: pairs[:, 1] for name, pairs in costs.items()},

@@ -72,6 +72,7 @@ def _table_data(record: Record, subject: str, others: Sequence[str]) -> dict[str
         "optimizer": record.optimizer,
         "settings": record.settings,
         "seeds": {"seen": record.seen, "held_out": record.held},
+        "best_on_one_seed": list(record.floors),
         "medians": {name: compare.spreads(rows) for name, rows in record.regrets.items()},
         "ratios": _ratio_data({n: compare.ratios([record], subject, n) for n in others}),
         "regrets": {name: rows.tolist() for name, rows in record.regrets.items()},
@@ -95,6 +96,13 @@ def header(record: Record, report: Report) -> str:
         f"to search on and {record.held} to judge on; {report.reps} repetitions, "
         f"{report.protocol.runs:g} full runs, {workers} worker{'s' if workers > 1 else ''}"
     )
+
+
+def floor(record: Record) -> str:
+    """Say what regret the seeds themselves cause: a smaller one is partly luck."""
+    low, high = min(record.floors), max(record.floors)
+    size = f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
+    return f"whoever knew all full runs on one of the seen seeds would have a regret of {size}"
 
 
 def medians(record: Record, checkpoints: Sequence[float]) -> list[list[str]]:
