@@ -52,6 +52,8 @@ def persist(spec, store, listen):
             time.sleep(0.1)
 
 
+# One that breaks while SQLAlchemy asks the server what it can do is left to be collected.
+@pytest.mark.filterwarnings("ignore:<psycopg.Connection object at:ResourceWarning")
 def test_a_database_that_restarts_is_waited_for(
     restartable, spec, undisturbed, judge, rounds, moments
 ):
