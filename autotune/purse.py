@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -82,6 +83,17 @@ class Purse:
         """Return the minutes left of those given; None where they are no limit."""
         minutes = self.spec.budget.resolved.minutes
         return None if minutes is None else max(0.0, minutes - self.elapsed() / 60)
+
+    def enough(self) -> int | None:
+        """Return about how many minutes it takes to judge everything, at the pace so far."""
+        paces = [self._whole(ledger) for ledger in self.ledgers]
+        if self.spec.budget.resolved.minutes is None or None in paces:
+            return None
+        work = sum(
+            stages.outstanding(ledger, self.spec) * (pace or 0.0)
+            for ledger, pace in zip(self.ledgers, paces, strict=True)
+        )
+        return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
 
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""

@@ -370,6 +370,8 @@ class Loop:
 
     def _warn(self) -> None:
         """Say where the budget did not reach, and where a range may end too early."""
+        minutes = self.purse.enough()
+        enough = f" to about {minutes} minutes" if minutes else ""
         for ledger in self.ledgers:
             for text in boundary.recommended(ledger, racing.chosen(ledger, self.spec)):
                 self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
@@ -377,6 +379,6 @@ class Loop:
                 self.listen(
                     Notice(
                         text=f"the budget ended before {ledger.study.optimizer} was judged on "
-                        f"{self.spec.seeds} seeds; raise it and run the same command again"
+                        f"{self.spec.seeds} seeds; raise it{enough} and run the same command again"
                     )
                 )

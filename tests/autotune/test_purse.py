@@ -1,6 +1,7 @@
 """Budgets of minutes, on a clock that the test moves."""
 
 import heapq
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -170,3 +171,20 @@ def test_too_few_minutes_still_try_the_default_of_every_optimizer():
     world = World(40, 3).play()
     assert world.now <= 3 * 60
     assert all(ledger.of(Role.SEARCH) for ledger in world.ledgers)
+    assert not all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(40, 3), (16, 2), (30, 6)])
+def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
+    short = World(seconds, minutes).play()
+    enough = short.purse.enough()
+    assert minutes < enough
+    longer = World(seconds, enough).play()
+    assert all(stages.complete(ledger, longer.spec) for ledger in longer.ledgers)
+    assert longer.now > 0.6 * enough * 60
+
+
+def test_enough_is_what_it_took_and_unknown_before_anything_ran():
+    assert World(2, 7).purse.enough() is None
+    world = World(2, 7).play()
+    assert world.purse.enough() == math.ceil(world.now / 60)
