@@ -24,6 +24,7 @@ from autotune.studies.spec import SearchSpec
 FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 
 HALVING = "auto"  # the pruner whose cost is known beforehand
+HEDGE = 4  # one setting in so many is not compared at the shortest rung
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
 SECOND_LAP = 0.1  # of a budget in full runs, at most, is kept for finalists that are close
 
@@ -135,9 +136,11 @@ def _unfinished(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
 def _rungs(ledger: Ledger, spec: SearchSpec, place: int) -> Ladder:
     """Return where a study's trial of this place may stop.
 
-    The shortest runs are mostly start: the first are longer, and tell how long others take.
+    The shortest runs are mostly start. The first trials are longer, and tell how long others take;
+    of the rest some are too, for tasks where the shortest runs rank settings the wrong way round.
     """
-    return ledger.ladder.patient() if place < essential(spec) else ledger.ladder
+    hedged = spec.pruner == HALVING and place % HEDGE == HEDGE - 1
+    return ledger.ladder.patient() if hedged or place < essential(spec) else ledger.ladder
 
 
 def _at_rung(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> bool:

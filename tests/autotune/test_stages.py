@@ -93,6 +93,26 @@ def test_every_search_trial_reaches_the_second_rung():
     assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))
 
 
+def short(**spec):
+    """Return the numbers of the settings that a search gave up at the shortest rung."""
+    player = Player(**spec)
+    player.ledger.ladder = ladder(27)
+    player.play()
+    return {trial.number for trial in player.ledger.of(Role.SEARCH) if trial.step == 1}
+
+
+def test_the_shortest_rung_judges_neither_the_first_settings_nor_every_fourth():
+    given_up = short(budget={"runs": 30})
+    assert len(given_up) > 10
+    assert not {n for n in given_up if n < 3 or n % 4 == 3}
+
+
+def test_a_pruner_asked_for_by_name_judges_every_setting_but_the_first():
+    given_up = short(budget={"runs": 30}, pruner="asha")
+    assert {n % 4 for n in given_up} == {0, 1, 2, 3}
+    assert min(given_up) >= 3
+
+
 def test_finalists_were_seen_at_full_length():
     player = Player(budget={"trials": 9}, finalists=2).play()
     complete = [t for t in player.ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
