@@ -86,13 +86,14 @@ class Purse:
 
     def enough(self) -> int | None:
         """Return about how many minutes it takes to judge everything, at the pace so far."""
-        paces = [self._whole(ledger) for ledger in self.ledgers]
-        if self.spec.budget.resolved.minutes is None or None in paces:
+        if self.spec.budget.resolved.minutes is None:
             return None
-        work = sum(
-            stages.outstanding(ledger, self.spec) * (pace or 0.0)
-            for ledger, pace in zip(self.ledgers, paces, strict=True)
-        )
+        work = 0.0
+        for ledger in self.ledgers:
+            pace = self._whole(ledger)
+            if pace is None:
+                return None
+            work += stages.outstanding(ledger, self.spec) * pace
         return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
 
     def planned(self, ledger: Ledger) -> float:

@@ -14,6 +14,7 @@ import torch
 
 from autotune.abreast import Abreast, Member
 from autotune.backends.base import Job, Outcome, Report, untold
+from autotune.backends.startup import single_threaded
 from autotune.objective import Trial, every, facts, forget, pause, prepare, task_of, verdict
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
@@ -35,8 +36,7 @@ class Batched:
     def __init__(self, workers: int = 1) -> None:
         forget()
         self._threads = torch.get_num_threads()
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(1)
+        single_threaded()
         self.slots = workers
         self._waiting: list[Job] = []
         self._parts: list[_Part] = []  # of the batch under way

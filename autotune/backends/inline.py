@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from autotune.backends.base import Job, Report
+from autotune.backends.startup import single_threaded
 from autotune.objective import forget, perform
 
 
@@ -18,8 +19,7 @@ class Inline:
     def __init__(self, workers: int = 1) -> None:
         forget()
         self._threads = torch.get_num_threads()
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(1)
+        single_threaded()
         self._job: Iterator[Report] | None = None
         self._interrupted = False
 

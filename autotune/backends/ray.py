@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +196,7 @@ def stretch(
         state: What ``job.resume`` holds.
     """
     yield None
-    _prepare()
+    start_worker()  # Ray runs one task after another in it
     with suppress(OSError):
         os.chdir(directory)
     stops = _Stops(desk, (job.trial, job.attempt))
@@ -215,12 +214,6 @@ def _perform(job: Job, stops: _Stops, worker: str) -> Iterator[Report]:
     from autotune.objective import perform
 
     yield from perform(job, stops, worker)
-
-
-@cache
-def _prepare() -> None:
-    """Start a worker once: Ray runs one task after another in it."""
-    start_worker()
 
 
 def _near(job: Job, folder: Path, state: bytes | None) -> Job:

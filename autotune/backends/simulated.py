@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from autotune.backends.base import Job, Outcome, Report, untold
+from autotune.backends.base import Job, Outcome, Report
 from autotune.bench.search.grid import Ground
 from autotune.errors import SpecError
 from autotune.studies.records import Point
@@ -123,10 +123,14 @@ def _report(
     loss: float | None = None,
 ) -> Report:
     points = () if loss is None else (Point(step=step, seconds=seconds, loss=loss),)
-    return replace(
-        untold(job, outcome, reason, worker="simulated"),
+    return Report(
+        trial=job.trial,
+        attempt=job.attempt,
+        outcome=outcome,
         step=step,
         points=points,
         seconds=seconds,
+        reason=reason,
         saved=outcome in {Outcome.REACHED, Outcome.INTERRUPTED},
+        worker="simulated",
     )

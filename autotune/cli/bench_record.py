@@ -54,6 +54,7 @@ def command(
 
     Example: autotune bench record --model mlp --grid default --out mlp.npz
     """
+    from autotune.backends.startup import single_threaded
     from autotune.bench.search import record
     from autotune.tasks.resolve import resolve
 
@@ -67,7 +68,7 @@ def command(
     kept = record.progress(what, out)
     after = f", goes on after {kept}" if kept else ""
     say(f"{what.settings} settings, {seeds} seeds: {what.runs} runs{after}")
-    record.single_threaded()
+    single_threaded()
     with ticking(quiet=bool(ctx.meta.get(QUIET))) as ticked:
         complete = record.record(what, out, ticked)
     if not complete:

@@ -40,6 +40,16 @@ def recorded(name):
     return facts, plan(task, facts["asked"], facts["optimizer"], facts["axes"], seeds)
 
 
+def check_again(name, what, places, rtol):
+    """Train settings again on two seeds, to the second rung, and compare with what is recorded."""
+    table, rungs = read(path(name)), what.rungs[:2]
+    numbers = [table.number(place) for place in places]
+    for seed in (0, 5):
+        members = [what.member(seed, number) for number in numbers]
+        found = curves(what.task, what.optimizer, members, rungs)
+        np.testing.assert_allclose(found, table.losses[seed, numbers, :2], rtol=rtol)
+
+
 @pytest.mark.parametrize("name", HASHES)
 def test_a_table_is_the_one_that_was_recorded(name):
     assert hashlib.sha256(path(name).read_bytes()).hexdigest() == HASHES[name]
@@ -72,21 +82,12 @@ def test_a_part_of_the_language_table_is_recorded_again():
         pytest.skip("another Python's standard library: its losses cannot be compared")
     assert task == facts["task"]
     assert [what.member(seed, 0).seed for seed in range(what.seeds)] == facts["seeds"]
-    table, rungs = read(path("language_adan_win")), what.rungs[:2]
-    numbers = [table.number((lr, decay, 1, 1, 0)) for lr in (0, 2, 4) for decay in (1, 2)]
-    for seed in (0, 5):
-        members = [what.member(seed, number) for number in numbers]
-        found = curves(what.task, what.optimizer, members, rungs)
-        np.testing.assert_allclose(found, table.losses[seed, numbers, :2], rtol=1e-3)
+    places = [(lr, decay, 1, 1, 0) for lr in (0, 2, 4) for decay in (1, 2)]
+    check_again("language_adan_win", what, places, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_a_part_of_the_other_tables_is_recorded_again(name):
     facts, what = recorded(name)
     assert dict(what.task.facts()) == facts["task"]
-    table, rungs = read(path(name)), what.rungs[:2]
-    numbers = [table.number(places) for places in AGAIN[name]]
-    for seed in (0, 5):
-        members = [what.member(seed, number) for number in numbers]
-        found = curves(what.task, what.optimizer, members, rungs)
-        np.testing.assert_allclose(found, table.losses[seed, numbers, :2], rtol=1e-2)
+    check_again(name, what, AGAIN[name], rtol=1e-2)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from autotune import environment, halving, optimizers, seeds
 from autotune.abreast import Member, curves
@@ -194,9 +193,3 @@ def _resumed(what: Plan, path: Path) -> Floats:
             "what it was begun with"
         )
     return np.asarray(losses)
-
-
-def single_threaded() -> None:
-    """Let this process train on one thread, as every worker does."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
