@@ -11,9 +11,10 @@ import time
 import pytest
 
 from autotune.backends import joining
+from autotune.backends.base import Job, Outcome
 from autotune.backends.ray import Ray
 from autotune.config import Request, resolve
-from autotune.errors import MissingExtra, SpecError
+from autotune.errors import AutotuneError, MissingExtra, SpecError
 from autotune.studies.store import Store
 from autotune.testing.clusters import cluster, need_ray
 
@@ -53,7 +54,7 @@ def listening():
     return found
 
 
-def until(search, words):
+def said(search, words):
     """Read what a search says until a line has the words."""
     told = []
     for line in search.stderr:
@@ -71,22 +72,22 @@ def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
     ray = (*task, "--engine", "ray", "--workers", "1")
     before = listening()
     killed = start(tmp_path, *ray)
-    until(killed, "trial 0: paused")
+    said(killed, "trial 0: paused")
     opened = listening() - before
     killed.kill()
     killed.communicate(timeout=60)
     interrupted = start(tmp_path, *ray)
-    told = until(interrupted, "trial")
+    told = said(interrupted, "trial")
     os.killpg(interrupted.pid, signal.SIGINT)
     _, err = interrupted.communicate(timeout=60)
     whole = start(tmp_path, *ray)
-    out, said = whole.communicate(timeout=60)
+    out, last = whole.communicate(timeout=60)
     expected, _ = start(tmp_path / "one", *task, "--engine", "inline").communicate(timeout=60)
     assert opened == set()
     assert ended(killed.pid)
     assert interrupted.returncode == 130
     assert "go on with: autotune search --resume problem" in err
-    lines = [*told, *said.splitlines()]
+    lines = [*told, *last.splitlines()]
     assert [line for line in lines if not LINES.fullmatch(line.strip())] == []
     assert (whole.returncode, out) == (0, expected)
 
@@ -123,6 +124,75 @@ def test_a_search_outlives_one_of_its_two_nodes(tmp_path):
     with Store(str(tmp_path / "autotune.db")) as store:
         study = store.search("gpt-nano").studies[0]
         assert {trial.state for trial in store.trials(study.id)} <= {"complete", "stopped"}
+
+
+def job(task_file, trial, steps):
+    task = {"model": f"{task_file}:problem", "data": None, "steps": steps, "batch_size": None}
+    return Job(
+        trial=trial, attempt=1, task=task, optimizer="adamw", hyper={}, warmup=0.1, seed=3, start=0,
+        stop=steps, target=steps, evaluate=(steps // 50,),
+    )  # fmt: skip
+
+
+def until(backend, outcome):
+    """Return the next report of an outcome, and fail at one that ends a job otherwise."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for report in backend.reports(0.5):
+            if report.outcome is outcome:
+                return report
+            assert report.outcome is Outcome.PROGRESS, report
+    raise AssertionError(f"nothing {outcome}")
+
+
+@pytest.fixture
+def joined():
+    """A backend of three workers on a cluster with one CPU, on a machine that can be lost."""
+    with cluster(cpus=0) as machines:
+        machines.add()
+        backend = Ray(workers=3, address=machines.address)
+        yield machines, backend
+        backend.close()
+
+
+def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joined, task_file):
+    machines, backend = joined
+    backend.submit(job(task_file, trial=1, steps=1_000_000))
+    until(backend, Outcome.PROGRESS)
+    backend.submit(job(task_file, trial=2, steps=50))
+    machines.lose()
+    lost = until(backend, Outcome.LOST)
+    assert (lost.trial, lost.step, lost.reason) == (1, 0, "its machine left the Ray cluster")
+    machines.add()
+    assert until(backend, Outcome.REACHED).trial == 2
+
+
+def test_a_job_that_began_unheard_on_a_machine_that_left_is_run_again(
+    joined, task_file, monkeypatch
+):
+    machines, backend = joined
+    with monkeypatch.context() as deaf:
+        deaf.setattr(backend, "_letters", list)
+        deaf.setattr(backend, "_over", list)
+        backend.submit(job(task_file, trial=1, steps=50))
+        machines.lose()
+        while not backend._gone:
+            assert backend.reports(0.5) == []
+    machines.add()
+    assert until(backend, Outcome.REACHED).trial == 1
+
+
+def test_without_what_trials_report_to_the_search_ends_in_a_sentence(joined, task_file):
+    _, backend = joined
+    backend.submit(job(task_file, trial=1, steps=1_000_000))
+    until(backend, Outcome.PROGRESS)
+    sys.modules["ray"].kill(backend._desk)
+    sentence = (
+        "Ray ended what trials send their reports to (ActorDiedError); give the command again to "
+        "go on"
+    )
+    with pytest.raises(AutotuneError, match=f"^{re.escape(sentence)}$"):
+        until(backend, Outcome.REACHED)
 
 
 REFUSED = [
