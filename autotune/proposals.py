@@ -1,13 +1,14 @@
 """What a study tries next: its default, a test of learning rates, known settings, the sampler's.
 
-Known settings come from longer runs of other models, so they are believed less with every trial.
+The first known setting is what did best in short runs of other tasks, and is tried at other
+learning rates too. The rest come from longer runs, so they are believed less with every trial.
 Nothing is tried twice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -24,9 +25,9 @@ from autotune.studies.spec import SearchSpec
 SEARCH_SEED = 0  # seed index: all settings of a search see the same initialisation and batches
 MIXED = "auto"  # the sampler that shares its turns with known settings
 
-TESTED = (0.75, 0.5)  # of the learning rate's range: short runs favour the high end
-BEYOND = (0.25, 0.95)  # tested too where the lowest or the highest so far is the best
-APART = 0.1  # of that range: what is nearer to the default's rate tells nothing more
+KNOWN = 2  # known settings tried in any case
+FACTOR = 4.0  # from one learning rate tested to the next
+APART = 0.1  # of the range of learning rates: what is nearer to one tested tells nothing more
 TEST = "range test"
 BELIEF, FADING = 0.5, 0.9  # chance of a known setting at first, and what is left of it each time
 
@@ -85,34 +86,43 @@ def _first(ledger: Ledger, spec: SearchSpec) -> list[Setting]:
     """Return the settings tried in any case; the default leads."""
     if spec.sampler != MIXED:
         return list(ledger.presets)
-    return [*ledger.presets[:2], *_range_test(ledger)]
+    return [*ledger.presets[:KNOWN], *_range_test(ledger)]
 
 
 def _range_test(ledger: Ledger) -> Iterator[Setting]:
-    """Yield the default at other learning rates, which matter more than all the rest."""
-    lr = ledger.space.parameters.get("lr")
-    if isinstance(lr, Range):
-        lr = lr.first  # a range widened later is not tested again
-        own = lr.unit(ledger.presets[0].hyper["lr"])
-        yield from (_at(ledger, lr, unit) for unit in TESTED if abs(unit - own) > APART)
+    """Yield the known setting at other learning rates, which matter more than all the rest."""
+    own = _known(ledger).hyper["lr"]
+    yield from _rates(ledger, own, (own * FACTOR, own / FACTOR))
 
 
 def _beyond(ledger: Ledger) -> Iterator[Setting]:
     """Yield the learning rate beyond those tested, where losses fall towards it."""
+    known = len(ledger.presets[:KNOWN]) - 1
+    trials = [t for t in ledger.of(Role.SEARCH) if t.number == known or t.origin == TEST]
+    losses = {trial.hyper["lr"]: _short_loss(ledger, trial) for trial in trials}
+    if len(losses) < 2 or None in losses.values():
+        return
+    best = min(losses, key=lambda rate: (losses[rate], rate))
+    if best == max(losses):
+        yield from _rates(ledger, best, (best * FACTOR,))
+    elif best == min(losses):
+        yield from _rates(ledger, best, (best / FACTOR,))
+
+
+def _known(ledger: Ledger) -> Setting:
+    """Return the known setting that follows the default; the default where there is no other."""
+    return ledger.presets[:KNOWN][-1]
+
+
+def _rates(ledger: Ledger, near: float, rates: Iterable[float]) -> Iterator[Setting]:
+    """Yield the known setting at those learning rates of the space that are apart from ``near``."""
     lr = ledger.space.parameters.get("lr")
-    trials = [t for t in ledger.of(Role.SEARCH) if t.number == 0 or t.origin == TEST]
-    if not isinstance(lr, Range) or len(trials) < 2:
+    if not isinstance(lr, Range):
         return
-    lr = lr.first
-    losses = {lr.unit(t.hyper["lr"]): _short_loss(ledger, t) for t in trials}
-    if None in losses.values():
-        return
-    best = min(losses, key=lambda unit: (losses[unit], unit))
-    low, high = BEYOND
-    if best == max(losses) and best < high - APART:
-        yield _at(ledger, lr, high)
-    elif best == min(losses) and best > low + APART:
-        yield _at(ledger, lr, low)
+    lr, known = lr.first, _known(ledger)  # a range widened later is not tested again
+    for rate in map(lr.nearest, rates):
+        if abs(lr.unit(rate) - lr.unit(near)) > APART:
+            yield ledger.space.preset({**known.hyper, "lr": rate}, known.warmup, TEST)
 
 
 def _short_loss(ledger: Ledger, trial: TrialRecord) -> float | None:
@@ -120,8 +130,3 @@ def _short_loss(ledger: Ledger, trial: TrialRecord) -> float | None:
     if trial.state is TrialState.DIVERGED:
         return math.inf
     return ledger.losses[trial.id].get(ledger.ladder.first)
-
-
-def _at(ledger: Ledger, lr: Range, unit: float) -> Setting:
-    default = ledger.presets[0]
-    return ledger.space.preset({**default.hyper, "lr": lr.at(unit)}, default.warmup, TEST)

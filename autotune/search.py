@@ -373,7 +373,8 @@ class Loop:
         minutes = self.purse.enough()
         enough = f" to about {minutes} minutes" if minutes else ""
         for ledger in self.ledgers:
-            for text in boundary.recommended(ledger, racing.chosen(ledger, self.spec)):
+            scarce = filter(None, [stages.scarce(ledger, self.spec)])
+            for text in (*boundary.recommended(ledger, racing.chosen(ledger, self.spec)), *scarce):
                 self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
             if not stages.complete(ledger, self.spec):
                 self.listen(

@@ -23,6 +23,7 @@ from autotune.studies.spec import SearchSpec
 
 FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 
+FINALS = (Role.SELECT, Role.JUDGE)
 HALVING = "auto"  # the pruner whose cost is known beforehand
 HEDGE = 4  # one setting in so many is not compared at the shortest rung
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
@@ -103,12 +104,25 @@ def _default_left(ledger: Ledger, spec: SearchSpec) -> int:
 
 def complete(ledger: Ledger, spec: SearchSpec) -> bool:
     """Say whether everything a study set out to run has ended."""
-    finals = [*ledger.of(Role.SELECT), *ledger.of(Role.JUDGE)]
+    finals = [trial for role in FINALS for trial in ledger.of(role)]
     return (
         ledger.searched
         and chosen(ledger, spec) is not None
         and _judge(ledger, spec, spec.seeds) is None
         and all(trial.state in ENDED for trial in finals)
+    )
+
+
+def scarce(ledger: Ledger, spec: SearchSpec) -> str | None:
+    """Say so where the budget paid for no more settings than are tried in any case."""
+    tried = len(ledger.of(Role.SEARCH))
+    few = tried <= essential(spec) and tried < ledger.space.points
+    if spec.budget.resolved.trials is not None or not few:
+        return None
+    finals = sum(trial.step for role in FINALS for trial in ledger.of(role)) / ledger.target
+    return (
+        f"only {tried} settings were tried, as {finals:.3g} of {ledger.runs():.3g} full runs went "
+        "into choosing and judging; a larger budget, fewer optimizers or fewer seeds leave more"
     )
 
 

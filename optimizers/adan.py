@@ -54,15 +54,22 @@ class Adan(RuleOptimizer):
     decays = 3
     spare = ("neg_pre_grad",)  # without one, the next difference counts as zero
     space: ClassVar[Space] = {
-        "lr": ("log", 1e-4, 5e-2),
+        "lr": ("log", 1e-4, 0.3),
         "decayed": ("choice", ("yes", "no")),
         "timescale": ("log", 30.0, 1e6),
-        "one_minus_beta1": ("log", 5e-3, 0.2),
+        "one_minus_beta1": ("log", 5e-3, 0.5),
         "one_minus_beta2": ("log", 5e-3, 0.3),
         "one_minus_beta3": ("log", 1e-3, 0.2),
         "warmup": ("linear", 0.0, 0.5),
     }
     presets: ClassVar[Presets] = (
+        {
+            "origin": "short-runs",
+            "lr": 2.5e-2,
+            "betas": (0.8, 0.9, 0.96),
+            "weight_decay": 2e-2,
+            "warmup": 0.2,
+        },
         {"origin": "adamw-scaled", "lr": 5e-3, "weight_decay": 2e-2, "warmup": 0.2},
         {"origin": "authors-vision", "lr": 1.5e-2, "weight_decay": 2e-2, "warmup": 0.2},
         {

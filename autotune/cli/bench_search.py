@@ -41,6 +41,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     default=METHODS,
     show_default=True,
     help="Methods, separated by commas; ours-planned searches anew for each budget read, "
+    "tpe-told and asha-told begin with the settings that ours knows, "
     "ours/tpe/asha is ours with that sampler and that pruner.",
 )
 @click.option(

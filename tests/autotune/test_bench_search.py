@@ -127,6 +127,23 @@ def test_a_search_too_small_for_the_engine_is_refused_or_read_as_none():
     assert METHODS["ours-planned"](arena(runs=5.0), (2.0, 5.0)).numbers == (None, None)
 
 
+def test_a_told_peer_begins_with_the_known_settings():
+    from optuna.samplers import RandomSampler
+
+    known = arena().ground.known
+    peer = Optuna(SHAPE, RandomSampler(seed=1), known=known)
+    assert len(known) > 1
+    assert [peer.ask()[1] for _ in known] == list(known)
+    assert peer.ask()[1] not in known
+
+
+@pytest.mark.parametrize("name", ["tpe", "asha"])
+def test_what_a_told_peer_sees_first_is_the_default(name):
+    default = arena().ground.default
+    assert METHODS[f"{name}-told"](arena(runs=1.0), (1.0,)).numbers == (default,)
+    assert METHODS[name](arena(runs=1.0), (1.0,)).numbers != (default,)
+
+
 def test_regret_is_0_at_the_best_and_1_at_the_median():
     finals = [[3.0, 1.0, 2.0, 5.0, 9.0], [3.0, 2.0, 2.0, 7.0, 9.0]]
     small = table(

@@ -58,7 +58,7 @@ def test_an_optimizer_s_own_end_of_a_range_leaves_everybody_s_other():
 
 def test_narrowing_lr_keeps_the_weight_decay_of_every_preset():
     found = presets("adamw", lr={"high": 5e-5})
-    assert [one.hyper["weight_decay"] for one in found] == [0.01, 0.05, 0.1, 0.05]
+    assert [one.hyper["weight_decay"] for one in found] == [0.01, 0.02, 0.05, 0.1, 0.05]
     assert {one.hyper["lr"] for one in found} == {5e-5}
 
 
@@ -70,5 +70,6 @@ def test_presets_that_a_fixed_value_makes_equal_are_tried_once():
     origins = [one.origin for one in presets("adamw", lr=1e-3, warmup=0.1, weight_decay=0.05)]
     assert origins == [
         "preset:default, moved into the space",
+        "preset:short-runs, moved into the space",
         "preset:language, moved into the space",
     ]

@@ -16,7 +16,8 @@ from autotune.studies.spec import parse
 class Study:
     """A study of Adan whose trials all end at the first rung."""
 
-    def __init__(self, **spec):
+    def __init__(self, best=0.01, **spec):
+        self.best = best  # learning rate
         self.spec = parse({"model": "m", "optimizers": ["adan"], **spec})
         space = space_of(self.spec, "adan")
         self.ledger = Ledger(
@@ -38,7 +39,7 @@ class Study:
         number = len(self.ledger.trials)
         fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
         trial = TrialRecord(id=number + 1, study=1, number=number, **fields)
-        loss = abs(proposal.hyper["lr"] - 0.01)
+        loss = abs(proposal.hyper["lr"] - self.best)
         points = [
             Point(step=3, seconds=0.1, loss=loss if short is None else short),
             Point(step=9, seconds=0.3, loss=loss),
@@ -46,14 +47,16 @@ class Study:
         self.ledger.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
 
 
-def test_the_default_leads_and_its_learning_rate_is_tested_over_the_range():
-    found = Study().propose(5)
+def rates_of(proposals):
+    return [p.hyper["lr"] for p in proposals if p.origin == "range test"]
+
+
+def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rates():
+    found = Study().propose(4)
     origins = [proposal.origin for proposal in found]
-    assert origins[:2] == ["preset:default", "preset:adamw-scaled"]
-    assert set(origins[2:4]) == {"range test"}
-    rates = [p.hyper["lr"] for p in found if p.origin == "range test"]
-    assert rates[:2] == [pytest.approx(1e-4 * 500**unit) for unit in (0.75, 0.5)]
-    assert {p.hyper["betas"] for p in found if p.origin == "range test"} == {(0.98, 0.92, 0.99)}
+    assert origins == ["preset:default", "preset:short-runs", "range test", "range test"]
+    assert rates_of(found) == [pytest.approx(0.1), pytest.approx(0.025 / 4)]
+    assert {proposal.hyper["betas"] for proposal in found[1:]} == {(0.8, 0.9, 0.96)}
 
 
 def test_a_widened_range_is_not_tested_again():
@@ -65,13 +68,17 @@ def test_a_widened_range_is_not_tested_again():
     assert "range test" not in {proposal.origin for proposal in study.propose(6)}
 
 
-def test_the_test_goes_on_where_losses_still_fall():
-    origins = [
-        (p.origin, p.hyper["lr"])
-        for p in Study(space={"lr": {"low": 1e-5, "high": 0.02}}).propose(6)
-    ]
-    rates = [rate for origin, rate in origins if origin == "range test"]
-    assert max(rates) == pytest.approx(1e-5 * 2000**0.95)
+@pytest.mark.parametrize(
+    ("best", "further"), [(1e-5, [0.025 / 16, 0.025 / 64, 1e-4]), (1.0, [0.3])]
+)
+def test_the_test_goes_on_where_losses_still_fall_and_ends_with_the_range(best, further):
+    rates = rates_of(Study(best=best).propose(9))
+    assert rates == [pytest.approx(rate) for rate in (0.1, 0.025 / 4, *further)]
+
+
+def test_learning_rates_that_a_persons_range_holds_are_tested():
+    rates = rates_of(Study(best=0.0, space={"lr": {"low": 0.01, "high": 0.03}}).propose(9))
+    assert rates == [pytest.approx(0.03), pytest.approx(0.01)]
 
 
 def test_no_learning_rate_is_tested_where_it_is_fixed():
@@ -82,14 +89,14 @@ def test_no_learning_rate_is_tested_where_it_is_fixed():
 def test_known_settings_come_early_and_among_others():
     origins = [p.origin for p in Study().propose(40)]
     known = [i for i, origin in enumerate(origins) if origin.startswith("preset")]
-    assert len(known) == 4
+    assert len(known) == 5
     assert "auto" in origins[: known[-1]]
     assert known[-1] < 30
 
 
 def test_a_sampler_asked_for_by_name_gets_all_turns_after_the_known_settings():
     origins = [p.origin for p in Study(sampler="random").propose(8)]
-    assert [o.partition(":")[0] for o in origins] == ["preset"] * 4 + ["random"] * 4
+    assert [o.partition(":")[0] for o in origins] == ["preset"] * 5 + ["random"] * 3
 
 
 def test_nothing_is_tried_twice():

@@ -88,6 +88,20 @@ def test_as_many_settings_are_tried_as_asked_for():
     assert len(Player(budget={"trials": 7}).play().ledger.of(Role.SEARCH)) == 7
 
 
+def told_scarce(**budget):
+    player = Player(budget=budget).play()
+    return stages.scarce(player.ledger, player.spec)
+
+
+def test_a_budget_that_tries_few_settings_is_told_as_scarce():
+    assert told_scarce(runs=12) == (
+        "only 3 settings were tried, as 8 of 10.1 full runs went into choosing and judging; a "
+        "larger budget, fewer optimizers or fewer seeds leave more"
+    )
+    assert told_scarce(runs=30) is None
+    assert told_scarce(trials=2) is None
+
+
 def test_every_search_trial_reaches_the_second_rung():
     player = Player(budget={"trials": 9}).play()
     assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))

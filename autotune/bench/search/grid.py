@@ -92,13 +92,22 @@ class Ground:
     space: Grid
     presets: tuple[Setting, ...]
 
-    def number(self, hyper: Mapping[str, Any]) -> int:
-        """Return the number of the recorded setting nearest to an optimizer's arguments."""
+    def places(self, hyper: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the places on the axes that are nearest to an optimizer's arguments."""
         coordinates = encode(hyper, 0.0)
         axes = self.space.parameters.items()
-        return self.table.number(
-            [axis.place(coordinates[name]) for name, axis in axes if isinstance(axis, Levels)]
+        return tuple(
+            axis.place(coordinates[name]) for name, axis in axes if isinstance(axis, Levels)
         )
+
+    def number(self, hyper: Mapping[str, Any]) -> int:
+        """Return the number of the recorded setting nearest to an optimizer's arguments."""
+        return self.table.number(self.places(hyper))
+
+    @property
+    def known(self) -> tuple[tuple[int, ...], ...]:
+        """Return the places of the settings to try first, each once."""
+        return tuple(dict.fromkeys(self.places(setting.hyper) for setting in self.presets))
 
     @property
     def default(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from autotune.bench.search import ours as search_ours
-from autotune.bench.search.peers import Optuna, sobol, uniform
+from autotune.bench.search.peers import Optuna, Places, sobol, uniform
 from autotune.bench.search.play import Arena, play
 from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
@@ -74,10 +74,18 @@ def quasirandom(arena: Arena, checkpoints: Sequence[float]) -> Played:
 
 def tpe(arena: Arena, checkpoints: Sequence[float]) -> Played:
     """Ask Optuna's default sampler with its default options."""
+    return _read(play(arena, _tpe(arena)), checkpoints)
+
+
+def tpe_told(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Ask the same, told the settings first that ours knows."""
+    return _read(play(arena, _tpe(arena, arena.ground.known)), checkpoints)
+
+
+def _tpe(arena: Arena, known: Sequence[Places] = ()) -> Optuna:
     from optuna.samplers import TPESampler
 
-    sampler = TPESampler(seed=derive(arena.seed, "tpe"))
-    return _read(play(arena, Optuna(arena.shape, sampler)), checkpoints)
+    return Optuna(arena.shape, TPESampler(seed=derive(arena.seed, "tpe")), known=known)
 
 
 def gp(arena: Arena, checkpoints: Sequence[float]) -> Played:
@@ -90,12 +98,21 @@ def gp(arena: Arena, checkpoints: Sequence[float]) -> Played:
 
 def asha(arena: Arena, checkpoints: Sequence[float]) -> Played:
     """Draw uniformly, and let Optuna's asynchronous halving stop trials from the first rung on."""
+    return _read(play(arena, _asha(arena)), checkpoints)
+
+
+def asha_told(arena: Arena, checkpoints: Sequence[float]) -> Played:
+    """Do the same, after the settings that ours knows."""
+    return _read(play(arena, _asha(arena, arena.ground.known)), checkpoints)
+
+
+def _asha(arena: Arena, known: Sequence[Places] = ()) -> Optuna:
     from optuna.pruners import SuccessiveHalvingPruner
     from optuna.samplers import RandomSampler
 
     pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
     sampler = RandomSampler(seed=derive(arena.seed, "asha"))
-    return _read(play(arena, Optuna(arena.shape, sampler, pruner)), checkpoints)
+    return Optuna(arena.shape, sampler, pruner, known)
 
 
 def default(arena: Arena, checkpoints: Sequence[float]) -> Played:
@@ -113,9 +130,11 @@ METHODS: Mapping[str, Method] = {
     "gp": gp,
     "asha": asha,
     "default": default,
+    "tpe-told": tpe_told,
+    "asha-told": asha_told,
 }
 POLICIES = ("sampler", "pruner")  # what may follow the name of our own
-USUAL = tuple(name for name in METHODS if name != "ours-planned")
+USUAL = tuple(name for name in METHODS if name not in {"ours-planned", "tpe-told", "asha-told"})
 
 
 def named(names: Sequence[str]) -> dict[str, Method]:

@@ -75,9 +75,15 @@ def sobol(shape: Sequence[int], seed: int) -> Chance:
 
 
 class Optuna:
-    """One of Optuna's samplers, and one of its pruners, on whole numbers."""
+    """One of Optuna's samplers, and one of its pruners, on whole numbers; ``known`` go first."""
 
-    def __init__(self, shape: Sequence[int], sampler: Any, pruner: Any = None) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        sampler: Any,
+        pruner: Any = None,
+        known: Sequence[Places] = (),
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -91,6 +97,8 @@ class Optuna:
             for axis, size in enumerate(shape)
         }
         self._trials: dict[int, Any] = {}
+        for places in known:
+            self._study.enqueue_trial(dict(zip(self._axes, places, strict=True)))
 
     def ask(self) -> tuple[int, Places]:
         """Return what the sampler proposes."""
