@@ -285,7 +285,11 @@ def _judge_again(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> St
     if spec.budget.resolved.minutes is None:
         return None
     stretch = _judge(ledger, spec, MORE_SEEDS * spec.seeds)
-    return stretch if stretch and affordable(1.0, 1.0) else None
+    if stretch is None or stretch.proposal is None:
+        return None
+    # A seed's first run, the default's, compares nothing without its second.
+    pair = stretch.proposal.source == 0 and chosen(ledger, spec) != 0
+    return stretch if affordable(1.0, 1.0 if pair else 0.0) else None
 
 
 def _judge(ledger: Ledger, spec: SearchSpec, seeds: int) -> Stretch | None:

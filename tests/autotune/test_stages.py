@@ -88,6 +88,21 @@ def test_as_many_settings_are_tried_as_asked_for():
     assert len(Player(budget={"trials": 7}).play().ledger.of(Role.SEARCH)) == 7
 
 
+def test_minutes_left_are_spent_on_pairs_of_judging_runs():
+    """A further seed's first run is begun only where its second can be paid too."""
+    player, asked = Player(budget={"minutes": 1}), []
+
+    def affordable(cost, needed):
+        asked.append((cost, needed))
+        return len(player.ledger.of(Role.SEARCH)) < 9 or player.ledger.searched
+
+    player.affordable = affordable
+    player.play()
+    judged = player.ledger.of(Role.JUDGE)
+    assert [trial.source == 0 for trial in judged] == [True, False] * 6
+    assert asked[-6:] == [(1.0, 1.0), (1.0, 0.0)] * 3
+
+
 def told_scarce(**budget):
     player = Player(budget=budget).play()
     return stages.scarce(player.ledger, player.spec)
