@@ -58,7 +58,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     Attributes:
         description: One line for lists.
         space: What a search may vary, as plain data.
-        presets: Settings to try first; the defaults come before them.
+        presets: Settings to try first, after the defaults; the first of them is tried at other
+            learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
         shared_clock: Whether a group counts its steps, or each parameter those with a gradient.
         decays: How many ``betas`` there are.
