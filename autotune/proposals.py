@@ -26,7 +26,8 @@ SEARCH_SEED = 0  # seed index: all settings of a search see the same initialisat
 MIXED = "auto"  # the sampler that shares its turns with known settings
 
 KNOWN = 2  # known settings tried in any case
-FACTOR = 4.0  # from one learning rate tested to the next
+FACTOR = 3.0  # from one learning rate tested to the next
+TESTED = (FACTOR, 1 / FACTOR, FACTOR**-2)  # of the known one: large models want lower rates
 APART = 0.1  # of the range of learning rates: what is nearer to one tested tells nothing more
 TEST = "range test"
 BELIEF, FADING = 0.5, 0.9  # chance of a known setting at first, and what is left of it each time
@@ -92,7 +93,7 @@ def _first(ledger: Ledger, spec: SearchSpec) -> list[Setting]:
 def _range_test(ledger: Ledger) -> Iterator[Setting]:
     """Yield the known setting at other learning rates, which matter more than all the rest."""
     own = _known(ledger).hyper["lr"]
-    yield from _rates(ledger, own, (own * FACTOR, own / FACTOR))
+    yield from _rates(ledger, own, (own * factor for factor in TESTED))
 
 
 def _beyond(ledger: Ledger) -> Iterator[Setting]:

@@ -65,7 +65,7 @@ class Adan(RuleOptimizer):
     presets: ClassVar[Presets] = (
         {
             "origin": "short-runs",
-            "lr": 2.5e-2,
+            "lr": 2e-2,
             "betas": (0.8, 0.9, 0.96),
             "weight_decay": 2e-2,
             "warmup": 0.2,

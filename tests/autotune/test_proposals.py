@@ -52,10 +52,10 @@ def rates_of(proposals):
 
 
 def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rates():
-    found = Study().propose(4)
+    found = Study().propose(5)
     origins = [proposal.origin for proposal in found]
-    assert origins == ["preset:default", "preset:short-runs", "range test", "range test"]
-    assert rates_of(found) == [pytest.approx(0.1), pytest.approx(0.025 / 4)]
+    assert origins == ["preset:default", "preset:short-runs", *["range test"] * 3]
+    assert rates_of(found) == [pytest.approx(0.02 * factor) for factor in (3, 1 / 3, 1 / 9)]
     assert {proposal.hyper["betas"] for proposal in found[1:]} == {(0.8, 0.9, 0.96)}
 
 
@@ -68,12 +68,10 @@ def test_a_widened_range_is_not_tested_again():
     assert "range test" not in {proposal.origin for proposal in study.propose(6)}
 
 
-@pytest.mark.parametrize(
-    ("best", "further"), [(1e-5, [0.025 / 16, 0.025 / 64, 1e-4]), (1.0, [0.3])]
-)
+@pytest.mark.parametrize(("best", "further"), [(1e-5, [0.02 / 27, 0.02 / 81, 1e-4]), (1.0, [0.18])])
 def test_the_test_goes_on_where_losses_still_fall_and_ends_with_the_range(best, further):
     rates = rates_of(Study(best=best).propose(9))
-    assert rates == [pytest.approx(rate) for rate in (0.1, 0.025 / 4, *further)]
+    assert rates == [pytest.approx(rate) for rate in (0.06, 0.02 / 3, 0.02 / 9, *further)]
 
 
 def test_learning_rates_that_a_persons_range_holds_are_tested():
