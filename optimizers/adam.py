@@ -23,7 +23,7 @@ _SPACE: Space = {
 # Best in short runs of this project's own tasks: docs/method.md.
 _SHORT_RUNS: Mapping[str, Any] = {
     "origin": "short-runs",
-    "lr": 8e-3,
+    "lr": 5e-3,
     "betas": (0.8, 0.99),
     "warmup": 0.2,
 }

@@ -21,6 +21,7 @@ HASHES = {
     "forecast_adan_win2": "4b5ccc8cbef55f0970a65e31f449a4e611cff4de9833f9967d6480feb868e8c2",
     "language_adan_win": "7da1e2fc1237307c5b7223fd44d68dea6b5c5c4c606ea9a7433b7ed75aba55cb",
     "mlp_adamw_win2": "ecb81d0a3be287c0f8ea8606ff5f674f126e30509d0ee13fc54adc5b0c4d9934",
+    "recall_adan": "a6367a83a30702eb09a11c63f8ecf4ebbccc71a229fb89deabd3e2b9c5207d70",
 }
 RECORDED = {name: name.partition("_")[2].replace("_", "-") for name in HASHES}
 AGAIN = {
@@ -28,6 +29,7 @@ AGAIN = {
     "denoise_adamw": [(2, 1, 1, 0), (5, 0, 2, 1)],
     "forecast_adan_win2": [(2, 1, 0, 1, 1), (4, 0, 2, 1, 0)],
     "mlp_adamw_win2": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 2)],
+    "recall_adan": [(4, 1, 1, 0), (5, 0, 2, 1)],
 }
 
 
@@ -92,7 +94,7 @@ def test_a_part_of_the_language_table_is_recorded_again():
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_a_part_of_the_other_tables_is_recorded_again(name, monkeypatch):
-    monkeypatch.chdir(TABLES)  # where two of their tasks are
+    monkeypatch.chdir(TABLES)  # where some of their tasks are
     facts, what = recorded(name)
     assert dict(what.task.facts()) == facts["task"]
     check_again(name, what, AGAIN[name], rtol=1e-2)
