@@ -20,7 +20,7 @@ _SPACE: Space = {
     "one_minus_beta2": ("log", 1e-4, 0.1),
     "warmup": ("linear", 0.0, 0.5),
 }
-# Best in short runs of this project's own tasks: docs/method.md.
+# Found in short runs of this project's own tasks (docs/method.md); rates are tested around it.
 _SHORT_RUNS: Mapping[str, Any] = {
     "origin": "short-runs",
     "lr": 5e-3,
