@@ -196,7 +196,7 @@ def far(tmp_path):
             {
                 "model": f"{path}:problem",
                 "optimizers": ["adamw"],
-                "budget": {"trials": 24},
+                "budget": {"trials": 40},
                 "steps": 27,
                 "engine": "inline",
                 **changes,
@@ -213,7 +213,7 @@ def test_a_search_widens_lr_says_so_and_goes_on_from_there(far, tmp_path):
         (study,) = store.search("problem").studies
         trials = store.trials(study.id)
         kind, low, high, *began = study.space["lr"]
-        run(far(budget={"trials": 26}), store=store)
+        run(far(budget={"trials": 42}), store=store)
         (later,) = store.search("problem").studies
     assert (kind, low < high, began[1] < high) == ("log", True, True)
     assert max(trial.hyper["lr"] for trial in trials) > began[1]
