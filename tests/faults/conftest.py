@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from autotune import checkpoint
+from autotune.events import Notice
 from autotune.search import run
 from autotune.studies import leases
 from autotune.studies.models import Base
@@ -165,6 +166,17 @@ def count(request):
         told[fault, "losses"] += lost
 
     return add
+
+
+@pytest.fixture
+def troubles():
+    """Read what a search told of faults: that it is short is no fault."""
+
+    def read(heard):
+        said = [event.text for event in heard if isinstance(event, Notice)]
+        return [line for line in said if "settings were tried, as" not in line]
+
+    return read
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.events import Notice, TrialEnded, TrialStarted
+from autotune.events import TrialEnded, TrialStarted
 from autotune.search import run
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -42,7 +42,7 @@ def far(spec, tmp_path):
     return {**spec, "model": f"{path}:problem"}
 
 
-def test_a_lost_machine_changes_nothing(tmp_path, far, undisturbed, judge):
+def test_a_lost_machine_changes_nothing(tmp_path, far, undisturbed, judge, troubles):
     heard, threads, added = [], [], []
 
     def vanish():
@@ -67,5 +67,4 @@ def test_a_lost_machine_changes_nothing(tmp_path, far, undisturbed, judge):
             run(parse({**far, **where}), store=store, listen=listen)
             judge("machine of a Ray cluster lost", store, undisturbed)
     # It went on from the state that was saved before: there is no word of steps taken again.
-    said = [event.text for event in heard if isinstance(event, Notice)]
-    assert said == ["adan trial 2: its machine left the Ray cluster"]
+    assert troubles(heard) == ["adan trial 2: its machine left the Ray cluster"]

@@ -55,7 +55,7 @@ def persist(spec, store, listen):
 # One that breaks while SQLAlchemy asks the server what it can do is left to be collected.
 @pytest.mark.filterwarnings("ignore:<psycopg.Connection object at:ResourceWarning")
 def test_a_database_that_restarts_is_waited_for(
-    restartable, spec, undisturbed, judge, rounds, moments
+    restartable, spec, undisturbed, judge, rounds, moments, troubles
 ):
     for _ in range(rounds):
         restartable.clear()
@@ -73,8 +73,7 @@ def test_a_database_that_restarts_is_waited_for(
             persist(spec, store, heard.append)
             restarting.join()
             judge("restart of the database", store, undisturbed)
-        said = [event.text for event in heard if isinstance(event, Notice)]
-        assert [line for line in said if not line.endswith("; trying again")] == []
+        assert [line for line in troubles(heard) if not line.endswith("; trying again")] == []
 
 
 @pytest.mark.parametrize("hours", [1, -1])
