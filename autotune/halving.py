@@ -1,4 +1,7 @@
-"""Successive halving without rungs to wait at: promote whoever is among the best third so far."""
+"""Successive halving without rungs to wait at: promote whoever is among the best third so far.
+
+Where the best finished trial was not among them at a rung, whoever is as good there goes on too.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ ETA = 3
 RUNGS = 4
 SAFE_RUNG = 1  # before it, losses tell bad settings from good ones but rank the good ones poorly
 EARLY_ETA = 2.5  # so more go on from there
+MOST = 2 / 3  # of a rung's trials go on, however late the best finished one came forward
 
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
@@ -44,6 +48,10 @@ class Ladder:
         """Return the same rungs with nothing compared before the safe one."""
         return replace(self, first=max(self.first, self.safe))
 
+    def whole(self) -> Ladder:
+        """Return the same rungs with nothing compared before the end."""
+        return replace(self, first=self.steps[-1])
+
 
 def ladder(target: int, compare_from: int = 0) -> Ladder:
     """Return the rungs of a schedule of ``target`` steps.
@@ -71,7 +79,8 @@ def promotable(
 
     At each rung, from the highest down, the best floor(n / eta) of the n trials that reached it are
     promoted, and a few more before the safe rung; a diverged trial counts as one that reached every
-    rung with the worst loss.
+    rung with the worst loss. Those as good there as the trial that ended best are promoted as well,
+    up to two thirds: where good settings start slowly, the best third would leave them behind.
     """
     everyone = list(trials)
     for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
@@ -79,10 +88,22 @@ def promotable(
             (loss, t.number, t) for t in everyone if (loss := _loss(t, losses, rung)) is not None
         ]
         ranked.sort(key=lambda entry: entry[:2])
-        for _, _, trial in ranked[: rungs.promoted(rung, len(ranked))]:
+        order = [trial for _, _, trial in ranked]
+        count = max(rungs.promoted(rung, len(order)), _as_good_as_the_best(order))
+        for trial in order[:count]:
             if trial.state is TrialState.PAUSED and trial.step == rung:
                 return trial, rungs.above(rung)
     return None
+
+
+def _as_good_as_the_best(order: list[TrialRecord]) -> int:
+    """Return how many of a rung's trials were no worse there than the one that ended best."""
+    ended = [
+        (trial.loss, place)
+        for place, trial in enumerate(order, start=1)
+        if trial.state is TrialState.COMPLETE and trial.loss is not None
+    ]
+    return min(min(ended)[1], int(MOST * len(order))) if ended else 0
 
 
 def _loss(trial: TrialRecord, losses: Losses, step: int) -> float | None:

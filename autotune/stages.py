@@ -26,6 +26,7 @@ FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 FINALS = (Role.SELECT, Role.JUDGE)
 HALVING = "auto"  # the pruner whose cost is known beforehand
 HEDGE = 4  # one setting in so many is not compared at the shortest rung
+WHOLE = 16  # one in so many is compared at none
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
 SECOND_LAP = 0.1  # of a budget in full runs, at most, is kept for finalists that are close
 
@@ -152,7 +153,10 @@ def _rungs(ledger: Ledger, spec: SearchSpec, place: int) -> Ladder:
 
     The shortest runs are mostly start. The first trials are longer, and tell how long others take;
     of the rest some are too, for tasks where the shortest runs rank settings the wrong way round.
+    A few run to their end, for tasks where all shorter runs do.
     """
+    if spec.pruner == HALVING and place % WHOLE == WHOLE - 1:
+        return ledger.ladder.whole()
     hedged = spec.pruner == HALVING and place % HEDGE == HEDGE - 1
     return ledger.ladder.patient() if hedged or place < essential(spec) else ledger.ladder
 

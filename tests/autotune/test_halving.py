@@ -7,7 +7,7 @@ RUNGS = Ladder(steps=(3, 9, 27, 81), first=9, safe=9)
 EARLY = Ladder(steps=(3, 9, 27, 81), first=3, safe=9)
 
 
-def trial(number, step, state=TrialState.PAUSED):
+def trial(number, step, state=TrialState.PAUSED, loss=None):
     return TrialRecord(
         id=100 + number,
         study=1,
@@ -21,6 +21,7 @@ def trial(number, step, state=TrialState.PAUSED):
         target=81,
         state=state,
         step=step,
+        loss=loss,
     )
 
 
@@ -64,6 +65,40 @@ def test_more_go_on_from_the_shortest_rung_than_from_later_ones():
 
 def test_a_task_that_says_from_when_on_losses_compare_promotes_a_third_from_there():
     assert ladder(81, 20).promoted(20, 15) == 5
+
+
+def late(rank, count=12):
+    """Trials that all wait at a rung, but the one of a rank there, which ended best."""
+    trials = [trial(n, 27) for n in range(count)]
+    trials[rank] = trial(rank, 81, TrialState.COMPLETE, loss=0.1)
+    trials.append(trial(count, 81, TrialState.COMPLETE, loss=0.2))
+    losses = curves({n: {9: float(n), 27: float(n)} for n in range(count + 1)})
+    losses[100 + count] = {9: 0.5, 27: 0.5}
+    return trials, losses
+
+
+def promotions(trials, losses):
+    """Return the numbers that go on from a rung, in their order."""
+    numbers = []
+    while found := promotable(trials, losses, RUNGS):
+        numbers.append(found[0].number)
+        trials[found[0].number] = trial(found[0].number, 81, TrialState.COMPLETE, loss=9.0)
+    return numbers
+
+
+def test_whoever_is_as_good_at_a_rung_as_what_ended_best_was_there_goes_on():
+    # Of 13 trials a third are 4: the one that ended second, and 0 to 2.
+    assert promotions(*late(rank=1)) == [0, 2]
+    assert promotions(*late(rank=6)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_at_most_two_thirds_go_on_however_late_the_best_came_forward():
+    assert promotions(*late(rank=11)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_whole_run_is_compared_at_no_rung():
+    assert RUNGS.whole().first == 81
+    assert RUNGS.whole().above(0) == 81
 
 
 def test_two_trials_are_too_few_to_promote_one():

@@ -48,13 +48,16 @@ class Player:
 
     def end(self, stretch):
         trial = stretch.trial or self.add(stretch.proposal)
-        loss = self.world(trial.params, trial.seed)
+        loss = self.loss(trial, stretch.stop)
         if loss is None:
             self.ledger.keep(replace(trial, state=TrialState.DIVERGED, reason="nan"))
             return
         state = TrialState.COMPLETE if stretch.stop == trial.target else TrialState.PAUSED
         kept = replace(trial, state=state, step=stretch.stop, loss=loss)
         self.ledger.keep(kept, [Point(step=stretch.stop, seconds=1.0, loss=loss)])
+
+    def loss(self, trial, stop):
+        return self.world(trial.params, trial.seed)
 
     def add(self, proposal):
         number = len(self.ledger.trials)
@@ -134,6 +137,36 @@ def test_the_shortest_rung_judges_neither_the_first_settings_nor_every_fourth():
     given_up = short(budget={"runs": 30})
     assert len(given_up) > 10
     assert not {n for n in given_up if n < 3 or n % 4 == 3}
+
+
+def whole(**spec):
+    """Return the numbers of the settings that were begun without a rung to stop at."""
+    player = Player(budget={"trials": 33}, **spec)
+    player.ledger.ladder = ladder(27)
+    player.play()
+    begun = [s for s in player.stretches if s.proposal and s.proposal.role is Role.SEARCH]
+    return [place for place, stretch in enumerate(begun) if stretch.stop == 27]
+
+
+def test_every_sixteenth_setting_runs_to_its_end_unless_a_pruner_is_asked_for():
+    assert whole() == [15, 31]
+    assert whole(pruner="asha") == []
+
+
+class Misled(Player):
+    """Good learning rates lose at first: before the end, rungs order settings the wrong way."""
+
+    def loss(self, trial, stop):
+        away = abs(math.log(trial.params["lr"] / 0.03))
+        return away if stop == trial.target else 5 - away
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_whose_rungs_mislead_finds_good_settings_all_the_same(seed):
+    player = Misled(budget={"runs": 40}, sampler="random", seed=seed)
+    player.ledger.ladder = ladder(27)
+    best = player.play().ledger.best()
+    assert 0.015 < best.params["lr"] < 0.06
 
 
 def test_a_pruner_asked_for_by_name_judges_every_setting_but_the_first():
