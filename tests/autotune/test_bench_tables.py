@@ -18,18 +18,28 @@ HASHES = {
     "conv_adan": "5be975856490dfab9b0683c171dd3cfd9b655a2d6798436f5cf198ce0a592cb3",
     "denoise_adamw": "6935aa9aa9dc6026cfc020d81e0c48e55164c5609414c94dc73d76d62cea2708",
     "digits_adan_win": "10e2bae6123b2f1c1efde6434cffbf88b8764efe0f5de50ccb75a0418cb1fc80",
+    "field_adamw_win2": "baa83d686021379edd0ae35d77c5af8cbf6606b31ebec5581038fb5480edfbbf",
     "forecast_adan_win2": "4b5ccc8cbef55f0970a65e31f449a4e611cff4de9833f9967d6480feb868e8c2",
+    "graph_adan": "d3d013aa06a0b54a26145bf9723d64824ae3bed22e9b5167818f9a8d33708480",
     "language_adan_win": "7da1e2fc1237307c5b7223fd44d68dea6b5c5c4c606ea9a7433b7ed75aba55cb",
     "mlp_adamw_win2": "ecb81d0a3be287c0f8ea8606ff5f674f126e30509d0ee13fc54adc5b0c4d9934",
+    "prices_adan_win": "ac4a40b7ffa978b05b14f112de3f0b87c49788632b9a5b3cee8dd312f5d31659",
+    "ratings_adamw_win": "9c9b8cc2452b3f79552bfb67a5391a9774e763a6c5315f7f090b10c60ad38284",
     "recall_adan": "a6367a83a30702eb09a11c63f8ecf4ebbccc71a229fb89deabd3e2b9c5207d70",
+    "views_adan": "a62e5dd455115e3e8675a681144d6da0db60331b6e5533cfe2b3005df9dd56b7",
 }
 RECORDED = {name: name.partition("_")[2].replace("_", "-") for name in HASHES}
 AGAIN = {
     "conv_adan": [(2, 1, 1, 0), (4, 0, 2, 1)],
     "denoise_adamw": [(2, 1, 1, 0), (5, 0, 2, 1)],
+    "field_adamw_win2": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 0)],
     "forecast_adan_win2": [(2, 1, 0, 1, 1), (4, 0, 2, 1, 0)],
+    "graph_adan": [(2, 1, 1, 0), (5, 0, 2, 1)],
     "mlp_adamw_win2": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 2)],
+    "prices_adan_win": [(2, 1, 0, 1, 1), (4, 0, 1, 0, 2)],
+    "ratings_adamw_win": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 0)],
     "recall_adan": [(4, 1, 1, 0), (5, 0, 2, 1)],
+    "views_adan": [(2, 1, 1, 0), (5, 0, 2, 1)],
 }
 
 
