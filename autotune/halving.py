@@ -17,6 +17,7 @@ RUNGS = 4
 SAFE_RUNG = 1  # before it, losses tell bad settings from good ones but rank the good ones poorly
 EARLY_ETA = 2.5  # so more go on from there
 MOST = 2 / 3  # of a rung's trials go on, however late the best finished one came forward
+ENOUGH = 6  # trials at a rung before it can be said to mislead
 
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
@@ -84,16 +85,32 @@ def promotable(
     """
     everyone = list(trials)
     for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
-        ranked = [
-            (loss, t.number, t) for t in everyone if (loss := _loss(t, losses, rung)) is not None
-        ]
-        ranked.sort(key=lambda entry: entry[:2])
-        order = [trial for _, _, trial in ranked]
+        order = _order(everyone, losses, rung)
         count = max(rungs.promoted(rung, len(order)), _as_good_as_the_best(order))
         for trial in order[:count]:
             if trial.state is TrialState.PAUSED and trial.step == rung:
                 return trial, rungs.above(rung)
     return None
+
+
+def misled(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> bool:
+    """Say whether the trial that ended best was not among the best third at a rung that is trusted.
+
+    Then halving finds good settings only by chance: the best there are may be those it stopped.
+    """
+    everyone = list(trials)
+    for rung in rungs.steps[:-1]:
+        order = _order(everyone, losses, rung)
+        trusted = rung >= max(rungs.first, rungs.safe) and len(order) >= ENOUGH
+        if trusted and _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
+            return True
+    return False
+
+
+def _order(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:
+    """Return who reached a rung, the lowest loss there first."""
+    ranked = [(loss, t.number, t) for t in trials if (loss := _loss(t, losses, rung)) is not None]
+    return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _as_good_as_the_best(order: list[TrialRecord]) -> int:

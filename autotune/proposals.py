@@ -30,20 +30,24 @@ FACTOR = 3.0  # from one learning rate tested to the next
 TESTED = (FACTOR, 1 / FACTOR, FACTOR**-2)  # of the known one: large models want lower rates
 APART = 0.1  # of the range of learning rates: what is nearer to one tested tells nothing more
 TEST = "range test"
+RUN_WHOLE = ", run whole"  # ends the origin of a setting that is compared at no rung
 BELIEF, FADING = 0.5, 0.9  # chance of a known setting at first, and what is left of it each time
 
 ASKED = 8  # times a sampler may repeat what was tried
 DRAWN = 64  # uniform draws after that, before the space counts as used up
 
 
-def propose(ledger: Ledger, spec: SearchSpec) -> Proposal | None:
-    """Return the next setting to try; None when the space has no other."""
+def propose(ledger: Ledger, spec: SearchSpec, *, whole: bool = False) -> Proposal | None:
+    """Return the next setting to try; None when the space has no other.
+
+    ``whole`` says that it will be compared at no rung, which its origin tells from then on.
+    """
     number = len(ledger.of(Role.SEARCH))
     for setting in _wishes(ledger, spec, number):
         if not ledger.tried(setting.hyper, setting.warmup):
             return Proposal(
                 role=Role.SEARCH,
-                origin=setting.origin,
+                origin=setting.origin + (RUN_WHOLE if whole else ""),
                 params=setting.params,
                 hyper=setting.hyper,
                 warmup=setting.warmup,
@@ -99,7 +103,7 @@ def _range_test(ledger: Ledger) -> Iterator[Setting]:
 def _beyond(ledger: Ledger) -> Iterator[Setting]:
     """Yield the learning rate beyond those tested, where losses fall towards it."""
     known = len(ledger.presets[:KNOWN]) - 1
-    trials = [t for t in ledger.of(Role.SEARCH) if t.number == known or t.origin == TEST]
+    trials = [t for t in ledger.of(Role.SEARCH) if t.number == known or t.origin.startswith(TEST)]
     losses = {trial.hyper["lr"]: _short_loss(ledger, trial) for trial in trials}
     if len(losses) < 2 or None in losses.values():
         return

@@ -14,7 +14,7 @@ from autotune.boundary import Widened
 from autotune.errors import SpecError
 from autotune.halving import ETA, Ladder
 from autotune.ledger import ENDED, Ledger
-from autotune.proposals import propose
+from autotune.proposals import RUN_WHOLE, propose
 from autotune.pruners.base import Pruner
 from autotune.racing import chosen
 from autotune.registry import load
@@ -27,6 +27,7 @@ FINALS = (Role.SELECT, Role.JUDGE)
 HALVING = "auto"  # the pruner whose cost is known beforehand
 HEDGE = 4  # one setting in so many is not compared at the shortest rung
 WHOLE = 16  # one in so many is compared at none
+DOUBTED = 2  # one in so many, where what ended best would have been stopped
 MORE_SEEDS = 2  # times the seeds asked for, where minutes are left
 SECOND_LAP = 0.1  # of a budget in full runs, at most, is kept for finalists that are close
 
@@ -148,21 +149,40 @@ def _unfinished(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
     return None
 
 
+def _runs_whole(ledger: Ledger, spec: SearchSpec) -> bool:
+    """Say whether the next setting runs to its end, for tasks where all shorter runs mislead.
+
+    A few always do, or nobody would know; many do as soon as one of them ended best and halving
+    would have stopped it.
+    """
+    searched = ledger.of(Role.SEARCH)
+    if spec.pruner != HALVING or not _due(len(searched), DOUBTED):
+        return False
+    doubted = halving.misled(searched, ledger.losses, ledger.ladder)
+    return doubted or _due(len(searched), WHOLE)
+
+
+def _due(place: int, every: int) -> bool:
+    return place % every == every - 1
+
+
 def _rungs(ledger: Ledger, spec: SearchSpec, place: int) -> Ladder:
-    """Return where a study's trial of this place may stop.
+    """Return where a study's trial of this place may stop, unless it runs whole.
 
     The shortest runs are mostly start. The first trials are longer, and tell how long others take;
     of the rest some are too, for tasks where the shortest runs rank settings the wrong way round.
-    A few run to their end, for tasks where all shorter runs do.
     """
-    if spec.pruner == HALVING and place % WHOLE == WHOLE - 1:
-        return ledger.ladder.whole()
-    hedged = spec.pruner == HALVING and place % HEDGE == HEDGE - 1
+    hedged = spec.pruner == HALVING and _due(place, HEDGE)
     return ledger.ladder.patient() if hedged or place < essential(spec) else ledger.ladder
 
 
+def _rungs_of(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> Ladder:
+    whole = trial.origin.endswith(RUN_WHOLE)
+    return ledger.ladder.whole() if whole else _rungs(ledger, spec, trial.number)
+
+
 def _at_rung(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> bool:
-    rungs = _rungs(ledger, spec, trial.number)
+    rungs = _rungs_of(ledger, spec, trial)
     return (
         trial.role is Role.SEARCH
         and trial.step in rungs.steps
@@ -174,7 +194,7 @@ def _at_rung(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> bool:
 def _next_stop(ledger: Ledger, spec: SearchSpec, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    return _rungs(ledger, spec, trial.number).above(trial.step)
+    return _rungs_of(ledger, spec, trial).above(trial.step)
 
 
 def _busy(ledger: Ledger, role: Role) -> bool:
@@ -204,7 +224,8 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials
-    stop = _rungs(ledger, spec, len(trials)).first
+    whole = _runs_whole(ledger, spec)
+    stop = ledger.target if whole else _rungs(ledger, spec, len(trials)).first
     needed = _closing(ledger, spec) + reserved(spec)
     if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
@@ -213,7 +234,8 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
     if not affordable(stop / ledger.target, needed):
         return None
     wider = boundary.widened(ledger)
-    proposal = propose(replace(ledger, space=wider.space) if wider else ledger, spec)
+    known = replace(ledger, space=wider.space) if wider else ledger
+    proposal = propose(known, spec, whole=whole)
     return Stretch(trial=None, proposal=proposal, stop=stop, wider=wider) if proposal else None
 
 
@@ -325,4 +347,4 @@ def search_runs(spec: SearchSpec, trials: int, rungs: Ladder) -> float:
     for step in rungs.steps[rungs.steps.index(rungs.first) :]:
         total += max(1.0, count) * (step - done) / target
         done, count = step, count / ETA
-    return total
+    return total + trials // WHOLE * (1 - rungs.first / target)

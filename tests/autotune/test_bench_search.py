@@ -107,6 +107,15 @@ def test_an_engine_s_settings_are_all_on_the_grid():
     assert all(0 <= number < np.prod(SHAPE) for _, number in trace.said)
 
 
+def test_no_place_on_the_grid_is_tried_twice_whoever_proposed_it(tmp_path):
+    with Store(f"{tmp_path}/autotune.db") as store:
+        where = arena()
+        search_ours.replay(where, store, tmp_path)
+        trials = store.trials(store.search("bench").studies[0].id)
+    searched = [where.ground.number(trial.hyper) for trial in trials if trial.role is Role.SEARCH]
+    assert len(searched) == len(set(searched)) > 20
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_equal_seeds_give_equal_results_and_others_others(workers):
     methods = named(["ours", "tpe", "asha", "random"])

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from autotune.halving import Ladder, highest_rung, ladder, leaders, promotable
+from autotune.halving import Ladder, highest_rung, ladder, leaders, misled, promotable
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 RUNGS = Ladder(steps=(3, 9, 27, 81), first=9, safe=9)
@@ -94,6 +94,24 @@ def test_whoever_is_as_good_at_a_rung_as_what_ended_best_was_there_goes_on():
 
 def test_at_most_two_thirds_go_on_however_late_the_best_came_forward():
     assert promotions(*late(rank=11)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_rungs_mislead_where_what_ended_best_is_not_in_the_best_third():
+    # Of 13 trials a third are 4, one of them the trial that ended second.
+    assert not misled(*late(rank=2), RUNGS)
+    assert misled(*late(rank=3), RUNGS)
+
+
+def test_few_trials_are_no_evidence_that_rungs_mislead():
+    assert not misled(*late(rank=3, count=4), RUNGS)
+    assert misled(*late(rank=3, count=5), RUNGS)
+
+
+def test_the_shortest_rung_may_mislead_since_it_is_not_trusted():
+    trials, losses = late(rank=1)
+    for curve in losses.values():
+        curve[3] = -curve[27]
+    assert not misled(trials, losses, EARLY)
 
 
 def test_a_whole_run_is_compared_at_no_rung():

@@ -116,6 +116,13 @@ def test_the_same_trials_give_the_same_proposal():
     assert first.propose(14) == second.propose(14)
 
 
+def test_what_runs_whole_is_the_same_setting_and_says_so():
+    study = Study()
+    study.propose(9)
+    whole, other = propose(study.ledger, study.spec, whole=True), propose(study.ledger, study.spec)
+    assert whole == replace(other, origin=f"{other.origin}, run whole")
+
+
 def test_another_seed_proposes_something_else():
     assert Study().propose(9)[-1] != Study(seed=1).propose(9)[-1]
 

@@ -54,7 +54,11 @@ class Player:
             return
         state = TrialState.COMPLETE if stretch.stop == trial.target else TrialState.PAUSED
         kept = replace(trial, state=state, step=stretch.stop, loss=loss)
-        self.ledger.keep(kept, [Point(step=stretch.stop, seconds=1.0, loss=loss)])
+        self.ledger.keep(kept, self.points(trial, stretch.stop))
+
+    def points(self, trial, stop):
+        rungs = {step for step in self.ledger.ladder.steps if trial.step < step < stop} | {stop}
+        return [Point(step=r, seconds=1.0, loss=self.loss(trial, r)) for r in sorted(rungs)]
 
     def loss(self, trial, stop):
         return self.world(trial.params, trial.seed)
@@ -125,11 +129,16 @@ def test_every_search_trial_reaches_the_second_rung():
     assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))
 
 
+def cautious(kind=None, **spec):
+    """Return a player on rungs of which the shortest is not trusted."""
+    player = (kind or Player)(**spec)
+    player.ledger.ladder = ladder(27)
+    return player
+
+
 def short(**spec):
     """Return the numbers of the settings that a search gave up at the shortest rung."""
-    player = Player(**spec)
-    player.ledger.ladder = ladder(27)
-    player.play()
+    player = cautious(**spec).play()
     return {trial.number for trial in player.ledger.of(Role.SEARCH) if trial.step == 1}
 
 
@@ -139,11 +148,9 @@ def test_the_shortest_rung_judges_neither_the_first_settings_nor_every_fourth():
     assert not {n for n in given_up if n < 3 or n % 4 == 3}
 
 
-def whole(**spec):
+def whole(kind=None, **spec):
     """Return the numbers of the settings that were begun without a rung to stop at."""
-    player = Player(budget={"trials": 33}, **spec)
-    player.ledger.ladder = ladder(27)
-    player.play()
+    player = cautious(kind, budget={"trials": 33}, **spec).play()
     begun = [s for s in player.stretches if s.proposal and s.proposal.role is Role.SEARCH]
     return [place for place, stretch in enumerate(begun) if stretch.stop == 27]
 
@@ -161,12 +168,27 @@ class Misled(Player):
         return away if stop == trial.target else 5 - away
 
 
-@pytest.mark.parametrize("seed", range(3))
+def test_where_rungs_mislead_every_second_setting_runs_to_its_end():
+    places = whole(Misled, sampler="random")
+    assert places[0] == 15
+    assert places[-6:] == [21, 23, 25, 27, 29, 31]
+    assert whole(Misled, sampler="random", pruner="asha") == []
+
+
+def test_a_whole_run_that_was_interrupted_goes_on_to_its_end():
+    player = cautious(budget={"trials": 33})
+    while len(player.ledger.of(Role.SEARCH)) < 16:
+        player.step()
+    cut = replace(player.ledger.trials[16], state=TrialState.PAUSED, step=4, loss=None)
+    player.ledger.keep(cut)
+    assert player.step().stop == cut.target == 27
+
+
+@pytest.mark.parametrize("seed", range(10))
 def test_a_search_whose_rungs_mislead_finds_good_settings_all_the_same(seed):
-    player = Misled(budget={"runs": 40}, sampler="random", seed=seed)
-    player.ledger.ladder = ladder(27)
+    player = cautious(Misled, budget={"runs": 40}, sampler="random", seed=seed)
     best = player.play().ledger.best()
-    assert 0.015 < best.params["lr"] < 0.06
+    assert 0.011 < best.params["lr"] < 0.082
 
 
 def test_a_pruner_asked_for_by_name_judges_every_setting_but_the_first():
@@ -265,6 +287,12 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
         fresh.ledger.losses = player.ledger.losses
         fresh.play()
         assert fresh.ledger.trials == whole.ledger.trials
+
+
+def test_whole_runs_are_expected_to_cost_what_halving_saves_elsewhere():
+    player = cautious(budget={"trials": 33})
+    searched = [stages.search_runs(player.spec, count, player.ledger.ladder) for count in (47, 48)]
+    assert searched[1] - searched[0] > 1
 
 
 def test_the_expected_cost_of_halving_covers_the_real_one_roughly():

@@ -75,6 +75,11 @@ class Grid(Space):
         near = {name: axis.nearest(params[name]) for name, axis in self.parameters.items()}
         return super().setting(near, origin)
 
+    def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
+        """Return the nearest setting there is, in the same words whoever proposes it."""
+        known = super().preset(hyper, warmup, origin)
+        return self.setting(known.params, known.origin)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
