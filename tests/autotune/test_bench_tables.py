@@ -23,9 +23,11 @@ HASHES = {
     "graph_adan": "d3d013aa06a0b54a26145bf9723d64824ae3bed22e9b5167818f9a8d33708480",
     "language_adan_win": "7da1e2fc1237307c5b7223fd44d68dea6b5c5c4c606ea9a7433b7ed75aba55cb",
     "mlp_adamw_win2": "ecb81d0a3be287c0f8ea8606ff5f674f126e30509d0ee13fc54adc5b0c4d9934",
+    "patches_adamw_win": "5cbcf4667830c929105e837a1f6c163fa5c0693c76c0ff90c67d07072046f72b",
     "prices_adan_win": "ac4a40b7ffa978b05b14f112de3f0b87c49788632b9a5b3cee8dd312f5d31659",
     "ratings_adamw_win": "9c9b8cc2452b3f79552bfb67a5391a9774e763a6c5315f7f090b10c60ad38284",
     "recall_adan": "a6367a83a30702eb09a11c63f8ecf4ebbccc71a229fb89deabd3e2b9c5207d70",
+    "tongue_adan_win": "6cbdebb8e8a25266d48b20e1826af1e49d45c0148693f9d17899dc3bea469d9d",
     "views_adan": "a62e5dd455115e3e8675a681144d6da0db60331b6e5533cfe2b3005df9dd56b7",
 }
 RECORDED = {name: name.partition("_")[2].replace("_", "-") for name in HASHES}
@@ -36,9 +38,11 @@ AGAIN = {
     "forecast_adan_win2": [(2, 1, 0, 1, 1), (4, 0, 2, 1, 0)],
     "graph_adan": [(2, 1, 1, 0), (5, 0, 2, 1)],
     "mlp_adamw_win2": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 2)],
+    "patches_adamw_win": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 0)],
     "prices_adan_win": [(2, 1, 0, 1, 1), (4, 0, 1, 0, 2)],
     "ratings_adamw_win": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 0)],
     "recall_adan": [(4, 1, 1, 0), (5, 0, 2, 1)],
+    "tongue_adan_win": [(2, 1, 0, 1, 1), (4, 0, 1, 0, 2)],
     "views_adan": [(2, 1, 1, 0), (5, 0, 2, 1)],
 }
 
