@@ -93,8 +93,8 @@ def promotable(
     return None
 
 
-def misled(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> bool:
-    """Say whether the trial that ended best was not among the best third at a rung that is trusted.
+def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> int | None:
+    """Return a trusted rung where the trial that ended best was not in the best third, if any.
 
     Then halving finds good settings only by chance: the best there are may be those it stopped.
     """
@@ -103,8 +103,8 @@ def misled(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> bool
         order = _order(everyone, losses, rung)
         trusted = rung >= max(rungs.first, rungs.safe) and len(order) >= ENOUGH
         if trusted and _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
-            return True
-    return False
+            return rung
+    return None
 
 
 def _order(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:

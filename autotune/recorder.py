@@ -57,6 +57,8 @@ class Recorder:
         """Store a stretch as begun, which ends this process's turn, and return its job."""
         if stretch.wider is not None:
             self._widen(ledger, stretch.wider)
+        if stretch.notice is not None:
+            self.listen(Notice(text=f"{ledger.study.optimizer}: {stretch.notice}"))
         trial, attempt = self._lease(ledger, stretch)
         self.share.deciding = False
         running = replace(trial, state=TrialState.RUNNING)

@@ -42,6 +42,7 @@ class Stretch:
     proposal: Proposal | None = None
     stop: int
     wider: Widened | None = None  # the space it was proposed in, from now on the study's
+    notice: str | None = None  # what a person should know of it
 
 
 def essential(spec: SearchSpec) -> int:
@@ -158,8 +159,25 @@ def _runs_whole(ledger: Ledger, spec: SearchSpec) -> bool:
     searched = ledger.of(Role.SEARCH)
     if spec.pruner != HALVING or not _due(len(searched), DOUBTED):
         return False
-    doubted = halving.misled(searched, ledger.losses, ledger.ladder)
-    return doubted or _due(len(searched), WHOLE)
+    return _due(len(searched), WHOLE) or _misleading(ledger) is not None
+
+
+def _misleading(ledger: Ledger) -> int | None:
+    return halving.misleading(ledger.of(Role.SEARCH), ledger.losses, ledger.ladder)
+
+
+def _doubt(ledger: Ledger) -> str | None:
+    """Return a sentence on why the next setting runs whole, where it is the first to."""
+    searched = ledger.of(Role.SEARCH)
+    places = [t.number for t in searched if t.origin.endswith(RUN_WHOLE)] + [len(searched)]
+    best = ledger.best()
+    if best is None or [place for place in places if not _due(place, WHOLE)] != places[-1:]:
+        return None
+    return (
+        f"trial {best.number} ended best but was not in the best third at step "
+        f"{_misleading(ledger)} of {ledger.target}; for as long as that holds, every second new "
+        "setting runs to its end"
+    )
 
 
 def _due(place: int, every: int) -> bool:
@@ -236,7 +254,9 @@ def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | 
     wider = boundary.widened(ledger)
     known = replace(ledger, space=wider.space) if wider else ledger
     proposal = propose(known, spec, whole=whole)
-    return Stretch(trial=None, proposal=proposal, stop=stop, wider=wider) if proposal else None
+    notice = _doubt(ledger) if whole else None
+    found = Stretch(trial=None, proposal=proposal, stop=stop, wider=wider, notice=notice)
+    return found if proposal else None
 
 
 def _close(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from autotune.halving import Ladder, highest_rung, ladder, leaders, misled, promotable
+from autotune.halving import Ladder, highest_rung, ladder, leaders, misleading, promotable
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 RUNGS = Ladder(steps=(3, 9, 27, 81), first=9, safe=9)
@@ -98,20 +98,20 @@ def test_at_most_two_thirds_go_on_however_late_the_best_came_forward():
 
 def test_rungs_mislead_where_what_ended_best_is_not_in_the_best_third():
     # Of 13 trials a third are 4, one of them the trial that ended second.
-    assert not misled(*late(rank=2), RUNGS)
-    assert misled(*late(rank=3), RUNGS)
+    assert misleading(*late(rank=2), RUNGS) is None
+    assert misleading(*late(rank=3), RUNGS) == 9
 
 
 def test_few_trials_are_no_evidence_that_rungs_mislead():
-    assert not misled(*late(rank=3, count=4), RUNGS)
-    assert misled(*late(rank=3, count=5), RUNGS)
+    assert misleading(*late(rank=3, count=4), RUNGS) is None
+    assert misleading(*late(rank=3, count=5), RUNGS) == 9
 
 
 def test_the_shortest_rung_may_mislead_since_it_is_not_trusted():
     trials, losses = late(rank=1)
     for curve in losses.values():
         curve[3] = -curve[27]
-    assert not misled(trials, losses, EARLY)
+    assert misleading(trials, losses, EARLY) is None
 
 
 def test_a_whole_run_is_compared_at_no_rung():

@@ -175,6 +175,22 @@ def test_where_rungs_mislead_every_second_setting_runs_to_its_end():
     assert whole(Misled, sampler="random", pruner="asha") == []
 
 
+def test_it_is_told_once_that_rungs_mislead():
+    player = cautious(Misled, budget={"trials": 33}, sampler="random").play()
+    told = [(place, s.notice) for place, s in enumerate(player.stretches) if s.notice]
+    ((place, sentence),) = told
+    assert player.stretches[place].proposal.origin == "random, run whole"
+    assert sentence == (
+        "trial 15 ended best but was not in the best third at step 3 of 27; for as long as that "
+        "holds, every second new setting runs to its end"
+    )
+
+
+def test_where_rungs_are_right_nothing_is_told():
+    player = cautious(budget={"trials": 33}).play()
+    assert not [stretch for stretch in player.stretches if stretch.notice]
+
+
 def test_a_whole_run_that_was_interrupted_goes_on_to_its_end():
     player = cautious(budget={"trials": 33})
     while len(player.ledger.of(Role.SEARCH)) < 16:
