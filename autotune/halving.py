@@ -134,12 +134,14 @@ def leaders(
 ) -> list[TrialRecord]:
     """Return the ``count`` most promising trials: the furthest, then the lowest loss there."""
     alive = [t for t in trials if t.state in {TrialState.PAUSED, TrialState.COMPLETE}]
-    ranked = []
-    for trial in alive:
-        measured = [step for step in rungs.steps if step in losses.get(trial.id, {})]
-        if measured:
-            ranked.append((-measured[-1], losses[trial.id][measured[-1]], trial.number, trial))
-    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])[:count]]
+    found: dict[int, TrialRecord] = {}
+    for rung in reversed(rungs.steps):  # asked for with every decision: most got nowhere near it
+        there = [t for t in alive if rung in losses.get(t.id, {})]
+        there.sort(key=lambda t: (losses[t.id][rung], t.number))
+        found.update({t.id: t for t in there if t.id not in found})
+        if len(found) >= count:
+            break
+    return list(found.values())[:count]
 
 
 def highest_rung(losses: Losses, rungs: Ladder, needed: int) -> int:

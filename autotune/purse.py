@@ -99,11 +99,10 @@ class Purse:
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
         budget = self.spec.budget.resolved
-        least = ledger.committed() + stages.outstanding(ledger, self.spec)
-        expected = [least]
+        if budget.runs is not None and not ledger.searched:
+            return budget.runs
+        expected = [ledger.committed() + stages.outstanding(ledger, self.spec)]
         if not ledger.searched:
-            if budget.runs is not None:
-                return budget.runs
             if budget.minutes is not None and (pace := self.pace(ledger)):
                 expected.append(budget.minutes * 60 * self.slots / pace / len(self.ledgers))
             elif budget.trials is not None:
