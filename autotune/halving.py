@@ -98,11 +98,12 @@ def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> 
 
     Then halving finds good settings only by chance: the best there are may be those it stopped.
     """
-    everyone = list(trials)
-    for rung in rungs.steps[:-1]:
+    everyone, trusted = list(trials), max(rungs.first, rungs.safe)
+    for rung in [step for step in rungs.steps[:-1] if step >= trusted]:
         order = _order(everyone, losses, rung)
-        trusted = rung >= max(rungs.first, rungs.safe) and len(order) >= ENOUGH
-        if trusted and _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
+        if len(order) < ENOUGH:
+            continue
+        if _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
             return rung
     return None
 

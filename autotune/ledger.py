@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotune.forecast import forecasts
 from autotune.halving import Ladder, highest_rung
 from autotune.samplers.base import Observation
 from autotune.setting import Setting
@@ -96,6 +97,28 @@ class Ledger:
         """Return the completed search trial of the lowest loss."""
         done = [t for t in self.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
         return min(done, key=lambda t: (t.loss, t.number), default=None)
+
+    def forecast(self) -> list[Observation]:
+        """Return what the search expects of every setting that was measured or diverged."""
+        trials = self.of(Role.SEARCH)
+        expected = forecasts(trials, self.losses, self.ladder)
+        seen = []
+        for trial in trials:
+            if trial.state is TrialState.DIVERGED:
+                seen.append(Observation(params=trial.params, loss=None))
+            elif trial.id in expected:
+                curve, forecast = self.losses[trial.id], expected[trial.id]
+                last = max(set(curve).intersection(self.ladder.steps))
+                seen.append(
+                    Observation(
+                        params=trial.params,
+                        loss=forecast.score,
+                        reached=last,
+                        reached_loss=curve[last],
+                        doubt=forecast.doubt,
+                    )
+                )
+        return seen
 
     def observed(self) -> list[Observation]:
         """Return what the search learned, all of it at the longest rung with enough trials."""

@@ -68,7 +68,8 @@ def _wishes(ledger: Ledger, spec: SearchSpec, number: int) -> Iterator[Setting]:
         yield from _beyond(ledger)
         if _believes(seed, number):
             yield from ledger.presets
-    sampler, seen = load("autotune.samplers", spec.sampler), ledger.observed()
+    sampler = load("autotune.samplers", spec.sampler)
+    seen = ledger.forecast() if spec.sampler == MIXED else ledger.observed()
     index = number - len(first)
     for again in range(ASKED):
         own = derive(seed, "again", again) if again else seed

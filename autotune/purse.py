@@ -98,17 +98,22 @@ class Purse:
 
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
+        return self._to_the_end(ledger) if ledger.searched else self._with_search(ledger)
+
+    def _to_the_end(self, ledger: Ledger) -> float:
+        return ledger.committed() + stages.outstanding(ledger, self.spec)
+
+    def _with_search(self, ledger: Ledger) -> float:
         budget = self.spec.budget.resolved
-        if budget.runs is not None and not ledger.searched:
+        if budget.runs is not None:
             return budget.runs
-        expected = [ledger.committed() + stages.outstanding(ledger, self.spec)]
-        if not ledger.searched:
-            if budget.minutes is not None and (pace := self.pace(ledger)):
-                expected.append(budget.minutes * 60 * self.slots / pace / len(self.ledgers))
-            elif budget.trials is not None:
-                share = stages.search_runs(self.spec, budget.trials, ledger.ladder)
-                expected.append(share + stages.final_runs(self.spec))
-        return max(expected)
+        least, pace = self._to_the_end(ledger), self.pace(ledger)
+        if budget.minutes is not None and pace:
+            return max(least, budget.minutes * 60 * self.slots / pace / len(self.ledgers))
+        if budget.trials is not None:
+            share = stages.search_runs(self.spec, budget.trials, ledger.ladder)
+            return max(least, share + stages.final_runs(self.spec))
+        return least
 
     def waits(self, ledger: Ledger) -> bool:
         """Say whether a study has to let others catch up: minutes are the one shared limit."""

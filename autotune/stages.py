@@ -242,13 +242,12 @@ def _promote(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretc
 def _try(ledger: Ledger, spec: SearchSpec, affordable: Affordable) -> Stretch | None:
     trials = ledger.of(Role.SEARCH)
     limit = spec.budget.resolved.trials
-    whole = _runs_whole(ledger, spec)
-    stop = ledger.target if whole else _rungs(ledger, spec, len(trials)).first
-    needed = _closing(ledger, spec) + reserved(spec)
     if (limit is not None and len(trials) >= limit) or plateau.reached(ledger, spec):
         return None
-    if len(trials) < essential(spec):
-        needed = 0.0
+    whole = _runs_whole(ledger, spec)
+    stop = ledger.target if whole else _rungs(ledger, spec, len(trials)).first
+    early = len(trials) < essential(spec)
+    needed = 0.0 if early else _closing(ledger, spec) + reserved(spec)
     if not affordable(stop / ledger.target, needed):
         return None
     wider = boundary.widened(ledger)

@@ -20,12 +20,14 @@ class Observation:
         loss: At the step that all observations share; None when it diverged.
         reached: The longest step at which it was measured.
         reached_loss: There.
+        doubt: Variance of the loss, where that is only expected.
     """
 
     params: Params
     loss: float | None
     reached: int = 0
     reached_loss: float | None = None
+    doubt: float = 0.0
 
 
 class Sampler(Protocol):

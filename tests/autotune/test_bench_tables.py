@@ -32,7 +32,7 @@ HASHES = {
 }
 RECORDED = {name: name.partition("_")[2].replace("_", "-") for name in HASHES}
 AGAIN = {
-    "conv_adan": [(2, 1, 1, 0), (4, 0, 2, 1)],
+    "conv_adan": [(2, 1, 1, 0), (3, 0, 2, 1)],
     "denoise_adamw": [(2, 1, 1, 0), (5, 0, 2, 1)],
     "field_adamw_win2": [(2, 1, 0, 1, 1), (5, 2, 1, 0, 0)],
     "forecast_adan_win2": [(2, 1, 0, 1, 1), (4, 0, 2, 1, 0)],

@@ -200,11 +200,14 @@ def test_a_whole_run_that_was_interrupted_goes_on_to_its_end():
     assert player.step().stop == cut.target == 27
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_search_whose_rungs_mislead_finds_good_settings_all_the_same(seed):
-    player = cautious(Misled, budget={"runs": 40}, sampler="random", seed=seed)
-    best = player.play().ledger.best()
-    assert 0.011 < best.params["lr"] < 0.082
+def test_a_search_whose_rungs_mislead_finds_good_settings_all_the_same():
+    plays = [
+        cautious(Misled, budget={"runs": 40}, sampler="random", seed=seed).play()
+        for seed in range(10)
+    ]
+    away = [Misled.loss(play, play.ledger.best(), play.ledger.target) for play in plays]
+    assert max(away) < 1
+    assert sum(one < math.log(2) for one in away) >= 8
 
 
 def test_a_pruner_asked_for_by_name_judges_every_setting_but_the_first():
