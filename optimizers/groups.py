@@ -20,8 +20,14 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
 
     Biases, gains of normalisation layers and other parameters of at most one dimension are not
     decayed, nor what the model names in ``no_weight_decay()``, as timm's models do. Embeddings
-    are. Frozen parameters are left out, and so is a group that would be empty.
+    are. Frozen parameters are left out, and so is a group that would be empty. Raises TypeError for
+    parameters without their model.
     """
+    if not isinstance(model, Module):
+        raise TypeError(
+            f"split needs a model, whose parameters have names, got {type(model).__name__}; pass "
+            "the model itself"
+        )
     return _decayed(list(model.named_parameters()), weight_decay, _exempt(model))
 
 

@@ -47,6 +47,23 @@ class Study:
         self.ledger.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
 
 
+def test_what_is_expected_is_told_of_every_setting_that_was_measured_or_diverged():
+    study = Study()
+    study.propose(4)
+    trials = study.ledger.trials
+    for id, state in ((2, TrialState.DIVERGED), (3, TrialState.FAILED)):
+        study.ledger.keep(replace(trials[id], state=state))
+    study.ledger.losses[4].pop(9)
+    told = study.ledger.forecast()
+    assert [seen.params for seen in told] == [trials[id].params for id in (1, 2, 4)]
+    assert [(seen.loss is None, seen.reached) for seen in told] == [
+        (False, 9),
+        (True, 0),
+        (False, 3),
+    ]
+    assert told[0].reached_loss == trials[1].loss
+
+
 def rates_of(proposals):
     return [p.hyper["lr"] for p in proposals if p.origin == "range test"]
 

@@ -179,6 +179,34 @@ def test_the_default_mixture_stays_near_the_best_more_often_than_chance():
     assert near >= 20
 
 
+def test_the_default_mixture_models_the_best_of_many_trials_and_some_of_the_rest(monkeypatch):
+    told = []
+
+    def fit(points, scores, doubts, scales):
+        told.append(scores)
+        return lambda asked: asked[:, 0]
+
+    monkeypatch.setattr(auto.surrogate, "fit", fit)
+    many = observed(1000)
+    for index in range(8, 16):
+        auto.sampler(SPACE, many, index=index, seed=5)
+    losses = sorted(seen.loss for seen in many)
+    assert told
+    for scores in told:
+        assert auto.MODEL_LIMIT * 0.9 < len(scores) <= auto.MODEL_LIMIT
+        assert list(scores[: auto.MODEL_LIMIT // 2]) == losses[: auto.MODEL_LIMIT // 2]
+        assert scores[-1] > losses[900]
+
+
+def test_the_model_avoids_what_was_tried_where_settings_are_few(monkeypatch):
+    monkeypatch.setattr(auto, "UNIFORM", 0)
+    monkeypatch.setattr(auto, "NEIGHBOURS", 0)
+    few = build({}, {"lr": 1e-3}, {"lr": [float(rate) for rate in range(1, 13)]})
+    tried = [Observation(params={"lr": float(rate)}, loss=float(rate)) for rate in range(1, 11)]
+    asked = [auto.sampler(few, tried, index=i, seed=5)["lr"] for i in range(8, 48)]
+    assert set(asked) <= {11.0, 12.0}
+
+
 def test_a_space_of_choices_alone_is_sampled():
     choices = build({}, {"lr": 1e-3}, {"lr": [1e-3, 1e-2]})
     assert choices.parameters == {"lr": Choice(options=(1e-3, 1e-2))}

@@ -20,6 +20,14 @@ def test_only_matrices_are_decayed():
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
 
 
+def test_parameters_without_their_model_are_refused():
+    sentence = (
+        "split needs a model, whose parameters have names, got generator; pass the model itself"
+    )
+    with pytest.raises(TypeError, match=f"^{sentence}$"):
+        split(nn.Linear(2, 2).parameters(), 0.1)
+
+
 def test_frozen_parameters_are_left_out():
     whole = model()
     whole[0].weight.requires_grad_(False)
