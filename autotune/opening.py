@@ -28,6 +28,7 @@ KEPT_FACTS = {
     "steps": "steps",
     "batch_size": "batch size",
     "parameters": "number of parameters",
+    "precision": "precision (the processor decides it)",
 }
 
 

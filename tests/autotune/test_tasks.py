@@ -30,7 +30,15 @@ def test_resnet50_takes_its_head_from_the_data():
     facts = resolve("resnet50").facts()
     assert facts["parameters"] == 25_557_032 - 900 * 2049
     assert (facts["tensors"], facts["classes"]) == (161, 100)
-    assert facts["precision"] == "bf16 autocast, channels_last"
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [("AVX512", "bf16 autocast, channels_last"), ("AVX2", "float32"), ("DEFAULT", "float32")],
+)
+def test_resnet50_computes_in_what_the_processor_is_quickest_in(monkeypatch, capability, precision):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    assert resolve("resnet50").facts()["precision"] == precision
 
 
 def test_resnet50_without_transformers_names_the_extra(monkeypatch):
