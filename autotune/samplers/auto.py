@@ -36,20 +36,21 @@ def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: 
     usable = [seen for seen in observed if seen.loss is not None]
     if share < UNIFORM or not usable:
         return random.sampler(space, observed, index=index, seed=seed)
+    leaders = sorted(usable, key=_lead)[:LEADERS]
     if share < UNIFORM + NEIGHBOURS or len(observed) < MODEL_NEEDS:
-        return space.at(_neighbour(space, usable, draw))
-    return _modelled(space, observed, usable, draw)
+        return space.at(_neighbour(space, leaders, draw))
+    return _modelled(space, observed, leaders, draw)
 
 
 def _modelled(
     space: Space,
     observed: Sequence[Observation],
-    usable: list[Observation],
+    leaders: Sequence[Observation],
     draw: np.random.Generator,
 ) -> Params:
     """Take what the model expects to be the best of some uniform draws and some moves."""
     units = [draw.random(len(space)).tolist() for _ in range(CANDIDATES)]
-    units += [_neighbour(space, usable, draw) for _ in range(CANDIDATES)]
+    units += [_neighbour(space, leaders, draw) for _ in range(CANDIDATES)]
     drawn = [space.at(place) for place in units]
     expected = _model(space, observed)(np.array([space.units(params) for params in drawn]))
     ordered = [drawn[place] for place in np.argsort(expected, kind="stable")]
@@ -82,13 +83,11 @@ def _kept(scored: list[tuple[Observation, float]]) -> list[tuple[Observation, fl
     return scored[:half] + scored[half::every]
 
 
-def _neighbour(space: Space, usable: list[Observation], draw: np.random.Generator) -> list[float]:
-    """Move some coordinates of a leading setting a little; return its place in the unit cube.
-
-    Short runs tell bad settings from good ones but not which is best: those lead that got furthest.
-    """
-    best = sorted(usable, key=_lead)[:LEADERS]
-    centre = best[int(draw.integers(len(best)))]
+def _neighbour(
+    space: Space, leaders: Sequence[Observation], draw: np.random.Generator
+) -> list[float]:
+    """Move some coordinates of a leading setting a little; return its place in the unit cube."""
+    centre = leaders[int(draw.integers(len(leaders)))]
     moved = draw.random(len(space)) < MOVED
     moved[int(draw.integers(len(space)))] = True
     shifts = draw.normal(0, STEP, len(space))
@@ -107,5 +106,6 @@ def _neighbour(space: Space, usable: list[Observation], draw: np.random.Generato
 
 
 def _lead(seen: Observation) -> tuple[int, float]:
+    """Order by what got furthest: short runs tell bad settings from good, but not which is best."""
     loss = seen.loss if seen.reached_loss is None else seen.reached_loss
     return -seen.reached, loss or 0.0
