@@ -14,7 +14,6 @@ from functools import cache
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.halving import Ladder, Losses
 from autotune.studies.records import TrialRecord, TrialState
@@ -23,8 +22,6 @@ BELIEF = 10.0  # trials that would have to say otherwise before what is believed
 SLOPE = 0.7  # of the score at the end on the score at a rung, believed at first
 SPREAD = 0.5  # variance around it, believed at first
 BLIND = 0.1  # variance for each rung that nobody has passed
-
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,17 +107,8 @@ class Ledger:
             if trial.state is TrialState.DIVERGED:
                 seen.append(Observation(params=trial.params, loss=None))
             elif trial.id in expected:
-                curve, forecast = self.losses[trial.id], expected[trial.id]
-                last = max(set(curve).intersection(self.ladder.steps))
-                seen.append(
-                    Observation(
-                        params=trial.params,
-                        loss=forecast.score,
-                        reached=last,
-                        reached_loss=curve[last],
-                        doubt=forecast.doubt,
-                    )
-                )
+                forecast = expected[trial.id]
+                seen.append(self._observation(trial, forecast.score, forecast.doubt))
         return seen
 
     def observed(self) -> list[Observation]:
@@ -131,16 +122,15 @@ class Ledger:
             if trial.state is TrialState.DIVERGED:
                 seen.append(Observation(params=trial.params, loss=None))
             elif step in curve:
-                last = max(set(curve).intersection(self.ladder.steps))
-                seen.append(
-                    Observation(
-                        params=trial.params,
-                        loss=curve[step],
-                        reached=last,
-                        reached_loss=curve[last],
-                    )
-                )
+                seen.append(self._observation(trial, curve[step]))
         return seen
+
+    def _observation(self, trial: TrialRecord, loss: float, doubt: float = 0.0) -> Observation:
+        curve = self.losses[trial.id]
+        last = max(set(curve).intersection(self.ladder.steps))
+        return Observation(
+            params=trial.params, loss=loss, reached=last, reached_loss=curve[last], doubt=doubt
+        )
 
 
 def _written(hyper: Mapping[str, Any], warmup: float) -> str:

@@ -107,8 +107,8 @@ class Purse:
         budget = self.spec.budget.resolved
         if budget.runs is not None:
             return budget.runs
-        least, pace = self._to_the_end(ledger), self.pace(ledger)
-        if budget.minutes is not None and pace:
+        least = self._to_the_end(ledger)
+        if budget.minutes is not None and (pace := self.pace(ledger)):
             return max(least, budget.minutes * 60 * self.slots / pace / len(self.ledgers))
         if budget.trials is not None:
             share = stages.search_runs(self.spec, budget.trials, ledger.ladder)

@@ -48,6 +48,7 @@ def fit(points: Array, scores: Array, doubts: Array, scales: Sequence[Array]) ->
     weights, length = fits[best][1], scales[best]
 
     def predict(asked: Array) -> Array:
+        """Return the expected scores."""
         return np.asarray(centre + spread * (_kernel(_squares(asked, points), length) @ weights))
 
     return predict
