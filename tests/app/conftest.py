@@ -9,8 +9,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from autotune.studies.records import Point, Role, TrialRecord, TrialState
+from autotune.studies.records import Point, TrialState
 from autotune.testing import sample
+from autotune.testing.trials import search_trial
 
 
 @pytest.fixture(scope="session")
@@ -25,21 +26,9 @@ def trial():
     """Make a search trial from what a test cares about."""
 
     def make(number=0, **values):
-        given = {
-            "id": 100 + number,
-            "study": 1,
-            "number": number,
-            "role": Role.SEARCH,
-            "origin": "sobol",
-            "params": {"lr": 1e-3 * (number + 1)},
-            "hyper": {"lr": 1e-3 * (number + 1)},
-            "warmup": 0.1,
-            "seed": 0,
-            "target": 90,
-            "state": TrialState.COMPLETE,
-            "step": 90,
-        }
-        return TrialRecord(**{**given, **values})
+        lr = {"lr": 1e-3 * (number + 1)}
+        given = {"params": lr, "hyper": lr, "target": 90, "state": TrialState.COMPLETE, "step": 90}
+        return search_trial(number, **given | values)
 
     return make
 

@@ -11,9 +11,10 @@ from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.search import run
 from autotune.spaces import Range, build, from_data
-from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import Point, Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.trials import search_trial
 
 DATA = {
     "lr": ("log", 1e-4, 1e-1),
@@ -57,16 +58,11 @@ def study(*params, overrides=None):
     record = StudyRecord(id=1, search="m", optimizer="adan", space={})
     ledger = Ledger(study=record, space=space, presets=[], ladder=ladder(27))
     for number, changes in enumerate(params):
-        trial = TrialRecord(
+        trial = search_trial(
+            number,
             id=number + 1,
-            study=1,
-            number=number,
-            role=Role.SEARCH,
-            origin="sobol",
             params={**MIDDLE, **changes},
             hyper={"n": number},
-            warmup=0.1,
-            seed=0,
             target=27,
             state=TrialState.PAUSED,
             step=9,
@@ -136,7 +132,7 @@ def test_a_range_grows_to_a_limit():
     for _ in range(2):
         ledger.space = boundary.widened(ledger).space
         for trial in [ledger.trials[n] for n in (1, 2, 3)]:
-            ledger.trials[trial.id] = replace(trial, params={**trial.params, "lr": 9.0})
+            ledger.keep(replace(trial, params={**trial.params, "lr": 9.0}))
     assert ledger.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
     assert boundary.widened(ledger) is None
 

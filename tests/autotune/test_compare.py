@@ -3,14 +3,8 @@
 from datetime import UTC, datetime
 
 from autotune.compare import compare
-from autotune.studies.records import (
-    Role,
-    SearchRecord,
-    SearchState,
-    StudyRecord,
-    TrialRecord,
-    TrialState,
-)
+from autotune.studies.records import Role, SearchRecord, SearchState, StudyRecord, TrialState
+from autotune.testing.trials import search_trial
 
 WHEN = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -26,12 +20,8 @@ def search(*optimizers):
 
 
 def trial(number, role, **fields):
-    known = {
-        "id": number, "study": 0, "origin": "sobol", "params": {}, "hyper": {"lr": number},
-        "warmup": 0.1, "seed": 0, "target": 10, "step": 10, "state": TrialState.COMPLETE,
-        **fields,
-    }  # fmt: skip
-    return TrialRecord(number=number, role=role, **known)
+    known = {"hyper": {"lr": number}, "target": 10, "step": 10, "state": TrialState.COMPLETE}
+    return search_trial(number, id=number, study=0, role=role, **known | fields)
 
 
 def judged(losses, source, start):

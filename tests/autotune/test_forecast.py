@@ -4,7 +4,8 @@ import pytest
 
 from autotune.forecast import forecasts
 from autotune.halving import Ladder
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import TrialState
+from autotune.testing.trials import search_trial
 
 RUNGS = Ladder(steps=(3, 9, 27), first=3, safe=9)
 
@@ -12,20 +13,7 @@ RUNGS = Ladder(steps=(3, 9, 27), first=3, safe=9)
 def trials(curves, state=TrialState.PAUSED):
     """Return trials with these losses at the first, second and third rung, and their losses."""
     found = [
-        TrialRecord(
-            id=100 + number,
-            study=1,
-            number=number,
-            role=Role.SEARCH,
-            origin="random",
-            params={},
-            hyper={},
-            warmup=0.1,
-            seed=0,
-            target=27,
-            state=state,
-            step=RUNGS.steps[len(curve) - 1],
-        )
+        search_trial(number, target=27, state=state, step=RUNGS.steps[len(curve) - 1])
         for number, curve in enumerate(curves)
     ]
     return found, {100 + n: dict(zip(RUNGS.steps, c, strict=False)) for n, c in enumerate(curves)}

@@ -1,28 +1,15 @@
 from dataclasses import replace
 
 from autotune.halving import Ladder, highest_rung, ladder, leaders, misleading, promotable
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import TrialState
+from autotune.testing.trials import search_trial
 
 RUNGS = Ladder(steps=(3, 9, 27, 81), first=9, safe=9)
 EARLY = Ladder(steps=(3, 9, 27, 81), first=3, safe=9)
 
 
 def trial(number, step, state=TrialState.PAUSED, loss=None):
-    return TrialRecord(
-        id=100 + number,
-        study=1,
-        number=number,
-        role=Role.SEARCH,
-        origin="sobol",
-        params={},
-        hyper={},
-        warmup=0.1,
-        seed=0,
-        target=81,
-        state=state,
-        step=step,
-        loss=loss,
-    )
+    return search_trial(number, step=step, state=state, loss=loss)
 
 
 def curves(at):

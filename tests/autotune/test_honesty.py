@@ -5,21 +5,17 @@ from dataclasses import replace
 import pytest
 
 from autotune.honesty import honesty
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import Role, TrialState
+from autotune.testing.trials import search_trial
 
 STEPS = (3, 9, 27)
 
 
 def trial(id, loss, role=Role.SEARCH, seed=0, source=None):
-    return TrialRecord(
+    return search_trial(
+        id,
         id=id,
-        study=1,
-        number=id,
         role=role,
-        origin="",
-        params={},
-        hyper={},
-        warmup=0.1,
         seed=seed,
         target=27,
         source=source,

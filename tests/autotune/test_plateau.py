@@ -8,9 +8,10 @@ from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.search import run
 from autotune.spaces import build
-from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import Point, Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.trials import search_trial
 
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
 
@@ -20,16 +21,11 @@ def study(*losses, running=0):
     record = StudyRecord(id=1, search="m", optimizer="adan", space={})
     ledger = Ledger(study=record, space=SPACE, presets=[], ladder=ladder(27))
     for number, loss in enumerate([*losses, *[None] * running]):
-        trial = TrialRecord(
+        trial = search_trial(
+            number,
             id=number + 1,
-            study=1,
-            number=number,
-            role=Role.SEARCH,
-            origin="sobol",
             params={"lr": 1e-3},
             hyper={"n": number},
-            warmup=0.1,
-            seed=0,
             target=27,
             state=TrialState.RUNNING if loss is None else TrialState.PAUSED,
             step=0 if loss is None else 9,

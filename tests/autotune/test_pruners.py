@@ -7,7 +7,8 @@ import pytest
 from autotune.errors import SpecError, UnknownName
 from autotune.halving import Ladder
 from autotune.registry import load, names
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import TrialState
+from autotune.testing.trials import search_trial
 
 RUNGS = Ladder(steps=(3, 9, 27, 81), first=3)
 PRUNERS = [*names("autotune.pruners"), "optuna:PercentilePruner(percentile=25)", "optuna:NopPruner"]
@@ -15,21 +16,7 @@ PAUSED, COMPLETE = TrialState.PAUSED, TrialState.COMPLETE
 
 
 def trial(number, step, state=PAUSED, loss=None):
-    return TrialRecord(
-        id=100 + number,
-        study=1,
-        number=number,
-        role=Role.SEARCH,
-        origin="sobol",
-        params={},
-        hyper={},
-        warmup=0.1,
-        seed=0,
-        target=81,
-        state=state,
-        step=step,
-        loss=loss,
-    )
+    return search_trial(number, step=step, state=state, loss=loss)
 
 
 def study(*curves):

@@ -6,8 +6,9 @@ from autotune import racing
 from autotune.halving import ladder
 from autotune.ledger import Ledger
 from autotune.spaces import build
-from autotune.studies.records import Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
+from autotune.testing.trials import search_trial
 
 SPEC = parse({"model": "m", "optimizers": ["adamw"], "finalists": 2})
 DEFAULTS = {"lr": 1e-3, "weight_decay": 0.0}
@@ -31,17 +32,11 @@ def keep(ledger, role, loss, source, seed, number):
     if loss == math.inf:
         state, loss = TrialState.DIVERGED, None
     ledger.keep(
-        TrialRecord(
+        search_trial(
+            id if number is None else number,
             id=id,
-            study=1,
-            number=id if number is None else number,
             role=role,
-            origin="",
-            params={},
-            hyper={},
-            warmup=0.1,
             seed=seed,
-            target=81,
             source=source,
             state=state,
             step=9 if state is TrialState.PAUSED else 81,

@@ -8,29 +8,18 @@ from autotune.halving import Ladder
 from autotune.ledger import Ledger
 from autotune.purse import Purse
 from autotune.spaces import build
-from autotune.studies.records import Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
+from autotune.testing.trials import search_trial
 
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
 
 
 def trial(number: int, seconds: float, **changes: object) -> TrialRecord:
     """Return half a full run."""
-    known = {"state": TrialState.PAUSED, "step": 32, "loss": 1.0} | changes
-    return TrialRecord(
-        id=number,
-        study=0,
-        number=number,
-        role=Role.SEARCH,
-        origin="sobol",
-        params={"lr": 1e-3},
-        hyper={"lr": 1e-3},
-        warmup=0.1,
-        seed=0,
-        target=64,
-        seconds=seconds,
-        **known,
-    )
+    lr = {"lr": 1e-3}
+    known = {"params": lr, "hyper": lr, "state": TrialState.PAUSED, "step": 32, "loss": 1.0}
+    return search_trial(number, id=number, study=0, target=64, seconds=seconds, **known | changes)
 
 
 def left(*seconds: float, overhead: float = 0.0, **changes: object) -> float | None:
