@@ -7,7 +7,6 @@ that went further. Where short runs mislead, little is learned from them, or the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from autotune import halving
 from autotune.halving import Ladder, Losses
 from autotune.studies.records import TrialRecord, TrialState
 
@@ -56,14 +56,8 @@ def forecasts(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> d
 
 def _scores(trials: Sequence[TrialRecord], losses: Losses, step: int) -> dict[int, float]:
     """Return the normal scores of those that reached a rung; what diverged is worst."""
-    ranked = []
-    for trial in trials:
-        lost = trial.state is TrialState.DIVERGED
-        loss = math.inf if lost else losses.get(trial.id, {}).get(step)
-        if loss is not None:
-            ranked.append((loss, trial.number, trial.id))
-    scores = _normal(len(ranked))
-    return {id: score for (_, _, id), score in zip(sorted(ranked), scores, strict=True)}
+    order = halving.ranking(trials, losses, step)
+    return {t.id: score for t, score in zip(order, _normal(len(order)), strict=True)}
 
 
 @cache

@@ -19,6 +19,8 @@ EARLY_ETA = 2.5  # so more go on from there
 MOST = 2 / 3  # of a rung's trials go on, however late the best finished one came forward
 ENOUGH = 6  # trials at a rung before it can be said to mislead
 
+ALIVE = frozenset({TrialState.PAUSED, TrialState.COMPLETE})
+
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
 
@@ -85,7 +87,7 @@ def promotable(
     """
     everyone = list(trials)
     for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
-        order = _order(everyone, losses, rung)
+        order = ranking(everyone, losses, rung)
         count = max(rungs.promoted(rung, len(order)), _as_good_as_the_best(order))
         for trial in order[:count]:
             if trial.state is TrialState.PAUSED and trial.step == rung:
@@ -100,7 +102,7 @@ def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> 
     """
     everyone, trusted = list(trials), max(rungs.first, rungs.safe)
     for rung in [step for step in rungs.steps[:-1] if step >= trusted]:
-        order = _order(everyone, losses, rung)
+        order = ranking(everyone, losses, rung)
         if len(order) < ENOUGH:
             continue
         if _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
@@ -108,10 +110,16 @@ def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> 
     return None
 
 
-def _order(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:
-    """Return who reached a rung, the lowest loss there first."""
-    ranked = [(loss, t.number, t) for t in trials if (loss := _loss(t, losses, rung)) is not None]
-    return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]
+def ranking(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:
+    """Return who reached a rung, the lowest loss there first; what diverged is worst."""
+    diverged = TrialState.DIVERGED  # looking it up for every trial takes as long as all the rest
+    ranked = []
+    for trial in trials:
+        if trial.state is diverged:
+            ranked.append((math.inf, trial.number, trial))
+        elif rung in (curve := losses.get(trial.id, {})):
+            ranked.append((curve[rung], trial.number, trial))
+    return [trial for _, _, trial in sorted(ranked)]  # no two have the same number
 
 
 def _as_good_as_the_best(order: list[TrialRecord]) -> int:
@@ -124,17 +132,11 @@ def _as_good_as_the_best(order: list[TrialRecord]) -> int:
     return min(min(ended)[1], int(MOST * len(order))) if ended else 0
 
 
-def _loss(trial: TrialRecord, losses: Losses, step: int) -> float | None:
-    if trial.state is TrialState.DIVERGED:
-        return math.inf
-    return losses.get(trial.id, {}).get(step)
-
-
 def leaders(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder, count: int
 ) -> list[TrialRecord]:
     """Return the ``count`` most promising trials: the furthest, then the lowest loss there."""
-    alive = [t for t in trials if t.state in {TrialState.PAUSED, TrialState.COMPLETE}]
+    alive = [t for t in trials if t.state in ALIVE]
     found: dict[int, TrialRecord] = {}
     for rung in reversed(rungs.steps):  # asked for with every decision: most got nowhere near it
         there = [t for t in alive if rung in losses.get(t.id, {})]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ class Ledger:
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
     stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
+    roles: dict[Role, list[TrialRecord]] = field(default_factory=dict)  # trials by role and number
+    charged: dict[Role, int] = field(default_factory=dict)  # steps spent, by role
     settings: set[str] = field(default_factory=set)  # that search trials have
     searched: bool = False  # no further setting is to be tried
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
@@ -48,7 +51,7 @@ class Ledger:
         """Take in a trial's newest record and points of its curve."""
         if trial.role is Role.SEARCH and trial.id not in self.trials:
             self.settings.add(_written(trial.hyper, trial.warmup))
-        self.trials[trial.id] = trial
+        self._place(trial)
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
         for point in points:
@@ -57,6 +60,19 @@ class Ledger:
                 curve[point.step] = point.loss
             if point.accuracy is not None:
                 right[point.step] = point.accuracy
+
+    def _place(self, trial: TrialRecord) -> None:
+        """Replace a trial wherever it is kept: each decision asks for all of a role, and for costs.
+
+        A number is given once in a study, as is an id.
+        """
+        known = self.trials.get(trial.id)
+        self.trials[trial.id] = trial
+        steps = self._charged(trial) - (self._charged(known) if known else 0)
+        self.charged[trial.role] = self.charged.get(trial.role, 0) + steps
+        row = self.roles.setdefault(trial.role, [])
+        place = bisect_left(row, trial.number, key=lambda t: t.number)
+        row[place : place + bool(known)] = [trial]
 
     def _time(self, trial: int, point: Point) -> None:
         last = self.timed.get(trial)
@@ -68,7 +84,7 @@ class Ledger:
 
     def of(self, role: Role) -> list[TrialRecord]:
         """Return the trials run for ``role``, by number."""
-        return sorted((t for t in self.trials.values() if t.role is role), key=lambda t: t.number)
+        return list(self.roles.get(role, ()))
 
     def running(self) -> list[TrialRecord]:
         """Return the trials under way."""
@@ -76,12 +92,16 @@ class Ledger:
 
     def runs(self) -> float:
         """Return the full runs spent, every stage counted."""
-        return sum(map(self._charged, self.trials.values())) / self.target
+        return sum(self.charged.values()) / self.target
 
     def committed(self, role: Role | None = None) -> float:
         """Return the full runs spent, on one stage or all, once what is under way has ended."""
-        trials = self.trials.values() if role is None else self.of(role)
-        return sum(max(self._charged(t), self.stops.get(t.id, 0)) for t in trials) / self.target
+        steps = sum(self.charged.values()) if role is None else self.charged.get(role, 0)
+        for id, stop in self.stops.items():
+            trial = self.trials[id]
+            if role is None or trial.role is role:
+                steps += max(0, stop - self._charged(trial))
+        return steps / self.target
 
     def _charged(self, trial: TrialRecord) -> int:
         # Free failures would be tried for ever: one without a loss costs what a first look costs.
@@ -95,16 +115,17 @@ class Ledger:
 
     def best(self) -> TrialRecord | None:
         """Return the completed search trial of the lowest loss."""
-        done = [t for t in self.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
-        return min(done, key=lambda t: (t.loss, t.number), default=None)
+        complete = TrialState.COMPLETE
+        done = [(t.loss, t.number, t) for t in self.of(Role.SEARCH) if t.state is complete]
+        return min(done, default=(None, None, None))[-1]
 
     def forecast(self) -> list[Observation]:
         """Return what the search expects of every setting that was measured or diverged."""
         trials = self.of(Role.SEARCH)
         expected = forecasts(trials, self.losses, self.ladder)
-        seen = []
+        diverged, seen = TrialState.DIVERGED, []
         for trial in trials:
-            if trial.state is TrialState.DIVERGED:
+            if trial.state is diverged:
                 seen.append(Observation(params=trial.params, loss=None))
             elif trial.id in expected:
                 forecast = expected[trial.id]
@@ -127,7 +148,7 @@ class Ledger:
 
     def _observation(self, trial: TrialRecord, loss: float, doubt: float = 0.0) -> Observation:
         curve = self.losses[trial.id]
-        last = max(set(curve).intersection(self.ladder.steps))
+        last = next(step for step in reversed(self.ladder.steps) if step in curve)
         return Observation(
             params=trial.params, loss=loss, reached=last, reached_loss=curve[last], doubt=doubt
         )

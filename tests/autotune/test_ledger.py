@@ -1,0 +1,64 @@
+"""What a ledger counts as it goes is what counting all of it anew gives."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.halving import ladder
+from autotune.ledger import Ledger
+from autotune.spaces import build
+from autotune.studies.records import Role, StudyRecord, TrialState
+from autotune.testing.trials import search_trial
+
+LOST = {TrialState.DIVERGED, TrialState.FAILED}
+FIRST, TARGET = 3, 81  # steps
+EVENTS = st.tuples(
+    st.integers(0, 9),  # number
+    st.sampled_from(TrialState),
+    st.integers(0, TARGET),  # step
+    st.none() | st.integers(0, TARGET),  # where a running one is heading
+)
+
+
+def empty():
+    record = StudyRecord(id=1, search="m", optimizer="adan", space={})
+    return Ledger(study=record, space=build({}, {}, {}), presets=[], ladder=ladder(TARGET))
+
+
+def numbered(number):
+    """Return a trial whose role follows its number, and whose id does not."""
+    role = list(Role)[number % len(Role)]
+    return search_trial(number, id=100 - number, role=role, target=TARGET)
+
+
+def cost(trial):
+    return max(trial.step, FIRST) if trial.state in LOST else trial.step
+
+
+@given(st.lists(EVENTS))
+def test_trials_and_costs_are_those_of_the_newest_records(events):
+    ledger, newest, stops = empty(), {}, {}
+    for number, state, step, stop in events:
+        trial = replace(numbered(number), state=state, step=step)
+        ledger.keep(trial)
+        newest[number] = trial
+        stops.pop(trial.id, None)
+        if stop is not None:
+            stops[trial.id] = stop
+    ledger.stops = stops
+    for role in Role:
+        mine = [newest[number] for number in sorted(newest) if newest[number].role is role]
+        heading = sum(max(cost(trial), stops.get(trial.id, 0)) for trial in mine)
+        assert ledger.of(role) == mine
+        assert ledger.committed(role) == heading / TARGET
+    everyone = newest.values()
+    assert ledger.runs() == sum(map(cost, everyone)) / TARGET
+    assert ledger.committed() == sum(max(cost(t), stops.get(t.id, 0)) for t in everyone) / TARGET
+
+
+def test_a_list_of_trials_is_the_callers_own():
+    ledger = empty()
+    ledger.keep(numbered(0))
+    ledger.of(Role.SEARCH).clear()
+    assert ledger.of(Role.SEARCH)
