@@ -33,11 +33,17 @@ def test_resnet50_takes_its_head_from_the_data():
 
 
 @pytest.mark.parametrize(
-    ("capability", "precision"),
-    [("AVX512", "bf16 autocast, channels_last"), ("AVX2", "float32"), ("DEFAULT", "float32")],
+    ("capabilities", "precision"),
+    [
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True}, "bf16 autocast, channels_last"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({"neon": True}, "float32"),
+    ],
 )
-def test_resnet50_computes_in_what_the_processor_is_quickest_in(monkeypatch, capability, precision):
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+def test_resnet50_computes_in_what_the_processor_is_quickest_in(
+    monkeypatch, capabilities, precision
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
     assert resolve("resnet50").facts()["precision"] == precision
 
 
