@@ -96,6 +96,18 @@ class Purse:
             work += stages.outstanding(ledger, self.spec) * pace
         return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
 
+    def short(self) -> str | None:
+        """Say so where the minutes will not do to judge everything; None while nobody can tell."""
+        minutes, enough = self.spec.budget.resolved.minutes, self.enough()
+        known = all(ledger.runs() for ledger in self.ledgers)
+        if not known or minutes is None or enough is None or enough <= minutes:
+            return None
+        return (
+            f"to choose and judge on {self.spec.seeds} seeds alone takes about {enough} minutes at "
+            f"this pace, and {minutes:g} are given: what fits is run; Ctrl-C, then --resume "
+            f"{self.spec.search_name} --minutes {2 * enough}, leaves as many to search"
+        )
+
     def planned(self, ledger: Ledger) -> float:
         """Return the full runs a study is expected to have spent in the end."""
         return self._to_the_end(ledger) if ledger.searched else self._with_search(ledger)

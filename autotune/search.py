@@ -126,6 +126,7 @@ class Loop:
         )
         self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
+        self.foretold = False  # that the minutes are too few
         self.over = False  # the search is complete, or this process's part in it
         self.reflected = time.monotonic()
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
@@ -181,6 +182,7 @@ class Loop:
                 if not self.recorder.take(report):
                     backend.interrupt(report.trial)
             self._tell()
+            self._foretell()
             self._watch(backend)
             if not self.recorder.busy:
                 self.halt.wait(self._idle)
@@ -346,6 +348,13 @@ class Loop:
                 best={n: t.loss for n, t in best.items() if t and t.loss is not None},
             )
         )
+
+    def _foretell(self) -> None:
+        """Say once, as soon as it shows, that the budget will not reach."""
+        if self.foretold or not (text := self.purse.short()):
+            return
+        self.foretold = True
+        self.listen(Notice(text=text))
 
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""

@@ -123,9 +123,10 @@ def scarce(ledger: Ledger, spec: SearchSpec) -> str | None:
     if spec.budget.resolved.trials is not None or not few:
         return None
     finals = sum(trial.step for role in FINALS for trial in ledger.of(role)) / ledger.target
+    went = f", as {finals:.3g} of {ledger.runs():.3g} full runs went into choosing and judging"
     return (
-        f"only {tried} settings were tried, as {finals:.3g} of {ledger.runs():.3g} full runs went "
-        "into choosing and judging; a larger budget, fewer optimizers or fewer seeds leave more"
+        f"only {tried} settings were tried{went if finals else ''}; a larger budget, fewer "
+        "optimizers or fewer seeds leave more"
     )
 
 
@@ -143,11 +144,14 @@ def stage(ledger: Ledger) -> Role:
 
 def _unfinished(ledger: Ledger, spec: SearchSpec) -> Stretch | None:
     """Return what an earlier sitting left between two rungs, or never started."""
-    for trial in sorted(ledger.trials.values(), key=lambda t: t.number):
-        between = trial.state is TrialState.PAUSED and not _at_rung(ledger, spec, trial)
-        if between or trial.state is TrialState.WAITING:
-            return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial))
-    return None
+    left = [
+        trial
+        for trial in ledger.trials.values()
+        if trial.state is TrialState.WAITING
+        or (trial.state is TrialState.PAUSED and not _at_rung(ledger, spec, trial))
+    ]
+    trial = min(left, key=lambda t: t.number, default=None)
+    return Stretch(trial=trial, stop=_next_stop(ledger, spec, trial)) if trial else None
 
 
 def _runs_whole(ledger: Ledger, spec: SearchSpec) -> bool:

@@ -96,8 +96,10 @@ def opening(event: SearchStarted) -> str:
     """Say what is about to be searched."""
     resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
+    data = event.task.get("data", "its data")
+    precision = f"{event.task['precision']}, " if "precision" in event.task else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {event.task.get('data', 'its data')}, "
+        f"{event.name}: {', '.join(event.optimizers)} on {data}, {precision}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 

@@ -12,11 +12,12 @@ from autotune.cli import words
 from autotune.cli.progress import listening
 from autotune.events import Event, Notice, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.testing.trials import search_trial
 
 STARTED = SearchStarted(
     name="gpt-nano",
     storage="sqlite:///autotune.db",
-    task={"data": "stdlib-lm"},
+    task={"data": "stdlib-lm", "precision": "float32"},
     optimizers=("adan", "adamw"),
     rungs=(3, 9, 27),
     resumed=0,
@@ -28,21 +29,15 @@ STARTED = SearchStarted(
 def trial(**facts: object) -> TrialRecord:
     known = {
         "id": 1,
-        "study": 1,
         "number": 7,
-        "role": Role.SEARCH,
-        "origin": "sobol",
-        "params": {},
         "hyper": {"lr": 1e-3},
-        "warmup": 0.1,
-        "seed": 0,
         "target": 27,
         "state": TrialState.COMPLETE,
         "step": 27,
         "loss": 1.84123,
         "seconds": 38.2,
     }
-    return TrialRecord(**(known | facts))
+    return search_trial(**known | facts)
 
 
 def spent(stage: str, left: float | None = 200.0) -> Spent:
@@ -84,7 +79,8 @@ def test_plain_progress_is_one_line_a_trial_and_one_a_stage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert said("plain", capsys) == [
-        "gpt-nano: adan, adamw on stdlib-lm, rungs at 3, 9, 27 steps, 2 workers (processes)",
+        "gpt-nano: adan, adamw on stdlib-lm, float32, rungs at 3, 9, 27 steps, "
+        "2 workers (processes)",
         "stage: search",
         "adan trial 7: complete at step 27/27, loss 1.8412, 38.2 s  best",
         "adan trial 7: diverged at step 3/27, loss was nan, 38.2 s",

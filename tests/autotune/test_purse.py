@@ -14,6 +14,7 @@ from autotune.purse import Purse
 from autotune.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
+from autotune.testing.trials import search_trial
 
 RUNGS = Ladder(steps=(38, 64), first=38)
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
@@ -123,16 +124,12 @@ def test_most_of_the_minutes_are_used(seconds):
 def test_who_gives_up_early_leaves_its_time_to_the_others():
     world = World(2, 7, optimizers=2, patience=12)
     flat = world.ledgers[0]
-    first = TrialRecord(
+    first = search_trial(
         id=0,
         study=0,
-        number=0,
-        role=Role.SEARCH,
         origin="preset:default",
         params={"lr": 1e-3},
         hyper={"lr": 1e-3},
-        warmup=0.1,
-        seed=0,
         target=64,
         state=TrialState.COMPLETE,
         step=64,
@@ -182,6 +179,25 @@ def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
     longer = World(seconds, enough).play()
     assert all(stages.complete(ledger, longer.spec) for ledger in longer.ledgers)
     assert longer.now > 0.6 * enough * 60
+
+
+def test_too_few_minutes_are_told_once_every_optimizer_has_run_a_little():
+    world = World(40, 3)
+    assert world.purse.short() is None
+    while not all(ledger.runs() for ledger in world.ledgers):
+        assert world.purse.short() is None
+        while len(world.flying) < world.slots and world.start():
+            pass
+        world.now, _, ledger, trial, stop = heapq.heappop(world.flying)
+        world.end(ledger, trial, stop)
+    said = world.purse.short()
+    assert f"alone takes about {world.purse.enough()} minutes" in said
+    assert f"--resume m --minutes {2 * world.purse.enough()}" in said
+    assert "3 are given" in said
+
+
+def test_minutes_that_do_are_not_called_too_few():
+    assert World(16, 7).play().purse.short() is None
 
 
 def test_enough_is_what_it_took_and_unknown_before_anything_ran():

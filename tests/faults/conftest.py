@@ -174,7 +174,7 @@ def troubles():
 
     def read(heard):
         said = [event.text for event in heard if isinstance(event, Notice)]
-        return [line for line in said if "settings were tried, as" not in line]
+        return [line for line in said if "settings were tried" not in line]
 
     return read
 
