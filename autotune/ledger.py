@@ -30,7 +30,7 @@ class Ledger:
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
     stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
-    roles: dict[Role, list[TrialRecord]] = field(default_factory=dict)  # trials by role and number
+    by_role: dict[Role, list[TrialRecord]] = field(default_factory=dict)  # in order of number
     charged: dict[Role, int] = field(default_factory=dict)  # steps spent, by role
     settings: set[str] = field(default_factory=set)  # that search trials have
     searched: bool = False  # no further setting is to be tried
@@ -62,15 +62,12 @@ class Ledger:
                 right[point.step] = point.accuracy
 
     def _place(self, trial: TrialRecord) -> None:
-        """Replace a trial wherever it is kept: each decision asks for all of a role, and for costs.
-
-        A number is given once in a study, as is an id.
-        """
+        """Put a trial's newest record in place of the one known; a study gives a number once."""
         known = self.trials.get(trial.id)
         self.trials[trial.id] = trial
-        steps = self._charged(trial) - (self._charged(known) if known else 0)
+        steps = self._cost(trial) - (self._cost(known) if known else 0)
         self.charged[trial.role] = self.charged.get(trial.role, 0) + steps
-        row = self.roles.setdefault(trial.role, [])
+        row = self.by_role.setdefault(trial.role, [])
         place = bisect_left(row, trial.number, key=lambda t: t.number)
         row[place : place + bool(known)] = [trial]
 
@@ -84,7 +81,7 @@ class Ledger:
 
     def of(self, role: Role) -> list[TrialRecord]:
         """Return the trials run for ``role``, by number."""
-        return list(self.roles.get(role, ()))
+        return list(self.by_role.get(role, ()))
 
     def running(self) -> list[TrialRecord]:
         """Return the trials under way."""
@@ -100,10 +97,10 @@ class Ledger:
         for id, stop in self.stops.items():
             trial = self.trials[id]
             if role is None or trial.role is role:
-                steps += max(0, stop - self._charged(trial))
+                steps += max(0, stop - self._cost(trial))
         return steps / self.target
 
-    def _charged(self, trial: TrialRecord) -> int:
+    def _cost(self, trial: TrialRecord) -> int:
         # Free failures would be tried for ever: one without a loss costs what a first look costs.
         if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
             return max(trial.step, self.ladder.first)

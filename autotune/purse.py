@@ -60,12 +60,16 @@ class Purse:
 
     def _whole(self, ledger: Ledger) -> float | None:
         """Return the seconds of a full run that is neither saved nor loaded on the way."""
+        training = self._training(ledger)
+        return self.pace(ledger) if training is None else training + self.overhead()
+
+    def _training(self, ledger: Ledger) -> float | None:
+        """Return the seconds of these that a full run trains; None while no steps were timed."""
         for group in ([ledger], self.ledgers):
             steps = sum(one.timed_steps for one in group)
             if steps:
-                seconds = sum(one.timed_seconds for one in group)
-                return seconds / steps * ledger.target + self.overhead()
-        return self.pace(ledger)
+                return sum(one.timed_seconds for one in group) / steps * ledger.target
+        return None
 
     def left(self) -> float | None:
         """Return the seconds until the search ends as far as can be told; None when it cannot."""
@@ -97,15 +101,22 @@ class Purse:
         return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
 
     def short(self) -> str | None:
-        """Say so where the minutes will not do to judge everything; None while nobody can tell."""
-        minutes, enough = self.spec.budget.resolved.minutes, self.enough()
-        known = all(ledger.runs() for ledger in self.ledgers)
-        if not known or minutes is None or enough is None or enough <= minutes:
+        """Say so where the minutes left will not do to choose and judge; None where they may."""
+        minutes, elapsed = self.spec.budget.resolved.minutes, self.elapsed()
+        paces = [self._training(ledger) for ledger in self.ledgers]
+        if minutes is None or None in paces or any(ledger.searched for ledger in self.ledgers):
             return None
+        runs = [stages.outstanding(ledger, self.spec) for ledger in self.ledgers]
+        work = sum(run * (pace or 0.0) for run, pace in zip(runs, paces, strict=True)) / self.slots
+        left = minutes * 60 - elapsed
+        if work <= left:
+            return None
+        least = math.ceil(work * MARGIN / 60)
+        ample = math.ceil(elapsed / 60) + 2 * least
         return (
-            f"to choose and judge on {self.spec.seeds} seeds alone takes about {enough} minutes at "
-            f"this pace, and {minutes:g} are given: what fits is run; Ctrl-C, then --resume "
-            f"{self.spec.search_name} --minutes {2 * enough}, leaves as many to search"
+            f"{max(0.0, left) / 60:.2g} of {minutes:g} minutes are left, too few to choose and "
+            f"judge on {self.spec.seeds} seeds, which takes about {least} at this pace; what fits "
+            f"is run, and Ctrl-C, then the same with --minutes {ample}, leaves as many to search"
         )
 
     def planned(self, ledger: Ledger) -> float:

@@ -126,7 +126,7 @@ class Loop:
         )
         self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
-        self.foretold = False  # that the minutes are too few
+        self.foretold = not worker.startswith(COORDINATOR)  # who joins does not set the budget
         self.over = False  # the search is complete, or this process's part in it
         self.reflected = time.monotonic()
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
@@ -350,11 +350,12 @@ class Loop:
         )
 
     def _foretell(self) -> None:
-        """Say once, as soon as it shows, that the budget will not reach."""
-        if self.foretold or not (text := self.purse.short()):
+        """Say, once every optimizer has run a little, whether the minutes will do."""
+        if self.foretold or self._ending() or not all(one.runs() for one in self.ledgers):
             return
-        self.foretold = True
-        self.listen(Notice(text=text))
+        self.foretold = True  # later the pace is known better, but little can be done
+        if text := self.purse.short():
+            self.listen(Notice(text=text))
 
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""

@@ -123,10 +123,11 @@ def scarce(ledger: Ledger, spec: SearchSpec) -> str | None:
     if spec.budget.resolved.trials is not None or not few:
         return None
     finals = sum(trial.step for role in FINALS for trial in ledger.of(role)) / ledger.target
+    what = "1 setting was" if tried == 1 else f"{tried} settings were"
     went = f", as {finals:.3g} of {ledger.runs():.3g} full runs went into choosing and judging"
     return (
-        f"only {tried} settings were tried{went if finals else ''}; a larger budget, fewer "
-        "optimizers or fewer seeds leave more"
+        f"only {what} tried{went if finals else ''}; a larger budget, fewer optimizers or fewer "
+        "seeds leave more"
     )
 
 

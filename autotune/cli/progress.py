@@ -96,10 +96,11 @@ def opening(event: SearchStarted) -> str:
     """Say what is about to be searched."""
     resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
-    data = event.task.get("data", "its data")
-    precision = f"{event.task['precision']}, " if "precision" in event.task else ""
+    data, precision = event.task.get("data", "its data"), event.task.get("precision")
+    # A file that brings its own data and loss computes in what it likes.
+    told = f"{precision}, " if precision and data != event.task.get("model") else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {data}, {precision}"
+        f"{event.name}: {', '.join(event.optimizers)} on {data}, {told}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 

@@ -16,7 +16,7 @@ _DIGITS = Recipe(size=32, height=0.95, rise=0.02, turn=0.03, stretch=0.03, noise
 def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
     """Return the task; without arguments a full run takes about 16 seconds on one core.
 
-    On a core without AVX-512 it takes longer, in float32.
+    Without AVX-512's bfloat16 instructions it takes longer, in float32.
     """
     images = sources.images(data, digits=_DIGITS)
     return Supervised(

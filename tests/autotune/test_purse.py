@@ -181,23 +181,47 @@ def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
     assert longer.now > 0.6 * enough * 60
 
 
-def test_too_few_minutes_are_told_once_every_optimizer_has_run_a_little():
-    world = World(40, 3)
-    assert world.purse.short() is None
+def foretold(world):
+    """Play until every optimizer has run a little, and return what is said then."""
     while not all(ledger.runs() for ledger in world.ledgers):
-        assert world.purse.short() is None
+        assert world.purse.short() is None or any(ledger.runs() for ledger in world.ledgers)
         while len(world.flying) < world.slots and world.start():
             pass
         world.now, _, ledger, trial, stop = heapq.heappop(world.flying)
         world.end(ledger, trial, stop)
-    said = world.purse.short()
-    assert f"alone takes about {world.purse.enough()} minutes" in said
-    assert f"--resume m --minutes {2 * world.purse.enough()}" in said
-    assert "3 are given" in said
+    return world.purse.short()
 
 
-def test_minutes_that_do_are_not_called_too_few():
-    assert World(16, 7).play().purse.short() is None
+def test_too_few_minutes_are_told_as_soon_as_the_pace_is_known():
+    world = World(40, 6)
+    assert world.purse.short() is None
+    assert foretold(world) == (
+        "5.2 of 6 minutes are left, too few to choose and judge on 3 seeds, which takes about 12 "
+        "at this pace; what fits is run, and Ctrl-C, then the same with --minutes 25, leaves as "
+        "many to search"
+    )
+    longer = World(40, 25).play()
+    assert all(stages.complete(ledger, longer.spec) for ledger in longer.ledgers)
+    assert all(len(ledger.of(Role.SEARCH)) > 9 for ledger in longer.ledgers)
+
+
+@pytest.mark.parametrize("runs", [12, 15, 16, 17, 18, 19, 20, 25])
+@pytest.mark.parametrize("seconds", [1, 21, 100])
+@pytest.mark.parametrize("slower", [0.0, 0.05])
+def test_minutes_that_do_are_never_called_too_few(seconds, runs, slower):
+    world = World(seconds, seconds * runs / 60, slower=slower)
+    said = foretold(world)
+    world.play()
+    complete = all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+    assert said is None or not complete
+    assert said or complete or runs > 15
+
+
+def test_few_minutes_are_not_called_too_few_once_a_search_has_ended():
+    world = World(40, 6)
+    assert foretold(world)
+    world.ledgers[0].searched = True
+    assert world.purse.short() is None
 
 
 def test_enough_is_what_it_took_and_unknown_before_anything_ran():

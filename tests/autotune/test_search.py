@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from autotune.backends.base import Job, Outcome
 from autotune.backends.processes import Processes
 from autotune.errors import AlreadyThere, NothingUsable, SpecError
-from autotune.events import SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
+from autotune.events import Notice, SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.search import run
 from autotune.seeds import derive
 from autotune.sitting import sitting
@@ -212,6 +213,15 @@ def test_a_budget_of_minutes_is_never_overshot(task_file, url):
         assert store.search("problem").seconds <= 0.25 * 60
     assert time.monotonic() - began < 40
     assert len(found.rows[0].tuned.losses) >= 3
+
+
+def test_minutes_that_are_too_few_are_told_once(task_file, url):
+    short = spec(task_file, budget={"minutes": 0.2}, steps=20_000)
+    heard = []
+    with Store(url) as store, suppress(NothingUsable):
+        run(short, store=store, listen=heard.append)
+    told = [event for event in heard if isinstance(event, Notice)]
+    assert sum("too few to choose and judge on 3 seeds" in event.text for event in told) == 1
 
 
 def test_a_raised_budget_goes_on_where_it_ended(task_file, url):

@@ -124,6 +124,14 @@ def test_a_budget_that_tries_few_settings_is_told_as_scarce():
     assert told_scarce(trials=2) is None
 
 
+def test_what_was_not_spent_on_finals_is_not_blamed_on_them():
+    player = Player(budget={"runs": 12})
+    player.step()
+    assert stages.scarce(player.ledger, player.spec) == (
+        "only 1 setting was tried; a larger budget, fewer optimizers or fewer seeds leave more"
+    )
+
+
 def test_every_search_trial_reaches_the_second_rung():
     player = Player(budget={"trials": 9}).play()
     assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))
