@@ -92,26 +92,31 @@ class Purse:
         """Return about how many minutes it takes to judge everything, at the pace so far."""
         if self.spec.budget.resolved.minutes is None:
             return None
+        work = self._outstanding(self._whole)
+        if work is None:
+            return None
+        return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
+
+    def _outstanding(self, pace: Callable[[Ledger], float | None]) -> float | None:
+        """Return the seconds of choosing and judging everything; None while a pace is unknown."""
         work = 0.0
         for ledger in self.ledgers:
-            pace = self._whole(ledger)
-            if pace is None:
+            seconds = pace(ledger)
+            if seconds is None:
                 return None
-            work += stages.outstanding(ledger, self.spec) * pace
-        return math.ceil((self.elapsed() + work * MARGIN / self.slots) / 60)
+            work += stages.outstanding(ledger, self.spec) * seconds
+        return work
 
     def short(self) -> str | None:
         """Say so where the minutes left will not do to choose and judge; None where they may."""
         minutes, elapsed = self.spec.budget.resolved.minutes, self.elapsed()
-        paces = [self._training(ledger) for ledger in self.ledgers]
-        if minutes is None or None in paces or any(ledger.searched for ledger in self.ledgers):
+        work = self._outstanding(self._training)
+        if minutes is None or work is None or any(ledger.searched for ledger in self.ledgers):
             return None
-        runs = [stages.outstanding(ledger, self.spec) for ledger in self.ledgers]
-        work = sum(run * (pace or 0.0) for run, pace in zip(runs, paces, strict=True)) / self.slots
         left = minutes * 60 - elapsed
-        if work <= left:
+        if work / self.slots <= left:
             return None
-        least = math.ceil(work * MARGIN / 60)
+        least = math.ceil(work * MARGIN / self.slots / 60)
         ample = math.ceil(elapsed / 60) + 2 * least
         return (
             f"{max(0.0, left) / 60:.2g} of {minutes:g} minutes are left, too few to choose and "

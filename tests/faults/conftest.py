@@ -26,6 +26,7 @@ from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 
+SCARCE = re.compile(r"only \d+ settings? (was|were) tried")
 TASK = """
 import time
 
@@ -169,18 +170,13 @@ def count(request):
     return add
 
 
-SCARCE = re.compile(r"only \d+ settings? (was|were) tried")
-
-
 @pytest.fixture
 def troubles():
     """Read what a search told of faults: that it is short is no fault."""
 
     def read(heard):
         said = [event.text for event in heard if isinstance(event, Notice)]
-        return [
-            line for line in said if not re.search(r"only \d+ settings? (was|were) tried", line)
-        ]
+        return [line for line in said if not SCARCE.search(line)]
 
     return read
 
