@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from autotune.bench.step.result import Result, Row, Timing
 from autotune.cli import words
@@ -112,6 +112,7 @@ def conclusions(result: Result) -> Iterator[str]:
             yield _race(best, peer)
     yield from _adan(result)
     yield from _noisy(result)
+    yield from _host_bound(result)
     yield from _absent(result)
 
 
@@ -161,15 +162,26 @@ def _adan(result: Result) -> Iterator[str]:
 
 
 def _noisy(result: Result) -> Iterator[str]:
-    noisy = [f"{row.optimizer} {row.backend}" for row in result.rows if row.noisy]
-    noisy += [row.peer for row in result.peers if row.noisy]
+    noisy = _named(result, lambda row: row.noisy)
     if noisy:
-        everyone = len(result.rows) + len(result.peers)
-        few = ", ".join(noisy) if len(noisy) <= _FEW else f"{len(noisy)} of {everyone} rows"
         yield (
-            f"noisy, with quartiles over a tenth of the median apart: {few}; "
+            f"noisy, with quartiles over a tenth of the median apart: {noisy}; "
             "measure again on a quieter machine"
         )
+
+
+def _host_bound(result: Result) -> Iterator[str]:
+    waiting = _named(result, lambda row: row.host_bound)
+    if waiting:
+        yield f"the GPU may have waited for the host, which then counts in ms: {waiting}"
+
+
+def _named(result: Result, chosen: Callable[[Timing], bool]) -> str:
+    """Return the rows chosen by name, or their number where they are many."""
+    named = [f"{row.optimizer} {row.backend}" for row in result.rows if chosen(row)]
+    named += [row.peer for row in result.peers if chosen(row)]
+    everyone = len(result.rows) + len(result.peers)
+    return ", ".join(named) if len(named) <= _FEW else f"{len(named)} of {everyone} rows"
 
 
 def _absent(result: Result) -> Iterator[str]:

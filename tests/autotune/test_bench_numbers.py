@@ -11,6 +11,7 @@ import torch
 
 from autotune.bench import machine
 from autotune.bench.step import arithmetic as step_arithmetic
+from autotune.bench.step import clock
 from autotune.bench.step.clock import HostClock, Lap
 from autotune.bench.step.contender import Own, probe
 from autotune.bench.step.contest import TIMED, WARM, Contest, Turn
@@ -233,6 +234,91 @@ def test_a_clock_does_the_work_once():
     lap = HostClock().lap(lambda: done.append(1))
     assert done == [1]
     assert lap.seconds == lap.host > 0
+
+
+class Device:
+    """A device with a queue, in the place of torch.cuda; time passes only as work says."""
+
+    def __init__(self):
+        self.now = self.free = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def synchronize(self):
+        self.now = max(self.now, self.free)
+
+    def _sleep(self, cycles):
+        self.queue(cycles / clock._CYCLES)
+
+    def queue(self, seconds):
+        self.free = max(self.now, self.free) + seconds
+
+    def Event(self, *, enable_timing):
+        return Mark(self)
+
+    def work(self, host, device):
+        """Return work whose call takes the host ``host`` seconds before the device has its own."""
+
+        def call():
+            self.now += host
+            self.queue(device)
+
+        return call
+
+
+class Mark:
+    """An event: where the device's queue ends when it is recorded."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def record(self):
+        self.at = max(self.device.now, self.device.free)
+
+    def query(self):
+        return self.at <= self.device.now
+
+    def elapsed_time(self, other):
+        return 1e3 * (other.at - self.at)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    pretended = Device()
+    monkeypatch.setattr(torch, "cuda", pretended)
+    monkeypatch.setattr(clock, "time", pretended)
+    return pretended
+
+
+def test_a_device_s_time_holds_none_of_the_host_s(device):
+    lap = clock.DeviceClock().lap(device.work(host=0.0005, device=0.002))
+    assert (lap.seconds, lap.host) == (pytest.approx(0.002), pytest.approx(0.0005))
+    assert not lap.host_bound
+
+
+def test_a_device_that_waited_for_the_host_is_told_and_waits_no_more(device):
+    timer = clock.DeviceClock()
+    first, second = (timer.lap(device.work(host=0.007, device=0.002)) for _ in range(2))
+    assert first.host_bound
+    assert first.seconds > 0.007
+    assert (second.seconds, second.host) == (pytest.approx(0.002), pytest.approx(0.007))
+    assert not second.host_bound
+
+
+def test_a_device_is_not_kept_busy_for_minutes_while_something_compiles(device):
+    timer = clock.DeviceClock()
+    timer.lap(device.work(host=100.0, device=0.002))
+    before = device.now
+    timer.lap(device.work(host=0.001, device=0.002))
+    assert device.now - before < 0.03
+
+
+def test_most_steps_decide_whether_a_row_is_bound_to_the_host():
+    free, bound = (Lap(seconds=1.0, host=1.0, host_bound=bound) for bound in (False, True))
+    turns = [Turn(steps=(bound, free, free), streams=()), Turn(steps=(bound, bound), streams=())]
+    assert step_arithmetic.host_bound(turns)
+    assert not step_arithmetic.host_bound([turns[0]])
 
 
 def test_a_scale_reads_and_writes_all_it_holds():

@@ -129,6 +129,13 @@ def test_noisy_rows_are_named():
     assert sentence.format("9 of 12 rows") in told(rows=(noisy,) * 9)
 
 
+def test_rows_whose_time_may_hold_the_host_s_are_named():
+    waiting = replace(ADAN, host_bound=True)
+    sentence = "the GPU may have waited for the host, which then counts in ms: adan numba"
+    assert sentence in told(rows=(waiting, ADAMW))
+    assert sentence not in told()
+
+
 def test_a_single_row_is_one_share():
     sentence = "adan on numba runs at 95 % of the streaming bandwidth"
     assert told(rows=(ADAN,), peers=())[0] == sentence

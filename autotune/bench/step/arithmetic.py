@@ -44,6 +44,11 @@ def host_milliseconds(turns: Sequence[Turn]) -> Spread:
     return spread([1e3 * lap.host for turn in turns for lap in turn.steps])
 
 
+def host_bound(turns: Sequence[Turn]) -> bool:
+    """Whether the device may have waited for the host in most of the steps."""
+    return median(lap.host_bound for turn in turns for lap in turn.steps) > 0.5
+
+
 def bandwidth(turns: Sequence[Turn], size: int) -> Spread:
     """Return the bytes a second of a stream that moves ``size`` bytes a pass."""
     return spread([size / lap.seconds for turn in turns for lap in turn.streams])

@@ -5,17 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Protocol
 
 import torch
 
+_CYCLES = 2e9  # a second: about what the clocks of GPUs make
+_LEAST, _MOST = 1e-3, 20e-3  # seconds for which the GPU is kept busy before the work
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lap:
-    """Seconds until the work was done, and until its call returned."""
+    """Seconds that the work took on its device, and until its call returned.
+
+    ``host_bound`` tells that the device came to the work before all of it was queued, so that
+    ``seconds`` may hold time in which it waited for the host.
+    """
 
     seconds: float
     host: float
+    host_bound: bool = False
 
 
 class Clock(Protocol):
@@ -37,19 +46,40 @@ class HostClock:
 
 
 class DeviceClock:
-    """Times work that is queued on a GPU, from an empty queue, with events."""
+    """Times work on a GPU, with events, apart from the time that the host takes to queue it.
+
+    The GPU is kept busy while the host queues the work, or it would wait for the host, and that
+    would count as its own time.
+    """
+
+    def __init__(self) -> None:
+        self._busy = _LEAST
 
     def lap(self, work: Callable[[], object]) -> Lap:
         """Do the work once and return how long it took."""
         begin, end = _event(), _event()
         torch.cuda.synchronize()
+        torch.cuda._sleep(int(_CYCLES * self._busy))  # type: ignore[no-untyped-call]
         begin.record()
         start = time.perf_counter()
         work()
         host = time.perf_counter() - start
+        host_bound = begin.query()
         end.record()
         torch.cuda.synchronize()
-        return Lap(seconds=begin.elapsed_time(end) / 1e3, host=host)
+        if host_bound:
+            self._busy = min(max(self._busy, 1.5 * host), _MOST)
+        return Lap(seconds=begin.elapsed_time(end) / 1e3, host=host, host_bound=host_bound)
+
+
+def median_lap(clock: Clock, work: Callable[[], object], count: int) -> Lap:
+    """Return the medians of so many laps, after two to warm up."""
+    laps = [clock.lap(work) for _ in range(2 + count)][2:]
+    return Lap(
+        seconds=median(lap.seconds for lap in laps),
+        host=median(lap.host for lap in laps),
+        host_bound=median(lap.host_bound for lap in laps) > 0.5,
+    )
 
 
 def _event() -> Any:

@@ -72,13 +72,17 @@ def _child(pipe: Connection, contender: Contender, stage: Stage, folder: str) ->
 def _timed(contender: Contender, stage: Stage) -> tuple[float, float]:
     import torch
 
-    from autotune.bench.step import clock
+    from autotune.bench.step.clock import HostClock
     from autotune.bench.step.tensors import Tensors
 
     torch.set_num_threads(stage.threads)
     tensors = Tensors(stage.tensors, stage.torch_dtype, stage.device)
     tensors.renew()
-    timer = clock.of(stage.device)
-    loaded = timer.lap(lambda: torch.optim.SGD(tensors.params))
-    stepped = timer.lap(lambda: contender.build(tensors.params).step())
-    return loaded.seconds, stepped.seconds
+
+    def step() -> None:
+        contender.build(tensors.params).step()
+        if stage.device == "cuda":
+            torch.cuda.synchronize()
+
+    loaded = HostClock().lap(lambda: torch.optim.SGD(tensors.params))
+    return loaded.seconds, HostClock().lap(step).seconds

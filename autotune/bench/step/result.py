@@ -12,7 +12,8 @@ class Timing:
     """How long the steps of one contender took.
 
     ``stream_fraction`` is ``bytes_per_param``, which is the least a step must move, over its time,
-    as a share of the bandwidth of the stream beside it.
+    as a share of the bandwidth of the stream beside it. On a GPU ``ms`` is the device's time alone,
+    unless ``host_bound`` tells that it may have waited for the host in most of the steps.
     """
 
     shapes: str
@@ -23,6 +24,7 @@ class Timing:
     ms_q3: float
     noisy: bool
     host_ms: float
+    host_bound: bool = False
     us_per_tensor: float
     bytes_per_param: float
     state_bytes_per_param: float

@@ -82,6 +82,7 @@ def _timing(
         "ms_q3": ms.upper,
         "noisy": ms.noisy,
         "host_ms": host.median,
+        "host_bound": arithmetic.host_bound(turns),
         "us_per_tensor": 1e3 * ms.median / len(stage.tensors),
         "bytes_per_param": traffic.total,
         "state_bytes_per_param": traffic.state,
