@@ -4,8 +4,6 @@ import os
 
 import pytest
 
-from autotune.studies import urls
-
 
 @pytest.fixture
 def postgres() -> str:
@@ -15,4 +13,6 @@ def postgres() -> str:
         pytest.fail("AUTOTUNE_TEST_POSTGRES must name a PostgreSQL database where CI is set")
     if not given:
         pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
+    from autotune.studies import urls  # a GPU machine that runs tests/gpu may lack SQLAlchemy
+
     return urls.normalise(given)
