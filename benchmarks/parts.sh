@@ -1,7 +1,7 @@
 # Sourced by the scripts here, with the device: each part of a measurement has a time limit, and one
 # that fails is told at the end but stops nobody.
 
-PYTHON=${PYTHON:-python}
+PYTHON=${PYTHON:-python3}
 OUT=${OUT:-benchmarks/results/$("$PYTHON" -c \
   "from autotune.bench.machine import label; print(label('$1'))")}
 mkdir -p "$OUT"

@@ -26,7 +26,7 @@ NVIDIA = Config(chunk=4096, block=512, warps=4)
 AMD = Config(chunk=4096, block=1024, warps=4)  # of 64 threads
 INTERPRETER = Config(chunk=32, block=16, warps=1)  # small tensors reach every branch
 MEASURED: dict[str, Config] = {}
-# What benchmarks/sweep.py measures: the fastest of an architecture belongs above.
+# What benchmarks/gpu.sh sweeps: the fastest of an architecture belongs above.
 SWEPT = tuple(
     Config(chunk=chunk, block=block, warps=warps)
     for chunk, block, warps in (

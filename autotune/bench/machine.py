@@ -17,7 +17,7 @@ import torch
 import autotune
 from autotune import environment
 
-_ROOT = Path(autotune.__file__).parents[1]
+_ROOT = Path(autotune.__file__).resolve().parents[1]
 
 
 def default() -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
 from click.testing import CliRunner
 
+from autotune.bench.gpu.graphs import WARM, replays
+from autotune.bench.gpu.steps import Variant
+from autotune.bench.gpu.training import Mode, Trainer, supervised
 from autotune.bench.step.clock import DeviceClock
+from autotune.bench.step.plan import Stage
 from autotune.bench.step.weave import Weave
 from autotune.cli import main
 
@@ -26,11 +31,45 @@ def test_a_device_s_time_covers_what_is_still_queued_when_the_call_returns() -> 
     assert lap.seconds > lap.host > 0
 
 
+def test_a_device_s_time_holds_none_of_the_host_s() -> None:
+    small = torch.ones(1 << 20, device="cuda")
+    clock = DeviceClock()
+
+    def work() -> None:
+        time.sleep(0.004)
+        small.neg_()
+
+    clock.lap(work)
+    lap = clock.lap(work)
+    assert lap.host >= 0.004
+    assert lap.seconds < 0.001
+    assert not lap.host_bound
+
+
 def test_the_stream_computes_what_it_says() -> None:
     weave = Weave(1 << 20)
     weave()
     assert (weave.arrays[0] == 1).all()
     assert (weave.arrays[1:] == 1.5).all()
+
+
+def test_steps_in_a_graph_are_timed_beside_the_same_ones_launched() -> None:
+    stage = Stage(shapes="small", dtype="float32", device="cuda", threads=1)
+    variants = [Variant(name=rule, rule=rule) for rule in ("adan", "lamb-win2")]
+    for row in replays(stage, variants, lambda: False):
+        assert "error" not in row, row
+        assert 0 < row["graph host ms"] < row["host ms"]
+
+
+def test_a_task_learns_the_same_in_a_graph() -> None:
+    task = supervised("mlp")
+    eager, graph = (Trainer(task, "cuda", Mode(graph=graph)) for graph in (False, True))
+    for _ in range(WARM):  # as the graph's was before its capture
+        eager.step(0)
+    for step in range(20):
+        eager.step(step)
+        graph.step(step)
+    torch.testing.assert_close(graph.losses[:20], eager.losses[:20], rtol=1e-3, atol=1e-4)
 
 
 def test_a_row_tells_host_time_and_memory_on_a_gpu() -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from autotune.bench import machine
+from autotune.bench.gpu.steps import sweep
 from autotune.bench.step import clock as step_clock
 from autotune.bench.step import first as step_first
 from autotune.bench.step import lineup
@@ -279,7 +280,6 @@ def test_compilers_caches_are_in_a_folder_that_is_gone_afterwards():
 
 
 def test_a_sweep_times_every_launch_setting_in_turn():
-    sweep = runpy.run_path(str(ROOT / "benchmarks" / "sweep.py"))["sweep"]
     launches, used = configs.SWEPT[:2], []
     cpu = torch.device("cpu")
     hook = register_optimizer_step_pre_hook(lambda *_: used.append(configs.config(cpu)))
@@ -290,7 +290,7 @@ def test_a_sweep_times_every_launch_setting_in_turn():
     first, second = launches
     timed = [launch for launch in used if launch is not configs.INTERPRETER]
     assert timed == [first] * 5 + [second] * 10 + [first] * 5
-    assert sorted(setting.launch["chunk"] for setting in settings) == [1024, 2048]
+    assert sorted(setting.launch.chunk for setting in settings) == [1024, 2048]
     assert settings[0].ms <= settings[1].ms
     assert configs.config(cpu) is configs.INTERPRETER
 
@@ -320,10 +320,15 @@ def test_a_part_that_fails_stops_no_other(tmp_path):
     assert not (tmp_path / "works.log").exists()
 
 
-@pytest.mark.parametrize("script", ["cpu.sh", "gpu.sh"])
-def test_the_scripts_ask_only_for_what_the_command_offers(script):
+@pytest.mark.parametrize(
+    ("script", "command"), [("cpu.sh", ["autotune", "bench", "step"]), ("gpu.sh", ["gpu.py"])]
+)
+def test_the_scripts_ask_only_for_what_the_command_offers(script, command):
     text = (ROOT / "benchmarks" / script).read_text()
     flags = {word.strip('"') for word in text.split() if word.startswith("--")}
-    known = CliRunner().invoke(main, ["bench", "step", "--help"]).stdout
+    called = main
+    if command == ["gpu.py"]:
+        called = runpy.run_path(str(ROOT / "benchmarks" / "gpu.py"))["main"]
+    known = CliRunner().invoke(called, [*command[1:], "--help"]).stdout
     assert flags
     assert [flag for flag in flags if flag not in known] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from autotune.bench.step.peers import Peer
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from autotune.bench.step.traffic import Traffic
+
+
+class Stepper(Protocol):
+    """Something to step, which has a name."""
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+
+    def build(self, params: Any) -> Any:
+        """Return an optimizer for the parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,7 @@ class Entrant(Generic[_Kind_co]):
     traffic: Traffic
 
 
-def probe(contender: Contender, dtype: torch.dtype, device: str) -> Traffic:
+def probe(contender: Stepper, dtype: torch.dtype, device: str) -> Traffic:
     """Take a step with a small parameter and return the traffic of such steps."""
     import torch
 

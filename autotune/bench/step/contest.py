@@ -10,22 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autotune.bench.step.clock import Clock, Lap
-from autotune.bench.step.contender import quiet
+from autotune.bench.step.contender import Stepper, quiet
 from autotune.bench.step.stream import Stream
 
 WARM = 2  # the first step allocates the state, and compiles
 TIMED = 3  # steps a turn
-
-
-class Stepper(Protocol):
-    """Something to step, which has a name."""
-
-    @property
-    def name(self) -> str:
-        """What results call it."""
-
-    def build(self, params: Any) -> Any:
-        """Return an optimizer for the parameters."""
 
 
 class Numbers(Protocol):

@@ -11,7 +11,7 @@ from autotune.bench.step import clock as step_clock
 from autotune.bench.step import first as step_first
 from autotune.bench.step import stream as step_stream
 from autotune.bench.step import summary
-from autotune.bench.step.contender import Contender, Entrant
+from autotune.bench.step.contender import Contender, Entrant, Stepper
 from autotune.bench.step.contest import Contest
 from autotune.bench.step.first import First
 from autotune.bench.step.lineup import Lineup, lineup
@@ -34,9 +34,9 @@ def run(plan: Plan, listen: Listener) -> Result:
     _check_memory(stage, present.everyone)
     firsts = _first_steps(present, stage, listen) if plan.first_steps else {}
     with machine.threads(stage.threads):
-        contest = _contest(stage, present.everyone)
-        rounds = _play(contest, plan.rounds, listen)
-        return summary.result(plan, facts, present, contest, firsts, rounds)
+        timed = contest(stage, [entrant.contender for entrant in present.everyone])
+        rounds = _play(timed, plan.rounds, listen)
+        return summary.result(plan, facts, present, timed, firsts, rounds)
 
 
 def _check_device(device: str) -> None:
@@ -66,10 +66,11 @@ def _first_steps(present: Lineup, stage: Stage, listen: Listener) -> Mapping[str
     return {each.name: step_first.measure(each, stage) for each in contenders}
 
 
-def _contest(stage: Stage, entrants: Sequence[Entrant[Contender]]) -> Contest:
+def contest(stage: Stage, contenders: Sequence[Stepper]) -> Contest:
+    """Return the contest of these contenders, with all that it takes on the device."""
     gpu = stage.device == "cuda"
     return Contest(
-        contenders=[entrant.contender for entrant in entrants],
+        contenders=contenders,
         tensors=Tensors(stage.tensors, stage.torch_dtype, stage.device),
         stream=step_stream.of(stage.parameters, stage.device),
         clock=step_clock.of(stage.device),

@@ -1,0 +1,1 @@
+"""What only a GPU can tell of steps, graphs, launch settings and training."""
