@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autotune.bench.step.plan import Plan, Stage
+from autotune.bench.step.workload import Plan, Stage
 from autotune.cli.bench_step_options import step_options
 from autotune.cli.document import document
 from autotune.cli.failures import INTERRUPTED

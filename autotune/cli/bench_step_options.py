@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from autotune.bench.step.plan import DEVICES, DTYPES, NOBODY
-from autotune.bench.step.shapes import SHAPES
+from autotune.bench.step.workload import DEVICES, DTYPES, NOBODY, SHAPES
 from autotune.cli.complete import registered
 from autotune.cli.help import Option
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from autotune.bench.step.result import Result, Row, Timing
+from autotune.bench.step.results import Result, Row, Timing
 from autotune.cli import words
 from autotune.cli.table import table
 

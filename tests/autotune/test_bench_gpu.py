@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from autotune.bench.gpu.graphs import WARM, replays
 from autotune.bench.gpu.steps import Variant
 from autotune.bench.gpu.training import Mode, Trainer, supervised
-from autotune.bench.step.clock import DeviceClock
-from autotune.bench.step.plan import Stage
-from autotune.bench.step.weave import Weave
+from autotune.bench.step.timing import DeviceClock
+from autotune.bench.step.triton_stream import Weave
+from autotune.bench.step.workload import Stage
 from autotune.cli import main
 
 pytestmark = [

@@ -10,15 +10,12 @@ import pytest
 import torch
 
 from autotune.bench import machine
-from autotune.bench.step import arithmetic as step_arithmetic
-from autotune.bench.step import clock
-from autotune.bench.step.clock import HostClock, Lap
-from autotune.bench.step.contender import Own, probe
-from autotune.bench.step.contest import TIMED, WARM, Contest, Turn
-from autotune.bench.step.peers import PEERS
-from autotune.bench.step.shapes import SHAPES, elements
-from autotune.bench.step.stream import Scale
-from autotune.bench.step.tensors import Tensors
+from autotune.bench.step import results, timing
+from autotune.bench.step.bandwidth import Scale
+from autotune.bench.step.implementations import PEERS, Own
+from autotune.bench.step.selection import probe
+from autotune.bench.step.timing import TIMED, WARM, Contest, HostClock, Lap, Turn
+from autotune.bench.step.workload import SHAPES, Tensors, elements
 from autotune.optimizers import names
 
 PEER = {peer.name: peer for peer in PEERS}
@@ -199,34 +196,34 @@ def turn(*seconds, stream=1.0):
 
 
 def test_a_ratio_says_how_many_times_as_long_the_other_takes():
-    assert step_arithmetic.ratio([turn(1.0, 1.0, 9.0)], [turn(3.0, 3.0, 3.0)]) == 3.0
+    assert results.ratio([turn(1.0, 1.0, 9.0)], [turn(3.0, 3.0, 3.0)]) == 3.0
 
 
 def test_a_round_that_was_slow_for_everyone_does_not_move_a_ratio():
     ours, theirs = [turn(1.0), turn(10.0), turn(1.0)], [turn(2.0), turn(20.0), turn(2.0)]
-    assert step_arithmetic.ratio(ours, theirs) == 2.0
+    assert results.ratio(ours, theirs) == 2.0
 
 
 def test_a_share_compares_bandwidths_measured_side_by_side():
     turns = [turn(2.0, stream=1.0), turn(20.0, stream=10.0)]
-    assert step_arithmetic.share(turns, moved=8.0, size=8) == 0.5
+    assert results.share(turns, moved=8.0, size=8) == 0.5
 
 
 def test_a_spread_is_noisy_when_its_quartiles_are_a_tenth_apart():
-    still = step_arithmetic.spread([1.0, 1.01, 1.02, 1.03])
-    jumping = step_arithmetic.spread([1.0, 1.0, 1.3, 1.3])
+    still = results.spread([1.0, 1.01, 1.02, 1.03])
+    jumping = results.spread([1.0, 1.0, 1.3, 1.3])
     assert (still.noisy, jumping.noisy) == (False, True)
     assert (jumping.median, jumping.least, jumping.lower, jumping.upper) == (1.15, 1.0, 1.0, 1.3)
 
 
 def test_host_and_device_time_are_told_apart():
     turns = [turn(1.0, 2.0, 3.0)]
-    assert step_arithmetic.milliseconds(turns).median == 2000.0
-    assert step_arithmetic.host_milliseconds(turns).median == 1000.0
+    assert results.milliseconds(turns).median == 2000.0
+    assert results.host_milliseconds(turns).median == 1000.0
 
 
 def test_bandwidth_is_bytes_over_seconds():
-    assert step_arithmetic.bandwidth([turn(1.0, stream=0.5)], size=8).median == 16.0
+    assert results.bandwidth([turn(1.0, stream=0.5)], size=8).median == 16.0
 
 
 def test_a_clock_does_the_work_once():
@@ -249,7 +246,7 @@ class Device:
         self.now = max(self.now, self.free)
 
     def _sleep(self, cycles):
-        self.queue(cycles / clock._CYCLES)
+        self.queue(cycles / timing._CYCLES)
 
     def queue(self, seconds):
         self.free = max(self.now, self.free) + seconds
@@ -287,18 +284,18 @@ class Mark:
 def device(monkeypatch):
     pretended = Device()
     monkeypatch.setattr(torch, "cuda", pretended)
-    monkeypatch.setattr(clock, "time", pretended)
+    monkeypatch.setattr(timing, "time", pretended)
     return pretended
 
 
 def test_a_device_s_time_holds_none_of_the_host_s(device):
-    lap = clock.DeviceClock().lap(device.work(host=0.0005, device=0.002))
+    lap = timing.DeviceClock().lap(device.work(host=0.0005, device=0.002))
     assert (lap.seconds, lap.host) == (pytest.approx(0.002), pytest.approx(0.0005))
     assert not lap.host_bound
 
 
 def test_a_device_that_waited_for_the_host_is_told_and_waits_no_more(device):
-    timer = clock.DeviceClock()
+    timer = timing.DeviceClock()
     first, second = (timer.lap(device.work(host=0.007, device=0.002)) for _ in range(2))
     assert first.host_bound
     assert first.seconds > 0.007
@@ -307,7 +304,7 @@ def test_a_device_that_waited_for_the_host_is_told_and_waits_no_more(device):
 
 
 def test_a_device_is_not_kept_busy_for_minutes_while_something_compiles(device):
-    timer = clock.DeviceClock()
+    timer = timing.DeviceClock()
     timer.lap(device.work(host=100.0, device=0.002))
     before = device.now
     timer.lap(device.work(host=0.001, device=0.002))
@@ -317,8 +314,8 @@ def test_a_device_is_not_kept_busy_for_minutes_while_something_compiles(device):
 def test_most_steps_decide_whether_a_row_is_bound_to_the_host():
     free, bound = (Lap(seconds=1.0, host=1.0, host_bound=bound) for bound in (False, True))
     turns = [Turn(steps=(bound, free, free), streams=()), Turn(steps=(bound, bound), streams=())]
-    assert step_arithmetic.host_bound(turns)
-    assert not step_arithmetic.host_bound([turns[0]])
+    assert results.host_bound(turns)
+    assert not results.host_bound([turns[0]])
 
 
 def test_a_scale_reads_and_writes_all_it_holds():
@@ -330,7 +327,7 @@ def test_a_scale_reads_and_writes_all_it_holds():
 
 WEAVE = """
 import torch
-from autotune.bench.step.weave import Weave
+from autotune.bench.step.triton_stream import Weave
 weave = Weave(3000, "cpu")
 weave()
 assert weave.arrays.shape == (6, 2048)

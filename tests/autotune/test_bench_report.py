@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from autotune.bench.step.result import PeerRow, Result, Row, Streaming
+from autotune.bench.step.results import PeerRow, Result, Row, Streaming
 from autotune.cli.bench_step_report import conclusions, report
 
 TIMING = {

@@ -18,14 +18,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from autotune.bench import machine
 from autotune.bench.gpu.steps import sweep
-from autotune.bench.step import clock as step_clock
-from autotune.bench.step import first as step_first
-from autotune.bench.step import lineup
-from autotune.bench.step.clock import HostClock
-from autotune.bench.step.contender import Own
-from autotune.bench.step.first import measure
-from autotune.bench.step.peers import Peer
-from autotune.bench.step.plan import Stage
+from autotune.bench.step import first_step, selection, timing
+from autotune.bench.step.first_step import measure
+from autotune.bench.step.implementations import Own, Peer
+from autotune.bench.step.timing import HostClock
+from autotune.bench.step.workload import Stage
 from autotune.cli import main
 from autotune.errors import AutotuneError
 from autotune.kernels import configs
@@ -185,7 +182,7 @@ GPU = Peer(name="gpu-adan", rule="adan", package="torch", cls="torch.optim:Adam"
 
 
 def test_peers_that_cannot_be_measured_are_named(monkeypatch):
-    monkeypatch.setattr(lineup, "PEERS", (NOWHERE, WRONG, GPU))
+    monkeypatch.setattr(selection, "PEERS", (NOWHERE, WRONG, GPU))
     done = bench("--optimizer", "sgd", "--backend", "torch", "--repeats", "1")
     assert done.stdout.splitlines()[-3:] == [
         "not installed: nowhere",
@@ -196,7 +193,7 @@ def test_peers_that_cannot_be_measured_are_named(monkeypatch):
 
 
 def test_a_peer_asked_for_must_be_installed(monkeypatch):
-    monkeypatch.setattr(lineup, "PEERS", (NOWHERE,))
+    monkeypatch.setattr(selection, "PEERS", (NOWHERE,))
     done = bench("--optimizer", "sgd", "--against", "nowhere-adan")
     assert done.exit_code == 3
     assert done.stderr == (
@@ -206,10 +203,10 @@ def test_a_peer_asked_for_must_be_installed(monkeypatch):
 
 
 def test_a_peer_warns_of_nothing_that_is_ours(monkeypatch):
-    monkeypatch.setattr(lineup, "PEERS", ())
+    monkeypatch.setattr(selection, "PEERS", ())
     warning = replace(NOWHERE, cls=f"{__name__}:Warning_")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Warning_=Warning_))
-    entered, absent = lineup.enter([warning], torch.float32, "cpu")
+    entered, absent = selection.enter([warning], torch.float32, "cpu")
     assert ([entrant.contender.name for entrant in entered], absent) == (["nowhere-adan"], {})
 
 
@@ -235,7 +232,7 @@ class Interrupting(HostClock):
 
 
 def interrupted(monkeypatch, laps: int) -> Result:
-    monkeypatch.setattr(step_clock, "of", lambda device: Interrupting(laps))
+    monkeypatch.setattr(timing, "of", lambda device: Interrupting(laps))
     return bench("--optimizer", "sgd", "--backend", "torch", "--against", "none", "--repeats", "9")
 
 
@@ -268,7 +265,7 @@ def test_a_first_step_that_fails_is_told():
 
 
 def test_a_process_that_ends_without_a_word_is_told(monkeypatch):
-    monkeypatch.setattr(step_first, "_child", itertools.chain)  # takes anything, does nothing
+    monkeypatch.setattr(first_step, "_child", itertools.chain)  # takes anything, does nothing
     with pytest.raises(
         AutotuneError, match=r"^the first step of 'sgd torch' failed: its process died$"
     ):
@@ -276,7 +273,7 @@ def test_a_process_that_ends_without_a_word_is_told(monkeypatch):
 
 
 def test_compilers_caches_are_in_a_folder_that_is_gone_afterwards():
-    assert {"NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"} <= set(step_first._CACHES)
+    assert {"NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"} <= set(first_step._CACHES)
 
 
 def test_a_sweep_times_every_launch_setting_in_turn():

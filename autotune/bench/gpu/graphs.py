@@ -10,9 +10,8 @@ import torch
 
 from autotune.bench.gpu.section import Late, Row, tried
 from autotune.bench.gpu.steps import Variant
-from autotune.bench.step.clock import DeviceClock, median_lap
-from autotune.bench.step.plan import Stage
-from autotune.bench.step.tensors import Tensors
+from autotune.bench.step.timing import DeviceClock, median_lap
+from autotune.bench.step.workload import Stage, Tensors
 from autotune.optimizers import create
 
 WARM = 3

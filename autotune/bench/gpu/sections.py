@@ -11,8 +11,8 @@ from autotune.bench.gpu import steps as gpu_steps
 from autotune.bench.gpu.section import Section
 from autotune.bench.gpu.steps import Variant
 from autotune.bench.gpu.training import Mode
-from autotune.bench.step.contender import Own
-from autotune.bench.step.plan import Stage
+from autotune.bench.step.implementations import Own
+from autotune.bench.step.workload import Stage
 
 _HALF = {"state_dtype": torch.bfloat16}
 _ROUNDED = {**_HALF, "stochastic_rounding": True}

@@ -10,17 +10,15 @@ from typing import Any
 import torch
 
 from autotune.bench.gpu.section import Late, Row, tried
-from autotune.bench.step import arithmetic
-from autotune.bench.step import clock as step_clock
-from autotune.bench.step import first as step_first
-from autotune.bench.step import stream as step_stream
-from autotune.bench.step.clock import median_lap
-from autotune.bench.step.contender import Own, Stepper, probe
-from autotune.bench.step.contest import Contest
-from autotune.bench.step.lineup import enter
+from autotune.bench.step import bandwidth as step_stream
+from autotune.bench.step import first_step as step_first
+from autotune.bench.step import results
+from autotune.bench.step import timing as step_clock
+from autotune.bench.step.implementations import PEERS, Own, Stepper
 from autotune.bench.step.measure import contest
-from autotune.bench.step.peers import PEERS
-from autotune.bench.step.plan import Stage
+from autotune.bench.step.selection import enter, probe
+from autotune.bench.step.timing import Contest, median_lap
+from autotune.bench.step.workload import Stage
 from autotune.kernels.configs import SWEPT, Config, using
 from autotune.optimizers import create
 
@@ -101,7 +99,7 @@ def _bytes(each: Stepper, stage: Stage) -> Row:
 
 def _row(each: Stepper, stage: Stage, played: Contest) -> Row:
     turns = played.turns[each.name]
-    ms, host = arithmetic.milliseconds(turns), arithmetic.host_milliseconds(turns)
+    ms, host = results.milliseconds(turns), results.host_milliseconds(turns)
     moved = _bytes(each, stage)
     size = moved["bytes/param"] * stage.parameters
     return {
@@ -109,10 +107,10 @@ def _row(each: Stepper, stage: Stage, played: Contest) -> Row:
         "ms": ms.median,
         "quartiles": f"{ms.lower:.3g}-{ms.upper:.3g}",
         "host ms": host.median,
-        "host-bound": "yes" if arithmetic.host_bound(turns) else "",
+        "host-bound": "yes" if results.host_bound(turns) else "",
         **moved,
         "GB/s": size / ms.median / 1e6,
-        "of stream": arithmetic.share(turns, size, played.stream.size),
+        "of stream": results.share(turns, size, played.stream.size),
     }
 
 
@@ -163,7 +161,7 @@ def sweep(
     for _ in played.play(rounds):
         pass
     settings = [
-        Setting(launch=each.launch, ms=arithmetic.milliseconds(played.turns[each.name]).median)
+        Setting(launch=each.launch, ms=results.milliseconds(played.turns[each.name]).median)
         for each in contenders
     ]
     return sorted(settings, key=lambda setting: setting.ms)

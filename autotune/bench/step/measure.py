@@ -7,17 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from autotune.bench import machine
-from autotune.bench.step import clock as step_clock
-from autotune.bench.step import first as step_first
-from autotune.bench.step import stream as step_stream
-from autotune.bench.step import summary
-from autotune.bench.step.contender import Contender, Entrant, Stepper
-from autotune.bench.step.contest import Contest
-from autotune.bench.step.first import First
-from autotune.bench.step.lineup import Lineup, lineup
-from autotune.bench.step.plan import Plan, Stage
-from autotune.bench.step.result import Result
-from autotune.bench.step.tensors import Tensors
+from autotune.bench.step import bandwidth, first_step, results, timing
+from autotune.bench.step.first_step import First
+from autotune.bench.step.implementations import Contender, Stepper
+from autotune.bench.step.results import Result
+from autotune.bench.step.selection import Entrant, Lineup, lineup
+from autotune.bench.step.timing import Contest
+from autotune.bench.step.workload import Plan, Stage, Tensors
 from autotune.errors import SpecError
 
 Listener = Callable[[str], None]
@@ -36,7 +32,7 @@ def run(plan: Plan, listen: Listener) -> Result:
     with machine.threads(stage.threads):
         timed = contest(stage, [entrant.contender for entrant in present.everyone])
         rounds = _play(timed, plan.rounds, listen)
-        return summary.result(plan, facts, present, timed, firsts, rounds)
+        return results.result(plan, facts, present, timed, firsts, rounds)
 
 
 def _check_device(device: str) -> None:
@@ -50,7 +46,7 @@ def _check_memory(stage: Stage, entrants: Sequence[Entrant[Contender]]) -> None:
     """Refuse what does not fit: one contender at a time, and what all of them share."""
     shared = 3 * stage.torch_dtype.itemsize  # parameters and two sets of gradients
     state = max(entrant.traffic.state for entrant in entrants)
-    yardstick = step_stream.memory(stage.parameters, stage.device)
+    yardstick = bandwidth.memory(stage.parameters, stage.device)
     needed = stage.parameters * (shared + state + _TEMPORARIES) + yardstick
     free = machine.free(stage.device)
     if free is not None and needed > free:
@@ -63,7 +59,7 @@ def _check_memory(stage: Stage, entrants: Sequence[Entrant[Contender]]) -> None:
 def _first_steps(present: Lineup, stage: Stage, listen: Listener) -> Mapping[str, First]:
     listen(f"first steps of {len(present.own)}, each twice in a process of its own")
     contenders = [entrant.contender for entrant in present.own]
-    return {each.name: step_first.measure(each, stage) for each in contenders}
+    return {each.name: first_step.measure(each, stage) for each in contenders}
 
 
 def contest(stage: Stage, contenders: Sequence[Stepper]) -> Contest:
@@ -72,8 +68,8 @@ def contest(stage: Stage, contenders: Sequence[Stepper]) -> Contest:
     return Contest(
         contenders=contenders,
         tensors=Tensors(stage.tensors, stage.torch_dtype, stage.device),
-        stream=step_stream.of(stage.parameters, stage.device),
-        clock=step_clock.of(stage.device),
+        stream=bandwidth.of(stage.parameters, stage.device),
+        clock=timing.of(stage.device),
         memory=machine.gpu_memory if gpu else machine.no_memory,
     )
 

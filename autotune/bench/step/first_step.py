@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from autotune.errors import AutotuneError
 
 if TYPE_CHECKING:
-    from autotune.bench.step.contender import Contender
-    from autotune.bench.step.plan import Stage
+    from autotune.bench.step.implementations import Contender
+    from autotune.bench.step.workload import Stage
 
 # Where compilers keep what they compiled; in a new folder they find nothing.
 _CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
@@ -72,8 +72,8 @@ def _child(pipe: Connection, contender: Contender, stage: Stage, folder: str) ->
 def _timed(contender: Contender, stage: Stage) -> tuple[float, float]:
     import torch
 
-    from autotune.bench.step.clock import HostClock
-    from autotune.bench.step.tensors import Tensors
+    from autotune.bench.step.timing import HostClock
+    from autotune.bench.step.workload import Tensors
 
     torch.set_num_threads(stage.threads)
     tensors = Tensors(stage.tensors, stage.torch_dtype, stage.device)

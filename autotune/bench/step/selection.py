@@ -1,19 +1,79 @@
-"""Who takes part in a benchmark, and why the others do not."""
+"""Who takes part in a benchmark, why the others do not, and what bytes their steps must move."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from autotune import optimizers
-from autotune.bench.step.contender import Contender, Entrant, Own, probe
-from autotune.bench.step.peers import PEERS, Peer
-from autotune.bench.step.plan import NOBODY, Plan
+from autotune.bench.step.implementations import PEERS, Contender, Own, Peer, Stepper, quiet
+from autotune.bench.step.workload import NOBODY, Plan
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
+from autotune.optimizers import RuleOptimizer
 from autotune.registry import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Bytes a parameter: what a step reads and writes at least, and what is kept between steps."""
+
+    reads: float
+    writes: float
+    state: float
+
+    @property
+    def total(self) -> float:
+        """Return the bytes moved."""
+        return self.reads + self.writes
+
+
+def traffic(optimizer: torch.optim.Optimizer, p: Tensor) -> Traffic:
+    """Return the traffic of an optimizer that has stepped ``p``, a parameter of several elements.
+
+    Everything kept is read and written once. A trust ratio is known only after all of a tensor's
+    update: the step then reads the parameter and the direction's new state again. Clipping reads
+    all gradients before.
+    """
+    kept = {
+        name: value.nbytes / p.numel()
+        for name, value in optimizer.state[p].items()
+        if isinstance(value, Tensor) and value.numel() == p.numel()
+    }
+    own, state = float(p.element_size()), sum(kept.values())
+    again = 0.0
+    if isinstance(optimizer, RuleOptimizer):
+        group = optimizer.param_groups[0]
+        if optimizer.trust_limit(group) is not None:
+            again += own + sum(kept[name] for name in optimizer.direction(group).buffers)
+        if optimizer.max_grad_norm:
+            again += own
+    return Traffic(reads=2 * own + state + again, writes=own + state, state=state)
+
+
+_Kind_co = TypeVar("_Kind_co", bound=Contender, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant(Generic[_Kind_co]):
+    """A contender that was seen to step, and the traffic of its steps."""
+
+    contender: _Kind_co
+    traffic: Traffic
+
+
+def probe(contender: Stepper, dtype: torch.dtype, device: str) -> Traffic:
+    """Take a step with a small parameter and return the traffic of such steps."""
+    p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
+    p.grad = torch.ones_like(p)
+    with quiet():
+        optimizer = contender.build([p])
+        optimizer.step()
+    return traffic(optimizer, p)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,6 @@ def of(parameters: int, device: str) -> Stream:
     """Return the stream to compare a model's step with."""
     if device != "cuda":
         return Scale(elements(parameters, device), device)
-    from autotune.bench.step.weave import Weave
+    from autotune.bench.step.triton_stream import Weave
 
     return Weave(elements(parameters, device))

@@ -1,16 +1,50 @@
-"""Other people's optimizers to be measured beside ours; a new one is one entry of ``PEERS``."""
+"""What is measured: our optimizers on their backends, and other people's.
+
+Importing this loads none of them: first steps are measured from here.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
+
+
+class Stepper(Protocol):
+    """Something to step, which has a name."""
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+
+    def build(self, params: Any) -> Any:
+        """Return an optimizer for the parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """One of our optimizers on one of its backends."""
+
+    rule: str
+    backend: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return f"{self.rule} {self.backend}"
+
+    def build(self, params: list[Tensor]) -> Optimizer:
+        """Return the optimizer for these parameters."""
+        from autotune.optimizers import create
+
+        return create(self.rule, params, backend=self.backend)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +145,10 @@ PEERS: tuple[Peer, ...] = (
     *_win("lamb", "lamb_win:Lamb_Win"),
     *_win("sgd", "sgd_win:SGD_Win", lr=1e-3),
 )  # fmt: skip
+
+Contender = Own | Peer
+
+
+def quiet() -> warnings.catch_warnings[None]:
+    """Leave out what other packages warn of while they run."""
+    return warnings.catch_warnings(action="ignore")
