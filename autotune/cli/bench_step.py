@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autotune.bench.step.workload import Plan, Stage
+from autotune.bench.step.workload import Options, Workload
 from autotune.cli.bench_step_options import step_options
 from autotune.cli.document import document
 from autotune.cli.failures import INTERRUPTED
@@ -47,8 +47,8 @@ def command(
     from autotune.cli.bench_step_report import report
 
     where = device or machine.default()
-    stage = Stage(shapes=shapes, dtype=dtype, device=where, threads=threads)
-    result = step.run(Plan(stage=stage, **others), say)
+    workload = Workload(shapes=shapes, dtype=dtype, device=where, threads=threads)
+    result = step.run(Options(workload=workload, **others), say)
     text = document(bench=result)
     if save is not None:
         save.write_text(f"{text}\n", encoding="utf-8")

@@ -13,8 +13,8 @@ from autotune.bench.gpu.graphs import WARM, replays
 from autotune.bench.gpu.steps import Variant
 from autotune.bench.gpu.training import Mode, Trainer, supervised
 from autotune.bench.step.timing import DeviceClock
-from autotune.bench.step.triton_stream import Weave
-from autotune.bench.step.workload import Stage
+from autotune.bench.step.triton_stream import TritonStream
+from autotune.bench.step.workload import Workload
 from autotune.cli import main
 
 pytestmark = [
@@ -26,9 +26,9 @@ pytestmark = [
 def test_a_device_s_time_covers_what_is_still_queued_when_the_call_returns() -> None:
     large = torch.ones(1 << 28, device="cuda")
     clock = DeviceClock()
-    clock.lap(large.neg_)
-    lap = clock.lap(lambda: [large.neg_() for _ in range(10)])
-    assert lap.seconds > lap.host > 0
+    clock.time(large.neg_)
+    duration = clock.time(lambda: [large.neg_() for _ in range(10)])
+    assert duration.seconds > duration.host > 0
 
 
 def test_a_device_s_time_holds_none_of_the_host_s() -> None:
@@ -39,24 +39,24 @@ def test_a_device_s_time_holds_none_of_the_host_s() -> None:
         time.sleep(0.004)
         small.neg_()
 
-    clock.lap(work)
-    lap = clock.lap(work)
-    assert lap.host >= 0.004
-    assert lap.seconds < 0.001
-    assert not lap.host_bound
+    clock.time(work)
+    duration = clock.time(work)
+    assert duration.host >= 0.004
+    assert duration.seconds < 0.001
+    assert not duration.host_bound
 
 
 def test_the_stream_computes_what_it_says() -> None:
-    weave = Weave(1 << 20)
-    weave()
-    assert (weave.arrays[0] == 1).all()
-    assert (weave.arrays[1:] == 1.5).all()
+    stream = TritonStream(1 << 20)
+    stream()
+    assert (stream.arrays[0] == 1).all()
+    assert (stream.arrays[1:] == 1.5).all()
 
 
 def test_steps_in_a_graph_are_timed_beside_the_same_ones_launched() -> None:
-    stage = Stage(shapes="small", dtype="float32", device="cuda", threads=1)
+    workload = Workload(shapes="small", dtype="float32", device="cuda", threads=1)
     variants = [Variant(name=rule, rule=rule) for rule in ("adan", "lamb-win2")]
-    for row in replays(stage, variants, lambda: False):
+    for row in replays(workload, variants, lambda: False):
         assert "error" not in row, row
         assert 0 < row["graph host ms"] < row["host ms"]
 

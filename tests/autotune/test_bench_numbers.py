@@ -1,4 +1,4 @@
-"""What a benchmark of steps is made of: shapes, tensors, bytes, turns and arithmetic."""
+"""What a benchmark of steps is made of: shapes, tensors, bytes, repeats and arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune.bench.step import results, timing
 from autotune.bench.step.bandwidth import Scale
 from autotune.bench.step.implementations import PEERS, Own
 from autotune.bench.step.selection import probe
-from autotune.bench.step.timing import TIMED, WARM, Contest, HostClock, Lap, Turn
+from autotune.bench.step.timing import TIMED, WARM, Benchmark, Duration, HostClock, Repeat
 from autotune.bench.step.workload import SHAPES, Tensors, elements
 from autotune.optimizers import names
 
@@ -105,7 +105,7 @@ def test_every_peer_names_a_rule_of_ours():
 
 
 class Recorded:
-    """A clock, a stream, tensors and contenders that write down what happens."""
+    """A clock, a stream, tensors and implementations that write down what happens."""
 
     kind, size = "recorded", 8
 
@@ -115,11 +115,11 @@ class Recorded:
     def __call__(self):
         self.said.append("stream")
 
-    def lap(self, work):
+    def time(self, work):
         self.said.append("start")
         work()
         self.said.append("stop")
-        return Lap(seconds=1.0, host=0.5)
+        return Duration(seconds=1.0, host=0.5)
 
     def renew(self):
         self.said.append("renew")
@@ -128,11 +128,11 @@ class Recorded:
     def memory(self):
         yield lambda: 5
 
-    def contender(self, name):
-        return Contender(self, name)
+    def pretended(self, name):
+        return Pretended(self, name)
 
 
-class Contender:
+class Pretended:
     def __init__(self, log, name):
         self.log, self.name = log, name
 
@@ -144,9 +144,9 @@ class Contender:
         self.log.said.append(self.name)
 
 
-def contest(log, *names):
-    return Contest(
-        contenders=[log.contender(name) for name in names],
+def benchmark(log, *names):
+    return Benchmark(
+        implementations=[log.pretended(name) for name in names],
         tensors=log,
         stream=log,
         clock=log,
@@ -156,57 +156,60 @@ def contest(log, *names):
 
 def test_everyone_takes_turns_forwards_and_then_backwards():
     log = Recorded()
-    assert list(contest(log, "a", "b", "c").play(3)) == [1, 2, 3]
+    assert list(benchmark(log, "a", "b", "c").run(3)) == [1, 2, 3]
     built = [word for word in log.said if word.startswith("build")]
     assert [word.removeprefix("build ") for word in built] == list("abccbaabc")
 
 
 def test_a_turn_warms_up_and_then_times_each_step_beside_the_stream():
     log = Recorded()
-    list(contest(log, "a").play(1))
+    list(benchmark(log, "a").run(1))
     warm, timed = ["renew", "a"], ["start", "stream", "stop", "renew", "start", "a", "stop"]
     assert log.said == ["build a", *WARM * warm, *TIMED * timed]
 
 
 def test_a_turn_holds_its_laps_and_the_memory_it_took():
-    played = contest(Recorded(), "a")
-    list(played.play(2))
-    lap = Lap(seconds=1.0, host=0.5)
-    turn = Turn(steps=(lap,) * TIMED, streams=(lap,) * TIMED, peak=5)
-    assert played.turns == {"a": [turn, turn]}
+    played = benchmark(Recorded(), "a")
+    list(played.run(2))
+    duration = Duration(seconds=1.0, host=0.5)
+    repeat = Repeat(steps=(duration,) * TIMED, streams=(duration,) * TIMED, peak=5)
+    assert played.repeats == {"a": [repeat, repeat]}
 
 
 def test_a_round_that_breaks_off_leaves_nothing_behind():
     log = Recorded()
-    played = contest(log, "a", "b")
-    rounds = played.play(2)
+    played = benchmark(log, "a", "b")
+    rounds = played.run(2)
     next(rounds)
-    log.contender = None
-    played.contenders[0].step = lambda: 1 / 0
+    log.pretended = None
+    played.implementations[0].step = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         next(rounds)
-    assert [len(turns) for turns in played.turns.values()] == [1, 1]
+    assert [len(repeats) for repeats in played.repeats.values()] == [1, 1]
 
 
-def turn(*seconds, stream=1.0):
-    return Turn(
-        steps=tuple(Lap(seconds=s, host=s / 2) for s in seconds),
-        streams=tuple(Lap(seconds=stream, host=stream) for _ in seconds),
+def repeat(*seconds, stream=1.0):
+    return Repeat(
+        steps=tuple(Duration(seconds=s, host=s / 2) for s in seconds),
+        streams=tuple(Duration(seconds=stream, host=stream) for _ in seconds),
     )
 
 
 def test_a_ratio_says_how_many_times_as_long_the_other_takes():
-    assert results.ratio([turn(1.0, 1.0, 9.0)], [turn(3.0, 3.0, 3.0)]) == 3.0
+    assert results.ratio([repeat(1.0, 1.0, 9.0)], [repeat(3.0, 3.0, 3.0)]) == 3.0
 
 
 def test_a_round_that_was_slow_for_everyone_does_not_move_a_ratio():
-    ours, theirs = [turn(1.0), turn(10.0), turn(1.0)], [turn(2.0), turn(20.0), turn(2.0)]
+    ours, theirs = (
+        [repeat(1.0), repeat(10.0), repeat(1.0)],
+        [repeat(2.0), repeat(20.0), repeat(2.0)],
+    )
     assert results.ratio(ours, theirs) == 2.0
 
 
 def test_a_share_compares_bandwidths_measured_side_by_side():
-    turns = [turn(2.0, stream=1.0), turn(20.0, stream=10.0)]
-    assert results.share(turns, moved=8.0, size=8) == 0.5
+    repeats = [repeat(2.0, stream=1.0), repeat(20.0, stream=10.0)]
+    assert results.share(repeats, moved=8.0, size=8) == 0.5
 
 
 def test_a_spread_is_noisy_when_its_quartiles_are_a_tenth_apart():
@@ -217,20 +220,20 @@ def test_a_spread_is_noisy_when_its_quartiles_are_a_tenth_apart():
 
 
 def test_host_and_device_time_are_told_apart():
-    turns = [turn(1.0, 2.0, 3.0)]
-    assert results.milliseconds(turns).median == 2000.0
-    assert results.host_milliseconds(turns).median == 1000.0
+    repeats = [repeat(1.0, 2.0, 3.0)]
+    assert results.milliseconds(repeats).median == 2000.0
+    assert results.host_milliseconds(repeats).median == 1000.0
 
 
 def test_bandwidth_is_bytes_over_seconds():
-    assert results.bandwidth([turn(1.0, stream=0.5)], size=8).median == 16.0
+    assert results.bandwidth([repeat(1.0, stream=0.5)], size=8).median == 16.0
 
 
 def test_a_clock_does_the_work_once():
     done = []
-    lap = HostClock().lap(lambda: done.append(1))
+    duration = HostClock().time(lambda: done.append(1))
     assert done == [1]
-    assert lap.seconds == lap.host > 0
+    assert duration.seconds == duration.host > 0
 
 
 class Device:
@@ -289,14 +292,14 @@ def device(monkeypatch):
 
 
 def test_a_device_s_time_holds_none_of_the_host_s(device):
-    lap = timing.DeviceClock().lap(device.work(host=0.0005, device=0.002))
-    assert (lap.seconds, lap.host) == (pytest.approx(0.002), pytest.approx(0.0005))
-    assert not lap.host_bound
+    duration = timing.DeviceClock().time(device.work(host=0.0005, device=0.002))
+    assert (duration.seconds, duration.host) == (pytest.approx(0.002), pytest.approx(0.0005))
+    assert not duration.host_bound
 
 
 def test_a_device_that_waited_for_the_host_is_told_and_waits_no_more(device):
     timer = timing.DeviceClock()
-    first, second = (timer.lap(device.work(host=0.007, device=0.002)) for _ in range(2))
+    first, second = (timer.time(device.work(host=0.007, device=0.002)) for _ in range(2))
     assert first.host_bound
     assert first.seconds > 0.007
     assert (second.seconds, second.host) == (pytest.approx(0.002), pytest.approx(0.007))
@@ -305,17 +308,20 @@ def test_a_device_that_waited_for_the_host_is_told_and_waits_no_more(device):
 
 def test_a_device_is_not_kept_busy_for_minutes_while_something_compiles(device):
     timer = timing.DeviceClock()
-    timer.lap(device.work(host=100.0, device=0.002))
+    timer.time(device.work(host=100.0, device=0.002))
     before = device.now
-    timer.lap(device.work(host=0.001, device=0.002))
+    timer.time(device.work(host=0.001, device=0.002))
     assert device.now - before < 0.03
 
 
 def test_most_steps_decide_whether_a_row_is_bound_to_the_host():
-    free, bound = (Lap(seconds=1.0, host=1.0, host_bound=bound) for bound in (False, True))
-    turns = [Turn(steps=(bound, free, free), streams=()), Turn(steps=(bound, bound), streams=())]
-    assert results.host_bound(turns)
-    assert not results.host_bound([turns[0]])
+    free, bound = (Duration(seconds=1.0, host=1.0, host_bound=bound) for bound in (False, True))
+    repeats = [
+        Repeat(steps=(bound, free, free), streams=()),
+        Repeat(steps=(bound, bound), streams=()),
+    ]
+    assert results.host_bound(repeats)
+    assert not results.host_bound([repeats[0]])
 
 
 def test_a_scale_reads_and_writes_all_it_holds():
@@ -325,22 +331,22 @@ def test_a_scale_reads_and_writes_all_it_holds():
     assert (scale.array > 1).all()
 
 
-WEAVE = """
+STREAM = """
 import torch
-from autotune.bench.step.triton_stream import Weave
-weave = Weave(3000, "cpu")
-weave()
-assert weave.arrays.shape == (6, 2048)
-assert weave.size == 11 * 4 * 2048
-assert (weave.arrays[0] == 1).all()
-assert (weave.arrays[1:] == 1.5).all()
+from autotune.bench.step.triton_stream import TritonStream
+stream = TritonStream(3000, "cpu")
+stream()
+assert stream.arrays.shape == (6, 2048)
+assert stream.size == 11 * 4 * 2048
+assert (stream.arrays[0] == 1).all()
+assert (stream.arrays[1:] == 1.5).all()
 """
 
 
 def test_the_gpu_s_stream_reads_six_arrays_and_writes_five():
     pytest.importorskip("triton")
     done = subprocess.run(
-        [sys.executable, "-c", WEAVE],
+        [sys.executable, "-c", STREAM],
         env={**machine.os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         check=False,

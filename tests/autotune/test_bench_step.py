@@ -22,14 +22,14 @@ from autotune.bench.step import first_step, selection, timing
 from autotune.bench.step.first_step import measure
 from autotune.bench.step.implementations import Own, Peer
 from autotune.bench.step.timing import HostClock
-from autotune.bench.step.workload import Stage
+from autotune.bench.step.workload import Workload
 from autotune.cli import main
 from autotune.errors import AutotuneError
 from autotune.kernels import configs
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("bench", "step", "--device", "cpu", "--shapes", "small", "--no-first-steps")
-STAGE = Stage(shapes="small", dtype="float32", device="cpu", threads=1)
+WORKLOAD = Workload(shapes="small", dtype="float32", device="cpu", threads=1)
 
 
 def bench(*args: str) -> Result:
@@ -206,8 +206,8 @@ def test_a_peer_warns_of_nothing_that_is_ours(monkeypatch):
     monkeypatch.setattr(selection, "PEERS", ())
     warning = replace(NOWHERE, cls=f"{__name__}:Warning_")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(Warning_=Warning_))
-    entered, absent = selection.enter([warning], torch.float32, "cpu")
-    assert ([entrant.contender.name for entrant in entered], absent) == (["nowhere-adan"], {})
+    probed, absent = selection.runnable([warning], torch.float32, "cpu")
+    assert ([each.implementation.name for each in probed], absent) == (["nowhere-adan"], {})
 
 
 class Warning_(torch.optim.SGD):
@@ -219,37 +219,37 @@ class Warning_(torch.optim.SGD):
 
 
 class Interrupting(HostClock):
-    """A clock during whose last lap somebody presses Ctrl-C."""
+    """A clock that measures so many times, then somebody presses Ctrl-C."""
 
-    def __init__(self, laps: int) -> None:
-        self.left = laps
+    def __init__(self, times: int) -> None:
+        self.left = times
 
-    def lap(self, work):
+    def time(self, work):
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        return super().lap(work)
+        return super().time(work)
 
 
-def interrupted(monkeypatch, laps: int) -> Result:
-    monkeypatch.setattr(timing, "of", lambda device: Interrupting(laps))
+def interrupted(monkeypatch, times: int) -> Result:
+    monkeypatch.setattr(timing, "clock", lambda device: Interrupting(times))
     return bench("--optimizer", "sgd", "--backend", "torch", "--against", "none", "--repeats", "9")
 
 
 def test_an_interrupt_keeps_the_complete_rounds(monkeypatch):
-    done = interrupted(monkeypatch, laps=15)
+    done = interrupted(monkeypatch, times=15)
     assert done.exit_code == 130
     assert done.stdout.splitlines()[1].endswith("; 2 of 9 rounds")
 
 
 def test_an_interrupt_in_the_first_round_leaves_nothing_to_tell(monkeypatch):
-    done = interrupted(monkeypatch, laps=2)
+    done = interrupted(monkeypatch, times=2)
     assert (done.exit_code, done.stdout) == (130, "")
     assert done.stderr.splitlines()[-1] == "interrupted"
 
 
 def test_first_steps_are_taken_in_new_processes():
-    first = measure(Own(rule="sgd", backend="torch"), STAGE)
+    first = measure(Own(rule="sgd", backend="torch"), WORKLOAD)
     assert min(first.step, first.again, first.torch) > 0
     # This process made its first optimizer long ago; a new one loads PyTorch's compiler for it.
     assert first.torch > 0.05
@@ -261,7 +261,7 @@ def test_a_first_step_that_fails_is_told():
         r"AttributeError: module 'torch.optim' has no attribute 'NoSuchAdan'$"
     )
     with pytest.raises(AutotuneError, match=sentence):
-        measure(WRONG, STAGE)
+        measure(WRONG, WORKLOAD)
 
 
 def test_a_process_that_ends_without_a_word_is_told(monkeypatch):
@@ -269,7 +269,7 @@ def test_a_process_that_ends_without_a_word_is_told(monkeypatch):
     with pytest.raises(
         AutotuneError, match=r"^the first step of 'sgd torch' failed: its process died$"
     ):
-        measure(Own(rule="sgd", backend="torch"), STAGE)
+        measure(Own(rule="sgd", backend="torch"), WORKLOAD)
 
 
 def test_compilers_caches_are_in_a_folder_that_is_gone_afterwards():
@@ -281,7 +281,7 @@ def test_a_sweep_times_every_launch_setting_in_turn():
     cpu = torch.device("cpu")
     hook = register_optimizer_step_pre_hook(lambda *_: used.append(configs.config(cpu)))
     try:
-        settings = sweep(Own(rule="sgd", backend="torch"), STAGE, 2, launches)
+        settings = sweep(Own(rule="sgd", backend="torch"), WORKLOAD, 2, launches)
     finally:
         hook.remove()
     first, second = launches

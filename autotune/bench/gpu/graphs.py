@@ -10,8 +10,8 @@ import torch
 
 from autotune.bench.gpu.section import Late, Row, tried
 from autotune.bench.gpu.steps import Variant
-from autotune.bench.step.timing import DeviceClock, median_lap
-from autotune.bench.step.workload import Stage, Tensors
+from autotune.bench.step.timing import DeviceClock, median_duration
+from autotune.bench.step.workload import Tensors, Workload
 from autotune.optimizers import create
 
 WARM = 3
@@ -32,19 +32,19 @@ def captured(work: Callable[[], Any]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def replays(stage: Stage, variants: Sequence[Variant], late: Late) -> Iterator[Row]:
+def replays(workload: Workload, variants: Sequence[Variant], late: Late) -> Iterator[Row]:
     """Yield what steps take in a graph, and the same steps launched one by one."""
     for variant in variants:
-        yield tried({"optimizer": variant.name}, partial(_row, variant, stage))
+        yield tried({"optimizer": variant.name}, partial(_row, variant, workload))
 
 
-def _row(variant: Variant, stage: Stage) -> Row:
-    tensors = Tensors(stage.tensors, stage.torch_dtype, stage.device)
+def _row(variant: Variant, workload: Workload) -> Row:
+    tensors = Tensors(workload.tensors, workload.torch_dtype, workload.device)
     tensors.renew()  # once: a graph reads the gradients it was captured with
     plain = variant.build(tensors.params)
     graphed = create(variant.rule, tensors.params, capturable=True, **variant.hyper)
-    launched = median_lap(DeviceClock(), plain.step, _REPLAYS)
-    replayed = median_lap(DeviceClock(), captured(graphed.step).replay, _REPLAYS)
+    launched = median_duration(DeviceClock(), plain.step, _REPLAYS)
+    replayed = median_duration(DeviceClock(), captured(graphed.step).replay, _REPLAYS)
     return {
         "ms": 1e3 * launched.seconds,
         "host ms": 1e3 * launched.host,

@@ -12,7 +12,7 @@ from autotune.bench.gpu.section import Section
 from autotune.bench.gpu.steps import Variant
 from autotune.bench.gpu.training import Mode
 from autotune.bench.step.implementations import Own
-from autotune.bench.step.workload import Stage
+from autotune.bench.step.workload import Workload
 
 _HALF = {"state_dtype": torch.bfloat16}
 _ROUNDED = {**_HALF, "stochastic_rounding": True}
@@ -54,24 +54,26 @@ STREAMED = {
 }
 
 
-def _stage(shapes: str, device: str, dtype: str = "float32") -> Stage:
-    return Stage(shapes=shapes, dtype=dtype, device=device, threads=1)
+def _workload(shapes: str, device: str, dtype: str = "float32") -> Workload:
+    return Workload(shapes=shapes, dtype=dtype, device=device, threads=1)
 
 
-def _steps(stage: Stage, seconds: float, variants: tuple[Variant, ...], rounds: int = 5) -> Section:
-    rows = partial(gpu_steps.steps, stage, variants, rounds)
-    return Section(name=f"steps, {stage.shapes} in {stage.dtype}", seconds=seconds, rows=rows)
+def _steps(
+    workload: Workload, seconds: float, variants: tuple[Variant, ...], rounds: int = 5
+) -> Section:
+    rows = partial(gpu_steps.steps, workload, variants, rounds)
+    return Section(name=f"steps, {workload.shapes} in {workload.dtype}", seconds=seconds, rows=rows)
 
 
-def _sweep(*pairs: tuple[Stage, Variant], seconds: float) -> Section:
+def _sweep(*pairs: tuple[Workload, Variant], seconds: float) -> Section:
     rows = partial(gpu_steps.sweeps, pairs)
     return Section(name="sweep, ms at chunk/block/warps", seconds=seconds, rows=rows)
 
 
-def _first(stage: Stage, seconds: float, backend: str) -> Section:
+def _first(workload: Workload, seconds: float, backend: str) -> Section:
     own = (Own(rule="adan", backend=backend),)
-    rows = partial(gpu_steps.first_steps, stage, own)
-    return Section(name=f"first step, {stage.shapes}", seconds=seconds, rows=rows)
+    rows = partial(gpu_steps.first_steps, workload, own)
+    return Section(name=f"first step, {workload.shapes}", seconds=seconds, rows=rows)
 
 
 def on(device: str) -> list[Section]:
@@ -80,19 +82,21 @@ def on(device: str) -> list[Section]:
 
 
 def _on_gpu() -> list[Section]:
-    stages = {name: _stage(name, "cuda") for name in ("resnet50", "gpt2", "gpt2-xl", "small")}
-    half = _stage("gpt2", "cuda", "bfloat16")
-    sizes = (stages["resnet50"].parameters, stages["gpt2"].parameters, 1 << 29)
-    swept = [(stages[name], each) for name in ("gpt2", "resnet50") for each in (ADAN, HALF_STATE)]
+    workloads = {name: _workload(name, "cuda") for name in ("resnet50", "gpt2", "gpt2-xl", "small")}
+    half = _workload("gpt2", "cuda", "bfloat16")
+    sizes = (workloads["resnet50"].parameters, workloads["gpt2"].parameters, 1 << 29)
+    swept = [
+        (workloads[name], each) for name in ("gpt2", "resnet50") for each in (ADAN, HALF_STATE)
+    ]
     return [
         Section(name="bandwidth", seconds=15, rows=partial(gpu_steps.bandwidth, "cuda", sizes)),
-        _steps(stages["resnet50"], 45, FULL),
-        _steps(stages["gpt2"], 40, FULL),
+        _steps(workloads["resnet50"], 45, FULL),
+        _steps(workloads["gpt2"], 40, FULL),
         _steps(half, 30, HALF),
         Section(
             name="graphs, resnet50 in float32",
             seconds=20,
-            rows=partial(graphs.replays, stages["resnet50"], REPLAYED),
+            rows=partial(graphs.replays, workloads["resnet50"], REPLAYED),
         ),
         Section(
             name="training",
@@ -114,15 +118,15 @@ def _on_gpu() -> list[Section]:
             seconds=20,
             rows=partial(replicas.batched, ("mlp", "gpt-pico"), (16, 64, 256), "cuda"),
         ),
-        _sweep(*swept, (half, HALF[-1]), (stages["gpt2"], FULL[1]), seconds=60),
-        _steps(stages["small"], 20, (ADAN, ADAMW, LAMB)),
-        _steps(stages["gpt2-xl"], 20, (ADAN, ADAMW), rounds=2),
-        _first(stages["resnet50"], 25, "triton"),
+        _sweep(*swept, (half, HALF[-1]), (workloads["gpt2"], FULL[1]), seconds=60),
+        _steps(workloads["small"], 20, (ADAN, ADAMW, LAMB)),
+        _steps(workloads["gpt2-xl"], 20, (ADAN, ADAMW), rounds=2),
+        _first(workloads["resnet50"], 25, "triton"),
     ]
 
 
 def _on_cpu() -> list[Section]:
-    small, half = _stage("small", "cpu"), _stage("small", "cpu", "bfloat16")
+    small, half = _workload("small", "cpu"), _workload("small", "cpu", "bfloat16")
     return [
         Section(name="bandwidth", seconds=10, rows=partial(gpu_steps.bandwidth, "cpu", (1 << 20,))),
         _steps(small, 40, (ADAN, CLIPPED), rounds=1),

@@ -10,19 +10,17 @@ from typing import Any
 import torch
 
 from autotune.bench.gpu.section import Late, Row, tried
-from autotune.bench.step import bandwidth as step_stream
-from autotune.bench.step import first_step as step_first
-from autotune.bench.step import results
-from autotune.bench.step import timing as step_clock
-from autotune.bench.step.implementations import PEERS, Own, Stepper
-from autotune.bench.step.measure import contest
-from autotune.bench.step.selection import enter, probe
-from autotune.bench.step.timing import Contest, median_lap
-from autotune.bench.step.workload import Stage
+from autotune.bench.step import bandwidth as step_bandwidth
+from autotune.bench.step import first_step, results
+from autotune.bench.step.implementations import PEERS, Implementation, Own
+from autotune.bench.step.measure import prepare
+from autotune.bench.step.selection import probe, runnable
+from autotune.bench.step.timing import Benchmark, clock, median_duration
+from autotune.bench.step.workload import Workload
 from autotune.kernels.configs import SWEPT, Config, using
 from autotune.optimizers import create
 
-_LAPS = 15
+_REPEATS = 15
 _ROUNDS = 2  # of a sweep
 
 
@@ -62,73 +60,76 @@ def bandwidth(device: str, sizes: Sequence[int], late: Late) -> Iterator[Row]:
     """Yield the bytes a second of copies, and of the stream that steps are compared with."""
     for parameters in sizes:
         arrays = (torch.ones(parameters, device=device) for _ in range(2))
-        for stream in (Copy(*arrays), step_stream.of(parameters, device)):
-            lap = median_lap(step_clock.of(device), stream, _LAPS)
+        for stream in (Copy(*arrays), step_bandwidth.stream(parameters, device)):
+            duration = median_duration(clock(device), stream, _REPEATS)
             yield {
                 "stream": stream.kind,
                 "MB": stream.size / 1e6,
-                "GB/s": stream.size / lap.seconds / 1e9,
+                "GB/s": stream.size / duration.seconds / 1e9,
             }
 
 
-def steps(stage: Stage, variants: Sequence[Variant], rounds: int, late: Late) -> Iterator[Row]:
+def steps(
+    workload: Workload, variants: Sequence[Variant], rounds: int, late: Late
+) -> Iterator[Row]:
     """Yield what steps take, ours and those of all peers that can be imported."""
-    contenders: list[Stepper] = []
-    for each in (*variants, *_peers(stage)):
-        row = tried({"optimizer": each.name}, partial(_bytes, each, stage))
+    implementations: list[Implementation] = []
+    for each in (*variants, *_peers(workload)):
+        row = tried({"optimizer": each.name}, partial(_bytes, each, workload))
         if "error" in row:
             yield row
         else:
-            contenders.append(each)
-    played = contest(stage, contenders)
-    for _ in played.play(rounds):
+            implementations.append(each)
+    benchmark = prepare(workload, implementations)
+    for _ in benchmark.run(rounds):
         if late():
             break
-    for each in contenders:
-        yield _row(each, stage, played)
+    for each in implementations:
+        yield _row(each, workload, benchmark)
 
 
-def _peers(stage: Stage) -> list[Stepper]:
+def _peers(workload: Workload) -> list[Implementation]:
     installed = [peer for peer in PEERS if peer.installed]
-    return [entrant.contender for entrant in enter(installed, stage.torch_dtype, stage.device)[0]]
+    ready, _ = runnable(installed, workload.torch_dtype, workload.device)
+    return [each.implementation for each in ready]
 
 
-def _bytes(each: Stepper, stage: Stage) -> Row:
-    return {"bytes/param": probe(each, stage.torch_dtype, stage.device).total}
+def _bytes(each: Implementation, workload: Workload) -> Row:
+    return {"bytes/param": probe(each, workload.torch_dtype, workload.device).total}
 
 
-def _row(each: Stepper, stage: Stage, played: Contest) -> Row:
-    turns = played.turns[each.name]
-    ms, host = results.milliseconds(turns), results.host_milliseconds(turns)
-    moved = _bytes(each, stage)
-    size = moved["bytes/param"] * stage.parameters
+def _row(each: Implementation, workload: Workload, benchmark: Benchmark) -> Row:
+    repeats = benchmark.repeats[each.name]
+    ms, host = results.milliseconds(repeats), results.host_milliseconds(repeats)
+    moved = _bytes(each, workload)
+    size = moved["bytes/param"] * workload.parameters
     return {
         "optimizer": each.name,
         "ms": ms.median,
         "quartiles": f"{ms.lower:.3g}-{ms.upper:.3g}",
         "host ms": host.median,
-        "host-bound": "yes" if results.host_bound(turns) else "",
+        "host-bound": "yes" if results.host_bound(repeats) else "",
         **moved,
         "GB/s": size / ms.median / 1e6,
-        "of stream": results.share(turns, size, played.stream.size),
+        "of stream": results.share(repeats, size, benchmark.stream.size),
     }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """A contender whose steps use one launch setting."""
+    """An implementation whose steps use one launch setting."""
 
-    stepper: Stepper
+    implementation: Implementation
     launch: Config
 
     @property
     def name(self) -> str:
-        """What it is called while the contest lasts."""
-        return f"{self.stepper.name} {self.launch}"
+        """What it is called while the benchmark lasts."""
+        return f"{self.implementation.name} {self.launch}"
 
     def build(self, params: list[torch.Tensor]) -> Steps:
         """Return what steps these parameters."""
-        return Steps(optimizer=self.stepper.build(params), launch=self.launch)
+        return Steps(optimizer=self.implementation.build(params), launch=self.launch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,38 +154,41 @@ class Setting:
 
 
 def sweep(
-    stepper: Stepper, stage: Stage, rounds: int, launches: Sequence[Config] = SWEPT
+    implementation: Implementation,
+    workload: Workload,
+    rounds: int,
+    launches: Sequence[Config] = SWEPT,
 ) -> list[Setting]:
-    """Time a contender at every launch setting in turn; return the fastest first."""
-    contenders = [Launched(stepper=stepper, launch=launch) for launch in launches]
-    played = contest(stage, contenders)
-    for _ in played.play(rounds):
+    """Time an implementation at every launch setting in turn; return the fastest first."""
+    launched = [Launched(implementation=implementation, launch=launch) for launch in launches]
+    benchmark = prepare(workload, launched)
+    for _ in benchmark.run(rounds):
         pass
     settings = [
-        Setting(launch=each.launch, ms=results.milliseconds(played.turns[each.name]).median)
-        for each in contenders
+        Setting(launch=each.launch, ms=results.milliseconds(benchmark.repeats[each.name]).median)
+        for each in launched
     ]
     return sorted(settings, key=lambda setting: setting.ms)
 
 
-def sweeps(stages: Iterable[tuple[Stage, Variant]], late: Late) -> Iterator[Row]:
+def sweeps(workloads: Iterable[tuple[Workload, Variant]], late: Late) -> Iterator[Row]:
     """Yield what steps take at each launch setting: chunk, block and warps."""
-    for stage, variant in stages:
-        names = {"shapes": stage.shapes, "optimizer": variant.name}
-        yield tried(names, partial(_swept, variant, stage))
+    for workload, variant in workloads:
+        names = {"shapes": workload.shapes, "optimizer": variant.name}
+        yield tried(names, partial(_swept, variant, workload))
 
 
-def _swept(variant: Variant, stage: Stage) -> Row:
-    settings = {setting.launch: setting.ms for setting in sweep(variant, stage, _ROUNDS)}
+def _swept(variant: Variant, workload: Workload) -> Row:
+    settings = {setting.launch: setting.ms for setting in sweep(variant, workload, _ROUNDS)}
     return {f"{each.chunk}/{each.block}/{each.warps}": settings[each] for each in SWEPT}
 
 
-def first_steps(stage: Stage, contenders: Sequence[Own], late: Late) -> Iterator[Row]:
+def first_steps(workload: Workload, implementations: Sequence[Own], late: Late) -> Iterator[Row]:
     """Yield what first steps take in a new process, before and after compilers left files."""
-    for each in contenders:
-        yield tried({"optimizer": each.name}, partial(_first, each, stage))
+    for each in implementations:
+        yield tried({"optimizer": each.name}, partial(_first, each, workload))
 
 
-def _first(each: Own, stage: Stage) -> Row:
-    first = step_first.measure(each, stage)
+def _first(each: Own, workload: Workload) -> Row:
+    first = first_step.measure(each, workload)
     return {"first s": first.step, "again s": first.again, "torch's own s": first.torch}

@@ -52,10 +52,10 @@ def memory(parameters: int, device: str) -> int:
     return 4 * arrays * elements(parameters, device)
 
 
-def of(parameters: int, device: str) -> Stream:
+def stream(parameters: int, device: str) -> Stream:
     """Return the stream to compare a model's step with."""
     if device != "cuda":
         return Scale(elements(parameters, device), device)
-    from autotune.bench.step.triton_stream import Weave
+    from autotune.bench.step.triton_stream import TritonStream
 
-    return Weave(elements(parameters, device))
+    return TritonStream(elements(parameters, device))

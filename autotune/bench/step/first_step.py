@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from autotune.errors import AutotuneError
 
 if TYPE_CHECKING:
-    from autotune.bench.step.implementations import Contender
-    from autotune.bench.step.workload import Stage
+    from autotune.bench.step.implementations import OwnOrPeer
+    from autotune.bench.step.workload import Workload
 
 # Where compilers keep what they compiled; in a new folder they find nothing.
 _CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME")
 
 
 @dataclass(frozen=True, kw_only=True)
-class First:
+class FirstStep:
     """Seconds of a first step, of another with what this one left on disk, and of PyTorch's own."""
 
     step: float
@@ -32,19 +32,19 @@ class First:
     torch: float
 
 
-def measure(contender: Contender, stage: Stage) -> First:
-    """Take a contender's first step in two new processes."""
+def measure(implementation: OwnOrPeer, workload: Workload) -> FirstStep:
+    """Take an implementation's first step in two new processes."""
     with tempfile.TemporaryDirectory(prefix="autotune-bench-") as folder:
-        (torch, step), (_, again) = (_once(contender, stage, folder) for _ in range(2))
-    return First(step=step, again=again, torch=torch)
+        (torch, step), (_, again) = (_once(implementation, workload, folder) for _ in range(2))
+    return FirstStep(step=step, again=again, torch=torch)
 
 
-def _once(contender: Contender, stage: Stage, folder: str) -> tuple[float, float]:
+def _once(implementation: OwnOrPeer, workload: Workload, folder: str) -> tuple[float, float]:
     """Return PyTorch's own seconds and the step's, in a process that caches in a folder."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch"])
     ours, theirs = context.Pipe()
-    arguments = (theirs, contender, stage, folder)
+    arguments = (theirs, implementation, workload, folder)
     process = context.Process(target=_child, args=arguments, daemon=True)
     process.start()
     theirs.close()
@@ -56,33 +56,33 @@ def _once(contender: Contender, stage: Stage, folder: str) -> tuple[float, float
         process.terminate()
         process.join()
     if isinstance(told, str):
-        raise AutotuneError(f"the first step of '{contender.name}' failed: {told}")
+        raise AutotuneError(f"the first step of '{implementation.name}' failed: {told}")
     return told
 
 
-def _child(pipe: Connection, contender: Contender, stage: Stage, folder: str) -> None:
+def _child(pipe: Connection, implementation: OwnOrPeer, workload: Workload, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells this process when to end
     os.environ.update(dict.fromkeys(_CACHES, folder))
     try:
-        pipe.send(_timed(contender, stage))
+        pipe.send(_timed(implementation, workload))
     except Exception as error:  # told by the parent, which knows where
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _timed(contender: Contender, stage: Stage) -> tuple[float, float]:
+def _timed(implementation: OwnOrPeer, workload: Workload) -> tuple[float, float]:
     import torch
 
     from autotune.bench.step.timing import HostClock
     from autotune.bench.step.workload import Tensors
 
-    torch.set_num_threads(stage.threads)
-    tensors = Tensors(stage.tensors, stage.torch_dtype, stage.device)
+    torch.set_num_threads(workload.threads)
+    tensors = Tensors(workload.tensors, workload.torch_dtype, workload.device)
     tensors.renew()
 
     def step() -> None:
-        contender.build(tensors.params).step()
-        if stage.device == "cuda":
+        implementation.build(tensors.params).step()
+        if workload.device == "cuda":
             torch.cuda.synchronize()
 
-    loaded = HostClock().lap(lambda: torch.optim.SGD(tensors.params))
-    return loaded.seconds, HostClock().lap(step).seconds
+    loaded = HostClock().time(lambda: torch.optim.SGD(tensors.params))
+    return loaded.seconds, HostClock().time(step).seconds

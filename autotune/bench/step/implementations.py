@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class Stepper(Protocol):
-    """Something to step, which has a name."""
+class Implementation(Protocol):
+    """What makes an optimizer to be timed."""
 
     @property
     def name(self) -> str:
@@ -146,7 +146,7 @@ PEERS: tuple[Peer, ...] = (
     *_win("sgd", "sgd_win:SGD_Win", lr=1e-3),
 )  # fmt: skip
 
-Contender = Own | Peer
+OwnOrPeer = Own | Peer
 
 
 def quiet() -> warnings.catch_warnings[None]:

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from autotune.bench.step.first_step import First
-from autotune.bench.step.implementations import Contender, Own, Peer
-from autotune.bench.step.selection import Entrant, Lineup
-from autotune.bench.step.timing import Contest, Turn
-from autotune.bench.step.workload import Plan, Stage
+from autotune.bench.step.first_step import FirstStep
+from autotune.bench.step.implementations import Own, OwnOrPeer, Peer
+from autotune.bench.step.selection import Probed, Selection
+from autotune.bench.step.timing import Benchmark, Repeat
+from autotune.bench.step.workload import Options, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long the steps of one contender took.
+    """How long the steps of one implementation took.
 
     ``stream_fraction`` is ``bytes_per_param``, which is the least a step must move, over its time,
     as a share of the bandwidth of the stream beside it. On a GPU ``ms`` is the device's time alone,
@@ -123,91 +123,92 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median=middle, least=min(values), lower=lower, upper=upper)
 
 
-def milliseconds(turns: Sequence[Turn]) -> Spread:
+def milliseconds(repeats: Sequence[Repeat]) -> Spread:
     """Return how long steps took."""
-    return spread([1e3 * lap.seconds for turn in turns for lap in turn.steps])
+    return spread([1e3 * duration.seconds for repeat in repeats for duration in repeat.steps])
 
 
-def host_milliseconds(turns: Sequence[Turn]) -> Spread:
+def host_milliseconds(repeats: Sequence[Repeat]) -> Spread:
     """Return how long it took until the steps' calls returned."""
-    return spread([1e3 * lap.host for turn in turns for lap in turn.steps])
+    return spread([1e3 * duration.host for repeat in repeats for duration in repeat.steps])
 
 
-def host_bound(turns: Sequence[Turn]) -> bool:
+def host_bound(repeats: Sequence[Repeat]) -> bool:
     """Whether the device may have waited for the host in most of the steps."""
-    return median(lap.host_bound for turn in turns for lap in turn.steps) > 0.5
+    return median(duration.host_bound for repeat in repeats for duration in repeat.steps) > 0.5
 
 
-def bandwidth(turns: Sequence[Turn], size: int) -> Spread:
+def bandwidth(repeats: Sequence[Repeat], size: int) -> Spread:
     """Return the bytes a second of a stream that moves ``size`` bytes a pass."""
-    return spread([size / lap.seconds for turn in turns for lap in turn.streams])
+    return spread([size / duration.seconds for repeat in repeats for duration in repeat.streams])
 
 
-def share(turns: Sequence[Turn], moved: float, size: int) -> float:
+def share(repeats: Sequence[Repeat], moved: float, size: int) -> float:
     """Return the bandwidth of steps that move ``moved`` bytes, over that of the stream beside them.
 
-    Both are medians of a turn: what slowed one pass of the stream says nothing about another step.
+    Both are medians of one repeat: what slowed a pass of the stream says nothing of another step.
     """
     return median(
-        (moved / median(lap.seconds for lap in turn.steps))
-        / (size / median(lap.seconds for lap in turn.streams))
-        for turn in turns
+        (moved / median(duration.seconds for duration in repeat.steps))
+        / (size / median(duration.seconds for duration in repeat.streams))
+        for repeat in repeats
     )
 
 
-def ratio(ours: Sequence[Turn], theirs: Sequence[Turn]) -> float:
+def ratio(ours: Sequence[Repeat], theirs: Sequence[Repeat]) -> float:
     """Return how many times as long their step takes as ours, as the median over the rounds."""
     return median(
-        median(lap.seconds for lap in their.steps) / median(lap.seconds for lap in our.steps)
+        median(duration.seconds for duration in their.steps)
+        / median(duration.seconds for duration in our.steps)
         for our, their in zip(ours, theirs, strict=True)
     )
 
 
-Turns = Mapping[str, Sequence[Turn]]
-Firsts = Mapping[str, First]
+Repeats = Mapping[str, Sequence[Repeat]]
+FirstSteps = Mapping[str, FirstStep]
 
 
-def result(
-    plan: Plan,
+def summarise(
+    options: Options,
     facts: Mapping[str, Any],
-    present: Lineup,
-    contest: Contest,
-    firsts: Firsts,
+    selected: Selection,
+    benchmark: Benchmark,
+    first_steps: FirstSteps,
     rounds: int,
 ) -> Result:
-    """Return what the complete rounds of a contest found."""
-    stage = plan.stage
-    turns = {name: played[:rounds] for name, played in contest.turns.items()}
+    """Return what the complete rounds of a benchmark found."""
+    workload = options.workload
+    repeats = {name: every[:rounds] for name, every in benchmark.repeats.items()}
     timings = {
-        entrant.contender.name: _timing(
-            stage, entrant, turns[entrant.contender.name], contest.stream.size
+        each.implementation.name: _timing(
+            workload, each, repeats[each.implementation.name], benchmark.stream.size
         )
-        for entrant in present.everyone
+        for each in selected.everyone
     }
-    names = [entrant.contender.name for entrant in present.peers]
+    names = [each.implementation.name for each in selected.peers]
     return Result(
         machine=facts,
-        device=stage.device,
-        threads=stage.threads,
-        shapes=stage.shapes,
-        tensors=len(stage.tensors),
-        parameters=stage.parameters,
-        dtype=stage.dtype,
+        device=workload.device,
+        threads=workload.threads,
+        shapes=workload.shapes,
+        tensors=len(workload.tensors),
+        parameters=workload.parameters,
+        dtype=workload.dtype,
         rounds=rounds,
-        rounds_planned=plan.rounds,
-        stream=_streaming(contest, turns),
-        torch_first_s=median(each.torch for each in firsts.values()) if firsts else None,
-        rows=tuple(_row(e, timings, turns, names, firsts) for e in present.own),
-        peers=tuple(_peer(e, timings) for e in present.peers),
-        not_installed=present.not_installed,
-        absent=present.absent,
+        rounds_planned=options.rounds,
+        stream=_streaming(benchmark, repeats),
+        torch_first_s=median(each.torch for each in first_steps.values()) if first_steps else None,
+        rows=tuple(_row(e, timings, repeats, names, first_steps) for e in selected.own),
+        peers=tuple(_peer(e, timings) for e in selected.peers),
+        not_installed=selected.not_installed,
+        absent=selected.absent,
     )
 
 
-def _streaming(contest: Contest, turns: Turns) -> Streaming:
-    seen = bandwidth(list(chain(*turns.values())), contest.stream.size)
+def _streaming(benchmark: Benchmark, repeats: Repeats) -> Streaming:
+    seen = bandwidth(list(chain(*repeats.values())), benchmark.stream.size)
     return Streaming(
-        kind=contest.stream.kind,
+        kind=benchmark.stream.kind,
         gb_per_s=seen.median / 1e9,
         gb_per_s_q1=seen.lower / 1e9,
         gb_per_s_q3=seen.upper / 1e9,
@@ -215,48 +216,52 @@ def _streaming(contest: Contest, turns: Turns) -> Streaming:
 
 
 def _timing(
-    stage: Stage, entrant: Entrant[Contender], turns: Sequence[Turn], size: int
+    workload: Workload, each: Probed[OwnOrPeer], repeats: Sequence[Repeat], size: int
 ) -> dict[str, Any]:
     """Return the fields of ``Timing``."""
-    ms, host = milliseconds(turns), host_milliseconds(turns)
-    traffic = entrant.traffic
+    ms, host = milliseconds(repeats), host_milliseconds(repeats)
+    traffic = each.traffic
     return {
-        "shapes": stage.shapes,
-        "dtype": stage.dtype,
+        "shapes": workload.shapes,
+        "dtype": workload.dtype,
         "ms": ms.median,
         "ms_min": ms.least,
         "ms_q1": ms.lower,
         "ms_q3": ms.upper,
         "noisy": ms.noisy,
         "host_ms": host.median,
-        "host_bound": host_bound(turns),
-        "us_per_tensor": 1e3 * ms.median / len(stage.tensors),
+        "host_bound": host_bound(repeats),
+        "us_per_tensor": 1e3 * ms.median / len(workload.tensors),
         "bytes_per_param": traffic.total,
         "state_bytes_per_param": traffic.state,
-        "stream_fraction": share(turns, traffic.total * stage.parameters, size),
-        "peak_bytes": max((turn.peak for turn in turns if turn.peak is not None), default=None),
+        "stream_fraction": share(repeats, traffic.total * workload.parameters, size),
+        "peak_bytes": max(
+            (repeat.peak for repeat in repeats if repeat.peak is not None), default=None
+        ),
     }
 
 
 def _row(
-    entrant: Entrant[Own],
+    each: Probed[Own],
     timings: Mapping[str, dict[str, Any]],
-    turns: Turns,
+    repeats: Repeats,
     peers: Sequence[str],
-    firsts: Firsts,
+    first_steps: FirstSteps,
 ) -> Row:
-    name = entrant.contender.name
-    first = firsts.get(name)
+    name = each.implementation.name
+    first = first_steps.get(name)
     return Row(
-        optimizer=entrant.contender.rule,
-        backend=entrant.contender.backend,
+        optimizer=each.implementation.rule,
+        backend=each.implementation.backend,
         first_step_s=None if first is None else first.step,
         next_first_step_s=None if first is None else first.again,
-        ratios={peer: ratio(turns[name], turns[peer]) for peer in peers},
+        ratios={peer: ratio(repeats[name], repeats[peer]) for peer in peers},
         **timings[name],
     )
 
 
-def _peer(entrant: Entrant[Peer], timings: Mapping[str, dict[str, Any]]) -> PeerRow:
-    contender = entrant.contender
-    return PeerRow(peer=contender.name, optimizer=contender.rule, **timings[contender.name])
+def _peer(each: Probed[Peer], timings: Mapping[str, dict[str, Any]]) -> PeerRow:
+    implementation = each.implementation
+    return PeerRow(
+        peer=implementation.name, optimizer=implementation.rule, **timings[implementation.name]
+    )

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark, why the others do not, and what bytes their steps must move."""
+"""Which implementations are measured, why others are not, and what bytes their steps must move."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from autotune import optimizers
-from autotune.bench.step.implementations import PEERS, Contender, Own, Peer, Stepper, quiet
-from autotune.bench.step.workload import NOBODY, Plan
+from autotune.bench.step.implementations import PEERS, Implementation, Own, OwnOrPeer, Peer, quiet
+from autotune.bench.step.workload import NOBODY, Options
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
 from autotune.optimizers import RuleOptimizer
@@ -55,52 +55,52 @@ def traffic(optimizer: torch.optim.Optimizer, p: Tensor) -> Traffic:
     return Traffic(reads=2 * own + state + again, writes=own + state, state=state)
 
 
-_Kind_co = TypeVar("_Kind_co", bound=Contender, covariant=True)
+_Kind_co = TypeVar("_Kind_co", bound=OwnOrPeer, covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrant(Generic[_Kind_co]):
-    """A contender that was seen to step, and the traffic of its steps."""
+class Probed(Generic[_Kind_co]):
+    """An implementation that was seen to step, and the traffic of its steps."""
 
-    contender: _Kind_co
+    implementation: _Kind_co
     traffic: Traffic
 
 
-def probe(contender: Stepper, dtype: torch.dtype, device: str) -> Traffic:
+def probe(implementation: Implementation, dtype: torch.dtype, device: str) -> Traffic:
     """Take a step with a small parameter and return the traffic of such steps."""
     p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
     p.grad = torch.ones_like(p)
     with quiet():
-        optimizer = contender.build([p])
+        optimizer = implementation.build([p])
         optimizer.step()
     return traffic(optimizer, p)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lineup:
+class Selection:
     """Ours, the others, the packages of those not installed, and why the rest is absent."""
 
-    own: Sequence[Entrant[Own]]
-    peers: Sequence[Entrant[Peer]]
+    own: Sequence[Probed[Own]]
+    peers: Sequence[Probed[Peer]]
     not_installed: Mapping[str, str]
     absent: Mapping[str, str]
 
     @property
-    def everyone(self) -> list[Entrant[Contender]]:
+    def everyone(self) -> list[Probed[OwnOrPeer]]:
         """Those of one rule next to each other, so that they are timed close to each other."""
-        return sorted((*self.own, *self.peers), key=lambda entrant: entrant.contender.rule)
+        return sorted((*self.own, *self.peers), key=lambda each: each.implementation.rule)
 
 
-def lineup(plan: Plan) -> Lineup:
+def select(options: Options) -> Selection:
     """Let everyone take a step with a small parameter; who cannot is absent."""
-    dtype, device = plan.stage.torch_dtype, plan.stage.device
-    names = _known("optimizer", plan.optimizers, optimizers.names())
-    runnable, absent = _backends(plan.backends, device)
-    own = [Own(rule=name, backend=backend) for name in names for backend in runnable]
-    chosen = _peers(plan.against)
-    peers, unable = enter([peer for peer in chosen if peer.installed], dtype, device)
-    return Lineup(
-        own=[Entrant(contender=each, traffic=probe(each, dtype, device)) for each in own],
+    dtype, device = options.workload.torch_dtype, options.workload.device
+    names = _known("optimizer", options.optimizers, optimizers.names())
+    usable, absent = _backends(options.backends, device)
+    own = [Own(rule=name, backend=backend) for name in names for backend in usable]
+    chosen = _peers(options.against)
+    peers, unable = runnable([peer for peer in chosen if peer.installed], dtype, device)
+    return Selection(
+        own=[Probed(implementation=each, traffic=probe(each, dtype, device)) for each in own],
         peers=peers,
         not_installed={peer.name: peer.package for peer in chosen if not peer.installed},
         absent=absent | unable,
@@ -117,19 +117,19 @@ def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
 
 def _backends(asked: Sequence[str], device: str) -> tuple[list[str], dict[str, str]]:
     """Return the backends that run parameters of a device; one asked for must."""
-    runnable, absent = list[str](), dict[str, str]()
+    usable, absent = list[str](), dict[str, str]()
     p = torch.empty(1, device=device)
     known = [name for name in backends.NAMES if name != "auto"]
     for name in _known("backend", asked, known):
         try:
             backends.check(name)
             backends.choose(name, p)
-            runnable.append(name)
+            usable.append(name)
         except (ValueError, ImportError) as error:
             absent[f"backend {name}"] = str(error)
             if asked:
                 raise _refused(error) from None
-    return runnable, absent
+    return usable, absent
 
 
 def _refused(error: Exception) -> Exception:
@@ -154,17 +154,17 @@ def _peers(asked: Sequence[str]) -> list[Peer]:
     return chosen
 
 
-def enter(
+def runnable(
     peers: Iterable[Peer], dtype: torch.dtype, device: str
-) -> tuple[list[Entrant[Peer]], dict[str, str]]:
+) -> tuple[list[Probed[Peer]], dict[str, str]]:
     """Return the peers that take a step here, and why the others do not."""
-    ready, absent = list[Entrant[Peer]](), dict[str, str]()
+    ready, absent = list[Probed[Peer]](), dict[str, str]()
     for peer in peers:
         if device not in peer.devices:
             absent[peer.name] = f"runs on {', '.join(peer.devices)} only"
             continue
         try:
-            ready.append(Entrant(contender=peer, traffic=probe(peer, dtype, device)))
+            ready.append(Probed(implementation=peer, traffic=probe(peer, dtype, device)))
         # What other people's code raises is theirs: it is told, and the rest is measured.
         except Exception as error:
             absent[peer.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"

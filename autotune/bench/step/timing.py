@@ -17,14 +17,18 @@ from typing import Any, Protocol
 import torch
 
 from autotune.bench.step.bandwidth import Stream
-from autotune.bench.step.implementations import Stepper, quiet
+from autotune.bench.step.implementations import Implementation, quiet
+from autotune.bench.step.workload import Tensors
+
+WARM = 2  # steps before those timed: the first allocates the state, and compiles
+TIMED = 3  # steps of a repeat
 
 _CYCLES = 2e9  # a second: about what the clocks of GPUs make
 _LEAST, _MOST = 1e-3, 20e-3  # seconds for which the GPU is kept busy before the work
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lap:
+class Duration:
     """Seconds that the work took on its device, and until its call returned.
 
     ``host_bound`` tells that the device came to the work before all of it was queued, so that
@@ -39,19 +43,19 @@ class Lap:
 class Clock(Protocol):
     """What times a piece of work."""
 
-    def lap(self, work: Callable[[], object]) -> Lap:
+    def time(self, work: Callable[[], object]) -> Duration:
         """Do the work once and return how long it took."""
 
 
 class HostClock:
     """Times work that is done when its call returns."""
 
-    def lap(self, work: Callable[[], object]) -> Lap:
+    def time(self, work: Callable[[], object]) -> Duration:
         """Do the work once and return how long it took."""
         start = time.perf_counter()
         work()
         seconds = time.perf_counter() - start
-        return Lap(seconds=seconds, host=seconds)
+        return Duration(seconds=seconds, host=seconds)
 
 
 class DeviceClock:
@@ -64,7 +68,7 @@ class DeviceClock:
     def __init__(self) -> None:
         self._busy = _LEAST
 
-    def lap(self, work: Callable[[], object]) -> Lap:
+    def time(self, work: Callable[[], object]) -> Duration:
         """Do the work once and return how long it took."""
         begin, end = _event(), _event()
         torch.cuda.synchronize()
@@ -78,16 +82,16 @@ class DeviceClock:
         torch.cuda.synchronize()
         if host_bound:
             self._busy = min(max(self._busy, 1.5 * host), _MOST)
-        return Lap(seconds=begin.elapsed_time(end) / 1e3, host=host, host_bound=host_bound)
+        return Duration(seconds=begin.elapsed_time(end) / 1e3, host=host, host_bound=host_bound)
 
 
-def median_lap(clock: Clock, work: Callable[[], object], count: int) -> Lap:
-    """Return the medians of so many laps, after two to warm up."""
-    laps = [clock.lap(work) for _ in range(2 + count)][2:]
-    return Lap(
-        seconds=median(lap.seconds for lap in laps),
-        host=median(lap.host for lap in laps),
-        host_bound=median(lap.host_bound for lap in laps) > 0.5,
+def median_duration(clock: Clock, work: Callable[[], object], count: int) -> Duration:
+    """Return the median of so many durations, after two to warm up."""
+    durations = [clock.time(work) for _ in range(2 + count)][2:]
+    return Duration(
+        seconds=median(duration.seconds for duration in durations),
+        host=median(duration.host for duration in durations),
+        host_bound=median(duration.host_bound for duration in durations) > 0.5,
     )
 
 
@@ -95,63 +99,50 @@ def _event() -> Any:
     return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
-def of(device: str) -> Clock:
+def clock(device: str) -> Clock:
     """Return the clock for a device."""
     return DeviceClock() if device == "cuda" else HostClock()
 
 
-WARM = 2  # the first step allocates the state, and compiles
-TIMED = 3  # steps a turn
-
-
-class Numbers(Protocol):
-    """What is stepped."""
-
-    params: Any
-
-    def renew(self) -> None:
-        """Give every parameter another gradient."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """A contender's timed steps in one round, each beside a pass of the stream."""
+class Repeat:
+    """An implementation's timed steps in one round, each beside a pass of the stream."""
 
-    steps: tuple[Lap, ...]
-    streams: tuple[Lap, ...]
+    steps: tuple[Duration, ...]
+    streams: tuple[Duration, ...]
     peak: int | None = None  # bytes of device memory it took above what was there before
 
 
 @dataclass(kw_only=True)
-class Contest:
-    """Who is timed, with what.
+class Benchmark:
+    """Implementations to be timed, and with what.
 
-    A contender is built anew at each of its turns, so that only one holds state at a time.
+    Each is built anew for each of its repeats, so that only one holds state at a time.
     """
 
-    contenders: Sequence[Stepper]
-    tensors: Numbers
+    implementations: Sequence[Implementation]
+    tensors: Tensors
     stream: Stream
     clock: Clock
     memory: Callable[[], AbstractContextManager[Callable[[], int | None]]]
-    turns: dict[str, list[Turn]] = field(default_factory=lambda: defaultdict(list))
+    repeats: dict[str, list[Repeat]] = field(default_factory=lambda: defaultdict(list))
 
-    def play(self, rounds: int) -> Iterator[int]:
+    def run(self, rounds: int) -> Iterator[int]:
         """Time everyone once a round, in alternating order; yield each round that is complete."""
-        gc.freeze()  # what is there already is not searched for garbage between turns
+        gc.freeze()  # what is there already is not searched for garbage between repeats
         try:
             for number in range(rounds):
-                order = self.contenders if number % 2 == 0 else self.contenders[::-1]
-                played = {contender.name: self._turn(contender) for contender in order}
-                for name, turn in played.items():
-                    self.turns[name].append(turn)
+                order = self.implementations if number % 2 == 0 else self.implementations[::-1]
+                complete = {each.name: self._repeat(each) for each in order}
+                for name, repeat in complete.items():
+                    self.repeats[name].append(repeat)
                 yield number + 1
         finally:
             gc.unfreeze()
 
-    def _turn(self, contender: Stepper) -> Turn:
+    def _repeat(self, implementation: Implementation) -> Repeat:
         with quiet(), self.memory() as peak:
-            optimizer = contender.build(self.tensors.params)
+            optimizer = implementation.build(self.tensors.params)
             for _ in range(WARM):
                 self.tensors.renew()
                 optimizer.step()
@@ -160,9 +151,9 @@ class Contest:
         del optimizer
         gc.collect()
         steps, streams = zip(*pairs, strict=True)
-        return Turn(steps=steps, streams=streams, peak=used)
+        return Repeat(steps=steps, streams=streams, peak=used)
 
-    def _pair(self, step: Callable[[], object]) -> tuple[Lap, Lap]:
-        stream = self.clock.lap(self.stream)
+    def _pair(self, step: Callable[[], object]) -> tuple[Duration, Duration]:
+        stream = self.clock.time(self.stream)
         self.tensors.renew()
-        return self.clock.lap(step), stream
+        return self.clock.time(step), stream

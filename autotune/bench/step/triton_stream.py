@@ -18,7 +18,7 @@ def _pass(arrays, size, factor, block: tl.constexpr):  # type: ignore[no-untyped
         tl.store(arrays + at, tl.load(arrays + at) * factor + added)
 
 
-class Weave:
+class TritonStream:
     """Scales five arrays in place, adding a sixth to each."""
 
     kind = "6 reads, 5 writes"

@@ -91,7 +91,7 @@ NOBODY = "none"  # to be measured against
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Workload:
     """The tensors that are stepped, and where."""
 
     shapes: str
@@ -123,10 +123,10 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Options:
     """Who is measured, and how often; what is empty means everyone there is."""
 
-    stage: Stage
+    workload: Workload
     optimizers: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ _STRIDE = 4099  # elements by which a step's noise is shifted from the last one'
 
 
 class Tensors:
-    """Parameters, which contenders share, and gradients that are new at every step.
+    """Parameters, which implementations share, and gradients that are new at every step.
 
     Gradients alternate between two places, as those of a training loop that frees them never stay
     in one, and are written before each step, as by a backward pass: some optimizers leave scratch
