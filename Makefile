@@ -3,6 +3,7 @@
 #   PYTHON     the Python to use, 3.11 or newer       make test PYTHON=python3.12
 #   PIP_ARGS   more arguments for pip install         make search PIP_ARGS="--extra-index-url URL"
 #   ARGS       more arguments for the command itself  make test ARGS="tests/studies -x"
+#   JOBS       processes that tests run in            make test JOBS=1
 #
 # PyTorch's default Linux build brings CUDA's libraries: where there is no GPU, set
 # PIP_EXTRA_INDEX_URL to PyTorch's CPU index for a much smaller download.
@@ -10,6 +11,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+# One more than there are cores, as many tests wait for what they started.
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 8 ? cores + 1 : 9)))
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
 	-c constraints.txt
 SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
@@ -30,7 +33,7 @@ dashboard: $(VENV)/.dashboard ## Look at the searches in a browser
 	@$(BIN)/autotune dashboard $(ARGS)
 
 test: $(VENV)/.test ## Run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and count what was lost
 	@OMP_NUM_THREADS=1 FAULT_ROUNDS=$(or $(ROUNDS),50) $(BIN)/pytest tests/faults $(ARGS)

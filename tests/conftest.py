@@ -1,18 +1,40 @@
-"""What the tests of several folders need."""
+"""What the tests of several folders need.
+
+Nothing heavy is imported at the top: tests that need a GPU are collected where only PyTorch is.
+"""
 
 import os
 
 import pytest
 
 
+@pytest.fixture(scope="session")
+def postgres_of_this_process() -> str:
+    """The URL of a PostgreSQL database that no other process of this test run uses."""
+    from sqlalchemy import create_engine, make_url, text
+
+    from autotune.studies import urls
+
+    shared = urls.normalise(os.environ["AUTOTUNE_TEST_POSTGRES"])
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    if process is None:
+        return shared
+    name = f"{make_url(shared).database}_{process}"
+    engine = create_engine(shared, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        there = text("SELECT count(*) FROM pg_database WHERE datname = :name")
+        if not connection.execute(there, {"name": name}).scalar():
+            connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    return make_url(shared).set(database=name).render_as_string(hide_password=False)
+
+
 @pytest.fixture
-def postgres() -> str:
+def postgres(request: pytest.FixtureRequest) -> str:
     """The URL of a PostgreSQL database for tests; a skip is a failure where CI is set."""
     given = os.environ.get("AUTOTUNE_TEST_POSTGRES")
     if not given and os.environ.get("CI"):
         pytest.fail("AUTOTUNE_TEST_POSTGRES must name a PostgreSQL database where CI is set")
     if not given:
         pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
-    from autotune.studies import urls  # a GPU machine that runs tests/gpu may lack SQLAlchemy
-
-    return urls.normalise(given)
+    return str(request.getfixturevalue("postgres_of_this_process"))

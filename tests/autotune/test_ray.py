@@ -29,6 +29,37 @@ def installed():
     need_ray()
 
 
+@pytest.fixture(scope="module")
+def head():
+    """A cluster without a CPU, to which tests add machines."""
+    need_ray()
+    with cluster(cpus=0) as machines:
+        yield machines
+        joining.leave(sys.modules["ray"])
+
+
+@pytest.fixture
+def machine(head):
+    """The cluster with one machine more; each test leaves as many as it found."""
+    head.add()
+    yield head
+    head.lose()
+
+
+# First of those that share the cluster: a machine that was lost is believed alive for a moment.
+def test_a_cluster_without_what_a_trial_needs_is_refused(head):
+    where = f"any machine of the Ray cluster at '{head.address}'"
+    sentence = (
+        f"a trial needs a CPU, and there is none left on {where}; "
+        "add a machine and give the command again"
+    )
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        Ray.ready(address=head.address)
+    sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        Ray.ready(address=head.address, gpus_per_trial=64)
+
+
 def start(folder, *arguments):
     return subprocess.Popen(
         [*COMMAND, *arguments],
@@ -108,14 +139,13 @@ def working(session):
     return [line for line in told.stdout.splitlines() if line.startswith("ray::stretch")]
 
 
-def test_a_search_outlives_one_of_its_two_nodes(tmp_path):
-    with cluster(cpus=1) as machines:
-        machines.add()
-        where = ("--engine", "ray", "--ray-address", machines.address)
-        search = start(tmp_path, "--model", "gpt-nano", *SMALL, *where)
-        told = [search.stderr.readline() for _ in range(4)]
-        machines.lose()
-        out, err = search.communicate(timeout=120)
+def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
+    machine.add()
+    where = ("--engine", "ray", "--ray-address", machine.address)
+    search = start(tmp_path, "--model", "gpt-nano", *SMALL, *where)
+    told = [search.stderr.readline() for _ in range(4)]
+    machine.lose()
+    out, err = search.communicate(timeout=120)
     assert search.returncode == 0
     assert out.startswith("gpt-nano: gpt-nano on stdlib-lm, 9 steps")
     lost = r"adan trial \d+: (waiting|paused).*|adan trial \d+: its (machine|worker) .*"
@@ -146,13 +176,11 @@ def until(backend, outcome):
 
 
 @pytest.fixture
-def joined():
+def joined(machine):
     """A backend of three workers on a cluster with one CPU, on a machine that can be lost."""
-    with cluster(cpus=0) as machines:
-        machines.add()
-        backend = Ray(workers=3, address=machines.address)
-        yield machines, backend
-        backend.close()
+    backend = Ray(workers=3, address=machine.address)
+    yield machine, backend
+    backend.close()
 
 
 def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joined, task_file):
@@ -244,20 +272,3 @@ def test_without_ray_its_extra_is_named(monkeypatch):
     with pytest.raises(MissingExtra, match=rf"^{sentence}$") as refused:
         Ray.ready()
     assert refused.value.exit_code == 3
-
-
-def test_a_cluster_without_what_a_trial_needs_is_refused():
-    with cluster(cpus=0) as machines:
-        where = f"any machine of the Ray cluster at '{machines.address}'"
-        try:
-            sentence = (
-                f"a trial needs a CPU, and there is none left on {where}; "
-                "add a machine and give the command again"
-            )
-            with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
-                Ray.ready(address=machines.address)
-            sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"
-            with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
-                Ray.ready(address=machines.address, gpus_per_trial=64)
-        finally:
-            joining.leave(sys.modules["ray"])

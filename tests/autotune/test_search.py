@@ -53,10 +53,13 @@ def trials(store, name="problem"):
     return found
 
 
-@pytest.fixture
-def undisturbed(task_file, tmp_path):
-    with Store(f"sqlite:///{tmp_path}/whole.db") as store:
-        run(spec(task_file), store=store)
+@pytest.fixture(scope="module")
+def undisturbed(task_text, tmp_path_factory):
+    """What a search finds when nothing is done to it."""
+    path = tmp_path_factory.mktemp("whole") / "mytask.py"
+    path.write_text(task_text)
+    with Store(f"sqlite:///{path.parent}/whole.db") as store:
+        run(spec(path), store=store)
         return trials(store)
 
 
@@ -75,7 +78,8 @@ def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(task_f
 def test_every_loss_of_a_real_task_comes_with_its_accuracy(url):
     mini = parse(
         {
-            "model": "resnet-mini",
+            "model": "mlp",
+            "engine": "inline",
             "optimizers": ["adamw"],
             "budget": {"trials": 2},
             "steps": 9,
@@ -84,7 +88,7 @@ def test_every_loss_of_a_real_task_comes_with_its_accuracy(url):
     )
     with Store(url) as store:
         run(mini, store=store)
-        study = store.search("resnet-mini").studies[0]
+        study = store.search("mlp").studies[0]
         ended = [trial for trial in store.trials(study.id) if trial.loss is not None]
     assert ended
     assert all(trial.accuracy is not None for trial in ended)

@@ -56,15 +56,19 @@ START = Path(__file__).parents[2] / ".ci/postgres"
 LONGEST = 1.5  # seconds before a fault: an undisturbed search takes about as long
 RUNS = 12  # full runs that each optimizer may spend
 ENDED = {TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED}
-TOLD: pytest.StashKey[Counter] = pytest.StashKey()
+FAULT = "fault"  # a property of a test's report: which fault, and what was lost in one round of it
 
 
-def pytest_configure(config):
-    config.stash[TOLD] = Counter()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    told = config.stash[TOLD]
+def pytest_terminal_summary(terminalreporter):
+    """Print a table of all rounds; reports come from every process that ran tests."""
+    told = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == FAULT and report.when == "call":
+                    fault, lost = value
+                    told[fault, "rounds"] += 1
+                    told[fault, "losses"] += lost
     if told:
         terminalreporter.section("faults")
         faults = sorted({fault for fault, _ in told})
@@ -77,7 +81,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def rounds() -> int:
-    return int(os.environ.get("FAULT_ROUNDS", "5"))
+    return int(os.environ.get("FAULT_ROUNDS", "1"))
 
 
 @pytest.fixture
@@ -163,9 +167,7 @@ def count(request):
     """Count a round of a fault, and what was lost in it, for the table."""
 
     def add(fault, lost):
-        told = request.config.stash[TOLD]
-        told[fault, "rounds"] += 1
-        told[fault, "losses"] += lost
+        request.node.user_properties.append((FAULT, (fault, int(lost))))
 
     return add
 
