@@ -193,7 +193,19 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, after ``closure`` if there is one; return its loss."""
+        """Take one step.
+
+        Args:
+            closure: Called first, if given: it computes the gradients, and returns the loss.
+
+        Returns:
+            The loss that ``closure`` returned, or None.
+
+        Raises:
+            ValueError: A gradient is sparse, complex, or not of its parameter's shape.
+            RuntimeError: A CUDA graph captures the step and ``capturable`` is False, or no step was
+                taken before the capture.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -16,12 +16,26 @@ _LISTS = (ModuleList, Sequential)
 
 
 def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two groups, with and without weight decay.
+    """Return a model's parameters in two groups: with weight decay, and without.
 
-    Biases, gains of normalisation layers and other parameters of at most one dimension are not
-    decayed, nor what the model names in ``no_weight_decay()``, as timm's models do. Embeddings
-    are. Frozen parameters are left out, and so is a group that would be empty. Raises TypeError for
-    parameters without their model.
+    Without are biases, gains of normalisation layers and all other parameters of at most one
+    dimension, and those that the model names in ``no_weight_decay()``, as timm's models do.
+    Embeddings decay. Frozen parameters are left out, and so is an empty group.
+
+    Args:
+        model: The module whose parameters are to be trained.
+        weight_decay: Of the first group, at least 0; the second has 0.
+
+    Raises:
+        TypeError: ``model`` is not a module; its ``parameters()`` have no names.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import Adan, split
+        >>> groups = split(torch.nn.Linear(2, 1), weight_decay=0.02)
+        >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
+        [(1, 0.02), (1, 0.0)]
+        >>> optimizer = Adan(groups, lr=5e-3)
     """
     if not isinstance(model, Module):
         raise TypeError(

@@ -26,21 +26,35 @@ _Clocks = tuple[tuple[int, bool], ...]  # of each replica: its step, and whether
 
 
 class Stacked:
-    """K replicas of a model and K settings of one optimizer, stepped together.
+    """One optimizer step for K replicas of a model, each with its own hyper-parameters.
 
-    Every replica ends, bit for bit, where its own optimizer would have taken it on this backend.
+    Every replica gets, bit for bit, the step that its own optimizer would take on this backend: the
+    formulas are those of the optimizer's class.
 
     Args:
-        name: One of ``names()``.
-        params: Stacked parameters of K lines each, or groups of them; what a group sets holds for
-            every replica.
-        rows: Keyword arguments of ``create``, for each replica.
-        backend: As every optimizer takes it.
+        name: The optimizer, one of ``names()``.
+        params: Tensors of shape (K, ...), contiguous, whose entry k along the first dimension is
+            replica k's parameter; or dictionaries, one for each group, with such tensors under
+            'params'. What a group sets holds for every replica.
+        rows: K dictionaries of keyword arguments for ``create``, one for each replica. They may
+            differ in numbers, not in what changes the formulas, as ``acceleration`` does.
+        backend: What runs the step: 'triton' (CUDA and ROCm), 'numba' (CPU), 'torch' (any device),
+            or 'auto', the first of these that is installed and runs on the parameters' device.
+            Default: 'auto'.
 
     Attributes:
-        rows: The replicas' ordinary optimizers, over views of their lines. Set the learning rates
-            of their groups, which may differ at every step; take ``state_dict()``, and give
-            ``load_state_dict()`` another one. Their own ``step`` sees no gradients.
+        rows: The replicas' own optimizers, K of them, over views of the stacked tensors. Set
+            learning rates in their groups, and save and load with their ``state_dict`` and
+            ``load_state_dict``. Do not call their ``step``: they see no gradients.
+
+    Raises:
+        TypeError: ``create`` refuses a row's keyword or the type of its value.
+        ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
+            different formulas, a row is ``capturable``, or ``create`` refuses a row's value.
+        ImportError: ``backend`` needs a package that is not installed.
+
+    Sources:
+        Those of the optimizer's class.
 
     Example:
         >>> import torch
@@ -50,7 +64,7 @@ class Stacked:
         >>> weights.square().sum().backward()
         >>> optimizer.step()
         >>> weights.detach()[:, 0]
-        tensor([0.8000, 0.6000, 0.4000])
+        tensor([ 0.6200,  0.2400, -0.1400])
     """
 
     def __init__(
