@@ -1,4 +1,4 @@
-"""Adam and AdamW: the same direction, with weight decay in the gradient or beside it."""
+"""Adam, which adds weight decay to the gradient, and AdamW, which shrinks the parameter."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.adam import ADAM, AMSGRAD
-from autotune.kernels.decay import DECOUPLED
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adam import ADAM, AMSGRAD
+from autotune.kernels.rules.decay import DECOUPLED
+from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root
 
@@ -20,7 +21,7 @@ _SPACE: Space = {
     "one_minus_beta2": ("log", 1e-4, 0.1),
     "warmup": ("linear", 0.0, 0.5),
 }
-# Found in short runs of this project's own tasks (docs/method.md); rates are tested around it.
+# The best in short runs of this project's tasks (docs/method.md); searches test rates around it.
 _SHORT_RUNS: Mapping[str, Any] = {
     "origin": "short-runs",
     "lr": 5e-3,
@@ -29,33 +30,57 @@ _SHORT_RUNS: Mapping[str, Any] = {
 }
 
 
+@documented
 class Adam(RuleOptimizer):
-    """Adam, where weight decay is an L2 term of the loss.
+    """Adam: step along the mean gradient, divided by the root of its mean square.
+
+    Weight decay is an L2 term of the loss. With betas b1 and b2, the gradient g of the parameter p,
+    and t counted from 1::
+
+        g = g + weight_decay p
+        m = b1 m + (1 - b1) g
+        v = b2 v + (1 - b2) g^2                (amsgrad: then the largest v so far)
+        u = m / (1 - b1^t) * sqrt(1 - b2^t) / (sqrt(v) + eps)
+        p = p - lr u
+
+    {win}
+    Here w is 0, as the decay is in the gradient.
 
     Args:
-        params: Parameters, or groups of them.
-        lr: Learning rate.
-        betas: Decays, close to one, of the gradient and of its square.
-        eps: Added to the root of the mean square before its bias is corrected.
-        weight_decay: Times the parameter, added to the gradient.
-        amsgrad: Divide by the largest mean square so far.
-        acceleration: 'none', 'win' or 'win2'.
-        reckless_steps: How many times longer Win's second and Win2's third sequence step.
-        max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
-        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
-            else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
-            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
-        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
-        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
-        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
-            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
+        {params}
+        {lr}
+        {betas}
+        eps: Added to the root of v before bias correction, at least 0, so that nothing is divided
+            by 0. Default: 1e-8.
+        weight_decay: Times p, added to the gradient; at least 0. Default: 0.0.
+        amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        {acceleration}
+        {max_grad_norm}
+        {backend}
+
+    Raises:
+        {raises}
+
+    Sources:
+        Kingma and Ba, arXiv:1412.6980, Algorithm 1, with ``eps`` where the authors' code of Win
+        (Adam_Win) has it. AMSGrad: Reddi et al., arXiv:1904.09237.
+        {win_source}
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import Adam
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = Adam(model.parameters(), lr=1e-3, acceleration="win2")
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> sorted(optimizer.state[model.weight])
+        ['exp_avg', 'exp_avg_sq', 'step', 'x', 'y']
     """
 
     description = "Adam with L2 in the gradient"
     decoupled: ClassVar[bool | None] = False
     spare = ("max_exp_avg_sq",)
-    # An L2 term under a preconditioner has no timescale, so it is not searched as one.
+    # Adam divides the L2 term by the size of gradients, so it has no timescale to search.
     space: ClassVar[Space] = _SPACE
     presets: ClassVar[Presets] = (
         _SHORT_RUNS,
@@ -114,17 +139,55 @@ class Adam(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays, their corrections, and ``eps`` as if it were added before them."""
+        """Return betas, bias corrections, and ``eps`` scaled to act before bias correction."""
         b1, b2 = group["betas"]
         c1, c2 = debias(b1, step), root(debias(b2, step))
         return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"] / c2
 
 
+@documented
 class AdamW(Adam):
-    """Adam with weight decay beside the gradient.
+    """AdamW: Adam with weight decay of the parameter itself, not of the gradient.
 
-    The arguments are Adam's, but ``eps`` is added after bias correction, and ``weight_decay``
-    shrinks the parameter: before the step, or when accelerated by Win's proximal step.
+    With betas b1 and b2, the gradient g of the parameter p, and t counted from 1::
+
+        m = b1 m + (1 - b1) g
+        v = b2 v + (1 - b2) g^2                (amsgrad: then the largest v so far)
+        u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+        p = (1 - lr weight_decay) p - lr u
+
+    {win}
+    Here w is ``weight_decay``.
+
+    Args:
+        {params}
+        {lr}
+        {betas}
+        eps: Added to the root of v after bias correction, at least 0, so that nothing is divided
+            by 0. Default: 1e-8.
+        weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
+        amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        {acceleration}
+        {max_grad_norm}
+        {backend}
+
+    Raises:
+        {raises}
+
+    Sources:
+        Loshchilov and Hutter, arXiv:1711.05101, Algorithm 2, as torch.optim.AdamW computes it.
+        AMSGrad: Reddi et al., arXiv:1904.09237.
+        {win_source}
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import AdamW, split
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = AdamW(split(model, weight_decay=0.05), lr=2e-3)
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> [group["weight_decay"] for group in optimizer.param_groups]
+        [0.05, 0.0]
     """
 
     description = "Adam with decoupled weight decay"
@@ -197,7 +260,7 @@ class AdamW(Adam):
         return float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays, their corrections and ``eps``; no L2 term."""
+        """Return an L2 term of 0, betas, bias corrections and ``eps``."""
         b1, b2 = group["betas"]
         c1, c2 = debias(b1, step), root(debias(b2, step))
         return 0.0, b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"]

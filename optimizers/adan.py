@@ -8,37 +8,55 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.adan import ADAN
-from autotune.kernels.decay import DECOUPLED, PROXIMAL
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adan import ADAN
+from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
 from autotune.optimizers import check
+from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, later, root
 
 
+@documented
 class Adan(RuleOptimizer):
-    """Adaptive Nesterov momentum.
+    """Adan: Adam with Nesterov momentum, which it estimates from how the gradient changes.
+
+    With betas b1, b2 and b3, the gradient g of the parameter p, its change d = g - previous g (0
+    at the first step), and t counted from 1::
+
+        m = b1 m + (1 - b1) g
+        v = b2 v + (1 - b2) d
+        n = b3 n + (1 - b3) (g + b2 d)^2
+        u = (m / (1 - b1^t) + b2 v / (1 - b2^t)) / (sqrt(n / (1 - b3^t)) + eps)
+        p = (p - lr u) / (1 + lr weight_decay)        (decay='proximal')
+        p = (1 - lr weight_decay) p - lr u            (decay='decoupled')
+
+    {win}
+    Here w is ``weight_decay``.
 
     Args:
-        params: Parameters, or groups of them.
-        lr: Learning rate; from scratch about 5 times AdamW's.
-        betas: Decays, close to one (the paper prints one minus these), of the gradient,
-            of its difference, and of the squared update.
-        eps: Added to the denominator, after bias correction.
-        weight_decay: Never part of the gradient; about a tenth of AdamW's.
-        decay: 'proximal' divides after the step; 'decoupled' multiplies before it, as AdamW does
-            (the authors' ``no_prox``), and does not combine with Win, which is proximal.
-        acceleration: 'none', 'win' or 'win2'.
-        reckless_steps: How many times longer Win's second and Win2's third sequence step.
-        max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
-        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
-            else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
-            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
-        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
-        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
-        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
-            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
+        {params}
+        lr: Learning rate: a number of at least 0, or a tensor that holds one. From scratch, about
+            5 times AdamW's. Default: 1e-3.
+        betas: How much of m, v and n a step keeps: 3 numbers in [0, 1), usually close to 1. The
+            paper prints one minus these. Default: (0.98, 0.92, 0.99).
+        eps: Added to the root of n after bias correction, at least 0, so that nothing is divided
+            by 0. Default: 1e-8.
+        weight_decay: Each step shrinks p by this share times lr; at least 0. From scratch, about a
+            tenth of AdamW's. Default: 0.0.
+        decay: 'proximal' or 'decoupled', which is AdamW's (the authors' ``no_prox=True``). Win
+            needs 'proximal'. Default: 'proximal'.
+        {acceleration}
+        {max_grad_norm}
+        {backend}
+
+    Raises:
+        {raises}
+
+    Sources:
+        Xie et al., arXiv:2208.06677, Algorithm 1. Start-up and bias correction are those of the
+        authors' code, github.com/sail-sg/Adan. It has no Win: the combination is this project's.
+        {win_source}
 
     Example:
         >>> import torch
@@ -47,12 +65,13 @@ class Adan(RuleOptimizer):
         >>> optimizer = Adan(model.parameters(), lr=5e-3, weight_decay=0.02)
         >>> model(torch.ones(1, 2)).sum().backward()
         >>> optimizer.step()
+        >>> optimizer.zero_grad()
     """
 
     description = "Adaptive Nesterov momentum"
     shared_clock = True
     decays = 3
-    spare = ("neg_pre_grad",)  # without one, the next difference counts as zero
+    spare = ("neg_pre_grad",)  # if missing, the gradient's next change counts as 0
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 0.3),
         "decayed": ("choice", ("yes", "no")),
@@ -126,8 +145,8 @@ class Adan(RuleOptimizer):
         check.one_of("decay", group["decay"], ("proximal", "decoupled"))
         if group["decay"] == "decoupled" and group["acceleration"] != "none":
             raise ValueError(
-                "decay must be 'proximal' when acceleration is "
-                f"'{group['acceleration']}', which is derived from it, got 'decoupled'"
+                f"decay must be 'proximal' when acceleration is '{group['acceleration']}', "
+                "got 'decoupled'"
             )
 
     def direction(self, group: Group) -> Part:
@@ -135,11 +154,11 @@ class Adan(RuleOptimizer):
         return ADAN
 
     def unaccelerated(self, group: Group) -> Part:
-        """Return the decay that was asked for."""
+        """Return proximal or decoupled decay, as the group has it."""
         return PROXIMAL if group["decay"] == "proximal" else DECOUPLED
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays and their corrections; a first difference counts as zero."""
+        """Return betas and bias corrections; the first change of a gradient counts as 0."""
         b1, b2, b3 = group["betas"]
         c1, c2, c3 = debias(b1, step), debias(b2, step), root(debias(b3, step))
         seen = 0.0 if fresh else later(step)
@@ -147,7 +166,7 @@ class Adan(RuleOptimizer):
 
     @torch.no_grad()
     def restart_opt(self) -> None:
-        """Forget the moments and count steps from zero; the paper's restart, called by hand."""
+        """Set averages and step counts to 0: the paper's restart, which no step does by itself."""
         self._settle()
         for group in self.param_groups:
             counter = group.get("step")

@@ -8,37 +8,63 @@ from typing import ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.lamb import LAMB as DIRECTION
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.lamb import LAMB as DIRECTION
+from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root
 
 
+@documented
 class LAMB(RuleOptimizer):
-    """Layer-wise adaptive moments.
+    """LAMB: Adam whose step is scaled to the norm of each parameter, for large batches.
+
+    With betas b1 and b2, the gradient g of the parameter p, t counted from 1, and |p| the norm of
+    one parameter tensor::
+
+        m = b1 m + (1 - b1) g
+        v = b2 v + (1 - b2) g^2
+        u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay p
+        u = u |p| / |u|                        (not where |p|, |u| or weight_decay is 0)
+        p = p - lr u
+
+    {win}
+    Here w is 0, as the decay is in u.
 
     Args:
-        params: Parameters, or groups of them.
-        lr: Learning rate.
-        betas: Decays, close to one, of the gradient and of its square.
-        eps: Added to the denominator, after bias correction.
-        weight_decay: Times the parameter, added to Adam's update before it is scaled.
-        bias_correction: Divide the averages by what they lack in the first steps.
-        grad_averaging: Take ``1 - betas[0]`` of each gradient, rather than all of it.
-        trust_clip: Let a layer's ratio be at most 1.
-        always_adapt: Scale by the ratio without weight decay too.
-        acceleration: 'none', 'win' or 'win2'.
-        reckless_steps: How many times longer Win's second and Win2's third sequence step.
-        max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off
-            (the authors' code then drops every gradient).
-        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
-            else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
-            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
-        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
-        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
-        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
-            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
+        {params}
+        {lr}
+        {betas}
+        eps: Added to the root of v after bias correction, at least 0, so that nothing is divided
+            by 0. Default: 1e-6.
+        weight_decay: Times p, added to u before it is scaled; at least 0. Default: 1e-2.
+        bias_correction: Divide m by 1 - b1^t and v by 1 - b2^t. Default: True.
+        grad_averaging: Add (1 - b1) g to m, rather than g. Default: True.
+        trust_clip: Use 1 where |p| / |u| is larger. Default: False.
+        always_adapt: Scale by |p| / |u| also where ``weight_decay`` is 0. Default: False.
+        {acceleration}
+        max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
+            step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off (in the
+            authors' code it sets every gradient to 0). Default: 1.0.
+        {backend}
+
+    Raises:
+        {raises}
+
+    Sources:
+        You et al., arXiv:1904.00962, Algorithm 2, with the switches of the authors' code of Win
+        (Lamb_Win).
+        {win_source}
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import LAMB
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = LAMB(model.parameters(), lr=8e-3, weight_decay=0.02)
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> optimizer.param_groups[0]["step"]
+        1
     """
 
     description = "Layer-wise adaptive moments, for large batches"
@@ -113,7 +139,7 @@ class LAMB(RuleOptimizer):
         return 0.0
 
     def trust_limit(self, group: Group) -> float | None:
-        """Return None where the authors do not adapt: without decay, unless asked to."""
+        """Return None, for no ratio, without weight decay, unless ``always_adapt`` is set."""
         if not group["weight_decay"] and not group["always_adapt"]:
             return None
         return 1.0 if group["trust_clip"] else math.inf
@@ -123,7 +149,7 @@ class LAMB(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the weight decay, then Adam's scalars as the switches have them."""
+        """Return the weight decay, and Adam's scalars as the switches set them."""
         b1, b2 = group["betas"]
         take = 1.0 - b1 if group["grad_averaging"] else 1.0
         c1, c2 = 1.0, 1.0

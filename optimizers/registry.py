@@ -1,6 +1,6 @@
 """Optimizers by name: those installed under the entry points ``autotune.optimizers``.
 
-Every one can be had as ``NAME-win`` and ``NAME-win2`` too: the same class, accelerated.
+Each also has the names ``NAME-win`` and ``NAME-win2``: the same class, accelerated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,19 @@ def _entries() -> dict[str, EntryPoint]:
 
 
 def names() -> list[str]:
-    """Return every name ``create`` knows, sorted."""
+    """Return every name that ``create`` knows, sorted.
+
+    These are the optimizers installed under the entry points ``autotune.optimizers``, each also
+    with '-win' and '-win2' behind its name.
+
+    Raises:
+        ValueError: Two packages register different classes under one name.
+
+    Example:
+        >>> from autotune.optimizers import names
+        >>> [name for name in names() if name.startswith("adan")]
+        ['adan', 'adan-win', 'adan-win2']
+    """
     return sorted({form for name in _entries() for form in _forms(name)})
 
 
@@ -71,12 +83,27 @@ def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
 
 
 def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
-    """Return an optimizer by its name.
+    """Return a new optimizer, chosen by name.
 
     Args:
         name: One of ``names()``; 'adamw-win2' is 'adamw' with ``acceleration='win2'``.
-        params: Parameters, or groups of them.
-        hyper: Keyword arguments of the class.
+        params: What the class takes: tensors, (name, tensor) pairs, or dictionaries, one for each
+            group.
+        hyper: Keyword arguments of the class; the others keep its defaults.
+
+    Raises:
+        TypeError: The class takes no such keyword, or refuses the type of a value.
+        ValueError: The name is unknown, ``acceleration`` contradicts it, or the class refuses a
+            value.
+        ImportError: ``backend`` needs a package that is not installed.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import create
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = create("adamw-win2", model.parameters(), lr=2e-3)
+        >>> type(optimizer).__name__, optimizer.param_groups[0]["acceleration"]
+        ('AdamW', 'win2')
     """
     cls, acceleration = resolve(name)
     known = [key for key in signature(cls).parameters if key != "params"]

@@ -8,35 +8,58 @@ import torch
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
-from autotune.kernels.sgd import SGD as DIRECTION
+from autotune.kernels.rules.sgd import SGD as DIRECTION
 from autotune.optimizers import check
+from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar
 
 
+@documented
 class SGD(RuleOptimizer):
-    """Stochastic gradient descent with momentum.
+    """SGD: stochastic gradient descent with momentum, Nesterov's or plain.
+
+    With the gradient g of the parameter p, and their sum B, which begins as the first gradient::
+
+        g = g + weight_decay p                 (only without acceleration)
+        B = momentum B + (1 - dampening) g
+        u = g + momentum B                     (nesterov=False: B)
+        p = p - lr u
+
+    {win}
+    Here w is ``weight_decay``, which is then not added to the gradient.
 
     Args:
-        params: Parameters, or groups of them.
-        lr: Learning rate; it suits few models as it is.
-        momentum: Decay of the gradients' sum, close to one.
-        dampening: The share of each gradient but the first that is left out of the sum.
-        weight_decay: Times the parameter: added to the gradient without acceleration,
-            and Win's proximal decay with it.
-        nesterov: Step along the gradient plus the sum, rather than along the sum.
-        eps: Added to the global norm when gradients are clipped.
-        acceleration: 'none', 'win' or 'win2'.
-        reckless_steps: How many times longer Win's second and Win2's third sequence step.
-        max_grad_norm: Gradients are clipped to this global norm, without being written; 0 is off.
-        backend: 'auto' picks 'triton' on CUDA and ROCm and 'numba' on CPU where installed,
-            else 'torch'.
-        state_dtype: None keeps state in float32, or in float64 for float64 parameters;
-            torch.bfloat16 keeps averages in half the memory, rounded at random and without bias.
-        stochastic_rounding: Round bfloat16 parameters at random too, rather than to nearest.
-        compact: Keep Win's extra sequences as bfloat16 differences from the parameter.
-        capturable: Keep counters and the learning rate, as a tensor, on the device, so that a CUDA
-            graph can hold a step; ``group["lr"].fill_(rate)`` changes the rate of its replays.
+        {params}
+        lr: Learning rate: a number of at least 0, or a tensor that holds one. The default is too
+            small for most models; 0.1 is a usual start. Default: 1e-3.
+        momentum: How much of the sum of gradients a step keeps, in [0, 1). Default: 0.9.
+        dampening: Share of each gradient after the first that the sum leaves out, in [0, 1).
+            Default: 0.0.
+        weight_decay: Times p, added to the gradient; with acceleration, each step shrinks p by this
+            share times lr instead. At least 0. Default: 0.0.
+        nesterov: Step along g + momentum B, rather than along B. Default: True.
+        eps: Added to the norm that ``max_grad_norm`` is compared with; at least 0. Default: 1e-8.
+        {acceleration}
+        {max_grad_norm}
+        {backend}
+
+    Raises:
+        {raises}
+
+    Sources:
+        The momentum of torch.optim.SGD; the decay under Win is that of the authors' code (SGD_Win).
+        {win_source}
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import SGD
+        >>> p = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = SGD([p], lr=0.1)
+        >>> p.square().sum().backward()
+        >>> optimizer.step()
+        >>> p.detach()
+        tensor([0.6200])
     """
 
     description = "Stochastic gradient descent with Nesterov momentum"
@@ -112,7 +135,7 @@ class SGD(RuleOptimizer):
         return 0.0 if group["acceleration"] == "none" else float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the L2 term, the shares kept and taken, and those of the gradient and the sum."""
+        """Return the L2 term, the shares of B and g in the new B, and of g and B in the update."""
         momentum = group["momentum"]
         l2 = float(group["weight_decay"]) - self.decay(group)
         shares = (0.0, 1.0) if fresh else (momentum, 1.0 - group["dampening"])

@@ -1,7 +1,7 @@
 """One optimizer step for many replicas of a model, each with hyper-parameters of its own.
 
-The replicas' tensors lie stacked along a first dimension, so that all of them share one launch and
-one table, whatever their number. What a replica does is what its ordinary optimizer would do.
+The replicas' tensors are stacked along a first dimension, so that one launch and one table serve
+all of them. Each replica steps as its own optimizer would.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
-from autotune.kernels.chunks import place, table
-from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
+from autotune.kernels.rules.norms import clip_factor
+from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, collect, compact, scalars
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create
@@ -26,21 +26,35 @@ _Clocks = tuple[tuple[int, bool], ...]  # of each replica: its step, and whether
 
 
 class Stacked:
-    """K replicas of a model and K settings of one optimizer, stepped together.
+    """One optimizer step for K replicas of a model, each with its own hyper-parameters.
 
-    Every replica ends, bit for bit, where its own optimizer would have taken it on this backend.
+    Every replica gets, bit for bit, the step that its own optimizer would take on this backend: the
+    formulas are those of the optimizer's class.
 
     Args:
-        name: One of ``names()``.
-        params: Stacked parameters of K lines each, or groups of them; what a group sets holds for
-            every replica.
-        rows: Keyword arguments of ``create``, for each replica.
-        backend: As every optimizer takes it.
+        name: The optimizer, one of ``names()``.
+        params: Tensors of shape (K, ...), contiguous, whose entry k along the first dimension is
+            replica k's parameter; or dictionaries, one for each group, with such tensors under
+            'params'. What a group sets holds for every replica.
+        rows: K dictionaries of keyword arguments for ``create``, one for each replica. They may
+            differ in numbers, not in what changes the formulas, as ``acceleration`` does.
+        backend: What runs the step: 'triton' (CUDA and ROCm), 'numba' (CPU), 'torch' (any device),
+            or 'auto', the first of these that is installed and runs on the parameters' device.
+            Default: 'auto'.
 
     Attributes:
-        rows: The replicas' ordinary optimizers, over views of their lines. Set the learning rates
-            of their groups, which may differ at every step; take ``state_dict()``, and give
-            ``load_state_dict()`` another one. Their own ``step`` sees no gradients.
+        rows: The replicas' own optimizers, K of them, over views of the stacked tensors. Set
+            learning rates in their groups, and save and load with their ``state_dict`` and
+            ``load_state_dict``. Do not call their ``step``: they see no gradients.
+
+    Raises:
+        TypeError: ``create`` refuses a row's keyword or the type of its value.
+        ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
+            different formulas, a row is ``capturable``, or ``create`` refuses a row's value.
+        ImportError: ``backend`` needs a package that is not installed.
+
+    Sources:
+        Those of the optimizer's class.
 
     Example:
         >>> import torch
@@ -50,7 +64,7 @@ class Stacked:
         >>> weights.square().sum().backward()
         >>> optimizer.step()
         >>> weights.detach()[:, 0]
-        tensor([0.8000, 0.6000, 0.4000])
+        tensor([ 0.6200,  0.2400, -0.1400])
     """
 
     def __init__(
@@ -83,19 +97,19 @@ class Stacked:
         ]
         if setting.get("capturable"):
             raise ValueError(
-                "replicas count on the host, where a graph would not, got capturable=True; "
+                "replicas count steps on the host, which a CUDA graph cannot, got capturable=True; "
                 "leave it off"
             )
         return create(self.name, groups, **{**setting, "backend": self.backend})
 
     def _rule(self, i: int) -> Rule:
-        """Return what steps a group of every replica."""
+        """Return the rule that steps a group, the same for every replica."""
         found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
         if len(found) > 1:
             first, second, *_ = found.values()
             raise ValueError(
-                f"replicas must step by one rule, {self.name} has another for "
-                f"{self.settings[second]} than for {self.settings[first]}; stack them apart"
+                f"replicas must share one rule, got {self.name} with two, for "
+                f"{self.settings[first]} and for {self.settings[second]}; stack them separately"
             )
         return next(iter(found))
 
@@ -117,7 +131,7 @@ class Stacked:
             backends.load(chosen).step(rule, updates, clip)
 
     def _updates(self, i: int, rule: Rule, params: Sequence[Tensor]) -> Iterator[Update]:
-        """Yield the steps of a group's tensors, with a line of scalars for each replica."""
+        """Yield the updates of a group's tensors, with a row of scalars for each replica."""
         groups = [row.param_groups[i] for row in self.rows]
         shared = self.rows[0].shared_clock
         if shared:
@@ -146,7 +160,7 @@ class Stacked:
         return np.array([scalars.row(row, group, rule, *clock) for row, group, clock in together])
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
-        """Stack the replicas' state of a tensor; say for which of them it only begins."""
+        """Stack the replicas' state of a tensor; return for which of them it is new."""
         views = [row.param_groups[i]["params"][j] for row in self.rows]
         states = [row.state[view] for row, view in zip(self.rows, views, strict=True)]
         first = [not all(name in state for name in rule.direction.buffers) for state in states]
@@ -163,7 +177,7 @@ class Stacked:
         return first
 
     def _clip(self, work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor | None:
-        """Return what each replica's gradients are multiplied by; they are never written."""
+        """Return the factor that clips each replica's gradients, which are not changed."""
         if not work or not any(row.max_grad_norm for row in self.rows):
             return None
         total = _squares(work)
@@ -176,7 +190,9 @@ class Stacked:
         """Return some of the replicas, in that order, with copies of parameters and state."""
         for k in indices:
             if not 0 <= k < len(self.rows):
-                raise IndexError(f"replicas are counted from 0 to {len(self.rows) - 1}, got {k}")
+                raise IndexError(
+                    f"a replica's index must be from 0 to {len(self.rows) - 1}, got {k}"
+                )
         groups = [
             {**group, "params": [_selected(p, indices) for p in group["params"]]}
             for group in self._groups
@@ -192,7 +208,7 @@ class Stacked:
 
 
 def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Return the indices of settings whose replicas may be stacked: those that step by one rule."""
+    """Return lists of indices of settings that share one rule, so that they can be stacked."""
     found: dict[tuple[Rule, ...], list[int]] = {}
     for k, setting in enumerate(settings):
         one, other = torch.zeros(1), torch.zeros(1)
@@ -209,14 +225,14 @@ def _groups(params: Sequence[Any]) -> list[Group]:
 
 
 def _check(p: Tensor, count: int) -> None:
-    """Refuse a tensor that is no stack of so many replicas."""
+    """Refuse a tensor that is not a stack of this many replicas."""
     if not count:
         raise ValueError("rows must be one for each replica, got none")
     if p.ndim == 0 or len(p) != count or not p.is_contiguous():
         lies = "" if p.is_contiguous() else ", not contiguous"
         raise ValueError(
-            f"a stacked parameter must be contiguous with {count} lines, one a row, "
-            f"got shape {tuple(p.shape)}{lies}; stack the replicas' tensors by torch.stack"
+            f"a stacked parameter must be contiguous with {count} entries, one for each row, "
+            f"got shape {tuple(p.shape)}{lies}; stack the replicas' tensors with torch.stack"
         )
 
 

@@ -1,8 +1,15 @@
 import doctest
 
-from autotune.optimizers import adan
+import pytest
+
+from autotune import optimizers
+
+TAUGHT = ["LAMB", "SGD", "Adam", "AdamW", "Adan", "Stacked", "create", "names", "split"]
 
 
-def test_the_example_of_adan_runs():
-    ran = doctest.testmod(adan)
-    assert (ran.failed, ran.attempted) == (0, 6)
+@pytest.mark.parametrize("name", TAUGHT)
+def test_the_example_of_a_public_name_runs(name):
+    [example] = doctest.DocTestFinder(recurse=False).find(getattr(optimizers, name), name)
+    ran = doctest.DocTestRunner().run(example)
+    assert ran.failed == 0
+    assert ran.attempted >= 2

@@ -17,7 +17,7 @@ from autotune.bench.step.measure import prepare
 from autotune.bench.step.selection import probe, runnable
 from autotune.bench.step.timing import Benchmark, clock, median_duration
 from autotune.bench.step.workload import Workload
-from autotune.kernels.configs import SWEPT, Config, using
+from autotune.kernels.triton.configs import SWEPT, Config, using
 from autotune.optimizers import create
 
 _REPEATS = 15

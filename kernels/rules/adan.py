@@ -13,14 +13,14 @@ gradient :math:`g` and difference :math:`d = g - g_\text{prev}`, zero on the fir
 
 from __future__ import annotations
 
-from autotune.kernels.ema import ema
 from autotune.kernels.lang import jit, tl
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.ema import ema
 
 
 @jit
 def adan(p, g, state, scalars):
-    """Return the update, and the state with ``q``, minus the gradient, for the next difference.
+    """Return the update and the new state, whose ``q`` is minus the gradient.
 
     ``seen`` is 0 where there is no previous gradient; ``c1, c2, c3`` are the bias corrections.
     """

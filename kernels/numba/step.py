@@ -1,16 +1,16 @@
 """The numba backend: a rule compiled for single numbers, run over a table of addresses.
 
 One compiled function serves every tensor of a step, at memory speed on one thread. Scalars are
-data, a row per tensor, so a schedule never recompiles. A tensor the loop cannot walk as it lies
-(another layout or dtype than its parameter's, or gaps between elements) is copied in, and written
-back.
+data, a row for each tensor, so a schedule never recompiles. A tensor that the loop cannot read in
+place (another layout or dtype than its parameter's, or gaps between elements) is copied, and the
+copy is written back.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from types import ModuleType
 from typing import Any, cast
 
@@ -21,15 +21,15 @@ from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from autotune.kernels import disk, dither, norms
-from autotune.kernels.access import Role, bits, load, loads, store
-from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
-from autotune.kernels.layout import copied, dense
+from autotune.kernels.layout import copied, dense, precision
+from autotune.kernels.numba import cache
+from autotune.kernels.numba.memory import Role, bits, load, loads, store
 from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules import dither, norms
 
-# Numba types it by what it is outside compiled code; inside, it takes an array and a length.
+# Any, as Numba's types are those outside compiled code; inside, it takes an array and a length.
 _fixed: Any = ndarray.to_fixed_tuple
 
 # No flag here lets the compiler assume that NaN or infinity cannot occur.
@@ -40,7 +40,7 @@ _NONE = np.empty((0, 2))
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Numba resolves attributes of modules only, so the language of single numbers is a module object.
-_SCALAR = ModuleType("autotune.kernels.scalar")
+_SCALAR = ModuleType("autotune.kernels.numba.scalar")
 _SCALAR.__dict__.update(
     sqrt=math.sqrt,
     abs=abs,
@@ -57,9 +57,9 @@ def scalar(rule: Function, dtype: torch.dtype) -> Any:
     return bind(rule, _SCALAR, wrap, _NUMBERS[dtype])
 
 
-@cache
+@functools.cache
 def _whole(rule: Function) -> Any:
-    """Return a rule of whole numbers, inlined late: in its many places that compiles sooner."""
+    """Return a rule of integers, inlined by LLVM, not by Numba: that compiles faster."""
     return bind(rule, _SCALAR, njit(forceinline=True))
 
 
@@ -70,10 +70,10 @@ def step(
     overflow: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> None:
-    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
+    """Take one step, unless there was an overflow; see ``backends.Backend``."""
     if overflow is not None and overflow:
         return
-    found = planned(updates, _walked)
+    found = planned(updates, _read_as)
     for group in found.groups:
         keys = np.array(found.keys, dtype=np.int64)[group.members]
         known = _NONE if sizes is None else sizes.numpy()[group.members]
@@ -84,9 +84,9 @@ def step(
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
     both = np.empty((len(updates), 2))
-    found = planned(updates, _walked)
+    found = planned(updates, _read_as)
     for group in found.groups:
         own = np.empty((len(group.members), 2))
         _measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
@@ -95,7 +95,7 @@ def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
 
 
 def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
-    """Return what a loop reads: addresses, sizes, rows and clipping factors, a line a tensor."""
+    """Return a loop's addresses, sizes, scalars and clipping factors, a row for each tensor."""
     number = _NUMBERS[group.compute]
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
@@ -103,13 +103,13 @@ def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
     return addresses, group.sizes, rows, np.resize(factor, len(rows)).astype(number)
 
 
-def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
-    """Return the dtype a tensor is walked in: that of the step, or bfloat16."""
+def _read_as(tensor: Tensor, p: Tensor) -> torch.dtype:
+    """Return the dtype in which a loop reads a tensor: that of the step, or bfloat16."""
     return tensor.dtype if tensor.dtype is torch.bfloat16 else precision(p)
 
 
 def _kept(role: Role, dithered: bool) -> Any:
-    """Return ``f(value, k, key)``: a number as its role is kept."""
+    """Return ``f(value, k, key)``, which rounds a number to what its role keeps."""
     if role.dtype is not torch.bfloat16:
         return njit(inline="always")(lambda value, k, key: value)
     if not dithered:
@@ -126,7 +126,7 @@ def _kept(role: Role, dithered: bool) -> Any:
 
 
 def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
-    """Return ``f(addresses, k, values, key)`` that writes element k of every role."""
+    """Return ``f(addresses, k, values, key)``, which writes element k of every role."""
     if not roles:
         return njit(inline="always")(lambda addresses, k, values, key: None)
     before, number, one = _stores(roles[:-1], dithered), roles[-1].number, store(roles[-1])
@@ -141,7 +141,7 @@ def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
 
 
 def _shifted(count: int) -> Any:
-    """Return ``f(values, by)``: a tuple of so many numbers, each with the same one added."""
+    """Return ``f(values, by)``, which adds one number to each of a tuple's ``count`` numbers."""
     if not count:
         return njit(inline="always")(lambda values, by: ())
     before, last = _shifted(count - 1), count - 1
@@ -152,7 +152,7 @@ def _unshifted() -> Any:
     return njit(inline="always")(lambda values, by: values)
 
 
-@cache
+@functools.cache
 def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
     """Return the loop over a table; it releases the interpreter lock."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
@@ -163,11 +163,11 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
     write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
     shifted = _shifted(last - own) if rule.relative else _unshifted()
-    trust_of, name = _trust(rule, dtype, roles), disk.known("step", rule, dtype, dtypes)
+    trust_of, name = _trust(rule, dtype, roles), cache.known("step", rule, dtype, dtypes)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
@@ -185,9 +185,9 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
 
 
 def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row, known, i)``: what scales one tensor's update.
+    """Return ``f(addresses, size, clip, row, known, i)``, the trust ratio of one tensor.
 
-    Where its sizes are known, line i has them.
+    ``known`` has its sums of squares in row i, or is empty.
     """
     constant = _NUMBERS[dtype]
     if not rule.trust:
@@ -196,7 +196,7 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     size_of, ratio = _size(rule, dtype, roles), scalar(norms.ratio, torch.float64)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @disk.named(disk.known("trust", rule, dtype, roles))
+    @cache.named(cache.known("trust", rule, dtype, roles))
     def trust(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
         if len(known):
             p_square, u_square = known[i, 0], known[i, 1]
@@ -208,16 +208,16 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     return trust
 
 
-@cache
+@functools.cache
 def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
-    """Return the loop over a table that sizes are written by."""
+    """Return the loop over a table that writes sums of squares."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
     size_of, count = _size(rule, dtype, roles), len(roles)
-    name = disk.known("sizes", rule, dtype, dtypes)
+    name = cache.known("sizes", rule, dtype, dtypes)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True)
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, both: Any) -> None:
         for i in range(len(sizes)):
             at = _fixed(addresses[i], count)
@@ -227,17 +227,17 @@ def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
 
 
 def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row)``: sums of squares of a tensor and of its update.
+    """Return ``f(addresses, size, clip, row)``, the sums of squares of a tensor and of its update.
 
-    The direction runs once for its norm and again for the step, which reads 16 bytes a parameter
-    more; keeping the update in between would read and write as much.
+    The direction is computed here and again in the step, which reads 16 more bytes for each
+    parameter element; to keep the update in between would move as many.
     """
     direction = scalar(rule.direction.fn, dtype)
     first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @disk.named(disk.known("size", rule, dtype, roles))
+    @cache.named(cache.known("size", rule, dtype, roles))
     def size_of(at: Any, size: Any, clip: Any, row: Any) -> Any:
         steering, p_square, u_square = _fixed(row, first), 0.0, 0.0
         for k in range(size):
@@ -264,13 +264,13 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return torch.tensor(total, dtype=torch.float64)
 
 
-@cache
+@functools.cache
 def _squares(dtype: torch.dtype) -> Callable[..., float]:
-    element, name = load(Role(0, dtype), dtype), disk.known("squares", dtype)
+    element, name = load(Role(0, dtype), dtype), cache.known("squares", dtype)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True, fastmath=_SUM)
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any) -> Any:
         total = 0.0
         for i in range(len(sizes)):

@@ -10,14 +10,14 @@ With decays :math:`b_1, b_2` close to one:
 
 from __future__ import annotations
 
-from autotune.kernels.ema import ema
 from autotune.kernels.lang import jit, tl
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.ema import ema
 
 
 @jit
 def averaged(p, g, m, v, scalars):
-    """Return both averages after a gradient with its coupled ``l2`` term."""
+    """Return both averages, after adding ``l2 * p`` to the gradient."""
     l2, b1, take1, b2, take2, _, _, _ = scalars
     g = g + l2 * p
     return ema(m, g, b1, take1), ema(v, g * g, b2, take2)

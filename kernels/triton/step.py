@@ -1,11 +1,11 @@
 """The triton backend: one launch steps all tensors of one device and one combination of dtypes.
 
-A program of ``fused_step`` takes one chunk of one tensor. Tables tell it which, where the tensor
-and its buffers are, and its row of scalars: they are data, so a schedule recompiles nothing.
+A program of ``fused_step`` takes one chunk of one tensor. Tables tell which one, where the tensor
+and its buffers are, and its row of scalars. These are data, so a schedule recompiles nothing.
 
-A chunk that is full and aligned takes a branch without masks, where the compiler is told of the
-alignment: it needs both to access 16 bytes at once. The end of a tensor and a view that begins
-anywhere take the other branch, where the same hint would be false and fault.
+A full and aligned chunk takes a branch without masks, in which the compiler is told of the
+alignment: it needs both to access 16 bytes at once. The end of a tensor, or a view that is not
+aligned, takes the other branch: there the hint would be false, and the access would fail.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from triton import language
 
-from autotune.kernels.chunks import place, table
-from autotune.kernels.configs import config
 from autotune.kernels.lang import Function, device, jit, kernel, tl
 from autotune.kernels.layout import Ints
-from autotune.kernels.lots import Gradients, Lot, gradients, lots
-from autotune.kernels.norms import ratio
 from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.walk import (
+from autotune.kernels.rules.norms import ratio
+from autotune.kernels.triton.configs import config
+from autotune.kernels.triton.launches import Gradients, LaunchGroup, gradients, launch_groups
+from autotune.kernels.triton.memory import (
     added,
     chunk_of,
     every,
@@ -43,6 +42,7 @@ from autotune.kernels.walk import (
     stored,
     widened,
 )
+from autotune.kernels.triton.tables import place, table
 
 _DTYPES = {
     torch.float16: language.float16,
@@ -54,7 +54,7 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What is compiled into a kernel besides the rule: how it reads tables and cuts chunks."""
+    """The constants compiled into a kernel besides its rule."""
 
     chunk: int
     block: int
@@ -66,7 +66,7 @@ class Form:
     width: int = 0  # of a row of scalars
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
-    apart: int = 0  # whether clipping factors are one a tensor
+    apart: int = 0  # 1 if each tensor has a clipping factor of its own
 
 
 def step(
@@ -76,102 +76,103 @@ def step(
     overflow: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> None:
-    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
-    ready, copies = lots(rule, updates)
-    for lot in ready:
-        form, tables = _read(rule, lot, clip)
+    """Take one step, unless there was an overflow; see ``backends.Backend``."""
+    ready, copies = launch_groups(rule, updates)
+    for group in ready:
+        form, tables = _read(rule, group, clip)
         trust = None
         if rule.trust and sizes is None:
-            trust = _trust(lot, _sums(rule, lot, tables, form), lot.cut.firsts, form)
+            trust = _trust(group, _sums(rule, group, tables, form), group.cut.firsts, form)
         elif rule.trust and sizes is not None:
-            own = sizes.to(lot.device)[_there(lot.members, lot)]
-            trust = _trust(lot, own, _there(np.arange(lot.size + 1), lot), form)
-        skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
+            own = sizes.to(group.device)[_there(group.members, group)]
+            trust = _trust(group, own, _there(np.arange(group.size + 1), group), form)
+        skip = None if overflow is None else overflow.to(group.device, non_blocking=True)
         parts = device(rule.direction.fn), device(rule.application.fn)
-        more = (trust, lot.keys, skip, *parts, form)
-        launch(fused_step, lot.cut.programs, lot.device, *tables, *more)
+        more = (trust, group.keys, skip, *parts, form)
+        launch(fused_step, group.cut.programs, group.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sum of squares of each parameter and of its update, a line a tensor."""
-    ready, _alive = lots(rule, updates)
+    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+    ready, _alive = launch_groups(rule, updates)
     found = torch.empty(len(updates), 2, dtype=torch.float64, device=ready[0].device)
-    for lot in ready:
-        form, tables = _read(rule, lot, clip)
-        sums = _sums(rule, lot, tables, form)
-        own = torch.empty(lot.size, 2, dtype=torch.float64, device=lot.device)
-        launch(fused_sizes, lot.size, lot.device, sums, lot.cut.firsts, own, form)
-        found[_there(lot.members, ready[0])] = own.to(found.device)
+    for group in ready:
+        form, tables = _read(rule, group, clip)
+        sums = _sums(rule, group, tables, form)
+        own = torch.empty(group.size, 2, dtype=torch.float64, device=group.device)
+        launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
+        found[_there(group.members, ready[0])] = own.to(found.device)
     return found
 
 
-def _there(numbers: Ints, lot: Lot) -> Tensor:
-    return table(numbers.tobytes(), torch.int64, place(lot.device))
+def _there(numbers: Ints, group: LaunchGroup) -> Tensor:
+    return table(numbers.tobytes(), torch.int64, place(group.device))
 
 
-def _read(rule: Rule, lot: Lot, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
-    """Return how a lot is read, and the tables that say where."""
-    form = _form(rule, lot)
-    factor = None if clip is None else clip.to(lot.device, non_blocking=True)
+def _read(rule: Rule, group: LaunchGroup, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
+    """Return the constants and the tables for launches over a group."""
+    form = _form(rule, group)
+    factor = None if clip is None else clip.to(group.device, non_blocking=True)
     if factor is not None and factor.ndim:
-        factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
-    return form, (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
+        factor, form = factor.repeat(group.size // len(factor)), replace(form, apart=1)
+    return form, (group.cut.chunks, group.table, group.grads, group.rows, factor)
 
 
-def _sums(rule: Rule, lot: Lot, tables: tuple[Any, ...], form: Form) -> Tensor:
+def _sums(rule: Rule, group: LaunchGroup, tables: tuple[Any, ...], form: Form) -> Tensor:
     """Return the sums of squares of each chunk's parameters, and of their updates."""
-    sums = torch.empty(lot.cut.programs, 2, dtype=torch.float64, device=lot.device)
+    sums = torch.empty(group.cut.programs, 2, dtype=torch.float64, device=group.device)
     direction = device(rule.direction.fn)
-    launch(fused_norms, lot.cut.programs, lot.device, *tables, sums, direction, form)
+    launch(fused_norms, group.cut.programs, group.device, *tables, sums, direction, form)
     return sums
 
 
-def _trust(lot: Lot, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
-    """Return what scales each tensor's update.
+def _trust(group: LaunchGroup, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
+    """Return the trust ratio of each tensor.
 
-    Norms are summed over a tensor's chunks in their order: a step repeats bit for bit.
+    Sums run over a tensor's chunks in their order, so that a step repeats bit for bit.
     """
-    trust = torch.empty(lot.size, dtype=torch.float64, device=lot.device)
-    launch(fused_trust, lot.size, lot.device, sums, firsts, lot.rows, trust, form)
+    trust = torch.empty(group.size, dtype=torch.float64, device=group.device)
+    launch(fused_trust, group.size, group.device, sums, firsts, group.rows, trust, form)
     return trust
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision, on the first gradient's device."""
     ready, _alive = gradients(grads)
-    sums = [_squares(lot).to(grads[0].device, non_blocking=True) for lot in ready]
+    sums = [_squares(group).to(grads[0].device, non_blocking=True) for group in ready]
     return torch.stack(sums).sum()
 
 
-def _squares(lot: Gradients) -> Tensor:
-    setting = config(lot.device)
-    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[lot.dtype],))
-    sums = torch.empty(lot.cut.programs, dtype=torch.float64, device=lot.device)
-    launch(fused_squares, lot.cut.programs, lot.device, lot.cut.chunks, lot.grads, sums, form)
+def _squares(group: Gradients) -> Tensor:
+    setting = config(group.device)
+    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[group.dtype],))
+    sums = torch.empty(group.cut.programs, dtype=torch.float64, device=group.device)
+    tables = group.cut.chunks, group.grads
+    launch(fused_squares, group.cut.programs, group.device, *tables, sums, form)
     return sums.sum()
 
 
-def _form(rule: Rule, lot: Lot) -> Form:
-    """Return how a rule's kernels read a lot."""
-    setting, first = config(lot.device), len(rule.direction.scalars)
+def _form(rule: Rule, group: LaunchGroup) -> Form:
+    """Return the constants of a rule's kernels for a group."""
+    setting, first = config(group.device), len(rule.direction.scalars)
     return Form(
         chunk=setting.chunk,
         block=setting.block,
-        dtypes=tuple([_DTYPES[dtype] for dtype in lot.dtypes]),
-        compute=_DTYPES[lot.compute],
+        dtypes=tuple([_DTYPES[dtype] for dtype in group.dtypes]),
+        compute=_DTYPES[group.compute],
         own=2 + len(rule.direction.buffers),
         first=first,
         last=first + len(rule.application.scalars),
         width=len(rule.scalars),
-        dithered=tuple([role in rule.dithered for role in range(len(lot.dtypes))]),
+        dithered=tuple([role in rule.dithered for role in range(len(group.dtypes))]),
         relative=rule.relative,
     )
 
 
 def launch(what: Function, programs: int, where: torch.device, *arguments: Any) -> None:
-    """Launch a kernel; that sums and products are fused is not left to Triton's default."""
+    """Launch a kernel; products and sums are fused, whatever Triton's default."""
     if programs:
         warps = config(where).warps
         with nullcontext() if where.type == "cpu" else torch.cuda.device(where):
@@ -180,7 +181,7 @@ def launch(what: Function, programs: int, where: torch.device, *arguments: Any) 
 
 @jit
 def directed(places, at, mask, row, clip, direction, form):
-    """Return a parameter's elements, their update, its direction's buffers, and the others."""
+    """Return elements of a parameter, their update, and buffers: the direction's and the rest."""
     values = every(places, at, mask, form)
     u, kept = direction(values[0], values[1] * clip, values[2 : form.own], row[: form.first])
     return values[0], u, kept, values[form.own :]
@@ -188,7 +189,7 @@ def directed(places, at, mask, row, clip, direction, form):
 
 @jit
 def advance(places, at, mask, row, factors, key, direction, apply, form):
-    """Step elements: a rule from memory to memory."""
+    """Step elements: read them, apply the rule, write them."""
     p, u, kept, moving = directed(places, at, mask, row, factors[0], direction, form)
     if form.relative:
         moving = shifted(moving, p)
@@ -215,7 +216,7 @@ def fused_step(
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
-    """Step one chunk of one tensor, or nothing of it after an overflow."""
+    """Step one chunk of one tensor, unless there was an overflow."""
     tensor, start, length = chunk_of(chunks)
     if overflow is not None:
         length = tl.where(tl.load(overflow) != 0.0, 0, length)
@@ -293,7 +294,7 @@ def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
 
 @jit
 def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
-    """Turn the sums over one tensor's chunks into what scales its update."""
+    """Turn the sums over one tensor's chunks into its trust ratio."""
     tensor = tl.program_id(0)
     p_sum, u_sum = summed(sums, firsts, tensor, form)
     p_norm, u_norm = tl.sqrt(p_sum), tl.sqrt(u_sum)

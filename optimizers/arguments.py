@@ -1,0 +1,89 @@
+"""What the docstrings of several optimizers say alike, written once.
+
+A class docstring names a text on a line of its own, as ``{lr}``; ``documented`` puts it there.
+"""
+
+from __future__ import annotations
+
+import re
+from textwrap import indent
+from typing import TypeVar
+
+_Class = TypeVar("_Class", bound=type)
+
+_PLACE = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
+
+TEXTS = {
+    "win": """\
+With ``acceleration``, three sequences x, y and z begin at the parameter, and c1, c2 are
+``reckless_steps``. Each line uses the new values of the lines above it::
+
+    x = (x - lr u) / (1 + lr w)
+    y = (y + c1 (x - lr u)) / (1 + c1 + c1 lr w)
+    z = (z + c2 (x - lr u) + c2/c1 y) / (1 + c2 + c2/c1 + c2 lr w)
+
+With 'win' the parameter is y, with 'win2' it is z.
+""",
+    "params": """\
+params: An iterable of tensors, of (name, tensor) pairs, or of dictionaries, one for each
+    group. Tensors are real, of any shape. A group has its tensors under 'params', and may
+    set for itself any argument that stands before ``max_grad_norm``.
+""",
+    "lr": """\
+lr: Learning rate: a number of at least 0, or a tensor that holds one. Default: 1e-3.
+""",
+    "betas": """\
+betas: How much of m and of v a step keeps: 2 numbers in [0, 1), usually close to 1.
+    Default: (0.9, 0.999).
+""",
+    "acceleration": """\
+acceleration: 'none'; 'win', which keeps one more tensor per parameter; or 'win2', which
+    keeps two. Default: 'none'.
+reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numbers above 0.
+    'win' uses the first only. Default: (2.0, 8.0).
+""",
+    "max_grad_norm": """\
+max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
+    step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off.
+    Default: 0.0.
+""",
+    "backend": """\
+backend: What runs the step: 'triton' (CUDA and ROCm), 'numba' (CPU), 'torch' (any device),
+    or 'auto', the first of these that is installed and runs on the parameter's device.
+    ``repr`` shows the choice. Default: 'auto'.
+state_dtype: The dtype of m, v and other averages. None is float64 for float64 parameters
+    and float32 for others; torch.float32 is float32 for all; torch.bfloat16 takes half the
+    memory of that, and is rounded up or down at random so that the mean is right.
+    Default: None.
+stochastic_rounding: Round bfloat16 parameters up or down at random instead of to nearest,
+    so that steps too small for bfloat16 are not lost. Not for float16 parameters.
+    Default: False.
+compact: Keep Win's extra tensors as bfloat16 differences from the parameter, in half the
+    memory. Default: False.
+capturable: Keep step counts and lr on the device, so that a CUDA graph can capture a step.
+    Needs 'triton' and parameters on one device. lr becomes a tensor:
+    ``group["lr"].fill_(rate)`` changes it, also for replays. Default: False.
+""",
+    "raises": """\
+TypeError: A value that must be a number is not, ``params`` holds something that is neither
+    a tensor nor a group, or a keyword is unknown.
+ValueError: A value is outside its range, a parameter is complex, there are no parameters, a
+    group sets an argument that holds for the whole optimizer, or ``backend`` or
+    ``capturable`` does not work on a parameter's device.
+ImportError: ``backend`` needs a package that is not installed.
+""",
+    "win_source": """\
+Win and Win2: Zhou et al., ICLR 2023 and JMLR 25(83), 2024, as in github.com/sail-sg/win.
+""",
+}
+
+
+def documented(cls: _Class) -> _Class:
+    """Return the class, with each line ``{name}`` of its docstring replaced by that text."""
+    if cls.__doc__ is not None:  # python -OO keeps none
+        cls.__doc__ = _PLACE.sub(_text, cls.__doc__)
+    return cls
+
+
+def _text(place: re.Match[str]) -> str:
+    return indent(TEXTS[place[2]].rstrip(), place[1])
