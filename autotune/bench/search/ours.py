@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from autotune import racing, stages
-from autotune.backends.simulated import Simulated
 from autotune.bench.search.grid import Ground
 from autotune.bench.search.play import Arena
+from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
 from autotune.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.halving import SAFE_RUNG, Ladder
