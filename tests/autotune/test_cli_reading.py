@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
 import sqlite3
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from autotune.cli import catalog, main
 from autotune.cli import document as documents
-from autotune.cli import main
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 
@@ -168,8 +173,19 @@ def test_list_of_optimizers_has_the_accelerated_ones() -> None:
     "kind", ["optimizers", "models", "exports", "samplers", "pruners", "engines"]
 )
 def test_everything_registered_says_what_it_is(kind: str) -> None:
-    document = json.loads(told("list", kind, "--json"))
-    assert all(item["summary"] for item in document[kind])
+    said = {
+        item["name"]: item["summary"] for item in json.loads(told("list", kind, "--json"))[kind]
+    }
+    for entry in entry_points(group=catalog.GROUPS[kind]):
+        assert said[entry.name] == own_words(entry.load())
+    assert all(re.fullmatch(r"[A-Z][^.]* .*\w\.", text) for text in said.values())
+    assert len(set(said.values())) == len(said)
+
+
+def own_words(thing: Any) -> str:
+    """Return the first line that a class says of itself, or a function's file."""
+    text = inspect.getdoc(thing if inspect.isclass(thing) else import_module(thing.__module__))
+    return (text or "").partition("\n")[0]
 
 
 def test_show_tells_facts_studies_and_the_best_trials(storage: str) -> None:
