@@ -9,7 +9,7 @@ from typing import Any
 from autotune import engines, environment
 from autotune.config import check_names
 from autotune.errors import AlreadyThere, NotFound, SpecError
-from autotune.halving import rungs_of
+from autotune.halving import Ladder, rungs_of
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
 from autotune.registry import load
@@ -51,13 +51,15 @@ class Checked:
         spec: What to search.
         facts: Of its task.
         spaces: By optimizer.
+        ladder: The rungs of its runs.
         stored: What is stored under its name; None for a new one.
     """
 
     spec: SearchSpec
     facts: Mapping[str, Any]
     spaces: Mapping[str, Space]
-    stored: SearchRecord | None
+    ladder: Ladder
+    stored: SearchRecord | None = None
 
     @property
     def finished(self) -> bool:
@@ -120,7 +122,8 @@ def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checke
         stored = None
     if stored is not None:
         _agree(spec, stored, facts, store)
-    return Checked(spec=spec, facts=facts, spaces=spaces, stored=stored)
+    rungs = rungs_of(stored.task if stored else facts)
+    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs, stored=stored)
 
 
 def open_search(
@@ -156,7 +159,7 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
             spec=spec.model_dump(mode="json"),
             unless=unless,
         )
-    ledgers = tuple(_ledger(spec, search, name, space) for name, space in found.spaces.items())
+    ledgers = tuple(_ledger(found, search, name, space) for name, space in found.spaces.items())
     changes = store.changes(search.id)
     merge(ledgers, changes)
     return Opened(
@@ -187,13 +190,12 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     return list(dict.fromkeys(words))
 
 
-def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
-    rungs = rungs_of(search.task)
-    counted = spec.budget.resolved.trials is not None
+def _ledger(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+    counted = found.spec.budget.resolved.trials is not None
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
         # Comparing early leaves compute for more settings: of no use where they are counted.
-        ladder=rungs.patient() if counted else rungs,
+        ladder=found.ladder.patient() if counted else found.ladder,
     )
