@@ -99,6 +99,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
                 again = {"seed": seed, "source": source, "origin": origin}
                 _trial(store, study, Role.JUDGE, hyper, loss=loss, **again)
         store.update_search("gpt-nano", state=SearchState.COMPLETE, add_seconds=200.0)
+        store.add_export(adan, "torch", "/here/tuned.py", "lr = 0.0045")
     return url
 
 
@@ -202,6 +203,18 @@ def test_show_tells_the_loss_of_the_search_from_the_mean_that_was_judged(storage
     start = next(i for i, line in enumerate(lines) if "full runs" in line)
     assert "best (search seed)  judged (fresh seeds)" in lines[start]
     assert "2.1000              2.1333 ± 0.0276" in lines[start + 1]
+
+
+def test_show_tells_what_was_exported_and_where_to(storage: str) -> None:
+    lines = told("show", "gpt-nano", "--storage", storage).splitlines()
+    row = lines[lines.index("exported") + 2].split()
+    assert row[:3] == ["adan", "torch", "/here/tuned.py"]
+    (one,) = json.loads(told("show", "--json", "--storage", storage))["exports"]["adan"]
+    assert one.keys() == {"format", "path", "created"}
+
+
+def test_show_of_a_study_without_exports_says_nothing_of_them(storage: str) -> None:
+    assert "exported" not in told("show", "gpt-nano/adamw-win2", "--storage", storage)
 
 
 def test_show_with_trials_has_the_diverged_one_too(storage: str) -> None:
