@@ -22,7 +22,6 @@ BLUE, VERMILION, GREEN, PURPLE, OCHRE, SLATE, BROWN, PINK = PALETTE = (
     "#c75b96",
 )
 NEUTRAL = "#808080"
-FADED = "rgba(128,128,128,0.35)"
 GRID = "rgba(128,128,128,0.22)"
 
 FAMILIAR = ("adan", "adamw", "adan-win", "adan-win2", "adamw-win2", "lamb", "sgd", "adamw-win")

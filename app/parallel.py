@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from autotune.app import words
@@ -44,10 +44,7 @@ def figure(sample: Sample, axes: Sequence[Axis], colour: str) -> go.Figure:
 
 def _typical(losses: Sequence[float]) -> float:
     """Return the 80th percentile: one terrible loss must not make all others look alike."""
-    ranked = sorted(losses)
-    return (
-        ranked[min(len(ranked) - 1, math.ceil(0.8 * len(ranked)))] if len(ranked) > 1 else ranked[0]
-    )
+    return float(np.quantile(losses, 0.8, method="inverted_cdf"))
 
 
 def _dimension(axis: Axis, items: Sequence[float | str | None]) -> dict[str, Any]:

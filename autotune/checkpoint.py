@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import nn
+
+from autotune.studies import atomic
 
 # Writing is skipped where training the same steps again is quicker. A pessimistic disk: on a fast
 # one, a few seconds of training are repeated; on a slow one, workers do not queue for it.
@@ -80,7 +80,7 @@ def own(state: Any) -> Any:
 def put(path: Path, data: bytes) -> None:
     """Write a state that was saved elsewhere; raises OSError and leaves an older file as it was."""
     _room(path, len(data))
-    with _whole(path) as file:
+    with atomic.writing(path) as file:
         file.write(data)
 
 
@@ -93,24 +93,10 @@ def _room(path: Path, needed: int) -> None:
 
 
 def _write(path: Path, state: dict[str, Any]) -> str:
-    with _whole(path) as file:
+    with atomic.writing(path) as file:
         summed = _Summed(file)
         torch.save(state, summed)  # type: ignore[arg-type]  # it only writes
     return summed.checksum.hexdigest()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file that takes its name once all of it is on the disk."""
-    part = path.with_suffix(".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Summed:
@@ -132,8 +118,7 @@ class _Summed:
 def checksum(path: Path) -> str | None:
     """Return the checksum of a file; None when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return atomic.checksum(path)
     except OSError:
         return None
 

@@ -1,4 +1,4 @@
-"""Start what a spec names as the place where its trials run."""
+"""Check and start what a spec names as the place where its trials run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from autotune.backends.base import Backend
 from autotune.registry import load
 from autotune.studies.spec import SearchSpec
+from autotune.tasks.base import Task
 
 
 def start(spec: SearchSpec) -> Backend:
@@ -23,6 +24,13 @@ def ready(spec: SearchSpec) -> None:
     check = getattr(load("autotune.backends", spec.engine), "ready", None)
     if check:
         check(**_arguments(spec))
+
+
+def check(engine: str, task: Task) -> None:
+    """Refuse a task that an engine cannot train."""
+    refuse = getattr(load("autotune.backends", engine), "check", None)
+    if refuse:
+        refuse(task)
 
 
 def _arguments(spec: SearchSpec) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _HELD: list[IO[str]] = []  # open until the process ends
@@ -37,12 +39,18 @@ def _devices() -> list[str]:
 
 
 def _locked(device: str) -> bool:
-    path = Path(tempfile.gettempdir()) / f"autotune-gpu-{os.getuid()}-{device}.lock"
+    path = Path(tempfile.gettempdir()) / f"autotune-gpu-{_user()}-{device}.lock"
     file = path.open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = lock_descriptor(file.fileno(), blocking=False)
     except OSError:
+        taken = False
+    if taken:
+        _HELD.append(file)
+    else:
         file.close()
-        return False
-    _HELD.append(file)
-    return True
+    return taken
+
+
+def _user() -> int | str:
+    return os.getuid() if hasattr(os, "getuid") else getpass.getuser()

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, stdev
 
-import numpy as np
-
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 FEWEST = 4  # settings in a rank correlation
@@ -27,7 +25,8 @@ class Agreement:
         short: Steps of the one.
         long: Steps of the other.
         trials: Settings measured at both: halving leaves the better ones.
-        overall: Spearman's rank correlation, None for fewer than four settings.
+        overall: Spearman's rank correlation; None for fewer than four settings, and where all of
+            one rung's losses are equal.
         top: The same among the best tenth at the longer rung, which is what choosing needs.
     """
 
@@ -84,11 +83,12 @@ def _agreement(curves: Iterable[Mapping[int, float]], short: int, long: int) -> 
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
-    if len(pairs) < FEWEST:
+    columns = list(zip(*pairs, strict=True))
+    if len(pairs) < FEWEST or any(len(set(column)) == 1 for column in columns):
         return None
-    ranks = np.argsort(np.argsort(np.array(pairs), axis=0), axis=0)
-    apart = ranks[:, 0] - ranks[:, 1]
-    return 1.0 - 6.0 * float((apart**2).sum()) / (len(pairs) * (len(pairs) ** 2 - 1))
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(*columns).statistic)
 
 
 def _noise(trials: Sequence[TrialRecord]) -> float | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune import environment
+from autotune import engines, environment
 from autotune.config import check_names
 from autotune.errors import AlreadyThere, NotFound, SpecError
-from autotune.halving import rungs_of
+from autotune.halving import Ladder, rungs_of
 from autotune.ledger import Ledger
 from autotune.presets import presets_of, spaces_of
 from autotune.registry import load
@@ -43,6 +43,34 @@ class Opened:
     revision: int = -1  # of the search, when the ledgers were filled
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A search that may be opened, before anything of it is stored.
+
+    Args:
+        spec: What to search.
+        facts: Of its task.
+        spaces: By optimizer.
+        ladder: The rungs of its runs.
+        stored: What is stored under its name; None for a new one.
+    """
+
+    spec: SearchSpec
+    facts: Mapping[str, Any]
+    spaces: Mapping[str, Space]
+    ladder: Ladder
+    stored: SearchRecord | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Say whether nothing is left to do for this budget."""
+        if self.stored is None or self.stored.state is not SearchState.COMPLETE:
+            return False
+        old = parse(dict(self.stored.spec))
+        same = (old.seeds, old.finalists) == (self.spec.seeds, self.spec.finalists)
+        return same and old.budget.resolved == self.spec.budget.resolved
+
+
 def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries."""
     return {
@@ -53,14 +81,15 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def prepare(spec: SearchSpec) -> tuple[dict[str, Any], dict[str, Space]]:
-    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing."""
+def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any], dict[str, Space]]:
+    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
+
+    ``engine`` is another than the spec's that this process runs trials on.
+    """
     check_names(spec)
     check_budget(spec)
     task = resolve(**task_arguments(spec))
-    check = getattr(load("autotune.backends", spec.engine), "check", None)
-    if check:
-        check(task)
+    engines.check(engine or spec.engine, task)
     spaces = spaces_of(spec)
     check_spaces(spec, spaces)
     return dict(task.facts()), spaces
@@ -84,41 +113,44 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
             check(space)
 
 
+def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
+    """Return what may be opened; raises AlreadyThere where the name is another search's."""
+    facts, spaces = prepare(spec, engine)
+    try:
+        stored = store.search(spec.search_name)
+    except NotFound:
+        stored = None
+    if stored is not None:
+        _agree(spec, stored, facts, store)
+    rungs = rungs_of(stored.task if stored else facts)
+    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs, stored=stored)
+
+
 def open_search(
-    spec: SearchSpec, store: Store, *, dead: str | None = None, blame: bool = True
+    found: Checked, store: Store, *, dead: str | None = None, blame: bool = True
 ) -> Opened:
-    """Return the stored search of the spec's name, or a new one; raises AlreadyThere.
+    """Return the search that is stored, or a new one.
 
     What a worker named ``dead`` was running is taken back at once, and may be to ``blame``.
     """
-    facts, built = prepare(spec)
-    try:
-        search = store.search(spec.search_name)
-    except NotFound:
-        search = store.create_search(
-            spec.search_name,
-            spec.model_dump(mode="json"),
-            facts,
-            {name: space.as_data() for name, space in built.items()},
-            environment.facts(),
-        )
+    search = found.stored or _create(found, store)
     store.reap(search.id, worker=dead, blame=blame)
-    return _go_on(spec, store, search, facts, built)
+    return _go_on(found, search, store)
 
 
-def _go_on(
-    spec: SearchSpec,
-    store: Store,
-    search: SearchRecord,
-    facts: Mapping[str, Any],
-    built: Mapping[str, Space],
-) -> Opened:
-    old = parse(dict(search.spec))
-    _agree(old, spec, search, facts, store)
-    raised = old.budget.resolved != spec.budget.resolved
-    same = not raised and (old.seeds, old.finalists) == (spec.seeds, spec.finalists)
-    finished = search.state is SearchState.COMPLETE and same
-    if not finished:
+def _create(found: Checked, store: Store) -> SearchRecord:
+    return store.create_search(
+        found.spec.search_name,
+        found.spec.model_dump(mode="json"),
+        found.facts,
+        {name: space.as_data() for name, space in found.spaces.items()},
+        environment.facts(),
+    )
+
+
+def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
+    spec = found.spec
+    if not found.finished:
         # Others may have ended it since it was read; only another budget takes it up again.
         unless = SearchState.COMPLETE if search.state is not SearchState.COMPLETE else None
         store.update_search(
@@ -127,27 +159,24 @@ def _go_on(
             spec=spec.model_dump(mode="json"),
             unless=unless,
         )
-    ledgers = tuple(_ledger(spec, search, name, space) for name, space in built.items())
-    found = store.changes(search.id)
-    merge(ledgers, found)
+    ledgers = tuple(_ledger(found, search, name, space) for name, space in found.spaces.items())
+    changes = store.changes(search.id)
+    merge(ledgers, changes)
     return Opened(
         search=store.search(search.name),
         ledgers=ledgers,
         resumed=sum(len(ledger.trials) for ledger in ledgers),
-        finished=finished,
-        revision=found.revision,
+        finished=found.finished,
+        revision=changes.revision,
     )
 
 
-def _agree(
-    old: SearchSpec,
-    spec: SearchSpec,
-    search: SearchRecord,
-    facts: Mapping[str, Any],
-    store: Store,
-) -> None:
+def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], store: Store) -> None:
     """Refuse to mix trials of different tasks or spaces in one search."""
-    changed = [*differences(old, spec), *changed_facts(search.task, facts)]
+    changed = [
+        *differences(parse(dict(search.spec)), spec),
+        *changed_facts(search.task, facts),
+    ]
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
@@ -161,13 +190,12 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     return list(dict.fromkeys(words))
 
 
-def _ledger(spec: SearchSpec, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
-    rungs = rungs_of(search.task)
-    counted = spec.budget.resolved.trials is not None
+def _ledger(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+    counted = found.spec.budget.resolved.trials is not None
     return Ledger(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
         # Comparing early leaves compute for more settings: of no use where they are counted.
-        ladder=rungs.patient() if counted else rungs,
+        ladder=found.ladder.patient() if counted else found.ladder,
     )

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotune import opening, stages
-from autotune.config import check_names
 from autotune.halving import Ladder, rungs_of
-from autotune.presets import presets_of, spaces_of
+from autotune.presets import presets_of
 from autotune.studies.spec import SearchSpec
-from autotune.tasks.resolve import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +43,8 @@ class Plan:
 
 def plan(spec: SearchSpec) -> Plan:
     """Return what a search would do; builds the task, trains nothing, writes nothing."""
-    check_names(spec)
-    stages.check_budget(spec)
-    facts = resolve(**opening.task_arguments(spec)).facts()
+    facts, spaces = opening.prepare(spec)
     rungs = rungs_of(facts)
-    spaces = spaces_of(spec)
-    opening.check_spaces(spec, spaces)
     return Plan(
         name=spec.search_name,
         task=facts,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from autotune.errors import SpecError, UnknownName
+from autotune.studies.names import suggestion
 
 _KINDS = {
     "autotune.backends": "engine",
@@ -70,8 +70,5 @@ def _unknown(group: str, name: str) -> str:
 def unknown(kind: str, name: str, known: Iterable[str], further: Iterable[str] = ()) -> str:
     """Return the sentence for a name nobody knows; ``further`` names are suggested, not listed."""
     listed = sorted(known)
-    every = [*listed, *further]
-    within = [other for other in every if len(name) > 2 and name.lower() in other.lower()]
-    close = within or difflib.get_close_matches(name, every, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = suggestion(name, [*listed, *further])
     return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from autotune.backends.base import Backend
 from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.ledger import Ledger
-from autotune.opening import Opened, open_search
+from autotune.opening import Opened, checked, open_search
 from autotune.purse import Purse
 from autotune.recorder import Recorder
 from autotune.seeds import derive
@@ -62,13 +62,19 @@ def run(
     folder = folder_of(store.url, spec.search_name)
     with sitting(folder, spec.search_name):
         worker = coordinator(store.url, folder)
-        # Who held the lock before is dead: what it ran need not wait for its leases to end.
-        opened = open_search(spec, store, dead=worker, blame=False)
-        if not opened.finished:
-            store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told before
-            halt = halt or threading.Event()
-            with closing(Mirror(store.url)) as mirror:
-                Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker).run()
+        asked = checked(spec, store)
+        # An engine that refuses to start must leave nothing stored.
+        with nullcontext() if asked.finished else closing(engines.start(spec)) as engine:
+            # Who held the lock before is dead: what it ran need not wait for its leases to end.
+            opened = open_search(asked, store, dead=worker, blame=False)
+            if engine:
+                store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told
+                halt = halt or threading.Event()
+                with closing(Mirror(store.url)) as mirror:
+                    loop = Loop(
+                        spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker
+                    )
+                    loop.run(engine)
     found = compare.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
         refuse_nothing(opened)
@@ -133,14 +139,8 @@ class Loop:
         self.before = sum(ledger.runs() for ledger in self.ledgers)
         self.store.patience = Patience(seconds=OUTAGE, wait=self._outage)
 
-    def run(self, backend: Backend | None = None) -> None:
-        """Run until nothing is left to start and nothing is under way.
-
-        Args:
-            backend: Where trials run; the one the spec names when left out.
-        """
-        if backend is None:
-            backend = engines.start(self.spec)
+    def run(self, backend: Backend) -> None:
+        """Run until nothing is left to start and nothing is under way; ends the backend."""
         self.purse = Purse(
             spec=self.spec,
             ledgers=self.ledgers,

@@ -11,8 +11,19 @@ import hashlib
 
 def derive(*parts: int | str) -> int:
     """Return a seed in [0, 2**31) that any change of ``parts`` changes."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 33
+    return _hashed("\x1f".join(str(part) for part in parts)) >> 33
+
+
+def wide(*parts: int | str) -> int:
+    """Return a seed of 63 bits for data, models and batches, which ``parts`` decide alone.
+
+    It is no wider ``derive``: what was recorded follows from both as they are.
+    """
+    return _hashed(repr(parts)) >> 1
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def training(search_seed: int, index: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 from autotune.errors import AlreadyThere, StorageError
 from autotune.seeds import derive
@@ -17,6 +18,7 @@ from autotune.studies import urls
 COORDINATOR = "search"  # the worker's name of who holds the lock
 PATIENCE = 0.5  # seconds to wait for one who only looks whether a search is run
 PAUSE = 0.01
+LOOKS = 3  # at a lock that is held, before it is said to be
 _LOCK = "lock"
 # What making and opening raise when another process removes the folder at that moment.
 _REMOVED = (FileNotFoundError, FileExistsError)
@@ -46,14 +48,17 @@ def vacant(folder: Path) -> bool | None:
     """Say whether no process holds the lock; None where that cannot be told."""
     try:
         with (folder / _LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return any(_free(file, look) for look in range(LOOKS))
     except FileNotFoundError:
         return True
-    except BlockingIOError:
-        return False
     except OSError:
         return None
-    return True
+
+
+def _free(file: IO[str], look: int) -> bool:
+    """Say whether the lock can be had; who else only looks has it for a moment."""
+    time.sleep(PAUSE if look else 0.0)
+    return lock_descriptor(file.fileno(), blocking=False)
 
 
 def _taken(folder: Path, name: str) -> IO[str]:
@@ -79,9 +84,9 @@ def _attempt(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / _LOCK).open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = lock_descriptor(file.fileno(), blocking=False)
         # It may have been removed since it was opened, and another one made.
-        if not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
+        if not taken or not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
             raise BlockingIOError
     except OSError:
         file.close()

@@ -14,7 +14,7 @@ from autotune import environment
 from autotune.backends.base import Backend, Job, Outcome, Report
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.events import Listener, Notice, ignore
-from autotune.opening import open_search
+from autotune.opening import Checked, checked, open_search
 from autotune.registry import load
 from autotune.search import Loop
 from autotune.sitting import folder_of, sitting
@@ -85,9 +85,13 @@ def work(
                 f"search '{study}' was told to stop; let it go on with: "
                 f"autotune tell {study} continue"
             )
-        with closing(Mirror(store.url)) as mirror:
-            loop = _loop(search, store, listen, halt, mirror=mirror, worker=terms.name)
-            guard = Guard(load("autotune.backends", terms.engine)(workers=terms.workers), halt)
+        asked = checked(parse(dict(search.spec)), store, terms.engine)
+        with (
+            closing(load("autotune.backends", terms.engine)(workers=terms.workers)) as engine,
+            closing(Mirror(store.url)) as mirror,
+        ):
+            guard = Guard(engine, halt)
+            loop = _loop(asked, store, listen, halt, mirror=mirror, worker=terms.name)
             loop.run(guard)
         with suppress(AlreadyThere), sitting(loop.folder, study):
             pass  # which removes the folder where nothing is left in it
@@ -106,7 +110,7 @@ _NEVER = 2**31 - 1  # no search gets to this revision: only its state is asked f
 
 
 def _loop(
-    search: SearchRecord,
+    asked: Checked,
     store: Store,
     listen: Listener,
     halt: threading.Event,
@@ -114,10 +118,9 @@ def _loop(
     mirror: Mirror,
     worker: str,
 ) -> Loop:
-    spec = parse(dict(search.spec))
-    opened = open_search(spec, store, dead=worker)
-    folder = folder_of(store.url, search.name)
-    return Loop(spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker)
+    opened = open_search(asked, store, dead=worker)
+    folder = folder_of(store.url, opened.search.name)
+    return Loop(asked.spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker)
 
 
 class Guard:

@@ -151,9 +151,3 @@ def presets(name: str) -> tuple[dict[str, Any], ...]:
     base = {**defaults(name), "origin": "default", "warmup": 0.1}
     others = cls.presets if acceleration == "none" else cls.win_presets
     return (base, *({**base, **other} for other in others))
-
-
-def describe(name: str) -> str:
-    """Return one line on an optimizer."""
-    cls, acceleration = resolve(name)
-    return cls.description + {"none": "", "win": ", with Win", "win2": ", with Win2"}[acceleration]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, select, update
 
-from autotune.studies import attempts
+from autotune.studies import atomic, attempts
 from autotune.studies.errors import StorageError
 from autotune.studies.models import Attempt, Base, CurvePoint, Search, Study, Trial
 from autotune.studies.records import TrialState
@@ -167,9 +166,8 @@ def _damage(connection: Connection) -> str | None:
     return None if said == "ok" else " ".join(said.split())
 
 
-def _checksum(path: Path) -> str | None:
+def _checksum(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return atomic.checksum(path)
     except OSError as error:
         raise StorageError(f"cannot read {path} ({error.strerror})") from None

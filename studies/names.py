@@ -25,8 +25,10 @@ def check(name: str) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    """Return "; did you mean 'x'?" or nothing; names with the word in them come first."""
+    every = list(known)
+    within = [other for other in every if len(word) > 2 and word.lower() in other.lower()]
+    close = within or difflib.get_close_matches(word, every, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

@@ -64,16 +64,6 @@ class Mirror:
             time.sleep(random.uniform(0.0, pause))
         return optuna.storages.RDBStorage(self._url, engine_kwargs=kwargs)
 
-    def tell(
-        self,
-        study: str,
-        trial: TrialRecord,
-        space: Mapping[str, Sequence[Any]],
-        points: Iterable[Point] = (),
-    ) -> bool:
-        """Copy a trial that is over; return whether it was new and of a kind Optuna knows."""
-        return self.tell_all(study, [trial], space, lambda _: points) == 1
-
     def tell_all(
         self,
         study: str,

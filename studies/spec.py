@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from autotune.studies import files, names, sentences, spaces
+from autotune.studies import names, sentences, spaces
 from autotune.studies.errors import SpecError
 
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
@@ -143,20 +142,12 @@ class SearchSpec(BaseModel):
         return self.model.rpartition("/")[2]
 
 
-def parse(data: Mapping[str, Any], source: str = "") -> SearchSpec:
-    """Return the spec that ``data`` says, or raise a SpecError that names ``source``."""
+def parse(data: Mapping[str, Any]) -> SearchSpec:
+    """Return the spec that ``data`` says; raises SpecError."""
     try:
         return SearchSpec.model_validate(dict(data))
     except ValidationError as error:
-        problem = sentences.translate(error, SearchSpec)
-    except SpecError as error:
-        problem = str(error)
-    raise SpecError(f"{source}: {problem}" if source else problem)
-
-
-def load(path: str | Path) -> SearchSpec:
-    """Return the spec in a YAML or JSON file; raises SpecError."""
-    return parse(files.read(path), str(path))
+        raise SpecError(sentences.translate(error, SearchSpec)) from None
 
 
 # What may change between the sittings of one search: how much and where, never what is compared.

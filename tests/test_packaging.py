@@ -118,6 +118,17 @@ def test_importing_the_package_is_light(heavy):
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
+def test_public_names_are_listed_and_known_to_type_checkers():
+    import autotune
+
+    assert set(autotune.__all__) <= set(dir(autotune))
+    tree = ast.parse((ROOT / "autotune/__init__.py").read_text(encoding="utf-8"))
+    (branch,) = [node for node in tree.body if isinstance(node, ast.If)]
+    assert ast.unparse(branch.test) == "TYPE_CHECKING"
+    seen = {alias.name: node.module for node in branch.body for alias in node.names}
+    assert seen == autotune._PUBLIC
+
+
 def test_no_module_is_a_drawer():
     assert [
         name(path) for path in ALL if path.stem in NAMELESS or path.parent.name in NAMELESS

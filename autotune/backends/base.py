@@ -76,7 +76,9 @@ def untold(job: Job, outcome: Outcome, reason: str | None = None, *, worker: str
 class Backend(Protocol):
     """Where trials run.
 
-    A class may have a static method ``check(task)`` that refuses what it cannot train.
+    It is started before anything of a search is stored: a class that cannot run here raises when
+    it is made. Two static methods may refuse earlier: ``check(task)`` what it cannot train, and
+    ``ready``, which takes what the constructor does, what cannot run here.
     """
 
     slots: int  # jobs that run side by side
@@ -98,4 +100,4 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """End every worker."""
+        """End every worker; nothing where that was done before."""

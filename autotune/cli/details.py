@@ -31,6 +31,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
             each.optimizer: (store.recommendation(each.id) or {}).get("ended") for each in chosen
         }
         rows = {row.optimizer: row for row in load(store, found.name).rows}
+        exports = {each.optimizer: _exports(store, each) for each in chosen}
     return {
         "search": found,
         "trials": trials,
@@ -41,6 +42,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         "honesty": honest,
         "ranges": ranges,
         "ended": {name: text for name, text in ended.items() if text},
+        "exports": {name: those for name, those in exports.items() if those},
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }
@@ -107,6 +109,11 @@ def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> 
     chosen = [each for each in trials if number and each.number == number]
     found = [text for each in chosen for text in boundary.warnings(each.params, study.space)]
     return [*boundary.told(study.space), *found]
+
+
+def _exports(store: Store, study: StudyRecord) -> list[dict[str, Any]]:
+    """Return which files were written from a study, and when; not what they hold."""
+    return [{k: one[k] for k in ("format", "path", "created")} for one in store.exports(study.id)]
 
 
 def _judged(row: Row) -> Estimate | None:

@@ -19,6 +19,7 @@ STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)
 TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
 PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
 SEEDS = ("optimizer", "from seed to seed", "among the best settings")
+EXPORTS = ("optimizer", "as", "file", "at")
 POLICIES = ("sampler", "pruner")
 BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
@@ -35,6 +36,8 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
         parts.append("\n".join(["ranges", *ranges]))
+    if content["exports"]:
+        parts.append(_exports(content["exports"]))
     if found.environment:
         parts.append("environment\n" + facts(_values(found.environment)))
     return "\n\n".join(parts)
@@ -83,6 +86,15 @@ def _studies(content: Mapping[str, Any]) -> str:
         if study.optimizer in trials
     ]
     return table([STUDIES, *rows])
+
+
+def _exports(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    rows = [
+        (name, one["format"], one["path"] or words.NONE, words.moment(one["created"]))
+        for name, those in found.items()
+        for one in those
+    ]
+    return f"exported\n{table([EXPORTS, *rows])}"
 
 
 def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:

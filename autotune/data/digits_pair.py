@@ -17,8 +17,9 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from autotune.data.base import Batch
 from autotune.data.order import indices
-from autotune.data.seeds import derive, generator
+from autotune.data.seeds import generator
 from autotune.errors import MissingExtra
+from autotune.seeds import wide
 
 TRAINED = 1347
 _MEAN, _STD = 0.25, 0.35  # of the rendered pixels, roughly
@@ -82,7 +83,7 @@ class DigitsPair:
 
     def sources(self, seed: int, step: int, size: int) -> Tensor:
         """Return which digits a training batch shows, as rows of left and right."""
-        sides = [indices(derive(side, seed), step, size, TRAINED) for side in ("left", "right")]
+        sides = [indices(wide(side, seed), step, size, TRAINED) for side in ("left", "right")]
         return torch.stack(sides, dim=1)
 
     def validation_sources(self) -> Tensor:

@@ -5,27 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 
 import numpy as np
 import torch
 
-
-def derive(*parts: int | str) -> int:
-    """Return a seed of 63 bits that follows ``parts`` and nothing else."""
-    digest = blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1
+from autotune.seeds import wide
 
 
 def generator(*parts: int | str) -> torch.Generator:
     """Return a generator seeded by ``parts``."""
-    return torch.Generator().manual_seed(derive(*parts))
+    return torch.Generator().manual_seed(wide(*parts))
 
 
 @contextmanager
 def seeded(*parts: int | str) -> Iterator[None]:
     """Seed the global generators of torch, NumPy and Python inside, and restore them after."""
-    seed = derive(*parts)
+    seed = wide(*parts)
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -281,8 +281,13 @@ def parameter(size: int, dtype: torch.dtype = torch.float32) -> torch.nn.Paramet
 def advance(optimizer: torch.optim.Optimizer, p: Tensor, steps: range) -> None:
     """Take steps along gradients that depend on the step's number only."""
     for k in steps:
-        p.grad = torch.linspace(1.0, -0.5, p.numel()).mul(math.cos(k)).to(p.dtype)
+        p.grad = gradient(p, k)
         optimizer.step()
+
+
+def gradient(p: Tensor, step: int) -> Tensor:
+    """Return the gradient that ``advance`` gives at a step."""
+    return torch.linspace(1.0, -0.5, p.numel()).mul(math.cos(step)).to(p.dtype)
 
 
 def saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,14 @@ def test_a_parameter_that_a_setting_lacks_stands_below_its_axis(trial):
     assert timescale["values"][-1] < timescale["values"][-2]
 
 
+@pytest.mark.parametrize("count", [5, 10])
+def test_one_terrible_loss_does_not_make_all_others_look_alike(trial, count):
+    trials = [trial(n, params={"lr": 1e-3}, loss=float(n)) for n in range(count - 1)]
+    trials.append(trial(count, params={"lr": 1e-2}, loss=1e6))
+    chart = parallel.figure(sample(trials, {}), axes(SPACE, trials), "#000000")
+    assert chart.data[0].line.cmax < count
+
+
 def test_parallel_coordinates_never_draw_more_than_two_thousand_lines(trial):
     trials = tuple(trial(i, params={"lr": 1e-4 * (1 + i % 90)}) for i in range(5000))
     compared = Sample(step=90, target=90, trials=trials, losses=tuple(map(float, range(5000))))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from autotune import checkpoint
+from autotune.studies.atomic import part_of
 
 TRIAL = 7
 
@@ -91,7 +92,7 @@ def test_a_file_that_would_run_code_is_no_state(path):
 @pytest.mark.parametrize("width", [3, 1 << 20])
 def test_a_disk_that_fills_midway_is_an_os_error_and_keeps_the_older_file(saved, width):
     before = saved.read_bytes()
-    saved.with_suffix(".part").symlink_to("/dev/full")
+    part_of(saved).symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device|was not written"):
         checkpoint.save(saved, *made(width=width, steps=1), 6, TRIAL)
     assert saved.read_bytes() == before

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
 import sqlite3
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from autotune.cli import catalog, main
 from autotune.cli import document as documents
-from autotune.cli import main
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 
@@ -94,6 +99,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
                 again = {"seed": seed, "source": source, "origin": origin}
                 _trial(store, study, Role.JUDGE, hyper, loss=loss, **again)
         store.update_search("gpt-nano", state=SearchState.COMPLETE, add_seconds=200.0)
+        store.add_export(adan, "torch", "/here/tuned.py", "lr = 0.0045")
     return url
 
 
@@ -168,8 +174,19 @@ def test_list_of_optimizers_has_the_accelerated_ones() -> None:
     "kind", ["optimizers", "models", "exports", "samplers", "pruners", "engines"]
 )
 def test_everything_registered_says_what_it_is(kind: str) -> None:
-    document = json.loads(told("list", kind, "--json"))
-    assert all(item["summary"] for item in document[kind])
+    said = {
+        item["name"]: item["summary"] for item in json.loads(told("list", kind, "--json"))[kind]
+    }
+    for entry in entry_points(group=catalog.GROUPS[kind]):
+        assert said[entry.name] == own_words(entry.load())
+    assert all(re.fullmatch(r"[A-Z][^.]* .*\w\.", text) for text in said.values())
+    assert len(set(said.values())) == len(said)
+
+
+def own_words(thing: Any) -> str:
+    """Return the first line that a class says of itself, or a function's file."""
+    text = inspect.getdoc(thing if inspect.isclass(thing) else import_module(thing.__module__))
+    return (text or "").partition("\n")[0]
 
 
 def test_show_tells_facts_studies_and_the_best_trials(storage: str) -> None:
@@ -186,6 +203,18 @@ def test_show_tells_the_loss_of_the_search_from_the_mean_that_was_judged(storage
     start = next(i for i, line in enumerate(lines) if "full runs" in line)
     assert "best (search seed)  judged (fresh seeds)" in lines[start]
     assert "2.1000              2.1333 ± 0.0276" in lines[start + 1]
+
+
+def test_show_tells_what_was_exported_and_where_to(storage: str) -> None:
+    lines = told("show", "gpt-nano", "--storage", storage).splitlines()
+    row = lines[lines.index("exported") + 2].split()
+    assert row[:3] == ["adan", "torch", "/here/tuned.py"]
+    (one,) = json.loads(told("show", "--json", "--storage", storage))["exports"]["adan"]
+    assert one.keys() == {"format", "path", "created"}
+
+
+def test_show_of_a_study_without_exports_says_nothing_of_them(storage: str) -> None:
+    assert "exported" not in told("show", "gpt-nano/adamw-win2", "--storage", storage)
 
 
 def test_show_with_trials_has_the_diverged_one_too(storage: str) -> None:

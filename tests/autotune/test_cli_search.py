@@ -186,6 +186,7 @@ def test_a_dry_run_as_json_has_sources_and_plan(folder: Path) -> None:
         (("--optimizer", "adna"), "unknown optimizer 'adna'; did you mean 'adan'?"),
         (("--sampler", "sobel"), "unknown sampler 'sobel'; did you mean 'sobol'?"),
         (("--engine", "inlnie"), "unknown engine 'inlnie'; did you mean 'inline'?"),
+        (("--engine", "simulated"), "unknown engine 'simulated' (known: batched, inline, "),
         (("--model", "resnet5"), "unknown model 'resnet5'; did you mean 'resnet50'?"),
         (("-c", "none.yaml"), "none.yaml"),
         (("--model", "none.py:line"), "cannot read model file "),

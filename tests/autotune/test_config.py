@@ -87,6 +87,12 @@ def test_files_of_one_rank_are_put_together_key_by_key() -> None:
     assert (found.sources["space.lr.low"], found.sources["space.lr.high"]) == ("a.yaml", "b.toml")
 
 
+def test_a_wrong_value_names_its_file() -> None:
+    file = write("spec.yaml", "seeds: 0")
+    with pytest.raises(SpecError, match=r"^spec\.yaml: seeds must be at least 2, got 0$"):
+        resolved(files=[file])
+
+
 def test_a_space_file_holds_the_space_alone() -> None:
     found = resolved(space=write("space.yaml", "lr: {low: 1e-4, high: 1e-2}\nwarmup: 0.1"))
     assert found.spec.space["warmup"] == 0.1

@@ -9,8 +9,9 @@ import torch
 from autotune.data import sources, stdlib_lm
 from autotune.data.digits_pair import TRAINED, DigitsPair, Recipe, compose, digits
 from autotune.data.order import indices
-from autotune.data.seeds import derive, generator, seeded
+from autotune.data.seeds import generator, seeded
 from autotune.errors import MissingExtra, SpecError, UnknownName
+from autotune.seeds import wide
 
 PAIRS = DigitsPair(recipe=Recipe())
 TEXT = stdlib_lm.StdlibLM()
@@ -36,7 +37,7 @@ def test_the_order_of_another_epoch_and_another_seed_differs():
 
 
 def test_derived_seeds_do_not_depend_on_the_process():
-    assert derive("order", 1, 2) == 5219303784323788906
+    assert wide("order", 1, 2) == 5219303784323788906
 
 
 def test_seeded_blocks_repeat_and_leave_chance_as_it_was():

@@ -48,6 +48,19 @@ def test_the_best_tenth_is_read_by_itself():
     assert first.top == pytest.approx(-1.0)
 
 
+def test_equal_losses_share_their_rank():
+    losses = {n: {3: float(n), 9: float(n >= 3)} for n in range(6)}
+    (first, _) = honesty([trial(n, None) for n in range(6)], losses, STEPS).agreements
+    assert first.overall == pytest.approx(0.8783, abs=1e-4)  # by scipy.stats.spearmanr
+
+
+@pytest.mark.parametrize("equal", [3, 9])
+def test_losses_that_are_all_equal_correlate_with_nothing(equal):
+    losses = {n: {3: float(n), 9: float(n), equal: 4.6} for n in range(6)}
+    (first, _) = honesty([trial(n, None) for n in range(6)], losses, STEPS).agreements
+    assert (first.trials, first.overall) == (6, None)
+
+
 def test_diverged_settings_are_left_out():
     bad = replace(trial(9, None), state=TrialState.DIVERGED)
     losses = {n: {3: float(n), 9: float(n)} for n in range(10)}

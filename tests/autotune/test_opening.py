@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import AlreadyThere
-from autotune.opening import open_search
+from autotune.opening import checked, open_search
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 
@@ -35,7 +35,7 @@ def spec(file: Path) -> SearchSpec:
 @pytest.fixture
 def store(tmp_path: Path, spec: SearchSpec) -> Iterator[Store]:
     with Store(f"{tmp_path}/autotune.db") as opened:
-        open_search(spec, opened)
+        open_search(checked(spec, opened), opened)
         yield opened
 
 
@@ -43,7 +43,7 @@ def test_a_comment_in_a_models_file_does_not_keep_its_search_from_going_on(
     file: Path, spec: SearchSpec, store: Store
 ) -> None:
     file.write_text(NET.replace("def net", "# the smallest that learns\ndef net"))
-    assert open_search(spec, store).search.id == store.searches()[0].id
+    assert open_search(checked(spec, store), store).search.id == store.searches()[0].id
 
 
 def test_another_model_of_equal_size_is_another_search(
@@ -55,7 +55,7 @@ def test_another_model_of_equal_size_is_another_search(
         match=r"^search 'net' is already in sqlite:///.*autotune\.db with another content of its "
         r"data or model file; pass --study NAME to begin a new one$",
     ):
-        open_search(spec, store)
+        checked(spec, store)
 
 
 @pytest.mark.parametrize(("budget", "rung"), [({"trials": 9}, 1), ({"minutes": 5}, 0)])
@@ -64,5 +64,5 @@ def test_counted_settings_all_run_to_the_second_rung(
 ) -> None:
     spec = parse({"model": f"{file}:net", "optimizers": ["adan"], "budget": budget})
     with Store(f"{tmp_path}/counted.db") as counted:
-        [ledger] = open_search(spec, counted).ledgers
+        [ledger] = open_search(checked(spec, counted), counted).ledgers
     assert ledger.ladder.first == ledger.ladder.steps[rung]

@@ -66,11 +66,31 @@ def test_another_seed_proposes_something_else(name):
     assert len(found) > 1
 
 
+def proposals(name, seen):
+    sampler = load("autotune.samplers", name)
+    return [sampler(SPACE, seen, index=9, seed=seed) for seed in range(4)]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_diverged_trials_are_told(name):
     diverged = [Observation(params=p.params, loss=None) for p in observed(6)]
-    load("autotune.samplers", name)(SPACE, diverged, index=9, seed=3)
-    load("autotune.samplers", name)(SPACE, diverged + observed(8), index=9, seed=3)
+    blind, seeing = proposals(name, diverged), proposals(name, observed(12))
+    if seeing != blind:  # else it proposes whatever was observed
+        assert proposals(name, diverged + observed(12)) != seeing
+
+
+@pytest.mark.parametrize("name", ["auto", "gp", "tpe"])
+def test_a_model_keeps_away_from_where_trials_diverged(name):
+    sampler = load("autotune.samplers", name)
+    points = [seen.params for seen in observed(24)]
+    told = [Observation(params=p, loss=-p["lr"] if p["lr"] < 1e-2 else None) for p in points]
+    kept = [seen for seen in told if seen.loss is not None]
+
+    def beyond(seen):
+        asked = [sampler(SPACE, seen, index=i, seed=5)["lr"] for i in range(8, 16)]
+        return sum(rate > 2e-2 for rate in asked)
+
+    assert beyond(told) < beyond(kept)
 
 
 def test_sobol_points_of_one_study_cover_the_space_evenly():

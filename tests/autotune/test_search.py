@@ -158,10 +158,11 @@ RUN = """
 import sys
 from autotune.search import run
 from autotune.seeds import derive
-from autotune.studies.spec import load
+from autotune.studies.files import read
+from autotune.studies.spec import parse
 from autotune.studies.store import Store
 with Store(sys.argv[2]) as store:
-    run(load(sys.argv[1]), store=store)
+    run(parse(read(sys.argv[1])), store=store)
 """
 
 

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from autotune.backends.base import Job, Outcome
-from autotune.backends.simulated import Simulated
 from autotune.bench.search.grid import ground
+from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.table import Table
 from autotune.errors import SpecError
-from autotune.registry import load
 
 AXES = {"lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.1)}
 HYPER = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
@@ -148,12 +147,3 @@ def test_nothing_is_killed_and_closing_forgets():
 def test_steps_that_were_not_measured_are_refused():
     with pytest.raises(SpecError, match=r"^small was measured at steps 3, 9, 27, not at 5, 13$"):
         backend().submit(job(stop=13, evaluate=(5, 9)))
-
-
-def test_the_engine_of_that_name_says_what_it_is_for():
-    with pytest.raises(SpecError) as refused:
-        load("autotune.backends", "simulated")(workers=2)
-    assert str(refused.value) == (
-        "engine 'simulated' trains nothing: autotune bench search replays tables on it; "
-        "use 'processes' or 'inline'"
-    )

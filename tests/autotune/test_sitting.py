@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from filelock import lock_descriptor, unlock_descriptor
 
 from autotune import sitting as module
 from autotune.errors import AlreadyThere, StorageError
@@ -98,6 +101,39 @@ def test_who_only_looks_does_not_keep_a_search_from_starting(folder, monkeypatch
     with sitting(folder, "net"):
         assert vacant(folder) is False
     looking.communicate()
+
+
+def test_two_who_only_look_do_not_take_each_other_for_a_holder(folder):
+    with sitting(folder, "net"):
+        (folder / "1-0.pt").touch()  # keeps the lock in its place
+    with (folder / "lock").open() as other:
+        assert lock_descriptor(other.fileno(), blocking=False)
+        Timer(0.005, unlock_descriptor, (other.fileno(),)).start()
+        assert vacant(folder) is True
+
+
+WITHOUT = """
+import sys
+sys.modules["fcntl"] = None
+from autotune.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_models_are_listed_where_a_system_has_no_fcntl():
+    command = [sys.executable, "-P", "-c", WITHOUT, "list", "models"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "resnet50" in ended.stdout
+
+
+def test_whether_a_lock_is_held_cannot_be_told_where_a_system_has_none(folder, monkeypatch):
+    def missing(descriptor: int, *, blocking: bool) -> bool:
+        raise OSError(errno.ENOSYS, "no such lock")
+
+    with sitting(folder, "net"):
+        monkeypatch.setattr(module, "lock_descriptor", missing)
+        assert vacant(folder) is None
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):

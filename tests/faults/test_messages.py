@@ -13,7 +13,7 @@ from autotune import stages
 from autotune.backends.inline import Inline
 from autotune.errors import Unavailable
 from autotune.events import Notice, TrialEnded
-from autotune.opening import open_search
+from autotune.opening import checked, open_search
 from autotune.search import Loop, run
 from autotune.sitting import folder_of
 from autotune.studies import attempts
@@ -152,6 +152,6 @@ def test_who_decides_too_slowly_decides_anew(tmp_path, spec, undisturbed, judge,
 
 
 def _loop(spec, store, listen=lambda event: None):
-    opened = open_search(parse(spec), store)
+    opened = open_search(checked(parse(spec), store), store)
     folder = folder_of(store.url, "net")
     return Loop(parse(spec), store, opened, listen, threading.Event(), folder)

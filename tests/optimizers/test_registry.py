@@ -87,7 +87,7 @@ def test_changing_what_was_returned_changes_nothing():
 
 @pytest.mark.parametrize("name", names())
 def test_a_description_is_one_line(name):
-    line = registry.describe(name)
+    line = registry.resolve(name)[0].description
     assert line
     assert "\n" not in line
     assert not line.endswith(".")

@@ -40,6 +40,11 @@ def optunas(url):
     storage.engine.dispose()
 
 
+def tell(mirror, study, trial, space, points=()):
+    """Copy one trial; return whether it was new and over."""
+    return mirror.tell_all(study, [trial], space, lambda _: points) == 1
+
+
 @pytest.mark.parametrize(
     ("state", "loss", "theirs", "value"),
     [
@@ -50,23 +55,23 @@ def optunas(url):
     ],
 )
 def test_a_state_becomes_optunas(mirror, ended, optunas, state, loss, theirs, value):
-    assert mirror.tell("net/adan", ended(1, state, loss=loss), SPACE)
+    assert tell(mirror, "net/adan", ended(1, state, loss=loss), SPACE)
     (trial,) = optunas().trials
     assert (trial.state, trial.value) == (theirs, value)
 
 
 @pytest.mark.parametrize("state", [TrialState.PAUSED, TrialState.RUNNING])
 def test_a_trial_that_is_not_over_is_not_told(mirror, ended, state):
-    assert not mirror.tell("net/adan", ended(1, state), SPACE)
+    assert not tell(mirror, "net/adan", ended(1, state), SPACE)
 
 
 def test_a_judging_run_is_no_part_of_the_search(mirror, ended):
-    assert not mirror.tell("net/adan", ended(1, role=Role.JUDGE, loss=0.5), SPACE)
+    assert not tell(mirror, "net/adan", ended(1, role=Role.JUDGE, loss=0.5), SPACE)
 
 
 def test_a_diverged_trial_violates_a_constraint_and_is_never_the_best(mirror, ended, optunas):
-    mirror.tell("net/adan", ended(1, TrialState.DIVERGED), SPACE)
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, TrialState.DIVERGED), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     assert [trial.constraints["diverged"] > 0 for trial in optunas().trials] == [True, False]
     assert optunas().best_trial.number == 1
 
@@ -77,12 +82,12 @@ def test_a_curve_becomes_intermediate_values(mirror, ended, optunas):
         Point(step=20, seconds=0.2, train_loss=2.5, loss=2.0),
         Point(step=30, seconds=0.3, loss=1.0),
     ]
-    mirror.tell("net/adan", ended(1, TrialState.STOPPED, loss=1.0), SPACE, points)
+    tell(mirror, "net/adan", ended(1, TrialState.STOPPED, loss=1.0), SPACE, points)
     assert optunas().trials[0].intermediate_values == {20: 2.0, 30: 1.0}
 
 
 def test_a_trial_carries_its_setting_and_history(mirror, ended, optunas):
-    mirror.tell("net/adan", ended(1, TrialState.FAILED, reason="no memory"), SPACE)
+    tell(mirror, "net/adan", ended(1, TrialState.FAILED, reason="no memory"), SPACE)
     attributes = optunas().trials[0].user_attrs
     assert attributes["hyper"] == {"lr": 0.01, "betas": [0.98, 0.92, 0.99]}
     assert (attributes["origin"], attributes["reason"]) == ("sobol", "no memory")
@@ -90,10 +95,10 @@ def test_a_trial_carries_its_setting_and_history(mirror, ended, optunas):
 
 def test_a_trial_is_told_once(mirror, ended, optunas, url):
     trial = ended(1, loss=0.5)
-    mirror.tell("net/adan", trial, SPACE)
+    tell(mirror, "net/adan", trial, SPACE)
     resumed = Mirror(url)
-    assert not mirror.tell("net/adan", trial, SPACE)
-    assert not resumed.tell("net/adan", trial, SPACE)
+    assert not tell(mirror, "net/adan", trial, SPACE)
+    assert not tell(resumed, "net/adan", trial, SPACE)
     resumed.close()
     assert len(optunas().trials) == 1
 
@@ -112,24 +117,24 @@ def test_what_optuna_can_hold_becomes_its_parameters(
 ):
     added = store.add_trial(1, proposal(params=params))
     trial = store.record(added.id, 0, state=TrialState.COMPLETE, step=90, loss=0.5)
-    mirror.tell("net/adan", trial, SPACE)
+    tell(mirror, "net/adan", trial, SPACE)
     assert optunas().trials[0].params == kept
 
 
 def test_optuna_can_go_on_from_what_was_told(mirror, ended, optunas):
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     study = optunas()
     space = study.trials[0].distributions
     assert 1e-4 <= study.ask(space).params["lr"] <= 1e-2
 
 
 def test_optuna_says_nothing_on_the_way(mirror, ended, capfd):
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_forgotten_study_is_gone(mirror, ended, url, optunas):
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     mirror.forget("net/adan")
     mirror.forget("net/never")
     with pytest.raises(KeyError):
@@ -138,13 +143,13 @@ def test_a_forgotten_study_is_gone(mirror, ended, url, optunas):
 
 def test_a_forgotten_study_can_begin_again(mirror, ended, optunas):
     trial = ended(1, loss=0.5)
-    mirror.tell("net/adan", trial, SPACE)
+    tell(mirror, "net/adan", trial, SPACE)
     mirror.forget("net/adan")
-    assert mirror.tell("net/adan", trial, SPACE)
+    assert tell(mirror, "net/adan", trial, SPACE)
 
 
 def test_our_tables_do_not_mind_optunas(mirror, ended, url):
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     with Store(url) as again:
         assert again.search("net").studies[0].best == 0.5
 
@@ -187,7 +192,7 @@ def test_a_full_disk_says_what_to_do(mirror, ended, url):
     def full(connection, _):
         connection.execute("PRAGMA max_page_count = 1")  # SQLite says then that the disk is full
 
-    mirror.tell("net/adan", ended(1, loss=0.5), SPACE)
+    tell(mirror, "net/adan", ended(1, loss=0.5), SPACE)
     large = ended(1, TrialState.FAILED, reason="x" * 1_000_000)
     engine = mirror._storage.engine
     engine.dispose()
@@ -196,7 +201,7 @@ def test_a_full_disk_says_what_to_do(mirror, ended, url):
         StorageError,
         match=rf"^storage {url} cannot grow, the disk is full; free some space and try again$",
     ):
-        mirror.tell("net/adan", large, SPACE)
+        tell(mirror, "net/adan", large, SPACE)
 
 
 def test_what_is_wrong_with_optunas_tables_alone_names_them(tmp_path):

@@ -134,7 +134,6 @@ METHODS: Mapping[str, Method] = {
     "asha-told": asha_told,
 }
 POLICIES = ("sampler", "pruner")  # what may follow the name of our own
-USUAL = tuple(name for name in METHODS if name not in {"ours-planned", "tpe-told", "asha-told"})
 
 
 def named(names: Sequence[str]) -> dict[str, Method]:

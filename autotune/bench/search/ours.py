@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from autotune import racing, stages
-from autotune.backends.simulated import Simulated
 from autotune.bench.search.grid import Ground
 from autotune.bench.search.play import Arena
+from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
 from autotune.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.halving import SAFE_RUNG, Ladder
 from autotune.ledger import Ledger
-from autotune.opening import Opened, check_sampler
+from autotune.opening import Checked, check_sampler, open_search
 from autotune.search import Loop
 from autotune.seeds import training
 from autotune.studies.records import Role, TrialState
@@ -57,26 +57,22 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
     )
     check_sampler(spec, {arena.ground.optimizer: arena.ground.space})
     stages.check_budget(spec)
-    opened = _open(spec, arena.ground, store)
+    opened = open_search(_recorded(spec, arena.ground), store)
     backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
     scribe = _Scribe(spec, arena.ground, opened.ledgers[0], backend)
     Loop(spec, store, opened, scribe, threading.Event(), folder).run(backend)
     return scribe.trace
 
 
-def _open(spec: SearchSpec, ground: Ground, store: Store) -> Opened:
-    """Begin a search whose space and rungs are the table's."""
-    rungs, (optimizer,) = ground.table.rungs, spec.optimizers
-    facts = {"model": spec.model, "data": ground.table.name, "steps": ground.table.target}
-    spaces = {optimizer: ground.space.as_data()}
-    search = store.create_search(spec.search_name, spec.model_dump(mode="json"), facts, spaces, {})
-    ledger = Ledger(
-        study=search.studies[0],
-        space=ground.space,
-        presets=ground.presets,
+def _recorded(spec: SearchSpec, ground: Ground) -> Checked:
+    """Return a search whose space and rungs are the table's."""
+    rungs = ground.table.rungs
+    return Checked(
+        spec=spec,
+        facts={"model": spec.model, "data": ground.table.name, "steps": ground.table.target},
+        spaces={ground.optimizer: ground.space},
         ladder=Ladder(steps=rungs, first=rungs[0], safe=rungs[min(SAFE_RUNG, len(rungs) - 1)]),
     )
-    return Opened(search=search, ledgers=(ledger,), resumed=0, finished=False)
 
 
 def _seeds(spec: SearchSpec, recorded: int) -> dict[int, int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from autotune import environment, halving, optimizers, seeds
 from autotune.abreast import Member, curves
 from autotune.bench.search.grid import RENAMED, ground
-from autotune.bench.search.table import Axes, Floats, Table, unreadable, write
+from autotune.bench.search.table import Axes, Floats, Table, save, unreadable, write
 from autotune.errors import SpecError
 from autotune.spaces import decode
 from autotune.tasks.base import Task
@@ -170,15 +169,7 @@ def _part(path: Path) -> Path:
 
 def _save(what: Plan, path: Path, losses: Floats) -> None:
     """Write what is there so far, replacing the file only once all of it is."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with new.open("wb") as file:
-            np.savez_compressed(file, losses=losses, facts_json=np.array(json.dumps(what.facts())))
-        new.replace(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        new.unlink(missing_ok=True)
+    save(path, losses=losses, facts_json=np.array(json.dumps(what.facts())))
 
 
 def _resumed(what: Plan, path: Path) -> Floats:

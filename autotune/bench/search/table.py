@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import SpecError
+from autotune.studies import atomic
 
 ARRAYS = ("names", "configs", "rungs", "losses", "grid_json")
 CLOSE = 1e-6  # relative: two files may round one value of a grid differently
@@ -127,25 +127,26 @@ def read(path: str | Path) -> Table:
 
 def write(table: Table, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write a table and how it was made, replacing the file only once all of it is there."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.npz")
     settings = [list(table.setting(number).values()) for number in range(math.prod(table.shape))]
+    save(
+        Path(path),
+        names=np.array(list(table.axes)),
+        configs=np.array(settings),
+        rungs=np.array(table.rungs),
+        losses=table.losses.astype(np.float32),
+        grid_json=np.array(json.dumps(dict(table.axes))),
+        optimizer=np.array(table.optimizer),
+        facts_json=np.array(json.dumps(dict(facts or {}))),
+    )
+
+
+def save(path: Path, **arrays: Any) -> None:
+    """Write arrays to a file, which is replaced only once all of them are there."""
     try:
-        np.savez_compressed(
-            part,
-            names=np.array(list(table.axes)),
-            configs=np.array(settings),
-            rungs=np.array(table.rungs),
-            losses=table.losses.astype(np.float32),
-            grid_json=np.array(json.dumps(dict(table.axes))),
-            optimizer=np.array(table.optimizer),
-            facts_json=np.array(json.dumps(dict(facts or {}))),
-        )
-        part.replace(path)
+        with atomic.writing(path) as file:
+            np.savez_compressed(file, **arrays)
     except OSError as error:
         raise SpecError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -36,19 +36,14 @@ class Simulated:
 
     def __init__(
         self,
-        workers: int = 1,
-        ground: Ground | None = None,
-        seeds: Mapping[int, int] | None = None,
+        workers: int,
+        ground: Ground,
+        seeds: Mapping[int, int],
     ) -> None:
-        if ground is None:
-            raise SpecError(
-                "engine 'simulated' trains nothing: autotune bench search replays tables on it; "
-                "use 'processes' or 'inline'"
-            )
         self.slots = workers
         self.clock = 0.0
         self._ground = ground
-        self._seeds = dict(seeds or {})
+        self._seeds = dict(seeds)
         self._running: list[_Running] = []
 
     def submit(self, job: Job) -> None:
