@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from autotune.app import words
-from autotune.compare import Comparison, Contender, Row
-from autotune.intervals import Estimate
+from autotune.results.comparison import Comparison, Contender, Row
+from autotune.results.intervals import Estimate
 from autotune.studies.records import SearchRecord, TrialRecord, TrialState
 
 # A spreadsheet runs a cell that begins like a formula.

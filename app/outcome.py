@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from autotune.app import look
-from autotune.compare import Contender, Row
-from autotune.intervals import CONFIDENCE, Estimate
+from autotune.results.comparison import Contender, Row
+from autotune.results.intervals import CONFIDENCE, Estimate
 
 
 def losses(rows: Sequence[Row]) -> go.Figure:

@@ -13,9 +13,9 @@ from autotune.app.axes import Axis, axes
 from autotune.app.fidelity import Curves, Sample
 from autotune.app.importance import Importance, importances
 from autotune.app.reliability import Reliability
-from autotune.compare import Comparison, load
 from autotune.errors import NotFound
-from autotune.standing import current, settled
+from autotune.results.comparison import Comparison, load
+from autotune.search.status import current, settled
 from autotune.studies import urls
 from autotune.studies.records import SearchRecord, StudyRecord, TrialRecord
 from autotune.studies.store import Store

@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from autotune.app import look
 from autotune.app.fidelity import Curves, losses_by_step
-from autotune.halving import rungs_of
-from autotune.honesty import FEWEST, Agreement, Honesty, honesty
+from autotune.pruners.ladder import rungs_of
+from autotune.results.reliability import FEWEST, Agreement, Honesty, honesty
 from autotune.studies.records import Role, SearchRecord, TrialRecord
 
 NOISE, SPREAD = "one setting, from seed to seed", "the best settings, on one seed"

@@ -124,7 +124,7 @@ def check_names(spec: SearchSpec) -> None:
             raise UnknownName(registry.unknown("optimizer", name, known))
     registry.check("autotune.samplers", spec.sampler)
     registry.check("autotune.pruners", spec.pruner)
-    registry.check("autotune.backends", spec.engine)
+    registry.check("autotune.engines", spec.engine)
     models = registry.names("autotune.tasks")
     if ":" not in spec.model and spec.model not in models:
         raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)

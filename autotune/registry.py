@@ -11,7 +11,7 @@ from autotune.errors import SpecError, UnknownName
 from autotune.studies.names import suggestion
 
 _KINDS = {
-    "autotune.backends": "engine",
+    "autotune.engines": "engine",
     "autotune.exports": "export",
     "autotune.optimizers": "optimizer",
     "autotune.pruners": "pruner",

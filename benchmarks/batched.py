@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from autotune.abreast import Member, curves
 from autotune.models.gpt import GPT, NANO, side_by_side
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
+from autotune.training.side_by_side import Member, curves
 
 COUNTS = (1, 4, 16, 64, 256)
 ROUNDS = 5

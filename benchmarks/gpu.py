@@ -13,9 +13,9 @@ import torch
 from autotune.bench import machine
 from autotune.bench.gpu import sections
 from autotune.bench.gpu.section import Found, Row, measure
-from autotune.cli import words
-from autotune.cli.document import document
-from autotune.cli.table import table
+from autotune.cli.views import format
+from autotune.cli.views.json import document
+from autotune.cli.views.table import table
 
 
 @click.command()
@@ -61,7 +61,7 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
 def _cell(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.0f}" if abs(value) >= 1000 else words.number(value)
+    return f"{value:.0f}" if abs(value) >= 1000 else format.number(value)
 
 
 if __name__ == "__main__":

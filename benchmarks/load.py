@@ -14,23 +14,23 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, func, insert, select
 
-from autotune import compare
-from autotune.backends.base import Job, Outcome, Report
 from autotune.bench.machine import facts
-from autotune.halving import Ladder
-from autotune.ledger import Ledger
-from autotune.opening import Opened
-from autotune.presets import presets_of, spaces_of
-from autotune.proposals import propose
-from autotune.purse import Purse
-from autotune.search import Loop
-from autotune.sharing import merge
+from autotune.pruners.ladder import Ladder
+from autotune.results import comparison
+from autotune.scheduler.budget import Purse
+from autotune.scheduler.proposals import propose
+from autotune.scheduler.study_state import Ledger
+from autotune.search.coordinator import Loop
+from autotune.search.opening import Opened
+from autotune.search.turns import merge
+from autotune.space.presets import presets_of, spaces_of
 from autotune.studies import urls
 from autotune.studies.errors import Unavailable
 from autotune.studies.models import CurvePoint, Trial
 from autotune.studies.records import Point, TrialState
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
+from autotune.training.job import Job, Outcome, Report
 
 STEPS, RUNGS = 270, (10, 30, 90, 270)
 NAME = "load"
@@ -140,7 +140,9 @@ def crowd(url: str, workers: int, trials: int, seconds: float) -> None:
     with Store(url) as store:
         begin(store, spec)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["autotune.search", "autotune.samplers.sobol", "scipy.stats"])
+    context.set_forkserver_preload(
+        ["autotune.search.coordinator", "autotune.samplers.sobol", "scipy.stats"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         arguments = [(url, f"w{i}", trials, seconds, folder) for i in range(workers)]
         processes = [context.Process(target=_work, args=each) for each in arguments]
@@ -177,7 +179,7 @@ def big(url: str, trials: int, points: int) -> None:
         found = opened(store, spec)
         loop = Loop(spec, store, found, lambda event: None, threading.Event(), Path("/nonexistent"))
         _say("list", store.searches)
-        _say("show", lambda: compare.load(store, NAME))
+        _say("show", lambda: comparison.load(store, NAME))
         _say("trials of a study", lambda: store.trials(study.id), 3)
         _say("join", lambda: opened(store, spec), 1)
         backend = Asleep(0.0)

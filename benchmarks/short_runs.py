@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from statistics import geometric_mean
 
-from autotune.backends.base import Job
-from autotune.backends.startup import start_worker
-from autotune.objective import perform
 from autotune.tasks.resolve import resolve
+from autotune.training.job import Job
+from autotune.training.process import start_worker
+from autotune.training.runner import perform
 
 MODELS = ("mlp", "gpt-pico", "resnet-mini", "gpt-nano", "resnet50")
 SEEDS = {"mlp": 3, "gpt-pico": 3}  # 1 for the others

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from autotune.bench.machine import facts
-from autotune.opening import open_search
+from autotune.search.opening import open_search
 from autotune.studies.models import Attempt, CurvePoint
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store

@@ -15,7 +15,6 @@ from sqlalchemy.sql import ColumnElement
 from autotune.studies import attempts
 from autotune.studies.errors import LeaseLost, NotFound
 from autotune.studies.models import Attempt, CurvePoint, Recommendation, Search, Study, Trial
-from autotune.studies.patience import Patience, patient
 from autotune.studies.reading import POINT, TRIAL, Reader, point, trial
 from autotune.studies.records import (
     Answer,
@@ -26,6 +25,7 @@ from autotune.studies.records import (
     SearchState,
     TrialRecord,
 )
+from autotune.studies.retry import Patience, patient
 
 TURN = timedelta(seconds=15)  # to decide in; who takes longer has to ask again
 

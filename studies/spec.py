@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from autotune.studies import names, sentences, spaces
+from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
@@ -124,7 +124,7 @@ class SearchSpec(BaseModel):
     @field_validator("space")
     @classmethod
     def _check_space(cls, space: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return spaces.check(space, info.data.get("optimizers", ()))
+        return spec_space.check(space, info.data.get("optimizers", ()))
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:
@@ -147,7 +147,7 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
     try:
         return SearchSpec.model_validate(dict(data))
     except ValidationError as error:
-        raise SpecError(sentences.translate(error, SearchSpec)) from None
+        raise SpecError(messages.translate(error, SearchSpec)) from None
 
 
 # What may change between the sittings of one search: how much and where, never what is compared.

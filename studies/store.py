@@ -23,7 +23,6 @@ from autotune.studies.models import (
     Study,
     Trial,
 )
-from autotune.studies.patience import patient
 from autotune.studies.records import (
     Point,
     Proposal,
@@ -32,6 +31,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
+from autotune.studies.retry import patient
 
 
 class Store(Leases):

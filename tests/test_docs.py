@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autotune.search import run
+from autotune.search.coordinator import run
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from autotune.app import anytime, listing, look, outcome, picker, queries, words
 from autotune.app.queries import Snapshot
-from autotune.compare import Comparison
+from autotune.results.comparison import Comparison
 
 
 def page() -> None:

@@ -7,8 +7,8 @@ import streamlit as st
 from autotune import export
 from autotune.app import picker, queries, words
 from autotune.errors import AutotuneError
+from autotune.results.tuned import tuned
 from autotune.studies.store import Store
-from autotune.tuned import tuned
 
 LANGUAGES = {".json": "json", ".py": "python", ".yaml": "yaml"}
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from autotune import boundary
 from autotune.app import (
     curves,
     fidelity,
@@ -26,6 +25,7 @@ from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
 from autotune.app.queries import Snapshot
 from autotune.app.reliability import Reliability
+from autotune.scheduler import widening
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 COLUMNS = 3
@@ -155,7 +155,7 @@ def _reliability(shown: Shown) -> None:
         return
     if found.found.warning:
         st.warning(words.plain(found.found.warning))
-    for text in boundary.told(shown.snapshot.study(shown.optimizer).space):
+    for text in widening.told(shown.snapshot.study(shown.optimizer).space):
         st.info(words.plain(text))
     st.subheader("What short runs are worth")
     _rungs(shown, found)

@@ -1,8 +1,5 @@
-"""The command line.
+"""The command line: ``commands/`` has one module a command, ``views/`` what they print."""
 
-Nothing else may stand here: the module ``autotune.cli.list`` would hide the builtin of that name.
-"""
-
-from autotune.cli.group import main
+from autotune.cli.shared.group import main
 
 __all__ = ["main"]

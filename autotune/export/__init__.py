@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from autotune import registry
 
 if TYPE_CHECKING:
-    from autotune.tuned import Tuned
+    from autotune.results.tuned import Tuned
 
 GROUP = "autotune.exports"
 

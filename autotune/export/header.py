@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autotune.intervals import Estimate
-from autotune.tuned import Tuned
+from autotune.results.intervals import Estimate
+from autotune.results.tuned import Tuned
 
 VERSIONS = ("adan-autotune", "torch")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from autotune.tuned import Tuned
+from autotune.results.tuned import Tuned
 
 suffix = ".json"
 

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from autotune.export.header import lines
-from autotune.tuned import Tuned
+from autotune.results.tuned import Tuned
 
 suffix = ".py"
 

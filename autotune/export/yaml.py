@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from autotune.export.header import lines
-from autotune.tuned import Tuned
+from autotune.results.tuned import Tuned
 
 suffix = ".yaml"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune.halving import ETA, Ladder, Losses
 from autotune.pruners.base import ask, powers
+from autotune.pruners.ladder import ETA, Ladder, Losses
 from autotune.studies.records import TrialRecord
 
 

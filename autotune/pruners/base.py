@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from autotune.halving import Ladder, Losses
+from autotune.pruners.ladder import Ladder, Losses
 from autotune.samplers.base import unwarned
 from autotune.studies.records import TrialRecord, TrialState
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune.halving import Ladder, Losses
 from autotune.pruners.base import at_rung, furthest
+from autotune.pruners.ladder import Ladder, Losses
 from autotune.studies.records import TrialRecord
 
 

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune import surrogate
-from autotune.samplers import random, sobol
+from autotune.samplers import random, sobol, surrogate
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
-from autotune.spaces import Choice, Params, Space
+from autotune.space.spaces import Choice, Params, Space
 
 SOBOL_POINTS = 4
 UNIFORM, NEIGHBOURS = 0.2, 0.3  # shares; the model gets what is left

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from autotune.spaces import Choice, Parameter, Params, Space
+from autotune.space.spaces import Choice, Parameter, Params, Space
 
 
 @dataclass(frozen=True, kw_only=True)

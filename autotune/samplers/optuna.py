@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.families import Family, Wanted, explained
+from autotune.optuna_classes import Family, Wanted, explained
 from autotune.samplers import random
 from autotune.samplers.base import Observation, ask, replay, unwarned
 from autotune.seeds import derive
-from autotune.spaces import Params, Space
+from autotune.space.spaces import Params, Space
 
 # Finished trials tell these all that they need to know. Others keep notes of what they proposed, so
 # that is gone through again for each proposal.

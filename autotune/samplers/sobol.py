@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
-from autotune.spaces import Params, Space
+from autotune.space.spaces import Params, Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from autotune import export
-from autotune.intervals import Estimate
-from autotune.tuned import Conventions, Evidence, Provenance, Schedule, Tuned
+from autotune.results.intervals import Estimate
+from autotune.results.tuned import Conventions, Evidence, Provenance, Schedule, Tuned
 
 HOSTILE = (
     "a\"b'c",

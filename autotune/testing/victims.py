@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from autotune import checkpoint
 from autotune.optimizers import create
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.worker import Terms, work
 from autotune.studies import leases
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.worker import Terms, work
+from autotune.training import checkpoint
 
 # The first optimizer of a process loads seconds of libraries: in the server, once.
 create("adamw", [torch.nn.Parameter(torch.zeros(1))])

@@ -11,8 +11,8 @@ from io import StringIO
 
 import pytest
 
-from autotune import compare
 from autotune.app import anytime, history
+from autotune.results import comparison
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
@@ -124,7 +124,7 @@ def test_the_overview_draws_the_stored_progress(read, dashboard, store):
 def test_compare_draws_the_stored_means_and_seeds(read, dashboard, store):
     drawn = read(dashboard).open("/compare", charts=4).traces()
 
-    for row in compare.load(store, sample.NAME).rows:
+    for row in comparison.load(store, sample.NAME).rows:
         assert drawn[f"{row.optimizer} tuned"]["x"] == [pytest.approx(row.tuned.loss.mean)]
         seeds = drawn[f"{row.optimizer} default, seeds"]["x"]
         assert seeds == pytest.approx(list(row.default.losses.values()))

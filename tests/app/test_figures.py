@@ -9,8 +9,8 @@ import pytest
 from autotune.app import anytime, curves, history, look, outcome, slices
 from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
-from autotune.compare import Contender, Row
-from autotune.intervals import Estimate, estimate
+from autotune.results.comparison import Contender, Row
+from autotune.results.intervals import Estimate, estimate
 from autotune.studies.records import Point, Role, TrialState
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

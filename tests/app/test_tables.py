@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autotune import compare
 from autotune.app import listing, words
+from autotune.results.comparison import load
 from autotune.studies.records import Role, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 @pytest.fixture
 def comparison(sample_url):
     with Store(sample_url, read_only=True) as store:
-        return compare.load(store, sample.NAME)
+        return load(store, sample.NAME)
 
 
 @pytest.fixture

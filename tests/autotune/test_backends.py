@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from autotune.backends import processes
-from autotune.backends.base import Job, Outcome
-from autotune.backends.inline import Inline
-from autotune.backends.processes import Processes
+from autotune.engines import processes
+from autotune.engines.inline import Inline
+from autotune.engines.processes import Processes
+from autotune.training.job import Job, Outcome
 
 ENDLESS = 1_000_000
 
@@ -124,8 +124,8 @@ def test_nothing_is_killed_in_this_process(task_file):
 COORDINATOR = """
 import os, signal, sys
 from dataclasses import replace
-from autotune.backends.base import Job, Outcome
-from autotune.backends.processes import Processes
+from autotune.training.job import Job, Outcome
+from autotune.engines.processes import Processes
 
 def until(outcome):
     while not any(report.outcome is outcome for report in backend.reports(1.0)):

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from autotune import checkpoint
-from autotune.backends import batched
-from autotune.backends.base import Job, Outcome
-from autotune.backends.batched import Batched
-from autotune.backends.inline import Inline
+from autotune.engines import batched
+from autotune.engines.batched import Batched
+from autotune.engines.inline import Inline
 from autotune.errors import NotFound, SpecError
-from autotune.search import run
+from autotune.search.coordinator import run
 from autotune.studies.records import SearchState, TrialState
 from autotune.studies.spec import Budget, SearchSpec
 from autotune.studies.store import Store
+from autotune.training import checkpoint
+from autotune.training.job import Job, Outcome
 
 TASK = {"model": "mlp", "data": None, "steps": 27, "batch_size": 8}
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from autotune.abreast import curves
 from autotune.bench.search import record as recording
 from autotune.bench.search.grid import ground
 from autotune.bench.search.record import Plan, plan, progress, record
@@ -13,6 +12,7 @@ from autotune.bench.search.table import read
 from autotune.cli import main
 from autotune.errors import SpecError
 from autotune.tasks.resolve import resolve
+from autotune.training.side_by_side import curves
 
 GRID = {"lr": [1e-3, 1e-1], "weight_decay": [0.4, 0.02, 8.0], "one_minus_beta1": [0.1]}
 ASKED = {"model": "mlp", "steps": 9, "batch_size": 8}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from autotune.bench.step.results import PeerRow, Result, Row, Streaming
-from autotune.cli.bench_step_report import conclusions, report
+from autotune.cli.views.step_times import conclusions, report
 
 TIMING = {
     "shapes": "resnet50",

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotune.abreast import curves
 from autotune.bench.search.grid import ground
 from autotune.bench.search.record import plan
 from autotune.bench.search.table import read
 from autotune.tasks.resolve import resolve
+from autotune.training.side_by_side import curves
 
 TABLES = Path(__file__).parents[2] / "benchmarks" / "tables"
 HASHES = {

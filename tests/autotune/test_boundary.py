@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from autotune import boundary
 from autotune.bench.search.grid import levels
-from autotune.halving import ladder
-from autotune.ledger import Ledger
-from autotune.search import run
-from autotune.spaces import Range, build, from_data
+from autotune.pruners.ladder import ladder
+from autotune.scheduler import widening
+from autotune.scheduler.study_state import Ledger
+from autotune.search.coordinator import run
+from autotune.space.spaces import Range, build, from_data
 from autotune.studies.records import Point, Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -76,7 +76,7 @@ REST = [{}] * 6
 
 
 def test_a_range_is_widened_at_the_end_where_the_best_three_lie():
-    found = boundary.widened(study(*HIGH, *REST))
+    found = widening.widened(study(*HIGH, *REST))
     new = found.space.parameters["lr"]
     assert (new.low, new.high) == (1e-4, pytest.approx(0.1 * 10**0.75))
     assert new.began == (1e-4, 0.1)
@@ -92,12 +92,12 @@ def test_runs_too_short_to_rank_settings_widen_nothing():
     ledger = study(*HIGH, *REST)
     for trial in ledger.of(Role.SEARCH):
         ledger.keep(replace(trial, step=1), [])
-    assert boundary.widened(ledger) is None
+    assert widening.widened(ledger) is None
 
 
 def test_the_lower_end_is_widened_likewise():
     low = [{"lr": 1.1e-4}] * 3
-    new = boundary.widened(study(*low, *REST)).space.parameters["lr"]
+    new = widening.widened(study(*low, *REST)).space.parameters["lr"]
     assert (new.low, new.high) == (pytest.approx(1e-4 / 10**0.75), 0.1)
 
 
@@ -112,48 +112,48 @@ def test_the_lower_end_is_widened_likewise():
     ids=["two of three", "few settings", "no logarithm", "no effect"],
 )
 def test_a_range_stays_without_evidence(params):
-    assert boundary.widened(study(*params)) is None
+    assert widening.widened(study(*params)) is None
 
 
 def test_a_range_is_not_widened_towards_what_diverges():
     ledger = study(*HIGH, *REST)
     bad = replace(ledger.trials[9], id=10, number=9, state=TrialState.DIVERGED)
     ledger.keep(replace(bad, params={**MIDDLE, "lr": 0.095}))
-    assert boundary.widened(ledger) is None
+    assert widening.widened(ledger) is None
 
 
 @pytest.mark.parametrize("given", [{"low": 1e-4, "high": 1e-1}, {"high": 1e-1}])
 def test_a_range_that_a_person_gave_stays(given):
-    assert boundary.widened(study(*HIGH, *REST, overrides={"lr": given})) is None
+    assert widening.widened(study(*HIGH, *REST, overrides={"lr": given})) is None
 
 
 def test_a_range_grows_to_a_limit():
     ledger = study(*HIGH, *REST)
     for _ in range(2):
-        ledger.space = boundary.widened(ledger).space
+        ledger.space = widening.widened(ledger).space
         for trial in [ledger.trials[n] for n in (1, 2, 3)]:
             ledger.keep(replace(trial, params={**trial.params, "lr": 9.0}))
     assert ledger.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
-    assert boundary.widened(ledger) is None
+    assert widening.widened(ledger) is None
 
 
 def test_what_was_widened_is_not_widened_again_for_the_same_reason():
     ledger = study(*HIGH, *REST)
-    ledger.space = boundary.widened(ledger).space
-    assert boundary.widened(ledger) is None
+    ledger.space = widening.widened(ledger).space
+    assert widening.widened(ledger) is None
 
 
 def test_a_recommended_setting_is_found_by_its_number():
     ledger = study(*REST, *HIGH)
     late = replace(ledger.trials[9], id=20, number=19)  # after the finals of a smaller budget
     ledger.keep(late)
-    assert [text.split(" is ")[0] for text in boundary.recommended(ledger, 19)] == ["lr = 0.1"]
-    assert list(boundary.recommended(ledger, 0)) == list(boundary.recommended(ledger, None)) == []
+    assert [text.split(" is ")[0] for text in widening.recommended(ledger, 19)] == ["lr = 0.1"]
+    assert list(widening.recommended(ledger, 0)) == list(widening.recommended(ledger, None)) == []
 
 
 def test_a_beta_stays_a_beta():
     far = [{"one_minus_beta1": 0.5}] * 3
-    assert boundary.widened(study(*far, *REST)).space.parameters["one_minus_beta1"].high == 1.0
+    assert widening.widened(study(*far, *REST)).space.parameters["one_minus_beta1"].high == 1.0
 
 
 def test_the_grid_of_a_table_stays():
@@ -166,8 +166,8 @@ def test_a_widened_range_is_stored_with_what_it_began_with():
     data = {"lr": wide.as_data()}
     assert from_data(data, {}).parameters["lr"] == wide
     assert wide.first == Range(low=1e-4, high=1e-1, log=True)
-    assert boundary.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
-    assert boundary.told(data) == [
+    assert widening.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
+    assert widening.told(data) == [
         "lr was searched from 0.0001 to 0.562, wider than the 0.0001 to 0.1 it began with: "
         "the best settings lay at the end"
     ]
@@ -175,7 +175,7 @@ def test_a_widened_range_is_stored_with_what_it_began_with():
 
 def test_a_setting_at_the_end_of_a_widened_range_is_warned_of():
     wide = Range(low=1e-4, high=1e-1, log=True).wider(True, 0.25, 0.5)
-    assert list(boundary.warnings({"lr": wide.high}, {"lr": wide.as_data()})) == [
+    assert list(widening.warnings({"lr": wide.high}, {"lr": wide.as_data()})) == [
         "lr = 0.562 is at the upper end of its range, 0.0001 to 0.562, which was widened: "
         "the best may lie beyond"
     ]

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from autotune import checkpoint
 from autotune.studies.atomic import part_of
+from autotune.training import checkpoint
 
 TRIAL = 7
 

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune import __version__
-from autotune.cli import failures, main
-from autotune.cli.group import COMMANDS, _color
+from autotune.cli import main
+from autotune.cli.shared import failures
+from autotune.cli.shared.group import COMMANDS, _color
 from autotune.errors import MissingExtra, StorageError
 from autotune.studies.spec import parse
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune.cli import main
-from autotune.sitting import folder_of, sitting
-from autotune.studies.optuna import Mirror
+from autotune.search.lock import folder_of, sitting
+from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
 

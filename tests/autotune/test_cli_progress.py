@@ -8,9 +8,9 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from autotune.cli import words
-from autotune.cli.progress import listening
-from autotune.events import Event, Notice, SearchStarted, Spent, TrialEnded, TrialStarted
+from autotune.cli.views import format
+from autotune.cli.views.progress import listening
+from autotune.search.events import Event, Notice, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.studies.records import Role, TrialRecord, TrialState
 from autotune.testing.trials import search_trial
 
@@ -197,7 +197,7 @@ def test_names_in_brackets_are_not_markup() -> None:
     ids=str,
 )
 def test_a_beta_keeps_two_digits_of_its_distance_from_one(beta: float, written: str) -> None:
-    assert words.close_to_one(beta) == written
+    assert format.close_to_one(beta) == written
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_a_beta_keeps_two_digits_of_its_distance_from_one(beta: float, written: 
     ids=str,
 )
 def test_a_time_span_shows_two_units(seconds: float | None, written: str) -> None:
-    assert words.duration(seconds) == written
+    assert format.duration(seconds) == written

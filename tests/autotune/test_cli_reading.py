@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from autotune.cli import catalog, main
-from autotune.cli import document as documents
+from autotune.cli import main
+from autotune.cli.shared import catalog
+from autotune.cli.views import json as documents
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune.cli import main
-from autotune.sitting import folder_of, sitting
-from autotune.standing import current
+from autotune.search.lock import folder_of, sitting
+from autotune.search.status import current
 from autotune.studies.records import (
     Point,
     Proposal,

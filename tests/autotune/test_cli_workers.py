@@ -12,9 +12,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from autotune import gpus
 from autotune.cli import main
-from autotune.sitting import folder_of
+from autotune.engines import gpus
+from autotune.search.lock import folder_of
 from autotune.studies.records import Command, Proposal, Role, TrialState
 from autotune.studies.store import Store
 

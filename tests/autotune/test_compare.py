@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from autotune.compare import compare
+from autotune.results.comparison import compare
 from autotune.studies.records import Role, SearchRecord, SearchState, StudyRecord, TrialState
 from autotune.testing.trials import search_trial
 

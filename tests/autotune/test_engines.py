@@ -11,12 +11,12 @@ import pytest
 
 from autotune import registry
 from autotune.errors import SpecError
-from autotune.events import TrialEnded
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import TrialEnded
+from autotune.search.worker import Terms, work
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
-from autotune.worker import Terms, work
 
 PLUGIN = """
 class Broken:
@@ -30,7 +30,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A plugin's engine that raises when it is made."""
     (tmp_path / "brokenengine.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint(name="broken", value="brokenengine:Broken", group="autotune.backends")
+    entry = EntryPoint(name="broken", value="brokenengine:Broken", group="autotune.engines")
 
     def found(group: str) -> list[EntryPoint]:
         return [*entry_points(group=group), *[entry] * (group == entry.group)]

@@ -14,8 +14,8 @@ from torch import nn
 
 from autotune import export
 from autotune.errors import SpecError, UnknownName
-from autotune.schedule import multiplier
 from autotune.testing.exports import HOSTILE, ExportContract, hostile, tuned_for_test
+from autotune.training.lr_schedule import multiplier
 
 TRAIN = """
 import torch

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autotune.forecast import forecasts
-from autotune.halving import Ladder
+from autotune.pruners.ladder import Ladder
+from autotune.scheduler.forecast import forecasts
 from autotune.studies.records import TrialState
 from autotune.testing.trials import search_trial
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from autotune.halving import Ladder, highest_rung, ladder, leaders, misleading, promotable
+from autotune.pruners.auto import highest_rung, leaders, misleading, promotable
+from autotune.pruners.ladder import Ladder, ladder
 from autotune.studies.records import TrialState
 from autotune.testing.trials import search_trial
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.honesty import honesty
+from autotune.results.reliability import honesty
 from autotune.studies.records import Role, TrialState
 from autotune.testing.trials import search_trial
 

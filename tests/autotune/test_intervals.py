@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autotune.intervals import Estimate, estimate, paired, verdict
+from autotune.results.intervals import Estimate, estimate, paired, verdict
 
 
 def test_interval_is_students_t():

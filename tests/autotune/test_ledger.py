@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.halving import ladder
-from autotune.ledger import Ledger
-from autotune.spaces import build
+from autotune.pruners.ladder import ladder
+from autotune.scheduler.study_state import Ledger
+from autotune.space.spaces import build
 from autotune.studies.records import Role, StudyRecord, TrialState
 from autotune.testing.trials import search_trial
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autotune.backends.base import Job, Outcome
-from autotune.objective import forget, perform
+from autotune.training.job import Job, Outcome
+from autotune.training.runner import forget, perform
 
 TASK = """
 import time

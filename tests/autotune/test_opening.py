@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import AlreadyThere
-from autotune.opening import checked, open_search
+from autotune.search.opening import checked, open_search
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 

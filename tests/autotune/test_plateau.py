@@ -2,12 +2,12 @@
 
 import pytest
 
-from autotune import plateau
 from autotune.errors import SpecError
-from autotune.halving import ladder
-from autotune.ledger import Ledger
-from autotune.search import run
-from autotune.spaces import build
+from autotune.pruners.ladder import ladder
+from autotune.scheduler import stopping
+from autotune.scheduler.study_state import Ledger
+from autotune.search.coordinator import run
+from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -39,17 +39,17 @@ def spec(**budget):
 
 
 def test_patience_ends_where_that_many_settings_did_not_take_the_lead():
-    assert plateau.reached(study(3.0, 1.0, 2.0, 2.0, 2.0), spec(patience=3))
-    assert not plateau.reached(study(3.0, 1.0, 2.0, 2.0), spec(patience=3))
-    assert not plateau.reached(study(3.0, 2.0, 2.5, 2.5, 1.0), spec(patience=3))
+    assert stopping.reached(study(3.0, 1.0, 2.0, 2.0, 2.0), spec(patience=3))
+    assert not stopping.reached(study(3.0, 1.0, 2.0, 2.0), spec(patience=3))
+    assert not stopping.reached(study(3.0, 2.0, 2.5, 2.5, 1.0), spec(patience=3))
 
 
 def test_settings_that_still_run_have_not_failed_to_take_the_lead():
-    assert not plateau.reached(study(1.0, 2.0, 2.0, running=3), spec(patience=3))
+    assert not stopping.reached(study(1.0, 2.0, 2.0, running=3), spec(patience=3))
 
 
 def test_without_patience_a_search_spends_its_budget():
-    assert not plateau.reached(study(1.0, *[2.0] * 500), spec())
+    assert not stopping.reached(study(1.0, *[2.0] * 500), spec())
 
 
 def test_patience_alone_keeps_the_budget_of_a_search_without_any():
@@ -66,7 +66,7 @@ def test_patience_alone_keeps_the_budget_of_a_search_without_any():
     ids=["trials", "runs", "minutes"],
 )
 def test_who_gives_up_says_after_what_and_with_what_left(budget, left):
-    found = plateau.told(study(1.0, 2.0, 2.0, 2.0), spec(patience=3, **budget), 4.0)
+    found = stopping.told(study(1.0, 2.0, 2.0, 2.0), spec(patience=3, **budget), 4.0)
     assert found == (
         "3 settings in a row did not take the lead from trial 0, so no other was tried, "
         f"with {left} left"

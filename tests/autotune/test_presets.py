@@ -3,8 +3,8 @@ import re
 import pytest
 
 from autotune.errors import SpecError, UnknownName
-from autotune.presets import presets_of, space_of, spaces_of
-from autotune.spaces import Range
+from autotune.space.presets import presets_of, space_of, spaces_of
+from autotune.space.spaces import Range
 from autotune.studies.spec import parse
 
 

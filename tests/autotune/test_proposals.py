@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.halving import ladder
-from autotune.ledger import Ledger
-from autotune.presets import presets_of, space_of
-from autotune.proposals import propose
-from autotune.spaces import build
+from autotune.pruners.ladder import ladder
+from autotune.scheduler.proposals import propose
+from autotune.scheduler.study_state import Ledger
+from autotune.space.presets import presets_of, space_of
+from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
 

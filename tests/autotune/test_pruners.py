@@ -5,7 +5,7 @@ import re
 import pytest
 
 from autotune.errors import SpecError, UnknownName
-from autotune.halving import Ladder
+from autotune.pruners.ladder import Ladder
 from autotune.registry import load, names
 from autotune.studies.records import TrialState
 from autotune.testing.trials import search_trial

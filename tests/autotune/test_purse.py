@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from autotune import plateau, stages
-from autotune.halving import Ladder
-from autotune.ledger import Ledger
-from autotune.purse import Purse
-from autotune.spaces import build
+from autotune.pruners.ladder import Ladder
+from autotune.scheduler import stages, stopping
+from autotune.scheduler.budget import Purse
+from autotune.scheduler.study_state import Ledger
+from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.testing.trials import search_trial
@@ -138,7 +138,7 @@ def test_who_gives_up_early_leaves_its_time_to_the_others():
     flat.keep(first, [Point(step=step, seconds=1.0, loss=0.0) for step in (38, 64)])
     world.play()
     runs = [ledger.committed(Role.SEARCH) for ledger in world.ledgers]
-    assert plateau.reached(flat, world.spec)
+    assert stopping.reached(flat, world.spec)
     assert runs[1] > runs[0] + 2
 
 

@@ -2,10 +2,10 @@
 
 import math
 
-from autotune import racing
-from autotune.halving import ladder
-from autotune.ledger import Ledger
-from autotune.spaces import build
+from autotune.pruners.ladder import ladder
+from autotune.scheduler import racing
+from autotune.scheduler.study_state import Ledger
+from autotune.space.spaces import build
 from autotune.studies.records import Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.testing.trials import search_trial

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from autotune.backends import joining
-from autotune.backends.base import Job, Outcome
-from autotune.backends.ray import Ray
 from autotune.config import Request, resolve
+from autotune.engines import ray_cluster
+from autotune.engines.ray import Ray
 from autotune.errors import AutotuneError, MissingExtra, SpecError
 from autotune.studies.store import Store
 from autotune.testing.clusters import cluster, need_ray
+from autotune.training.job import Job, Outcome
 
 COMMAND = [sys.executable, "-P", "-m", "autotune", "search", "--optimizer", "adan"]
 SMALL = ("--trials", "2", "--steps", "9", "--seeds", "2", "--set", "finalists=1")
@@ -35,7 +35,7 @@ def head():
     need_ray()
     with cluster(cpus=0) as machines:
         yield machines
-        joining.leave(sys.modules["ray"])
+        ray_cluster.leave(sys.modules["ray"])
 
 
 @pytest.fixture

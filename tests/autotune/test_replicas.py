@@ -9,11 +9,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from autotune import registry
-from autotune.abreast import Abreast, Member, curves
 from autotune.errors import SpecError
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
+from autotune.training.side_by_side import Abreast, Member, curves
 
 SMALL = {"mlp": {"steps": 12}, "gpt-pico": {"steps": 9, "batch_size": 4}}
 

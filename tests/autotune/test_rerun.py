@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autotune import checkpoint
 from autotune.bench.search import ours
 from autotune.bench.search.grid import ground
 from autotune.bench.search.play import Arena
 from autotune.bench.search.table import Table
 from autotune.cli import main
 from autotune.errors import NothingUsable, SpecError
-from autotune.events import TrialEnded
-from autotune.rerun import rerun, whole
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import TrialEnded
+from autotune.search.rerun import rerun, whole
 from autotune.studies.records import TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.training import checkpoint
 
 
 def spec(task_file, function="problem", **changes):

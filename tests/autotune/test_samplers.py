@@ -11,7 +11,7 @@ from autotune.registry import load, names
 from autotune.samplers import auto, sobol
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
-from autotune.spaces import Choice, build
+from autotune.space.spaces import Choice, build
 
 SPACE = build(
     {

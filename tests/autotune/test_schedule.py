@@ -1,6 +1,6 @@
 import pytest
 
-from autotune.schedule import multiplier
+from autotune.training.lr_schedule import multiplier
 
 
 def test_warm_up_rises_evenly_and_never_takes_a_step_at_zero():

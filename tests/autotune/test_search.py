@@ -11,16 +11,23 @@ from contextlib import suppress
 
 import pytest
 
-from autotune.backends.base import Job, Outcome
-from autotune.backends.processes import Processes
+from autotune.engines.processes import Processes
 from autotune.errors import AlreadyThere, NothingUsable, SpecError
-from autotune.events import Notice, SearchEnded, SearchStarted, Spent, TrialEnded, TrialStarted
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import (
+    Notice,
+    SearchEnded,
+    SearchStarted,
+    Spent,
+    TrialEnded,
+    TrialStarted,
+)
+from autotune.search.lock import sitting
 from autotune.seeds import derive
-from autotune.sitting import sitting
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.training.job import Job, Outcome
 
 
 @pytest.fixture
@@ -156,7 +163,7 @@ def test_halted_and_continued_equals_undisturbed(task_file, url, undisturbed, st
 
 RUN = """
 import sys
-from autotune.search import run
+from autotune.search.coordinator import run
 from autotune.seeds import derive
 from autotune.studies.files import read
 from autotune.studies.spec import parse
@@ -376,7 +383,7 @@ def test_trials_that_end_at_once_use_up_the_budget_all_the_same(task_file, url, 
 
 
 def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkeypatch):
-    monkeypatch.setattr("autotune.search.PATIENCE", 1.0)
+    monkeypatch.setattr("autotune.search.coordinator.PATIENCE", 1.0)
     began = time.monotonic()
     hanging = spec(task_file, "hanging", budget={"minutes": 0.15}, engine="processes")
     with Store(url) as store, pytest.raises(NothingUsable):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from autotune.backends.base import Job, Outcome
 from autotune.bench.search.grid import ground
 from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.table import Table
 from autotune.errors import SpecError
+from autotune.training.job import Job, Outcome
 
 AXES = {"lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.1)}
 HYPER = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}

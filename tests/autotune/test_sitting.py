@@ -12,14 +12,14 @@ from threading import Timer
 import pytest
 from filelock import lock_descriptor, unlock_descriptor
 
-from autotune import sitting as module
 from autotune.errors import AlreadyThere, StorageError
-from autotune.sitting import sitting, vacant
+from autotune.search import lock as module
+from autotune.search.lock import sitting, vacant
 
 HOLD = """
 import sys
 from pathlib import Path
-from autotune.sitting import sitting
+from autotune.search.lock import sitting
 with sitting(Path(sys.argv[1]), "net"):
     print("held", flush=True)
     sys.stdin.read()

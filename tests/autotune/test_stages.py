@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from autotune import racing, stages
-from autotune.halving import ladder
-from autotune.ledger import Ledger
+from autotune.pruners.ladder import ladder
 from autotune.registry import names
-from autotune.spaces import build
+from autotune.scheduler import racing, stages
+from autotune.scheduler.study_state import Ledger
+from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autotune.surrogate import fit, lengths
+from autotune.samplers.surrogate import fit, lengths
 
 RATE = ("lr", "one_minus_beta1")
 

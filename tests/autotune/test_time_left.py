@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.halving import Ladder
-from autotune.ledger import Ledger
-from autotune.purse import Purse
-from autotune.spaces import build
+from autotune.pruners.ladder import Ladder
+from autotune.scheduler.budget import Purse
+from autotune.scheduler.study_state import Ledger
+from autotune.space.spaces import build
 from autotune.studies.records import StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.testing.trials import search_trial

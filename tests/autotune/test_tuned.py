@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from autotune.boundary import warnings
 from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.results.tuned import tuned
+from autotune.scheduler.widening import warnings
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
-from autotune.tuned import tuned
 
 SPACE = {
     "lr": ["log", 1e-4, 1e-1],

@@ -7,14 +7,14 @@ import threading
 import pytest
 
 from autotune import environment
-from autotune.backends.base import Job, Outcome, Report
 from autotune.errors import AlreadyThere, NotFound, SpecError
-from autotune.events import Notice, SearchStarted, TrialEnded
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import Notice, SearchStarted, TrialEnded
+from autotune.search.worker import Flapping, Guard, Terms, work
 from autotune.studies.records import Command, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.worker import Flapping, Guard, Terms, work
+from autotune.training.job import Job, Outcome, Report
 
 ALONE = Terms(name="w1", engine="inline")
 

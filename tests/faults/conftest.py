@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from autotune import checkpoint
-from autotune.events import Notice
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import Notice
 from autotune.studies import leases
 from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.training import checkpoint
 
 SCARCE = re.compile(r"only \d+ settings? (was|were) tried")
 TASK = """

@@ -10,12 +10,12 @@ import threading
 
 import pytest
 
-from autotune import checkpoint
-from autotune.events import Notice, TrialEnded
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import Notice, TrialEnded
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.victims import damage
+from autotune.training import checkpoint
 
 
 @pytest.fixture

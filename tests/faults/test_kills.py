@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.worker import Terms, work
 from autotune.studies.errors import AutotuneError
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.victims import searching, working
-from autotune.worker import Terms, work
 
 
 def kill(process):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.events import TrialEnded, TrialStarted
-from autotune.search import run
+from autotune.search.coordinator import run
+from autotune.search.events import TrialEnded, TrialStarted
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.clusters import cluster
@@ -18,7 +18,7 @@ from autotune.testing.clusters import cluster
 # and a step wait while there is a file of the name "hold".
 FAR = """
 from pathlib import Path
-from autotune import checkpoint
+from autotune.training import checkpoint
 
 checkpoint.worth_keeping = lambda *_: True
 checkpoint.SPARE_BYTES = 0.0

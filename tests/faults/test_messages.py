@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
-from autotune import stages
-from autotune.backends.inline import Inline
+from autotune.engines.inline import Inline
 from autotune.errors import Unavailable
-from autotune.events import Notice, TrialEnded
-from autotune.opening import checked, open_search
-from autotune.search import Loop, run
-from autotune.sitting import folder_of
+from autotune.scheduler import stages
+from autotune.search.coordinator import Loop, run
+from autotune.search.events import Notice, TrialEnded
+from autotune.search.lock import folder_of
+from autotune.search.opening import checked, open_search
 from autotune.studies import attempts
 from autotune.studies.spec import parse
 from autotune.studies.store import Store

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from autotune.search import run
+from autotune.search.coordinator import run
 from autotune.studies.records import SearchState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store

@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, update
 from autotune.studies import attempts
 from autotune.studies.errors import LeaseLost, NotFound, SpecError, Unavailable
 from autotune.studies.models import Attempt
-from autotune.studies.patience import Patience, patient
 from autotune.studies.records import Command, Point, TrialState
+from autotune.studies.retry import Patience, patient
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,7 +14,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import event
 
 from autotune.studies.errors import StorageError
-from autotune.studies.optuna import Mirror
+from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Point, Role, TrialState
 from autotune.studies.store import Store
 
@@ -156,7 +156,7 @@ def test_our_tables_do_not_mind_optunas(mirror, ended, url):
 
 MIRROR = """
 import sys
-from autotune.studies.optuna import Mirror
+from autotune.studies.optuna_mirror import Mirror
 
 print("ready", flush=True)
 sys.stdin.readline()

@@ -10,7 +10,7 @@ import numpy as np
 
 from autotune.bench.search.repeat import Record
 from autotune.bench.search.table import Floats
-from autotune.intervals import CONFIDENCE
+from autotune.results.intervals import CONFIDENCE
 
 RESAMPLES = 4000
 # Of the way from the best setting to the median one: closer is no difference worth a logarithm.

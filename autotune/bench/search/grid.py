@@ -12,10 +12,10 @@ from typing import Any
 from autotune import optimizers
 from autotune.bench.search.table import Table
 from autotune.errors import SpecError, UnknownName
-from autotune.presets import presets_of
 from autotune.registry import unknown
-from autotune.setting import Setting
-from autotune.spaces import Params, Range, Space, Value, encode, known
+from autotune.space.presets import presets_of
+from autotune.space.setting import Setting
+from autotune.space.spaces import Params, Range, Space, Value, encode, known
 
 RENAMED = {"reckless": "gamma1"}  # a table's word, and the coordinate of a space
 

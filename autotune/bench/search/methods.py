@@ -11,7 +11,7 @@ from autotune.bench.search.peers import Optuna, Places, sobol, uniform
 from autotune.bench.search.play import Arena, play
 from autotune.bench.search.trace import Trace
 from autotune.errors import SpecError, UnknownName
-from autotune.halving import ETA
+from autotune.pruners.ladder import ETA
 from autotune.registry import load, unknown
 from autotune.seeds import derive
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from autotune import racing, stages
 from autotune.bench.search.grid import Ground
 from autotune.bench.search.play import Arena
 from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
-from autotune.events import Event, TrialEnded, TrialProgressed, TrialStarted
-from autotune.halving import SAFE_RUNG, Ladder
-from autotune.ledger import Ledger
-from autotune.opening import Checked, check_sampler, open_search
-from autotune.search import Loop
+from autotune.pruners.ladder import SAFE_RUNG, Ladder
+from autotune.scheduler import racing, stages
+from autotune.scheduler.study_state import Ledger
+from autotune.search.coordinator import Loop
+from autotune.search.events import Event, TrialEnded, TrialProgressed, TrialStarted
+from autotune.search.opening import Checked, check_sampler, open_search
 from autotune.seeds import training
 from autotune.studies.records import Role, TrialState
 from autotune.studies.spec import Budget, SearchSpec

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.stats.qmc import Sobol
 
-from autotune.halving import ETA
+from autotune.pruners.ladder import ETA
 from autotune.samplers.base import unwarned
 
 Places = tuple[int, ...]  # of a setting's values on the axes of a table

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from autotune import environment, halving, optimizers, seeds
-from autotune.abreast import Member, curves
+from autotune import environment, optimizers, seeds
 from autotune.bench.search.grid import RENAMED, ground
 from autotune.bench.search.table import Axes, Floats, Table, save, unreadable, write
 from autotune.errors import SpecError
-from autotune.spaces import decode
+from autotune.pruners.ladder import ladder
+from autotune.space.spaces import decode
 from autotune.tasks.base import Task
+from autotune.training.side_by_side import Member, curves
 
 SAVED_EVERY = 10.0  # seconds between writes of what is not yet a table
 
@@ -64,7 +65,7 @@ class Plan:
     @property
     def rungs(self) -> tuple[int, ...]:
         """Return the steps after which losses are measured."""
-        return halving.ladder(self.task.steps).steps
+        return ladder(self.task.steps).steps
 
     @property
     def settings(self) -> int:

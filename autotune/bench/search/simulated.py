@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from autotune.backends.base import Job, Outcome, Report
 from autotune.bench.search.grid import Ground
 from autotune.errors import SpecError
 from autotune.studies.records import Point
+from autotune.training.job import Job, Outcome, Report
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,96 @@
+"""``autotune bench record``: a table of recorded curves, for ``autotune bench search``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune.cli.shared.failures import INTERRUPTED
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.options import QUIET, say, talk
+from autotune.cli.views.progress_line import ticking
+from autotune.errors import SpecError
+
+
+@click.command("record", cls=Command)
+@click.option("--model", required=True, help="A registered model, or file.py:function.")
+@click.option("--data", help="As autotune search takes it.")
+@click.option("--steps", type=int, help="Steps of a full run.  [default: the model's]")
+@click.option("--batch-size", type=int, help="Samples of a batch.  [default: the model's]")
+@click.option("--optimizer", default="adan-win", show_default=True, help="What is tuned.")
+@click.option(
+    "--grid",
+    default="default",
+    show_default=True,
+    metavar="FILE",
+    help="YAML or JSON file: lists of values by parameter.",
+)
+@click.option("--seeds", default=6, show_default=True, help="Runs of each setting.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The table (.npz).",
+)
+@talk
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    optimizer: str,
+    grid: str,
+    seeds: int,
+    out: Path,
+    **asked: Any,
+) -> None:
+    """Train every setting of a grid on several seeds, and write what each measured.
+
+    A grid's parameters are lr, weight_decay, reckless and one_minus_beta1 to 3, any of them. Small
+    models are trained side by side. Ctrl-C keeps what was trained; the same command goes on.
+
+    Example: autotune bench record --model mlp --grid default --out mlp.npz
+    """
+    from autotune.bench.search import record
+    from autotune.tasks.resolve import resolve
+    from autotune.training.process import single_threaded
+
+    if out.suffix != ".npz":
+        raise SpecError(f"a table's name must end in .npz, got {out}")
+    if not out.absolute().parent.is_dir():
+        raise SpecError(f"{out} is in a folder that does not exist: {out.absolute().parent}")
+    given = {name: value for name, value in asked.items() if value is not None}
+    values = record.DEFAULT if grid == "default" else _read(Path(grid))
+    what = record.plan(resolve(**given), given, optimizer, values, seeds)
+    kept = record.progress(what, out)
+    after = f", goes on after {kept}" if kept else ""
+    say(f"{what.settings} settings, {seeds} seeds: {what.runs} runs{after}")
+    single_threaded()
+    with ticking(quiet=bool(ctx.meta.get(QUIET))) as ticked:
+        complete = record.record(what, out, ticked)
+    if not complete:
+        say(f"interrupted after {record.progress(what, out)} runs; the same command goes on")
+        ctx.exit(INTERRUPTED)
+    click.echo(f"{out}: {what.runs} runs, rungs at {', '.join(map(str, what.rungs))} steps")
+
+
+def _read(path: Path) -> Mapping[str, Sequence[float]]:
+    """Return a grid's values by parameter."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise SpecError(f"{path}: a grid must be YAML or JSON") from None
+    if not isinstance(found, Mapping) or not all(_numbers(values) for values in found.values()):
+        raise SpecError(f"{path}: a grid must map each parameter to a list of numbers")
+    return {str(name): values for name, values in found.items()}
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) in {int, float} for value in values)

@@ -1,0 +1,54 @@
+"""``autotune dashboard``: look at searches in a browser."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.options import storage, talk
+from autotune.errors import SpecError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command("dashboard", cls=Command)
+@click.option("--host", default=LOOPBACK[0], show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8501,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--browser/--no-browser", default=True, help="Open a browser.")
+@click.option("--allow-remote", is_flag=True, help="Let --host be reachable from other machines.")
+@storage
+@talk
+@click.pass_context
+def command(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    browser: bool,
+    allow_remote: bool,
+    storage: str | None,
+) -> None:
+    """Look at searches in a browser.
+
+    Example: autotune dashboard --port 8501
+    """
+    if host not in LOOPBACK and not allow_remote:
+        raise SpecError(
+            f"--host must be one of {', '.join(LOOPBACK)}, got {host}; "
+            "the dashboard asks nobody for a password: add --allow-remote to show it to others"
+        )
+    from autotune.studies import urls
+
+    # By name: this package must not depend on the dashboard, which depends on it.
+    serve = import_module("autotune.app.serve").serve
+    try:
+        ctx.exit(serve(urls.resolve(storage), host, port, browser))
+    except KeyboardInterrupt:  # the way a dashboard is meant to end
+        ctx.exit(0)

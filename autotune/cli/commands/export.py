@@ -1,0 +1,65 @@
+"""``autotune export``: a tuned setting in the form another tool reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autotune.cli.shared import completion
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.options import say, storage, talk
+from autotune.errors import SpecError
+
+
+@click.command("export", cls=Command)
+@click.argument("study", shell_complete=completion.searches)
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    shell_complete=completion.registered("exports"),
+    help="Form to write: yaml, json, torch, ...; autotune list exports names them.",
+)
+@click.option("--trial", "number", type=click.IntRange(min=0), help="Export this trial instead.")
+@click.option(
+    "--which",
+    type=click.Choice(["tuned", "default"]),
+    default="tuned",
+    show_default=True,
+    help="Setting to export.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write."
+)
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@storage
+@talk
+def command(
+    study: str,
+    form: str,
+    number: int | None,
+    which: str,
+    output: Path | None,
+    force: bool,
+    storage: str | None,
+) -> None:
+    """Write a tuned setting for another tool.
+
+    STUDY is a search or SEARCH/OPTIMIZER; without an optimizer it is the one with the lowest
+    loss. Betas are close to one, as torch takes them.
+
+    Example: autotune export resnet50/adan --as torch -o tuned.py
+    """
+    if output is not None and output.exists() and not force:
+        raise SpecError(f"{output} is already there; add --force to overwrite it")
+    from autotune.export import stored
+
+    exported = stored.rendered(storage, study, form, which=which, number=number)
+    if exported.chosen:
+        say(f"exporting {exported.study}, the lowest loss of the search")
+    if output is None:
+        click.echo(exported.text, nl=False)
+    else:
+        stored.write(storage, exported, output)
+        say(f"wrote {output}")

@@ -1,0 +1,56 @@
+"""``autotune list``: the searches of a database, or what is registered."""
+
+from __future__ import annotations
+
+import click
+
+from autotune.cli.shared import catalog
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.options import as_json, say, storage, talk
+from autotune.cli.views.json import document
+from autotune.cli.views.table import table
+
+KINDS = ("searches", *catalog.GROUPS)
+
+
+@click.command("list", cls=Command)
+@click.argument("kind", type=click.Choice(KINDS), default="searches", metavar="[KIND]")
+@storage
+@as_json
+@talk
+def command(kind: str, storage: str | None, as_json: bool) -> None:
+    """List searches, or what is registered.
+
+    KIND is searches, optimizers, models, exports, samplers, pruners or engines.
+
+    Example: autotune list
+    Example: autotune list optimizers
+    """
+    if kind == "searches":
+        _searches(storage, as_json)
+    else:
+        _registered(kind, as_json)
+
+
+def _registered(kind: str, as_json: bool) -> None:
+    described = catalog.described(kind)
+    if as_json:
+        items = [{"name": name, "summary": line} for name, line in described.items()]
+        click.echo(document(**{kind: items}))
+    else:
+        click.echo(table([("name", ""), *described.items()]))
+
+
+def _searches(storage: str | None, as_json: bool) -> None:
+    from autotune.cli.views import list
+
+    content = list.searches(storage)
+    if as_json:
+        click.echo(document(**content))
+    elif content["searches"]:
+        click.echo(list.text(content))
+        hint = list.hint(content)
+        if hint:
+            say(hint)
+    else:
+        say("no searches yet; begin one with: autotune search --model gpt-nano --minutes 1")

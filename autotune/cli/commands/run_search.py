@@ -1,0 +1,101 @@
+"""A search run from the command line: begun or resumed, interruptible, and told at its end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+import click
+
+from autotune.cli.shared.interrupt import Interrupt
+from autotune.cli.views.comparison import report
+from autotune.cli.views.json import document
+from autotune.cli.views.progress import listening
+from autotune.cli.views.table import facts, width
+from autotune.config import Request, Resolved, resolve
+from autotune.engines import from_spec
+from autotune.errors import NotFound, NothingUsable
+from autotune.results.comparison import Comparison
+from autotune.search.opening import prepare
+from autotune.search.stored import flag, opened, resume_command, there
+from autotune.studies import urls
+from autotune.studies.records import SearchState
+from autotune.studies.spec import SearchSpec
+from autotune.studies.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a search ended; without a comparison it was interrupted."""
+
+    comparison: Comparison | None
+    exit_code: int
+
+
+def resolved(request: Request, storage: str | None, resume: str | None) -> Resolved:
+    """Return the settings of a search; a resumed one has those it was begun with."""
+    if resume is None:
+        return resolve(request)
+    with opened(storage) as store:
+        stored = store.search(resume)
+    return resolve(request, stored=(f"search '{resume}'", {**stored.spec, "name": resume}))
+
+
+def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
+    """Run a search to its end or to an interrupt, which says how to go on."""
+    # A user's function may print: standard output is for the result.
+    with redirect_stdout(sys.stderr), _store(spec, storage) as store:
+        try:
+            comparison = _run(spec, store, form, interrupt.halt)
+        except KeyboardInterrupt:
+            comparison = None
+        except NothingUsable as error:
+            look = f"autotune show {shlex.quote(spec.search_name)} --trials{flag(storage)}"
+            raise NothingUsable(f"{error}; look at each with: {look}") from error
+        interrupt.over = True
+        complete = comparison and comparison.search.state is SearchState.COMPLETE
+        if complete:
+            return Ended(comparison=comparison, exit_code=0)
+        click.echo(_interrupted(store, spec.search_name, storage), err=True)
+        return Ended(comparison=None, exit_code=interrupt.exit_code)
+
+
+def _store(spec: SearchSpec, storage: str | None) -> Store:
+    """Open the store; where there is no database yet, what is refused must not leave one."""
+    if not there(storage):
+        prepare(spec)
+        from_spec.ready(spec)
+    return Store(urls.resolve(storage))
+
+
+def _run(spec: SearchSpec, store: Store, form: str, halt: threading.Event) -> Comparison:
+    from autotune.search import coordinator
+
+    with listening(form) as listen:
+        return coordinator.run(spec, store=store, listen=listen, halt=halt)
+
+
+def _interrupted(store: Store, name: str, storage: str | None) -> str:
+    try:
+        studies = store.search(name).studies
+    except NotFound:
+        return "interrupted: no trial had begun"
+    saved = sum(sum(study.counts.values()) for study in studies)
+    trials = "1 trial is" if saved == 1 else f"{saved} trials are"
+    return f"interrupted: {trials} saved; go on with: {resume_command(name, storage)}"
+
+
+def told(comparison: Comparison, storage: str | None, as_json: bool) -> str:
+    """Return the comparison and what to do next, for a person or a program."""
+    name = comparison.search.name
+    following = {"look": f"autotune dashboard{flag(storage)}"}
+    judged = [row.optimizer for row in comparison.rows if row.tuned.loss]
+    if judged:
+        export = f"autotune export {name}/{judged[0]} --as torch{flag(storage)}"
+        following = {"export": export} | following
+    if as_json:
+        return document(comparisons=[comparison], next=following)
+    return f"{report(comparison, width())}\n\n{facts(following)}"

@@ -1,0 +1,47 @@
+"""A worker run from the command line: joined, told about, and handed back when it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+from autotune.cli.shared.interrupt import Interrupt
+from autotune.cli.shared.options import say
+from autotune.cli.views.progress import listening
+from autotune.engines import gpus
+from autotune.search.stored import flag, opened, resume_command
+from autotune.studies import urls
+from autotune.studies.records import SearchState
+from autotune.studies.store import Store
+
+
+def run(
+    study: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
+) -> int:
+    """Work until the search is over or an interrupt, and return the exit code."""
+    with opened(storage) as store:
+        store.search(study)  # before torch is loaded, and without making a database
+    gpu = gpus.claim()
+    if gpu is not None:
+        say(f"this worker uses GPU {gpu}")
+    from autotune.search.worker import Terms, work
+
+    part = Terms(**{name: value for name, value in terms.items() if value is not None})
+    # A user's function may print: standard output is for results, and a worker has none.
+    with (
+        redirect_stdout(sys.stderr),
+        Store(urls.resolve(storage)) as store,
+        listening(form) as listen,
+    ):
+        search = work(study, store=store, terms=part, listen=listen, halt=interrupt.halt)
+    interrupt.over = True
+    if search.state is SearchState.COMPLETE:
+        say(
+            f"'{search.name}' is complete; look at it with: autotune show {search.name}"
+            f"{flag(storage)}"
+        )
+        return 0
+    say(f"worker {part.name} left; go on with: {resume_command(search.name, storage)}")
+    return interrupt.exit_code if interrupt.signal is not None else 0

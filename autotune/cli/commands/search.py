@@ -1,0 +1,60 @@
+"""``autotune search``: find settings, then say what they are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.interrupt import interruptible
+from autotune.cli.shared.options import QUIET, as_json, storage, talk
+from autotune.cli.shared.spec_options import spec_options
+from autotune.cli.views.progress import progress
+
+
+@click.command("search", cls=Command)
+@spec_options
+@progress
+@storage
+@as_json
+@talk
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    files: tuple[Path, ...],
+    space: Path | None,
+    assignments: tuple[str, ...],
+    resume: str | None,
+    dry_run: bool,
+    progress: str,
+    storage: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Search settings of optimizers, and judge the best on fresh seeds.
+
+    The same command again goes on where it stopped. Betas are close to one, as torch takes them.
+
+    Example: autotune search --model gpt-nano --optimizer adan --optimizer adamw --minutes 1
+    Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
+    """
+    # Before anything is imported: an interrupt in the middle of an import may be lost.
+    with interruptible() as interrupt:
+        from autotune.cli.commands import run_search
+        from autotune.cli.views import plan
+        from autotune.config import Request
+
+        request = Request(flags=flags, files=files, space=space, assignments=assignments)
+        resolved = run_search.resolved(request, storage, resume)
+        if dry_run:
+            click.echo(plan.told(resolved, storage, as_json))
+            return
+        form = "off" if ctx.meta.get(QUIET) else progress
+        ended = run_search.run(resolved.spec, storage, form, interrupt)
+    if ended.comparison is not None:
+        click.echo(run_search.told(ended.comparison, storage, as_json))
+    ctx.exit(ended.exit_code)

@@ -1,0 +1,36 @@
+"""``autotune tell``: a word to all workers of a search."""
+
+from __future__ import annotations
+
+import click
+
+from autotune.cli.shared.completion import searches
+from autotune.cli.shared.help import Command
+from autotune.cli.shared.options import say, storage, talk
+
+WORDS = ("stop", "pause", "continue")
+
+
+@click.command("tell", cls=Command)
+@click.argument("search", shell_complete=searches)
+@click.argument("word", type=click.Choice(WORDS))
+@storage
+@talk
+def command(search: str, word: str, storage: str | None) -> None:
+    """Tell all workers of a search to stop, pause or continue.
+
+    They hear it with their next sign of life, a quarter of a minute later at most, and save what
+    they run. It holds for workers that join later; autotune search --resume lets it go on too.
+
+    Example: autotune tell resnet50 stop
+    """
+    from autotune.search.stored import opened
+    from autotune.studies import urls
+    from autotune.studies.records import Command as Order
+    from autotune.studies.store import Store
+
+    with opened(storage) as found:
+        found.search(search)
+    with Store(urls.resolve(storage)) as store:
+        store.tell(search, Order(word))
+    say(f"the workers of '{search}' are told to {word}")

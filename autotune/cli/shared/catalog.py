@@ -1,0 +1,54 @@
+"""What is registered, with a line about each; read from source, so nothing is loaded."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from autotune import optimizers, registry
+
+GROUPS = {
+    "optimizers": "autotune.optimizers",
+    "models": "autotune.tasks",
+    "exports": "autotune.exports",
+    "samplers": "autotune.samplers",
+    "pruners": "autotune.pruners",
+    "engines": "autotune.engines",
+}
+_ACCELERATED = {"win": "with Win's averaging", "win2": "with Win2's averaging"}
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of a kind that a spec or a command may use."""
+    return optimizers.names() if kind == "optimizers" else registry.names(GROUPS[kind])
+
+
+def described(kind: str) -> dict[str, str]:
+    """Return the names of a kind and the first line of what each says about itself."""
+    entries = {entry.name: entry for entry in entry_points(group=GROUPS[kind])}
+    return {name: _line(name, entries) for name in names(kind)}
+
+
+def _line(name: str, entries: Mapping[str, EntryPoint]) -> str:
+    if name in entries:
+        return _summary(entries[name])
+    # Every optimizer runs under Win too, by a suffix that is not registered by itself.
+    base, _, suffix = name.rpartition("-")
+    return f"{_summary(entries[base]).rstrip('.')}, {_ACCELERATED[suffix]}."
+
+
+def _summary(entry: EntryPoint) -> str:
+    try:
+        spec = find_spec(entry.module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None:
+        return "not installed completely"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    # A function is what its file is for; a class may share its file with others.
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    text = ast.get_docstring(classes.get(entry.attr, tree)) or ""
+    return text.partition("\n")[0]

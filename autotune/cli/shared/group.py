@@ -1,0 +1,81 @@
+"""The command ``autotune``: commands are imported when they are used, each from its module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, ClassVar
+
+import click
+
+from autotune import __version__
+from autotune.cli.shared import failures
+
+COMMANDS = (
+    "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
+    "dashboard", "bench", "completion",
+)  # fmt: skip
+
+
+class Modules(click.Group):
+    """A group whose commands are modules of this package, named alike after a prefix."""
+
+    names: ClassVar[tuple[str, ...]] = ()
+    prefix: ClassVar[str] = ""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order one uses them."""
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.names:
+            return None
+        module = import_module(f"autotune.cli.commands.{self.prefix}{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a wrong name suggests the nearest."""
+        if args[0] not in self.names and not ctx.resilient_parsing:
+            from autotune.registry import unknown
+
+            raise click.UsageError(unknown("command", args[0], self.names), ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Modules):
+    """The command ``autotune`` itself, which tells what its commands raise."""
+
+    names = COMMANDS
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it raises becomes one sentence."""
+        with failures.told(ctx):
+            return super().invoke(ctx)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line and exit with its code."""
+        extra |= {"prog_name": "autotune", "standalone_mode": False}
+        sys.exit(failures.code(lambda: super(Commands, self).main(*args, **extra)))
+
+
+def _color() -> bool | None:
+    """Return whether to color; None leaves it to whether the stream is a terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Find the setting that makes Adan and Win train your model best.
+
+    Example: autotune search --model resnet50 --optimizer adan --optimizer adamw
+    """
+    ctx.color = _color()

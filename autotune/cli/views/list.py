@@ -1,0 +1,77 @@
+"""What ``autotune list`` tells of the searches in a database, as values and as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.cli.views import format
+from autotune.cli.views.table import table
+from autotune.errors import NotFound
+from autotune.results.comparison import load
+from autotune.search.status import current
+from autotune.search.stored import opened, resumable
+from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.store import Store
+
+HEADER = ("name", "model", "optimizers", "trials", "lowest loss", "state", "last activity")
+
+
+def searches(storage: str | None) -> dict[str, Any]:
+    """Return the searches, newest first, what was judged best in each, and how to go on."""
+    try:
+        with opened(storage) as store:
+            found = [current(each, store) for each in store.searches()]
+            judged = {each.name: best for each in found if (best := _judged(each, store))}
+    except NotFound:  # a database that is not there, or is empty, holds none
+        found, judged = [], {}
+    return {"searches": found, "judged": judged, "resume": resumable(found, storage)}
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """Write the searches, one a line."""
+    judged = content["judged"]
+    return table([HEADER, *(_row(each, judged.get(each.name)) for each in content["searches"])])
+
+
+def hint(content: Mapping[str, Any]) -> str:
+    """Say how to go on with what was interrupted; nothing where nothing was."""
+    commands = content["resume"]
+    return "\n".join(f"{name} was interrupted; go on with: {commands[name]}" for name in commands)
+
+
+def _judged(search: SearchRecord, store: Store) -> dict[str, Any] | None:
+    """Return the optimizer of the lowest mean on fresh seeds, once the search has compared all."""
+    if search.state is not SearchState.COMPLETE:
+        return None
+    best = load(store, search.name).rows[0]
+    if best.tuned.loss is None or best.tuned.failures:
+        return None
+    return {"optimizer": best.optimizer, "loss": best.tuned.loss}
+
+
+def _row(search: SearchRecord, judged: Mapping[str, Any] | None) -> tuple[str, ...]:
+    counts: Counter[str] = Counter()
+    for study in search.studies:
+        counts.update(study.counts)
+    return (
+        search.name,
+        str(search.task.get("model", format.NONE)),
+        " ".join(study.optimizer for study in search.studies),
+        format.counts(counts),
+        _lowest(search, judged),
+        search.state,
+        format.moment(search.updated),
+    )
+
+
+def _lowest(search: SearchRecord, judged: Mapping[str, Any] | None) -> str:
+    """Write a loss with where it comes from: the search's own seed flatters what it picked."""
+    if judged:
+        return f"{judged['loss']} {judged['optimizer']} (judged)"
+    bests = [(study.best, study.optimizer) for study in search.studies if study.best is not None]
+    if not bests:
+        return format.NONE
+    loss, optimizer = min(bests)
+    return f"{format.loss(loss)} {optimizer} (search seed)"

@@ -1,0 +1,84 @@
+"""What --dry-run tells: every setting with its source, the plan, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotune.cli.views import format
+from autotune.cli.views.json import document
+from autotune.cli.views.table import facts, table
+from autotune.config import Resolved, flat
+from autotune.search.plan import Plan, plan
+from autotune.studies import urls
+
+
+def told(resolved: Resolved, storage: str | None, as_json: bool) -> str:
+    """Return the resolved settings and the plan, for a person or a program."""
+    planned = plan(resolved.spec)
+    settings = flat(resolved)
+    place = urls.mask(urls.resolve(storage))
+    if as_json:
+        content = {key: {"value": value, "source": of} for key, (value, of) in settings.items()}
+        return document(settings=content, plan=planned.as_dict(), storage=place)
+    parts = (_settings(settings), _shape(planned, place), _spaces(planned), _cost(planned))
+    return "\n\n".join((*parts, "nothing was run or written"))
+
+
+def _settings(settings: Mapping[str, tuple[Any, str]]) -> str:
+    rows = [(key, format.value(value), source) for key, (value, source) in settings.items()]
+    return table([("setting", "value", "from"), *rows])
+
+
+def _shape(planned: Plan, storage: str) -> str:
+    told = {"search": planned.name, "storage": storage}
+    told |= {key: format.value(value) for key, value in planned.task.items()}
+    told |= {"rungs": f"{', '.join(map(str, planned.rungs))} steps"}
+    return facts(told)
+
+
+def _spaces(planned: Plan) -> str:
+    """Lay out what is searched, a column an optimizer."""
+    names = sorted({name for space in planned.spaces.values() for name in space}, key=_order)
+    spaces = planned.spaces.values()
+    rows = [
+        (name, *(_range(space[name]) if name in space else format.NONE for space in spaces))
+        for name in names
+    ]
+    first = {name: "; ".join(origins) for name, origins in planned.presets.items()}
+    return (
+        f"{table([('searched', *planned.spaces), *rows])}\n"
+        "(betas are close to one and searched by their distance from it; "
+        "timescale is 1 / (lr * weight decay), in steps)\n\n"
+        f"tried first\n{facts(first)}"
+    )
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != "lr", name
+
+
+def _range(data: Sequence[Any]) -> str:
+    """Write a range, a choice or a fixed value."""
+    kind, *rest = data
+    if kind == "choice":
+        return " or ".join(format.value(option) for option in rest[0])
+    if kind in {"log", "linear"}:
+        return " to ".join(format.number(bound) for bound in rest)
+    return format.value(rest[0])
+
+
+def _cost(planned: Plan) -> str:
+    """Say what each optimizer may spend, and what that is in steps for all of them."""
+    known = [runs for runs in planned.full_runs.values() if runs is not None]
+    least = "at least " if len(known) < len(planned.full_runs) else ""
+    stages = {
+        name: "until the time is up" if runs is None else format.number(runs)
+        for name, runs in planned.full_runs.items()
+    }
+    total = {"total": f"{least}{format.number(sum(known))}"}
+    steps = round(sum(known) * planned.rungs[-1] * len(planned.optimizers))
+    return (
+        f"full runs for each optimizer\n{facts(stages | total)}\n"
+        f"{least}{steps:,} steps for all {len(planned.optimizers)}"
+    )

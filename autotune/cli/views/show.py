@@ -1,0 +1,196 @@
+"""What ``autotune show`` tells, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
+
+from autotune.cli.views import format
+from autotune.cli.views.comparison import setting
+from autotune.cli.views.table import facts, table
+from autotune.results.reliability import Honesty
+from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
+
+TOP = 5
+BETAS = "(betas are close to one)"
+STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)", "trials")
+TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
+PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
+SEEDS = ("optimizer", "from seed to seed", "among the best settings")
+EXPORTS = ("optimizer", "as", "file", "at")
+POLICIES = ("sampler", "pruner")
+BAD = (TrialState.DIVERGED, TrialState.FAILED)
+
+
+def search_text(content: Mapping[str, Any], every: bool) -> str:
+    """Write a search: what it is, how far each optimizer got, its trials."""
+    found: SearchRecord = content["search"]
+    rule = f"search trials, the furthest first, then the lowest loss: {TOP} an optimizer"
+    title = "all trials" if every else f"{rule} (--trials shows all)"
+    trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
+    ended = "\n".join(f"{name}: {text}" for name, text in content["ended"].items())
+    studies = [_studies(content), *([ended] if ended else [])]
+    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["honesty"])]
+    ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
+    if ranges:
+        parts.append("\n".join(["ranges", *ranges]))
+    if content["exports"]:
+        parts.append(_exports(content["exports"]))
+    if found.environment:
+        parts.append("environment\n" + facts(_values(found.environment)))
+    return "\n\n".join(parts)
+
+
+def _facts(content: Mapping[str, Any]) -> dict[str, str]:
+    found: SearchRecord = content["search"]
+    return {
+        "search": f"{found.name}, {found.state}",
+        **({"go on": content["resume"][found.name]} if content["resume"] else {}),
+        **_values(found.task),
+        "budget": _budget(found.spec.get("budget") or {}),
+        **{kind: found.spec[kind] for kind in POLICIES if kind in found.spec},
+        "searched": f"{format.duration(found.seconds)}, last active {format.moment(found.updated)}",
+    }
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: format.value(value) for name, value in values.items()}
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    rest = dict(budget)
+    patience = rest.pop("patience", None)
+    limits = [
+        f"{format.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'an optimizer'}"
+        for unit, limit in rest.items()
+        if limit
+    ] or ["the default"]
+    if patience:
+        limits.append(f"until {patience} settings in a row do not take the lead")
+    return ", ".join(limits)
+
+
+def _studies(content: Mapping[str, Any]) -> str:
+    trials, judged = content["trials"], content["judged"]
+    rows = [
+        (
+            study.optimizer,
+            f"{sum(each.step / each.target for each in trials[study.optimizer]):.1f}",
+            format.loss(study.best),
+            str(judged[study.optimizer] or format.NONE),
+            format.counts(study.counts),
+        )
+        for study in content["search"].studies
+        if study.optimizer in trials
+    ]
+    return table([STUDIES, *rows])
+
+
+def _exports(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    rows = [
+        (name, one["format"], one["path"] or format.NONE, format.moment(one["created"]))
+        for name, those in found.items()
+        for one in those
+    ]
+    return f"exported\n{table([EXPORTS, *rows])}"
+
+
+def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:
+    """Yield what short runs and single seeds were worth, where anything can be said."""
+    rows = [
+        (name, f"{a.short} and {a.long}", str(a.trials), *map(_correlation, (a.overall, a.top)))
+        for name, one in found.items()
+        for a in (one.agreements if one else ())
+        if a.overall is not None
+    ]
+    if rows:
+        title = "what short runs are worth: rank correlation of losses at neighbouring rungs"
+        yield f"{title}\n{table([PROXY, *rows])}"
+    told = [(name, one) for name, one in found.items() if one and one.noise is not None]
+    seeds = [(n, format.loss(one.noise), format.loss(one.spread)) for n, one in told]
+    if seeds:
+        yield f"what one seed is worth: standard deviations of the loss\n{table([SEEDS, *seeds])}"
+    yield from (f"{name}: {one.warning}" for name, one in told if one.warning)
+
+
+def _correlation(value: float | None) -> str:
+    return format.NONE if value is None else f"{value:+.2f}"
+
+
+def _trials(content: Mapping[str, Any], every: bool) -> str:
+    measured = content["measured"]
+    rows = [
+        [optimizer, *_cells(each, measured[optimizer].get(each.number))]
+        for optimizer, those in content["trials"].items()
+        for each in (those if every else _top(those, measured[optimizer]))
+    ]
+    return table([[*TRIALS, *setting({}, None)], *rows]) if rows else "none yet"
+
+
+def _top(trials: Iterable[TrialRecord], measured: Mapping[int, Point]) -> list[TrialRecord]:
+    searched = [each for each in trials if each.role is Role.SEARCH]
+    return sorted(searched, key=lambda each: _rank(each, measured.get(each.number)))[:TOP]
+
+
+def _rank(trial: TrialRecord, last: Point | None) -> tuple[bool, int, float, int]:
+    """Order by how far a trial was measured, then by its loss there; failures come last."""
+    seen = _seen(trial, last)
+    step, loss = (seen.step, seen.loss) if seen else (0, None)
+    return trial.state in BAD, -step, math.inf if loss is None else loss, trial.number
+
+
+def _seen(trial: TrialRecord, last: Point | None) -> Point | None:
+    """Return the last measurement that counts: an interrupted trial stands between two of them."""
+    if trial.state in BAD:
+        return None
+    own = Point(step=trial.step, seconds=trial.seconds, loss=trial.loss, accuracy=trial.accuracy)
+    points = [each for each in (own, last) if each is not None and each.loss is not None]
+    return max(points, key=attrgetter("step"), default=None)
+
+
+def _cells(trial: TrialRecord, last: Point | None) -> list[str]:
+    seen = _seen(trial, last)
+    return [
+        str(trial.number),
+        trial.role,
+        trial.origin,
+        trial.state,
+        f"{trial.step}/{trial.target}",
+        f"{format.loss(seen.loss)} at {seen.step}" if seen else format.NONE,
+        *setting(trial.hyper, trial.warmup).values(),
+    ]
+
+
+def trial_text(content: Mapping[str, Any]) -> str:
+    """Write a trial: its setting, how it ended and its curve."""
+    each: TrialRecord = content["trial"]
+    told = {
+        "trial": f"{content['search']}/{content['optimizer']} {each.number}, {each.state}",
+        "for": f"{each.role}, seed {each.seed}, from {each.origin}",
+        **({"reason": each.reason} if each.reason else {}),
+        "steps": f"{each.step} of {each.target} in {format.duration(each.seconds)}",
+        **_outcome(each, content["curve"]),
+        "warm-up": format.percent(each.warmup),
+        **_values(each.hyper),
+    }
+    rows = [
+        (str(p.step), *map(format.loss, (p.train_loss, p.loss)), format.percent(p.accuracy))
+        for p in content["curve"]
+    ]
+    header = ("step", "training loss", "validation loss", "accuracy")
+    parts = [f"{facts(told)}\n{BETAS}", *([table([header, *rows])] if rows else [])]
+    return "\n\n".join(parts)
+
+
+def _outcome(trial: TrialRecord, curve: Iterable[Point]) -> dict[str, str]:
+    measured = [point for point in curve if point.loss is not None]
+    seen = _seen(trial, measured[-1] if measured else None)
+    if seen is None:
+        return {"validation loss": format.NONE, "accuracy": format.NONE}
+    at = f" at step {seen.step}" if seen.step != trial.step else ""
+    return {
+        "validation loss": format.loss(seen.loss) + at,
+        "accuracy": format.percent(seen.accuracy),
+    }

@@ -1,0 +1,1 @@
+"""Where trials run: in this process, in worker processes, batched, or on Ray."""

@@ -1,0 +1,244 @@
+"""Trials of a small model side by side in this process: one step trains a whole batch of them.
+
+A batch is what starts and stops at the same steps; at a rung its trials part, and those that go on
+form others. How many a batch holds at most, a task says from measurements.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+import torch
+
+from autotune.optimizers.stacked import alike
+from autotune.studies.records import Point
+from autotune.tasks.base import Measurement, Task
+from autotune.tasks.replicas import batchable
+from autotune.tasks.supervised import Supervised
+from autotune.training.job import Job, Outcome, Report, untold
+from autotune.training.loop import Diverged, finite
+from autotune.training.process import single_threaded
+from autotune.training.runner import Trial, every, facts, forget, pause, prepare, task_of, verdict
+from autotune.training.side_by_side import Abreast, Member
+
+WORKER = "batched"
+QUIET = 2.0  # seconds between reports of jobs under way: each costs a transaction
+
+
+class Batched:
+    """Jobs in batches, one batch after another; asking for reports is what makes them advance.
+
+    The fullest batch goes first, so that those that wait fill up meanwhile.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        forget()
+        self._threads = torch.get_num_threads()
+        single_threaded()
+        self.slots = workers
+        self._waiting: list[Job] = []
+        self._parts: list[_Part] = []  # of the batch under way
+        self._told: list[Report] = []  # not yet asked for
+
+    @staticmethod
+    def check(task: Task) -> None:
+        """Refuse a task whose model has no form for many replicas."""
+        batchable(task)
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it starts when reports are asked for and its batch is next."""
+        self._waiting.append(job)
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Advance a batch until there is something to report, or time is up."""
+        deadline = time.monotonic() + timeout
+        while not self._told and (self._parts or self._waiting):
+            self._advance()
+            if time.monotonic() > deadline:
+                break
+        told, self._told = self._told, []
+        return told
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Ask a trial's job, or every job, to save and stop after the step it is in."""
+        for job in [job for job in self._waiting if trial in (None, job.trial)]:
+            self._waiting.remove(job)
+            self._told.append(untold(job, Outcome.INTERRUPTED, worker=WORKER))
+        for lane in [lane for part in self._parts for lane in part.lanes]:
+            lane.interrupted |= trial in (None, lane.job.trial)
+
+    def kill(self, trial: int | None = None) -> None:
+        """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
+
+    def close(self) -> None:
+        """Give the process its threads back."""
+        torch.set_num_threads(self._threads)
+        torch.set_flush_denormal(False)
+
+    def _advance(self) -> None:
+        """Begin a batch, or take a step of the one under way; what goes wrong ends in reports."""
+        lanes = self._parts[0].lanes if self._parts else self._fullest()
+        try:
+            if self._parts:
+                self._told += self._parts[0].advance()
+            else:
+                self._parts = _parts(lanes)
+        except Exception as error:
+            # As in a single run: the failure is a result of these trials, not of the backend.
+            for job in [lane.job for lane in lanes]:
+                outcome, reason = verdict(error, job.start)
+                self._told.append(untold(job, outcome, reason, worker=WORKER))
+            lanes.clear()
+        self._parts = [part for part in self._parts if part.lanes]
+
+    def _fullest(self) -> list[_Lane]:
+        """Return the largest batch that can be formed of waiting jobs; the oldest of equals."""
+        groups: dict[str, list[Job]] = {}
+        for job in self._waiting:
+            groups.setdefault(_kind(job), []).append(job)
+        jobs = max(groups.values(), key=len)
+        jobs = jobs[: batchable(task_of(jobs[0])).abreast]
+        self._waiting = [job for job in self._waiting if job not in jobs]
+        return [_Lane(job) for job in jobs]
+
+
+def _kind(job: Job) -> str:
+    """Return what the jobs of a batch have in common."""
+    span = [job.start, job.stop, job.target, job.evaluate]
+    return json.dumps([dict(job.task), job.optimizer, span], sort_keys=True)
+
+
+class _Lane:
+    """A job of a batch: what it reached, and what of it is not yet reported."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.interrupted = job, False
+        self.repeats: str | None = None  # why it begins at its first step
+        self.points: list[Point] = []
+
+
+def _parts(lanes: Sequence[_Lane]) -> list[_Part]:
+    """Return the lanes as they can be stacked: where each is saved decides where it starts."""
+    task = batchable(task_of(lanes[0].job))
+    trials = [prepare(lane.job, task) if lane.job.start else None for lane in lanes]
+    starts = [trial.start if trial else 0 for trial in trials]
+    parts = []
+    for members in alike(lanes[0].job.optimizer, [lane.job.hyper for lane in lanes]):
+        for start in sorted({starts[k] for k in members}):
+            chosen = [k for k in members if starts[k] == start]
+            found = [(lanes[k], trials[k]) for k in chosen]
+            parts.append(_Part(task, start, found))
+    return parts
+
+
+class _Part:
+    """Lanes that are stepped as one."""
+
+    def __init__(
+        self, task: Supervised, start: int, found: Sequence[tuple[_Lane, Trial | None]]
+    ) -> None:
+        self.lanes = [lane for lane, _ in found]
+        self.places = dict(zip(self.lanes, range(len(found)), strict=True))
+        jobs = [lane.job for lane in self.lanes]
+        members = [Member(hyper=job.hyper, warmup=job.warmup, seed=job.seed) for job in jobs]
+        self.runs = Abreast(task, jobs[0].optimizer, members)
+        for k, (_, trial) in enumerate(found):
+            if trial:
+                self.lanes[k].repeats = trial.repeats
+            if trial and start:
+                self.runs.load(k, trial.run.model, trial.optimizer)
+        self.start = self.step = start
+        self.facts = facts(self.runs.optimizer.rows[0])
+        self._began = self._said = time.perf_counter()
+
+    def advance(self) -> list[Report]:
+        """Take a step, and return what there is to tell."""
+        losses = self.runs.step(self.step).tolist()
+        self.step += 1
+        job = self.lanes[0].job
+        measured = self.runs.evaluate() if self.step in job.evaluate else []
+        told = [
+            report
+            for lane in self.lanes
+            if (report := self._tell(lane, losses, measured)) is not None
+        ]
+        if self._loud():
+            self._said = time.perf_counter()
+        over = {report.trial for report in told if report.outcome is not Outcome.PROGRESS}
+        self.lanes = [lane for lane in self.lanes if lane.job.trial not in over]
+        return told
+
+    def _tell(
+        self, lane: _Lane, losses: Sequence[float], measured: Sequence[Measurement]
+    ) -> Report | None:
+        """Keep what a lane measured, and return what there is to tell of it."""
+        k = self.places[lane]
+        try:
+            self._measure(lane, losses[k], measured[k] if measured else None)
+        except Diverged as diverged:
+            return self._report(lane, Outcome.DIVERGED, reason=str(diverged))
+        if self.step == lane.job.stop or lane.interrupted:
+            return self._end(lane)
+        loud = lane.points and self._loud()
+        return self._report(lane, Outcome.PROGRESS) if loud else None
+
+    def _loud(self) -> bool:
+        return time.perf_counter() - self._said > QUIET
+
+    def _measure(self, lane: _Lane, loss: float, found: Measurement | None) -> None:
+        """Keep a point where there has to be one; raises Diverged."""
+        finite(loss, "training", self.step)
+        if found:
+            finite(found.loss, "validation", self.step)
+        last = self.step == lane.job.stop or lane.interrupted
+        if found or last or self.step % every(lane.job) == 0:
+            lane.points.append(
+                Point(
+                    step=self.step,
+                    seconds=self._seconds(),
+                    train_loss=loss,
+                    loss=found.loss if found else None,
+                    accuracy=found.accuracy if found else None,
+                )
+            )
+
+    def _end(self, lane: _Lane) -> Report:
+        """Save a lane that may go on, and say that its job is over."""
+        k, job = self.places[lane], lane.job
+        # Its share of the time: what training it again would take.
+        whole = self._seconds() / len(self.places) * self.step / max(1, self.step - self.start)
+        self.runs.rest()
+        model, optimizer = self.runs.replicas.model(k), self.runs.optimizer.rows[k]
+        saved = pause(job, model, optimizer, self.step, whole)
+        outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
+        reason = "; ".join(filter(None, [lane.repeats, saved.problem])) or None
+        return self._report(lane, outcome, checksum=saved.checksum, reason=reason)
+
+    def _report(
+        self,
+        lane: _Lane,
+        outcome: Outcome,
+        *,
+        checksum: str | None = None,
+        reason: str | None = None,
+    ) -> Report:
+        """Return what is to be told now; points are told once."""
+        points, lane.points = tuple(lane.points), []
+        return Report(
+            trial=lane.job.trial,
+            attempt=lane.job.attempt,
+            outcome=outcome,
+            step=self.step,
+            points=points,
+            seconds=self._seconds(),
+            reason=reason,
+            saved=checksum is not None,
+            checksum=checksum,
+            worker=WORKER,
+            facts=self.facts,
+        )
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began

@@ -1,0 +1,47 @@
+"""Trials run in this process, one after another: for tests, debuggers and bit-exact replays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from autotune.training.job import Job, Report
+from autotune.training.process import single_threaded
+from autotune.training.runner import forget, perform
+
+
+class Inline:
+    """One job at a time; asking for reports is what makes it advance."""
+
+    slots = 1
+
+    def __init__(self, workers: int = 1) -> None:
+        forget()
+        self._threads = torch.get_num_threads()
+        single_threaded()
+        self._job: Iterator[Report] | None = None
+        self._interrupted = False
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it starts when reports are asked for."""
+        self._job = perform(job, lambda: self._interrupted, "inline")
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Advance the job to its next report."""
+        report = next(self._job, None) if self._job else None
+        if report is None:
+            self._job = None
+        return [report] if report else []
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Ask the job to save and stop after the step it is in."""
+        self._interrupted = True
+
+    def kill(self, trial: int | None = None) -> None:
+        """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
+
+    def close(self) -> None:
+        """Give the process its threads back."""
+        torch.set_num_threads(self._threads)
+        torch.set_flush_denormal(False)

@@ -1,0 +1,115 @@
+"""Connect this process to Ray: to one that is started for a search, or to somebody's cluster."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import socket
+from typing import Any
+
+from autotune.engines.processes import ENVIRONMENT
+from autotune.errors import MissingExtra, SpecError
+
+REACHABLE = 5.0  # seconds for a cluster to answer
+STORE_BYTES = 100_000_000  # of shared memory for a Ray of our own: states go by disk there
+LOOPBACK = ("127.0.0.1", "::1")
+
+_JOINED: dict[str, Any] = {}  # of the Ray that this process started or joined for a search
+
+
+def joined(workers: int, address: str | None) -> Any:
+    """Return the library, connected; an earlier connection of the same kind is kept."""
+    ray = _library(own=address is None)
+    wanted = {"workers": workers, "address": address}
+    if ray.is_initialized() and (not _JOINED or wanted == _JOINED):
+        return ray
+    leave(ray)
+    if address is None:
+        _start(ray, workers)
+    else:
+        _join(ray, address)
+    _JOINED.update(wanted)
+    return ray
+
+
+def leave(ray: Any) -> None:
+    """Disconnect from what was joined here, and end what was started; others' Ray stays."""
+    if _JOINED:
+        _JOINED.clear()
+        ray.shutdown()
+
+
+def _library(*, own: bool) -> Any:
+    """Import Ray, quiet and without usage reports."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # pages on machines that left
+    if own:
+        # Read when Ray is imported: without clusters it listens on the loopback alone.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise MissingExtra(
+            "engine 'ray' needs the ray extra; install it: pip install 'adan-autotune[ray]'"
+        ) from None
+
+
+_QUIET: dict[str, Any] = {
+    "log_to_driver": False,
+    "logging_level": logging.CRITICAL,
+    "runtime_env": {"env_vars": ENVIRONMENT},
+}
+
+
+def _start(ray: Any, workers: int) -> None:
+    """Start a Ray for this search alone."""
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=STORE_BYTES,
+        **_QUIET,
+    )
+    address = ray.util.get_node_ip_address()
+    if address not in LOOPBACK:
+        ray.shutdown()
+        raise SpecError(
+            f"Ray must listen on this machine alone, but was imported before and took {address}; "
+            "import it later, or start a cluster and name it with --ray-address"
+        )
+
+
+def _join(ray: Any, address: str) -> None:
+    """Connect to a cluster; one sentence where that is not possible."""
+    problem = f"cannot join the Ray cluster at '{address}'"
+    remedy = "start one with 'ray start --head', or leave --ray-address out for one of its own"
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE).close()
+        ray.init(address=address, **_QUIET)
+    except OSError as error:
+        why = error.strerror or "nothing answers there"
+        raise SpecError(f"{problem} ({why}); {remedy}") from error
+    except Exception as error:
+        # A wrong version, a machine that is no part of it: Ray has many classes for these.
+        text = " ".join(str(error).split())[:200].rstrip(".")
+        raise SpecError(f"{problem} ({text or type(error).__name__}); {remedy}") from error
+
+
+def enough(ray: Any, address: str | None, gpus: float) -> None:
+    """Refuse where no machine has what a trial needs."""
+    where = "this machine" if address is None else f"any machine of the Ray cluster at '{address}'"
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = max((each.get("GPU", 0.0) for each in alive), default=0.0)
+    if gpus > most:
+        raise SpecError(
+            f"--gpus-per-trial must be at most the GPUs of {where}, which are {most:g}, "
+            f"got {gpus:g}"
+        )
+    if not any(each.get("CPU", 0.0) >= 1 and each.get("GPU", 0.0) >= gpus for each in alive):
+        raise SpecError(
+            f"a trial needs a CPU, and there is none left on {where}; "
+            "add a machine and give the command again"
+        )

@@ -1,0 +1,50 @@
+"""A stored setting rendered for another tool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.errors import SpecError
+from autotune.export import render
+from autotune.results.tuned import tuned
+from autotune.search.stored import opened, split, studies
+from autotune.studies import urls
+from autotune.studies.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An export, and the study it is of."""
+
+    text: str
+    form: str
+    study: str
+    chosen: bool  # whether the optimizer was chosen by its loss rather than named
+
+
+def rendered(
+    storage: str | None, study: str, form: str, *, which: str, number: int | None
+) -> Exported:
+    """Render a setting of a study in a registered form."""
+    name, optimizer = split(study)
+    with opened(storage) as store:
+        record = tuned(store, name, optimizer, which, trial=number)
+    return Exported(
+        text=render(record, form),
+        form=form,
+        study=f"{name}/{record.optimizer}",
+        chosen=optimizer is None,
+    )
+
+
+def write(storage: str | None, exported: Exported, file: Path) -> None:
+    """Write an export to a file, and remember in the store that it was written."""
+    try:
+        file.write_text(exported.text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {file} ({error.strerror})") from None
+    name, optimizer = split(exported.study)
+    with Store(urls.resolve(storage)) as store:
+        (study,) = studies(store.search(name), optimizer)
+        store.add_export(study.id, exported.form, str(file.absolute()), exported.text)

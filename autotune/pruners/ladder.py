@@ -1,0 +1,65 @@
+"""The steps at which trials pause and are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+ETA = 3
+RUNGS = 4
+SAFE_RUNG = 1  # before it, losses tell bad settings from good ones but rank the good ones poorly
+EARLY_ETA = 2.5  # so more go on from there
+
+Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The steps at which a trial may pause, the last being the full schedule.
+
+    Args:
+        steps: The rungs, ascending.
+        first: The step every trial runs to before it is compared with others.
+        safe: The rung from which on losses are trusted to rank settings.
+    """
+
+    steps: tuple[int, ...]
+    first: int
+    safe: int = 0
+
+    def above(self, step: int) -> int:
+        """Return where a trial that took ``step`` steps pauses next, or the full schedule."""
+        after = [rung for rung in self.steps if rung > step]
+        return max(after[0] if after else self.steps[-1], self.first)
+
+    def promoted(self, step: int, count: int) -> int:
+        """Return how many of ``count`` trials that reached a rung go on from there."""
+        return int(count / EARLY_ETA) if step < self.safe else count // ETA
+
+    def patient(self) -> Ladder:
+        """Return the same rungs with nothing compared before the safe one."""
+        return replace(self, first=max(self.first, self.safe))
+
+    def whole(self) -> Ladder:
+        """Return the same rungs with nothing compared before the end."""
+        return replace(self, first=self.steps[-1])
+
+
+def ladder(target: int, compare_from: int = 0) -> Ladder:
+    """Return the rungs of a schedule of ``target`` steps.
+
+    ``compare_from`` is a task's own knowledge of how long a run has to be before its loss ranks
+    settings; without it, settings are compared from the shortest rung, cautiously.
+    """
+    steps = sorted({max(1, round(target / ETA**k)) for k in range(RUNGS)})
+    if not compare_from:
+        safe = steps[min(SAFE_RUNG, len(steps) - 1)]
+        return Ladder(steps=tuple(steps), first=steps[0], safe=safe)
+    kept = {min(compare_from, target), *(step for step in steps if step > compare_from)}
+    return Ladder(steps=tuple(sorted(kept)), first=min(kept))
+
+
+def rungs_of(facts: Mapping[str, Any]) -> Ladder:
+    """Return the rungs of a task."""
+    return ladder(int(facts["steps"]), int(facts.get("compare_from", 0)))

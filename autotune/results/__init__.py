@@ -1,0 +1,1 @@
+"""What a search found: comparisons, intervals, and the tuned settings."""

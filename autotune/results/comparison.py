@@ -1,0 +1,213 @@
+"""What a search found: each optimizer's default and tuned setting on the same fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
+from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.store import Store
+
+REFERENCE = "adamw"  # what a winner has to beat
+
+_BAD = (TrialState.DIVERGED, TrialState.FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A setting and what it did on the judging seeds."""
+
+    origin: str
+    hyper: Mapping[str, Any]
+    warmup: float
+    losses: Mapping[int, float]  # validation loss by seed index
+    loss: Estimate | None  # None while no judging run has ended
+    accuracy: Estimate | None
+    failures: tuple[str, ...] = ()  # reasons of judging runs without a loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One optimizer of a search."""
+
+    optimizer: str
+    default: Contender
+    tuned: Contender
+    changed: bool  # whether the tuned setting is another than the default
+    difference: Estimate | None  # tuned - default, paired by seed
+    verdict: str
+    against_reference: Estimate | None  # tuned - tuned AdamW; None for AdamW itself or without it
+    reference_verdict: str | None
+    runs: float  # full runs spent, every stage counted
+    trials: int
+    diverged: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Optimizers of one search side by side, best tuned mean first."""
+
+    search: SearchRecord
+    rows: tuple[Row, ...]
+    verdict: str
+
+
+def load(store: Store, name: str) -> Comparison:
+    """Return the comparison of a stored search; raises NotFound."""
+    search = store.search(name)
+    trials = {study.optimizer: store.trials(study.id) for study in search.studies}
+    recommended = {s.optimizer: store.recommendation(s.id) for s in search.studies}
+    chosen = {
+        name: int(found["source"])
+        for name, found in recommended.items()
+        if found and found["source"] is not None
+    }
+    return compare(search, trials, chosen)
+
+
+def compare(
+    search: SearchRecord,
+    trials: Mapping[str, Sequence[TrialRecord]],
+    chosen: Mapping[str, int],
+) -> Comparison:
+    """Compare the optimizers of a search; a pure function.
+
+    Args:
+        search: The search.
+        trials: All trials, by optimizer.
+        chosen: Number of the recommended search trial, by optimizer; missing while undecided.
+    """
+    pairs = {
+        s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
+        for s in search.studies
+    }
+    reference = pairs.get(REFERENCE)
+    rows = [_row(s, trials[s.optimizer], pairs[s.optimizer], reference) for s in search.studies]
+    rows.sort(key=_rank)
+    return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
+
+
+def _rank(row: Row) -> tuple[bool, float]:
+    """Order by mean, those that failed on a judging seed last: their mean leaves out the worst."""
+    return bool(row.tuned.failures), row.tuned.loss.mean if row.tuned.loss else math.inf
+
+
+def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
+    judged = [trial for trial in trials if trial.role is Role.JUDGE]
+    if chosen is None:
+        chosen = max((trial.source or 0 for trial in judged), default=0)
+    default = [trial for trial in judged if trial.source == 0]
+    tuned = [trial for trial in judged if trial.source == chosen]
+    return _contender(default, trials), _contender(tuned, trials)
+
+
+def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> Contender:
+    done = [t for t in judged if t.state is TrialState.COMPLETE and t.loss is not None]
+    losses = {trial.seed: trial.loss for trial in done if trial.loss is not None}
+    accuracies = [trial.accuracy for trial in done if trial.accuracy is not None]
+    example = judged[0] if judged else (trials[0] if trials else None)
+    return Contender(
+        origin=_origin(example, trials),
+        hyper=example.hyper if example else {},
+        warmup=example.warmup if example else 0.0,
+        losses=losses,
+        loss=estimate(list(losses.values())) if losses else None,
+        accuracy=estimate(accuracies) if accuracies else None,
+        failures=tuple(t.reason or t.state for t in judged if t.state in _BAD),
+    )
+
+
+def _origin(example: TrialRecord | None, trials: Sequence[TrialRecord]) -> str:
+    """Name who first proposed the setting, not the stage that re-ran it."""
+    by_number = {trial.number: trial.origin for trial in trials if trial.role is Role.SEARCH}
+    if example is None or not example.source:
+        return by_number.get(0, "default").removeprefix("preset:")
+    return f"trial {example.source} ({by_number.get(example.source, 'unknown')})"
+
+
+def _row(
+    study: StudyRecord,
+    trials: Sequence[TrialRecord],
+    pair: tuple[Contender, Contender],
+    reference: tuple[Contender, Contender] | None,
+) -> Row:
+    default, tuned = pair
+    changed = tuned.hyper != default.hyper or tuned.warmup != default.warmup
+    difference = paired(tuned.losses, default.losses) if changed else None
+    rival = reference[1] if reference and study.optimizer != REFERENCE else None
+    against = paired(tuned.losses, rival.losses) if rival else None
+    name = study.optimizer
+    return Row(
+        optimizer=name,
+        default=default,
+        tuned=tuned,
+        changed=changed,
+        difference=difference,
+        verdict=_tuning_verdict(name, pair, difference, changed)
+        if tuned.losses
+        else f"{name} was not judged: {_obstacle(tuned, trials)}",
+        against_reference=against,
+        reference_verdict=_reference_verdict(name, tuned, against) if rival else None,
+        runs=sum(trial.step / trial.target for trial in trials),
+        trials=len(trials),
+        diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
+        failed=sum(trial.state is TrialState.FAILED for trial in trials),
+    )
+
+
+def _tuning_verdict(
+    name: str, pair: tuple[Contender, Contender], difference: Estimate | None, changed: bool
+) -> str:
+    default, tuned = pair
+    if tuned.failures:
+        return f"{_unreliable(name, tuned)}, so it is not better than its default"
+    if not changed:
+        return f"tuning {name} found nothing better than its default"
+    if not default.losses:
+        reason = default.failures[0] if default.failures else "it was not run"
+        return f"tuned {name} trains where its default did not ({reason})"
+    return verdict(difference, f"tuned {name}", "its default")
+
+
+def _obstacle(tuned: Contender, trials: Sequence[TrialRecord]) -> str:
+    reasons = [*tuned.failures, *(t.reason for t in trials if t.state in _BAD and t.reason)]
+    return reasons[0] if reasons else "no run yet"
+
+
+def _reference_verdict(name: str, tuned: Contender, against: Estimate | None) -> str:
+    if tuned.failures:
+        return f"{_unreliable(name, tuned)}, so it is not better than tuned adamw"
+    return verdict(against, f"tuned {name}", "tuned adamw")
+
+
+def _unreliable(name: str, tuned: Contender) -> str:
+    ran = len(tuned.failures) + len(tuned.losses)
+    return f"tuned {name} failed on {len(tuned.failures)} of {ran} seeds ({tuned.failures[0]})"
+
+
+def _overall(rows: Sequence[Row]) -> str:
+    judged = [row for row in rows if row.tuned.loss]
+    if not judged:
+        return "nothing was judged yet"
+    best = judged[0]
+    if len(judged) == 1 or best.tuned.failures:
+        return best.verdict
+    # The best of several is picked by its mean: each comparison has to be surer for all to be sure.
+    sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
+    level = [
+        row.optimizer
+        for row in judged[1:]
+        if not row.tuned.failures
+        and not _clearly_worse(paired(row.tuned.losses, best.tuned.losses, sure))
+    ]
+    if level:
+        return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"
+    return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+
+
+def _clearly_worse(difference: Estimate | None) -> bool:
+    return difference is not None and difference.low is not None and difference.low > 0

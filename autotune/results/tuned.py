@@ -1,0 +1,286 @@
+"""The neutral record of a setting: what was found, on what, how sure, and what to beware of.
+
+Every export renders this and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.registry import unknown
+from autotune.results import comparison
+from autotune.results.comparison import Comparison, Contender, Row
+from autotune.results.intervals import CONFIDENCE, Estimate, estimate
+from autotune.scheduler import widening
+from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.store import Store
+
+SCHEMA_VERSION = 1
+ENOUGH_SEEDS = 3
+
+_L2 = frozenset({"adam", "adam-win", "adam-win2", "sgd"})  # the others keep decay out of gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How lr moves: a linear warm-up, then a cosine down to a fraction of its peak."""
+
+    type: str = "cosine"
+    warmup_fraction: float
+    final_lr_fraction: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """What the numbers mean, for whoever carries them to another implementation."""
+
+    betas: str = "fraction kept, close to one (papers print one minus these)"
+    weight_decay: str = "multiplied by lr"
+    undecayed: str = "parameters with ndim <= 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was measured; an interval's bounds are None where one seed ran."""
+
+    metric: str = "validation loss"
+    confidence: float = CONFIDENCE
+    loss: Estimate
+    accuracy: Estimate | None
+    seeds: tuple[int, ...]  # indices of the seeds behind ``loss``
+    default: Estimate | None  # loss of the optimizer's default setting on the same seeds
+    difference: Estimate | None  # loss - default, paired by seed
+    verdict: str
+    reference_verdict: str | None  # against tuned AdamW
+    trials: int  # of this optimizer, every stage counted
+    full_runs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the setting comes from."""
+
+    search: str
+    trial: int | None  # number of the trial that first ran the setting, if stored
+    origin: str  # who proposed it
+    created: str  # last change of the search, ISO 8601
+    environment: Mapping[str, Any]  # versions and machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """One setting with everything an export says about it."""
+
+    schema_version: int = SCHEMA_VERSION
+    optimizer: str  # registry name
+    hyper: Mapping[str, Any]  # keyword arguments of autotune.optimizers.create
+    schedule: Schedule
+    conventions: Conventions
+    tuned_on: Mapping[str, Any]  # facts of the task
+    evidence: Evidence
+    warnings: tuple[str, ...] = ()
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        """Refuse numbers no trainer can read."""
+        for name, value in self.hyper.items():
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise SpecError(f"{name} must be finite to be exported, got {number}")
+
+    @property
+    def warmup(self) -> float:
+        """Fraction of the schedule in which lr rises."""
+        return self.schedule.warmup_fraction
+
+
+def tuned(
+    store: Store,
+    search_name: str,
+    optimizer: str | None = None,
+    which: str = "tuned",
+    trial: int | None = None,
+) -> Tuned:
+    """Return a setting of a stored search; raises NotFound or NothingUsable.
+
+    Args:
+        store: where the search is.
+        search_name: its name.
+        optimizer: one of its optimizers; None is the one with the lowest tuned mean.
+        which: "tuned" or "default".
+        trial: the number of a single trial to take instead of either.
+    """
+    found = comparison.load(store, search_name)
+    row = _row(found, optimizer, trial)
+    study = next(s for s in found.search.studies if s.optimizer == row.optimizer)
+    trials = store.trials(study.id)
+    if trial is None:
+        chosen = _judged(found.search, row, which, trials)
+    else:
+        chosen = _single(found.search, row, trials, trial)
+    return _record(found.search, row, study, chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """A setting and the runs that speak for it."""
+
+    hyper: Mapping[str, Any]
+    warmup: float
+    params: Mapping[str, float | str]
+    number: int | None
+    origin: str
+    losses: Mapping[int, float]
+    accuracy: Estimate | None
+    difference: Estimate | None
+    verdict: str
+    reference_verdict: str | None = None
+    caveats: tuple[str, ...] = ()
+
+
+def _row(comparison: Comparison, optimizer: str | None, trial: int | None) -> Row:
+    """Pick an optimizer; rows come best first."""
+    name, rows = comparison.search.name, {row.optimizer: row for row in comparison.rows}
+    if optimizer is not None:
+        if optimizer not in rows:
+            raise NotFound(f"search '{name}': {unknown('optimizer', optimizer, rows)}")
+        return rows[optimizer]
+    if not rows:
+        raise NothingUsable(f"search '{name}' has no optimizer yet; continue it first")
+    if trial is not None and len(rows) > 1:
+        listed = ", ".join(f"{name}/{row}" for row in sorted(rows))
+        raise SpecError(f"trial {trial} must be of one optimizer; name one of {listed}")
+    return comparison.rows[0]
+
+
+def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> _Chosen:
+    """Return the tuned or the default setting, as far as judging runs speak for it."""
+    if which not in {"tuned", "default"}:
+        raise SpecError(f"which must be 'tuned' or 'default', got '{which}'")
+    contender = row.tuned if which == "tuned" else row.default
+    if not contender.losses:
+        raise NothingUsable(_unjudged(search.name, row.optimizer, which, contender))
+    run = next(t for t in trials if t.role is Role.JUDGE and _is(t, contender))
+    is_tuned = which == "tuned"
+    return _Chosen(
+        hyper=contender.hyper,
+        warmup=contender.warmup,
+        params=run.params,
+        number=run.source,
+        origin=contender.origin,
+        losses=contender.losses,
+        accuracy=contender.accuracy,
+        difference=row.difference if is_tuned else None,
+        verdict=row.verdict if is_tuned else f"the default of {row.optimizer}, for comparison",
+        reference_verdict=row.reference_verdict if is_tuned else None,
+    )
+
+
+def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> str:
+    why = contender.failures[0] if contender.failures else "no judging run has ended"
+    return (
+        f"the {which} setting of {optimizer} in search '{search}' has no loss: {why}; "
+        f"continue the search, or name one trial"
+    )
+
+
+def _is(trial: TrialRecord, contender: Contender) -> bool:
+    return trial.hyper == contender.hyper and trial.warmup == contender.warmup
+
+
+def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> _Chosen:
+    """Return the setting of one trial, for which one run speaks."""
+    where = f"{row.optimizer} in search '{search.name}'"
+    run = next((t for t in trials if t.number == number), None)
+    if run is None:
+        raise NotFound(f"no trial {number} of {where}; its {len(trials)} trials count from 0")
+    if run.loss is None:
+        why = f": {run.reason}" if run.reason else ""
+        raise NothingUsable(f"trial {number} of {where} has no loss, it is {run.state}{why}")
+    partial = run.state is not TrialState.COMPLETE
+    caveat = f"its loss was read at step {run.step} of {run.target}, before the schedule ended"
+    return _Chosen(
+        hyper=run.hyper,
+        warmup=run.warmup,
+        params=run.params,
+        number=number,
+        origin=f"trial {number} ({run.origin})",
+        losses={run.seed: run.loss},
+        accuracy=None if run.accuracy is None else estimate([run.accuracy]),
+        difference=None,
+        verdict="a single trial, chosen by hand: nothing is said about other seeds",
+        caveats=(caveat,) if partial else (),
+    )
+
+
+def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Tuned:
+    return Tuned(
+        optimizer=row.optimizer,
+        hyper={name: _value(value) for name, value in chosen.hyper.items()},
+        schedule=Schedule(warmup_fraction=chosen.warmup),
+        conventions=Conventions(weight_decay=_decay_convention(row.optimizer)),
+        tuned_on=dict(search.task),
+        evidence=_evidence(row, chosen),
+        warnings=tuple(_warnings(search, row, study, chosen)),
+        provenance=Provenance(
+            search=search.name,
+            trial=chosen.number,
+            origin=chosen.origin,
+            created=search.created.isoformat(timespec="seconds"),
+            environment=dict(search.environment),
+        ),
+    )
+
+
+def _value(value: Any) -> Any:
+    """Give betas back as the tuple they were before JSON."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _decay_convention(optimizer: str) -> str:
+    if optimizer in _L2:
+        return "added to the gradient (L2)"
+    if optimizer.startswith("lamb"):
+        return "added to the update before the trust ratio, then multiplied by lr"
+    return "multiplied by lr"
+
+
+def _evidence(row: Row, chosen: _Chosen) -> Evidence:
+    return Evidence(
+        loss=estimate(list(chosen.losses.values())),
+        accuracy=chosen.accuracy,
+        seeds=tuple(sorted(chosen.losses)),
+        default=row.default.loss,
+        difference=chosen.difference,
+        verdict=chosen.verdict,
+        reference_verdict=chosen.reference_verdict,
+        trials=row.trials,
+        full_runs=row.runs,
+    )
+
+
+def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
+    yield from chosen.caveats
+    yield from widening.warnings(chosen.params, study.space)
+    seeds = len(chosen.losses)
+    if seeds < ENOUGH_SEEDS:
+        noun = "seed" if seeds == 1 else "seeds"
+        yield f"only {seeds} {noun}, fewer than {ENOUGH_SEEDS}: the ranking may be luck"
+    yield _horizon(search.task, row.optimizer)
+
+
+def _horizon(task: Mapping[str, Any], optimizer: str) -> str:
+    batch = f" at batch size {task['batch_size']}" if "batch_size" in task else ""
+    rule = (
+        "lr of SGD scales with the batch ratio, up to a threshold"
+        if optimizer.startswith("sgd")
+        else "lr of an adaptive method scales with the square root of the batch ratio"
+    )
+    return (
+        f"tuned over {task.get('steps', 'few')} steps{batch}: re-tune or re-check lr when these "
+        f"change ({rule}; keep the timescale 1/(lr * weight_decay) constant in epochs)"
+    )

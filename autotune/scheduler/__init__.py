@@ -1,0 +1,1 @@
+"""What a study runs next: every decision is a function of the trials stored so far."""

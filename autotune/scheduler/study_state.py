@@ -1,0 +1,158 @@
+"""What the engine knows of one study: its trials, their losses at rungs, and what they cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.pruners.auto import highest_rung
+from autotune.pruners.ladder import Ladder
+from autotune.samplers.base import Observation
+from autotune.scheduler.forecast import forecasts
+from autotune.space.setting import Setting
+from autotune.space.spaces import Space
+from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+
+ENDED = frozenset({TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
+MODEL_NEEDS = 5  # trials at a rung before proposals are modelled on it
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """One study in memory, kept in step with the store."""
+
+    study: StudyRecord
+    space: Space
+    presets: Sequence[Setting]  # the first is the optimizer's default
+    ladder: Ladder
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
+    accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
+    stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
+    by_role: dict[Role, list[TrialRecord]] = field(default_factory=dict)  # in order of number
+    charged: dict[Role, int] = field(default_factory=dict)  # steps spent, by role
+    settings: set[str] = field(default_factory=set)  # that search trials have
+    searched: bool = False  # no further setting is to be tried
+    timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
+    timed_steps: int = 0  # between points of one stretch, over all trials
+    timed_seconds: float = 0.0  # they took
+
+    @property
+    def target(self) -> int:
+        """Return the steps of a full run."""
+        return self.ladder.steps[-1]
+
+    def tried(self, hyper: Mapping[str, Any], warmup: float) -> bool:
+        """Say whether the search has tried a setting."""
+        return _written(hyper, warmup) in self.settings
+
+    def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
+        """Take in a trial's newest record and points of its curve."""
+        if trial.role is Role.SEARCH and trial.id not in self.trials:
+            self.settings.add(_written(trial.hyper, trial.warmup))
+        self._place(trial)
+        curve = self.losses.setdefault(trial.id, {})
+        right = self.accuracies.setdefault(trial.id, {})
+        for point in points:
+            self._time(trial.id, point)
+            if point.loss is not None:
+                curve[point.step] = point.loss
+            if point.accuracy is not None:
+                right[point.step] = point.accuracy
+
+    def _place(self, trial: TrialRecord) -> None:
+        """Put a trial's newest record in place of the one known; a study gives a number once."""
+        known = self.trials.get(trial.id)
+        self.trials[trial.id] = trial
+        steps = self._cost(trial) - (self._cost(known) if known else 0)
+        self.charged[trial.role] = self.charged.get(trial.role, 0) + steps
+        row = self.by_role.setdefault(trial.role, [])
+        place = bisect_left(row, trial.number, key=lambda t: t.number)
+        row[place : place + bool(known)] = [trial]
+
+    def _time(self, trial: int, point: Point) -> None:
+        last = self.timed.get(trial)
+        # A stretch counts its seconds anew, and one that lost its state takes steps again.
+        if last and last.step < point.step and last.seconds < point.seconds:
+            self.timed_steps += point.step - last.step
+            self.timed_seconds += point.seconds - last.seconds
+        self.timed[trial] = point
+
+    def of(self, role: Role) -> list[TrialRecord]:
+        """Return the trials run for ``role``, by number."""
+        return list(self.by_role.get(role, ()))
+
+    def running(self) -> list[TrialRecord]:
+        """Return the trials under way."""
+        return [t for t in self.trials.values() if t.state is TrialState.RUNNING]
+
+    def runs(self) -> float:
+        """Return the full runs spent, every stage counted."""
+        return sum(self.charged.values()) / self.target
+
+    def committed(self, role: Role | None = None) -> float:
+        """Return the full runs spent, on one stage or all, once what is under way has ended."""
+        steps = sum(self.charged.values()) if role is None else self.charged.get(role, 0)
+        for id, stop in self.stops.items():
+            trial = self.trials[id]
+            if role is None or trial.role is role:
+                steps += max(0, stop - self._cost(trial))
+        return steps / self.target
+
+    def _cost(self, trial: TrialRecord) -> int:
+        # Free failures would be tried for ever: one without a loss costs what a first look costs.
+        if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
+            return max(trial.step, self.ladder.first)
+        return trial.step
+
+    def seconds(self) -> float:
+        """Return the seconds spent training and evaluating."""
+        return sum(trial.seconds for trial in self.trials.values())
+
+    def best(self) -> TrialRecord | None:
+        """Return the completed search trial of the lowest loss."""
+        complete = TrialState.COMPLETE
+        done = [(t.loss, t.number, t) for t in self.of(Role.SEARCH) if t.state is complete]
+        return min(done, default=(None, None, None))[-1]
+
+    def forecast(self) -> list[Observation]:
+        """Return what the search expects of every setting that was measured or diverged."""
+        trials = self.of(Role.SEARCH)
+        expected = forecasts(trials, self.losses, self.ladder)
+        diverged, seen = TrialState.DIVERGED, []
+        for trial in trials:
+            if trial.state is diverged:
+                seen.append(Observation(params=trial.params, loss=None))
+            elif trial.id in expected:
+                forecast = expected[trial.id]
+                seen.append(self._observation(trial, forecast.score, forecast.doubt))
+        return seen
+
+    def observed(self) -> list[Observation]:
+        """Return what the search learned, all of it at the longest rung with enough trials."""
+        trials = self.of(Role.SEARCH)
+        curves: Mapping[int, Mapping[int, float]] = {t.id: self.losses[t.id] for t in trials}
+        step = highest_rung(curves, self.ladder, MODEL_NEEDS)
+        seen = []
+        for trial in trials:
+            curve = self.losses[trial.id]
+            if trial.state is TrialState.DIVERGED:
+                seen.append(Observation(params=trial.params, loss=None))
+            elif step in curve:
+                seen.append(self._observation(trial, curve[step]))
+        return seen
+
+    def _observation(self, trial: TrialRecord, loss: float, doubt: float = 0.0) -> Observation:
+        curve = self.losses[trial.id]
+        last = next(step for step in reversed(self.ladder.steps) if step in curve)
+        return Observation(
+            params=trial.params, loss=loss, reached=last, reached_loss=curve[last], doubt=doubt
+        )
+
+
+def _written(hyper: Mapping[str, Any], warmup: float) -> str:
+    """Return a setting as text; a stored tuple comes back as a list."""
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
+    return repr((sorted(plain.items()), warmup))

@@ -1,0 +1,133 @@
+"""A range whose end holds the best settings is widened: the best may lie beyond.
+
+A range that a person gave is a constraint, and stays; so does a table's grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune.pruners.auto import leaders
+from autotune.scheduler.study_state import Ledger
+from autotune.space import spaces
+from autotune.space.spaces import Params, Range, Space, idle
+from autotune.studies.records import Role, TrialRecord, TrialState
+
+BAND = 0.1  # of a range: what is nearer to its end counts as there
+BEST = 3  # settings that all have to be there: those that got furthest, then lost least
+FEWEST = 9  # settings tried before
+STEP = 0.25  # of the width a range began with: added each time
+FURTHEST = 0.5  # of that width: the most that is added at one end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widened:
+    """A space with a wider range, and why."""
+
+    space: Space
+    reason: str
+
+
+def widened(ledger: Ledger) -> Widened | None:
+    """Return a study's space with wider ranges; None where nothing speaks for that."""
+    trials = ledger.of(Role.SEARCH)
+    if len(trials) < FEWEST:
+        return None
+    best = leaders(trials, ledger.losses, ledger.ladder, BEST)
+    if len(best) < BEST or min(trial.step for trial in best) < ledger.ladder.safe:
+        return None  # short runs favour the high end of learning rates
+    diverged = [trial for trial in trials if trial.state is TrialState.DIVERGED]
+    found = dict(_wider(ledger.space, best, diverged))
+    if not found:
+        return None
+    reasons = [_reason(name, ledger.space, new, len(trials)) for name, new in found.items()]
+    parameters = {**ledger.space.parameters, **found}
+    return Widened(space=replace(ledger.space, parameters=parameters), reason="; ".join(reasons))
+
+
+def _wider(
+    space: Space, best: Sequence[TrialRecord], diverged: Sequence[TrialRecord]
+) -> Iterator[tuple[str, Range]]:
+    for name, parameter in space.parameters.items():
+        if not isinstance(parameter, Range) or not parameter.log or name in space.asked:
+            continue
+        if any(idle(name, one.params) for one in best):
+            continue
+        for upper in (False, True):
+            there = [_at(parameter, one.params[name], upper) for one in best]
+            cliff = any(_at(parameter, one.params[name], upper) for one in diverged)
+            new = parameter.wider(upper, STEP, FURTHEST, most=_most(name))
+            if all(there) and not cliff and new != parameter:
+                yield name, new
+
+
+def _at(parameter: Range, value: float | str, upper: bool) -> bool:
+    unit = parameter.unit(value)
+    return (1 - unit if upper else unit) < BAND
+
+
+def _most(name: str) -> float:
+    """Return the largest value that makes sense: a beta cannot be below zero."""
+    return 1.0 if name.startswith("one_minus_") else math.inf
+
+
+def _reason(name: str, space: Space, new: Range, count: int) -> str:
+    old = space.parameters[name]
+    if not isinstance(old, Range):
+        raise TypeError(f"{name} is no range")
+    end = f"upper end, {old.high:.3g}" if new.high > old.high else f"lower end, {old.low:.3g}"
+    return (
+        f"{name} is searched from {new.low:.3g} to {new.high:.3g} from now on: "
+        f"the {BEST} best of {count} settings tried lie at its {end}"
+    )
+
+
+def recorded(space: Space, data: Mapping[str, Sequence[Any]]) -> Space:
+    """Return a space with the ranges that were widened where it was stored as ``data``."""
+    stored = spaces.from_data(data, {}).parameters
+    wider = {
+        name: range
+        for name, range in stored.items()
+        if isinstance(range, Range) and range.began is not None and name in space.parameters
+    }
+    return replace(space, parameters={**space.parameters, **wider}) if wider else space
+
+
+def told(data: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return a sentence about each range of a stored space that was widened."""
+    found = []
+    for name, parameter in spaces.from_data(data, {}).parameters.items():
+        if isinstance(parameter, Range) and parameter.began is not None:
+            low, high = parameter.began
+            found.append(
+                f"{name} was searched from {parameter.low:.3g} to {parameter.high:.3g}, wider than "
+                f"the {low:.3g} to {high:.3g} it began with: the best settings lay at the end"
+            )
+    return found
+
+
+def recommended(ledger: Ledger, number: int | None) -> Iterator[str]:
+    """Say where the setting to recommend lies at the end of a range; the default's is nobody's."""
+    for trial in ledger.of(Role.SEARCH):
+        if number and trial.number == number:
+            yield from warnings(trial.params, ledger.space.as_data())
+
+
+def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """Name the coordinates that lie at an end of their range."""
+    ranges = spaces.from_data(data, {})
+    for name in ranges.edges(params):
+        parameter = ranges.parameters[name]
+        if not isinstance(parameter, Range) or idle(name, params):
+            continue
+        upper = parameter.unit(params[name]) > 0.5
+        if upper or parameter.low > 0:  # nothing lies below a range that starts at zero
+            wide = "" if parameter.began is None else ", which was widened"
+            yield (
+                f"{name} = {params[name]:.3g} is at the {'upper' if upper else 'lower'} end of "
+                f"its range, {parameter.low:.3g} to {parameter.high:.3g}{wide}: "
+                "the best may lie beyond"
+            )

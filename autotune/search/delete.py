@@ -1,0 +1,72 @@
+"""A search removed from the database and the disk, while its lock keeps others from running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from autotune.errors import AlreadyThere, SpecError
+from autotune.search.lock import COORDINATOR, folder_of, sitting
+from autotune.search.stored import opened, split
+from autotune.studies import urls
+from autotune.studies.optuna_mirror import Mirror
+from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.store import Store
+
+
+@contextmanager
+def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
+    """Give a search that nobody runs, nor can begin to run; raises AlreadyThere."""
+    name, optimizer = split(text)
+    if optimizer:
+        raise SpecError(f"a search is deleted whole, got '{text}'; name it alone: {name}")
+    with opened(storage) as store:
+        store.search(name)  # a lock is taken of a search that is there
+        with sitting(folder_of(store.url, name), name):
+            _refuse_workers(store, name)
+            yield store.search(name)
+
+
+def _refuse_workers(store: Store, name: str) -> None:
+    """Refuse a search that workers run, which hold no lock but leases."""
+    workers = store.holders(store.search(name).id)[0] - {COORDINATOR}
+    if workers:
+        raise AlreadyThere(
+            f"search '{name}' is being run by {', '.join(sorted(workers))}; "
+            f"stop it with: autotune tell {name} stop"
+        )
+
+
+def described(storage: str | None, search: SearchRecord) -> str:
+    """Say what there is of a search."""
+    url = urls.resolve(storage)
+    counted = _count(sum(sum(study.counts.values()) for study in search.studies), "trial")
+    files = _checkpoints(url, search)
+    if files:
+        size = sum(file.stat().st_size for file in files)
+        counted += f" and {_count(len(files), 'checkpoint')} ({size / 1e6:.1f} MB)"
+    elsewhere = search.state is SearchState.RUNNING and urls.file(url) is None
+    marked = ", perhaps running on another machine," if elsewhere else ""
+    return f"search '{search.name}'{marked} with {counted} from {urls.mask(url)}"
+
+
+def delete(storage: str | None, search: SearchRecord) -> None:
+    """Remove Optuna's copy, then checkpoints; the rows go last, so that it can be tried again."""
+    url = urls.resolve(storage)
+    with closing(Mirror(url)) as mirror:
+        for study in search.studies:
+            mirror.forget(f"{search.name}/{study.optimizer}")
+    for file in _checkpoints(url, search):
+        file.unlink(missing_ok=True)
+    with Store(url) as store:
+        store.delete_search(search.name)
+
+
+def _checkpoints(url: str, search: SearchRecord) -> list[Path]:
+    """Return a search's checkpoints, and what a killed worker was writing."""
+    return list(folder_of(url, search.name).glob("*.p*t*"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

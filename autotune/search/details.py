@@ -1,0 +1,121 @@
+"""What ``autotune show`` tells of a search and of a trial, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autotune.errors import NotFound, SpecError
+from autotune.pruners.ladder import rungs_of
+from autotune.results.comparison import Row, load
+from autotune.results.intervals import Estimate
+from autotune.results.reliability import Honesty, honesty
+from autotune.scheduler import widening
+from autotune.search.status import current, settled
+from autotune.search.stored import newest, opened, resumable, split, studies
+from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
+from autotune.studies.store import Store
+
+
+def search(storage: str | None, study: str | None) -> dict[str, Any]:
+    """Return a search, and of the studies asked for: trials, last losses and what was judged."""
+    with opened(storage) as store:
+        found, chosen = _find(store, study)
+        trials = {each.optimizer: _trials(store, found, each) for each in chosen}
+        measured = {each.optimizer: store.measured(each.id) for each in chosen}
+        honest = {
+            each.optimizer: _honesty(store, found, each, trials[each.optimizer]) for each in chosen
+        }
+        ranges = {each.optimizer: _ranges(store, each, trials[each.optimizer]) for each in chosen}
+        ended = {
+            each.optimizer: (store.recommendation(each.id) or {}).get("ended") for each in chosen
+        }
+        rows = {row.optimizer: row for row in load(store, found.name).rows}
+        exports = {each.optimizer: _exports(store, each) for each in chosen}
+    return {
+        "search": found,
+        "trials": trials,
+        "measured": {  # by number, as trials are named to a person
+            name: {each.number: last for each in those if (last := measured[name].get(each.id))}
+            for name, those in trials.items()
+        },
+        "honesty": honest,
+        "ranges": ranges,
+        "ended": {name: text for name, text in ended.items() if text},
+        "exports": {name: those for name, those in exports.items() if those},
+        "judged": {name: _judged(rows[name]) for name in trials},
+        "resume": resumable([found], storage),
+    }
+
+
+def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]:
+    """Return one trial and its curve."""
+    with opened(storage) as store:
+        found, chosen = _find(store, study)
+        if len(chosen) != 1:
+            listed = ", ".join(each.optimizer for each in chosen)
+            raise SpecError(
+                f"search '{found.name}' has a trial {number} of each of {listed}; "
+                f"name one: autotune show {found.name}/{chosen[0].optimizer} {number}"
+            )
+        trials = {each.number: each for each in _trials(store, found, chosen[0])}
+        if number not in trials:
+            raise NotFound(
+                f"no trial {number} of {chosen[0].optimizer} in search '{found.name}'; "
+                f"its {len(trials)} trials count from 0"
+            )
+        curve = store.curve(trials[number].id)
+    return {
+        "search": found.name,
+        "optimizer": chosen[0].optimizer,
+        "trial": trials[number],
+        "curve": curve,
+    }
+
+
+def search_of(storage: str | None, study: str | None) -> SearchRecord:
+    """Return the search that a study is of, the newest when none is named."""
+    with opened(storage) as store:
+        return _find(store, study)[0]
+
+
+def _find(store: Store, study: str | None) -> tuple[SearchRecord, tuple[StudyRecord, ...]]:
+    if study is None:
+        found = current(newest(store), store)
+        return found, found.studies
+    name, optimizer = split(study)
+    found = current(store.search(name), store)
+    return found, studies(found, optimizer)
+
+
+def _trials(store: Store, search: SearchRecord, study: StudyRecord) -> list[TrialRecord]:
+    trials = store.trials(study.id)
+    return trials if search.state is SearchState.RUNNING else list(map(settled, trials))
+
+
+def _honesty(
+    store: Store, search: SearchRecord, study: StudyRecord, trials: Sequence[TrialRecord]
+) -> Honesty | None:
+    """Return what a study's measurements are worth; None for a task without steps."""
+    if not search.task.get("steps"):
+        return None
+    rungs = rungs_of(search.task).steps
+    return honesty(trials, store.losses(study.id, rungs), rungs)
+
+
+def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> list[str]:
+    """Say which ranges were widened, and where the recommended setting lies at the end of one."""
+    number = (store.recommendation(study.id) or {}).get("source")
+    chosen = [each for each in trials if number and each.number == number]
+    found = [text for each in chosen for text in widening.warnings(each.params, study.space)]
+    return [*widening.told(study.space), *found]
+
+
+def _exports(store: Store, study: StudyRecord) -> list[dict[str, Any]]:
+    """Return which files were written from a study, and when; not what they hold."""
+    return [{k: one[k] for k in ("format", "path", "created")} for one in store.exports(study.id)]
+
+
+def _judged(row: Row) -> Estimate | None:
+    """Return a mean over the fresh seeds; one that failed on a seed leaves out the worst."""
+    return None if row.tuned.failures else row.tuned.loss

@@ -1,0 +1,202 @@
+"""Begin a search, or find a stored one and go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotune import environment
+from autotune.config import check_names
+from autotune.engines import from_spec
+from autotune.errors import AlreadyThere, NotFound, SpecError
+from autotune.pruners.ladder import Ladder, rungs_of
+from autotune.registry import load
+from autotune.scheduler.stages import check_budget
+from autotune.scheduler.study_state import Ledger
+from autotune.search.turns import merge
+from autotune.space.presets import presets_of, spaces_of
+from autotune.space.spaces import Space
+from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.spec import SearchSpec, differences, parse
+from autotune.studies.store import Store
+from autotune.tasks.resolve import resolve
+
+# What has to agree for a search to go on, and what to call it.
+KEPT_FACTS = {
+    "data_hash": "content of its data or model file",
+    "model_hash": "content of its data or model file",
+    "steps": "steps",
+    "batch_size": "batch size",
+    "parameters": "number of parameters",
+    "precision": "precision (the processor decides it)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A search ready to run."""
+
+    search: SearchRecord
+    ledgers: tuple[Ledger, ...]
+    resumed: int  # trials found
+    finished: bool  # nothing is left to do for this budget
+    revision: int = -1  # of the search, when the ledgers were filled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A search that may be opened, before anything of it is stored.
+
+    Args:
+        spec: What to search.
+        facts: Of its task.
+        spaces: By optimizer.
+        ladder: The rungs of its runs.
+        stored: What is stored under its name; None for a new one.
+    """
+
+    spec: SearchSpec
+    facts: Mapping[str, Any]
+    spaces: Mapping[str, Space]
+    ladder: Ladder
+    stored: SearchRecord | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Say whether nothing is left to do for this budget."""
+        if self.stored is None or self.stored.state is not SearchState.COMPLETE:
+            return False
+        old = parse(dict(self.stored.spec))
+        same = (old.seeds, old.finalists) == (self.spec.seeds, self.spec.finalists)
+        return same and old.budget.resolved == self.spec.budget.resolved
+
+
+def task_arguments(spec: SearchSpec) -> dict[str, Any]:
+    """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries."""
+    return {
+        "model": spec.model,
+        "data": spec.data,
+        "steps": spec.steps,
+        "batch_size": spec.batch_size,
+    }
+
+
+def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any], dict[str, Space]]:
+    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
+
+    ``engine`` is another than the spec's that this process runs trials on.
+    """
+    check_names(spec)
+    check_budget(spec)
+    task = resolve(**task_arguments(spec))
+    from_spec.check(engine or spec.engine, task)
+    spaces = spaces_of(spec)
+    check_spaces(spec, spaces)
+    return dict(task.facts()), spaces
+
+
+def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse spaces in which nothing can be searched, and a sampler that cannot propose in them."""
+    if all(space.points == 1 for space in spaces.values()):
+        raise SpecError(
+            f"the space of {' and of '.join(spaces)} holds a single setting, so there is nothing "
+            "to search; leave a parameter free"
+        )
+    check_sampler(spec, spaces)
+
+
+def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
+    """Refuse a sampler that cannot propose in a space, or not on this machine."""
+    check = getattr(load("autotune.samplers", spec.sampler), "check", None)
+    if check:
+        for space in spaces.values():
+            check(space)
+
+
+def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
+    """Return what may be opened; raises AlreadyThere where the name is another search's."""
+    facts, spaces = prepare(spec, engine)
+    try:
+        stored = store.search(spec.search_name)
+    except NotFound:
+        stored = None
+    if stored is not None:
+        _agree(spec, stored, facts, store)
+    rungs = rungs_of(stored.task if stored else facts)
+    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs, stored=stored)
+
+
+def open_search(
+    found: Checked, store: Store, *, dead: str | None = None, blame: bool = True
+) -> Opened:
+    """Return the search that is stored, or a new one.
+
+    What a worker named ``dead`` was running is taken back at once, and may be to ``blame``.
+    """
+    search = found.stored or _create(found, store)
+    store.reap(search.id, worker=dead, blame=blame)
+    return _go_on(found, search, store)
+
+
+def _create(found: Checked, store: Store) -> SearchRecord:
+    return store.create_search(
+        found.spec.search_name,
+        found.spec.model_dump(mode="json"),
+        found.facts,
+        {name: space.as_data() for name, space in found.spaces.items()},
+        environment.facts(),
+    )
+
+
+def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
+    spec = found.spec
+    if not found.finished:
+        # Others may have ended it since it was read; only another budget takes it up again.
+        unless = SearchState.COMPLETE if search.state is not SearchState.COMPLETE else None
+        store.update_search(
+            search.name,
+            state=SearchState.RUNNING,
+            spec=spec.model_dump(mode="json"),
+            unless=unless,
+        )
+    ledgers = tuple(_ledger(found, search, name, space) for name, space in found.spaces.items())
+    changes = store.changes(search.id)
+    merge(ledgers, changes)
+    return Opened(
+        search=store.search(search.name),
+        ledgers=ledgers,
+        resumed=sum(len(ledger.trials) for ledger in ledgers),
+        finished=found.finished,
+        revision=changes.revision,
+    )
+
+
+def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], store: Store) -> None:
+    """Refuse to mix trials of different tasks or spaces in one search."""
+    changed = [
+        *differences(parse(dict(search.spec)), spec),
+        *changed_facts(search.task, facts),
+    ]
+    if changed:
+        raise AlreadyThere(
+            f"search '{search.name}' is already in {store} with another "
+            f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
+        )
+
+
+def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return what makes a task another than the stored one, each in words once."""
+    words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
+    return list(dict.fromkeys(words))
+
+
+def _ledger(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+    counted = found.spec.budget.resolved.trials is not None
+    return Ledger(
+        study=next(study for study in search.studies if study.optimizer == optimizer),
+        space=space,
+        presets=presets_of(optimizer, space),
+        # Comparing early leaves compute for more settings: of no use where they are counted.
+        ladder=found.ladder.patient() if counted else found.ladder,
+    )

@@ -1,0 +1,260 @@
+"""Keeps store, memory and listeners in step while a process runs trials of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.errors import LeaseLost, Unavailable
+from autotune.scheduler import stopping
+from autotune.scheduler.stages import Stretch
+from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.widening import Widened
+from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
+from autotune.search.opening import task_arguments
+from autotune.search.turns import Share
+from autotune.seeds import training
+from autotune.studies.optuna_mirror import Mirror
+from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.spec import SearchSpec
+from autotune.training.job import Job, Outcome, Report
+
+STATES = {
+    Outcome.DIVERGED: TrialState.DIVERGED,
+    Outcome.FAILED: TrialState.FAILED,
+}
+
+
+class Recorder:
+    """Turns stretches into jobs and reports into records.
+
+    Args:
+        share: This process's part in the search.
+        listen: Told what happened.
+        spec: What was asked for.
+        folder: Where checkpoints go.
+        mirror: Shown every search trial that is over.
+    """
+
+    def __init__(
+        self,
+        share: Share,
+        listen: Listener,
+        *,
+        spec: SearchSpec,
+        folder: Path,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.share, self.listen = share, listen
+        self.search, self.ledgers, self.store = share.search, share.ledgers, share.store
+        self.spec, self.folder = spec, folder
+        self._mirror = mirror
+        self.own: dict[int, int] = {}  # the attempts under way here, by trial
+        self.busy: dict[int, int] = {}  # likewise, with those that another has taken over
+
+    def start(self, ledger: Ledger, stretch: Stretch) -> Job:
+        """Store a stretch as begun, which ends this process's turn, and return its job."""
+        if stretch.wider is not None:
+            self._widen(ledger, stretch.wider)
+        if stretch.notice is not None:
+            self.listen(Notice(text=f"{ledger.study.optimizer}: {stretch.notice}"))
+        trial, attempt = self._lease(ledger, stretch)
+        self.share.deciding = False
+        running = replace(trial, state=TrialState.RUNNING)
+        ledger.keep(running)
+        self.own[trial.id] = self.busy[trial.id] = attempt
+        ledger.stops[trial.id] = stretch.stop
+        self.listen(
+            TrialStarted(optimizer=ledger.study.optimizer, trial=running, stop=stretch.stop)
+        )
+        return Job(
+            trial=trial.id,
+            attempt=attempt,
+            task=task_arguments(self.spec),
+            optimizer=ledger.study.optimizer,
+            hyper=trial.hyper,
+            warmup=trial.warmup,
+            seed=training(self.spec.seed, trial.seed),
+            start=trial.step,
+            stop=stretch.stop,
+            target=trial.target,
+            evaluate=ledger.ladder.steps,
+            # A name of its own: what an older attempt still writes must not replace what is read.
+            checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
+            resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
+            checksum=trial.checksum,
+        )
+
+    def _widen(self, ledger: Ledger, wider: Widened) -> None:
+        """Store a study's new ranges before anything is proposed there, and say so."""
+        ledger.space = wider.space
+        optimizer = ledger.study.optimizer
+        self.store.update_search(self.search.name, space={optimizer: wider.space.as_data()})
+        self.listen(Notice(text=f"{optimizer}: {wider.reason}"))
+
+    def _lease(self, ledger: Ledger, stretch: Stretch) -> tuple[TrialRecord, int]:
+        worker, stop = self.share.worker, stretch.stop
+        if stretch.trial is not None:
+            trial = stretch.trial
+            return trial, self.store.begin(trial.id, worker, stop=stop, turn=worker)
+        if stretch.proposal is None:
+            raise ValueError("a stretch needs a trial or a proposal")
+        study = ledger.study.id
+        return self.store.begin_new(study, stretch.proposal, worker, stop=stop, turn=worker), 1
+
+    def take(self, report: Report) -> bool:
+        """Record a report; say whether its trial is still this process's.
+
+        One of an older attempt is ignored, one of a trial that another took over is not stored.
+        """
+        if self.busy.get(report.trial) != report.attempt:
+            return True
+        over = report.outcome is not Outcome.PROGRESS
+        if over:
+            del self.busy[report.trial]
+        if report.trial not in self.own:
+            return False
+        ledger = self._ledger(report.trial)
+        try:
+            if over:
+                self._end(ledger, report)
+            else:
+                self._progress(ledger, report)
+        except LeaseLost:
+            self.forget(report.trial)
+            return False
+        return True
+
+    def forget(self, trial: int) -> None:
+        """Let go of a trial that another process has taken over."""
+        if self.own.pop(trial, None) is None:
+            return
+        ledger = self._ledger(trial)
+        who = f"{ledger.study.optimizer} trial {ledger.trials[trial].number}"
+        self.listen(Notice(text=f"{who}: another worker took it over, as this one seemed dead"))
+        self.share.restore(ledger, trial)
+
+    def stop(self, ledger: Ledger, reasons: Mapping[int, str]) -> None:
+        """Close paused trials that the search will not take further."""
+        for kept in self.store.stop_trials(ledger.study.id, reasons):
+            ledger.keep(kept)
+            self._remove(kept)
+
+    def close(self, ledger: Ledger, source: int | None) -> None:
+        """Store that a study's search is over under this budget, and what it recommends.
+
+        A recommendation that was judged stands until another one is.
+        """
+        known = self.store.recommendation(ledger.study.id) or {"source": None}
+        budget = self.spec.budget.resolved.model_dump(mode="json")
+        source = known["source"] if source is None else source
+        content = {"source": source, "budget": budget}
+        if known.get("budget") == budget and "ended" in known:
+            content["ended"] = known["ended"]
+        self.store.save_recommendation(ledger.study.id, content)
+
+    def end_search(self, ledger: Ledger, minutes: float | None) -> None:
+        """Store that no further setting is to be tried, and say so where it is early."""
+        self.close(ledger, None)
+        ended = stopping.told(ledger, self.spec, minutes)
+        if ended is not None:
+            known = self.store.recommendation(ledger.study.id) or {}
+            self.store.save_recommendation(ledger.study.id, {**known, "ended": ended})
+            self.listen(Notice(text=f"{ledger.study.optimizer}: {ended}"))
+
+    def _ledger(self, trial: int) -> Ledger:
+        return next(ledger for ledger in self.ledgers if trial in ledger.trials)
+
+    def _remove(self, trial: TrialRecord) -> None:
+        """Delete every state of a trial but the one that was recorded."""
+        for file in self.folder.glob(f"{trial.study}-{trial.number}*.p*t"):
+            name = file.stem.split("-")
+            if name[:2] == [str(trial.study), str(trial.number)] and file.name != trial.checkpoint:
+                file.unlink(missing_ok=True)
+
+    def _progress(self, ledger: Ledger, report: Report) -> None:
+        trial = ledger.trials[report.trial]
+        self.store.add_points(report.trial, report.attempt, report.points)
+        self._hear(ledger, trial, report)
+
+    def _hear(self, ledger: Ledger, trial: TrialRecord, report: Report) -> None:
+        """Keep a report's points in memory and tell listeners."""
+        ledger.keep(trial, report.points)
+        for point in report.points:
+            self.listen(
+                TrialProgressed(
+                    optimizer=ledger.study.optimizer,
+                    number=trial.number,
+                    step=point.step,
+                    loss=point.loss,
+                    train_loss=point.train_loss,
+                )
+            )
+
+    def _end(self, ledger: Ledger, report: Report) -> None:
+        trial = ledger.trials[report.trial]
+        before = ledger.best()
+        kept = self._lost(ledger, report) if report.outcome is Outcome.LOST else None
+        if kept is None:
+            self._hear(ledger, trial, report)
+            kept = self._kept(ledger, trial, report)
+        del self.own[trial.id]
+        ledger.stops.pop(trial.id, None)
+        self._remove(kept)
+        best = ledger.best()
+        self.listen(TrialEnded(optimizer=ledger.study.optimizer, trial=kept, best=best != before))
+        if kept.state is not TrialState.DIVERGED and report.reason:
+            who = f"{ledger.study.optimizer} trial {trial.number}"
+            self.listen(Notice(text=f"{who}: {report.reason}"))
+
+    def _lost(self, ledger: Ledger, report: Report) -> TrialRecord:
+        """Take a trial whose worker died back to where it was last saved."""
+        self.store.lose(report.trial, report.attempt, report.reason or "its worker died")
+        self.share.restore(ledger, report.trial)
+        return ledger.trials[report.trial]
+
+    def _kept(self, ledger: Ledger, trial: TrialRecord, report: Report) -> TrialRecord:
+        state, step = self._state(trial, report)
+        loss = ledger.losses[trial.id].get(step) if state is not TrialState.DIVERGED else None
+        right = ledger.accuracies[trial.id].get(step) if loss is not None else None
+        file = f"{trial.study}-{trial.number}-{report.attempt}.pt"
+        kept = self.store.record(
+            trial.id,
+            report.attempt,
+            state=state,
+            step=step,
+            loss=loss,
+            accuracy=right,
+            seconds=report.seconds,
+            reason=report.reason,
+            points=report.points,
+            checkpoint=(file, report.checksum) if report.saved and report.checksum else None,
+        )
+        ledger.keep(kept)
+        return kept
+
+    def _state(self, trial: TrialRecord, report: Report) -> tuple[TrialState, int]:
+        """Return a trial's state and the step it counts as having reached."""
+        if report.outcome in STATES:
+            return STATES[report.outcome], report.step
+        if report.step >= trial.target:
+            return TrialState.COMPLETE, report.step
+        # One that took its steps again and was interrupted before it caught up is where it was.
+        step = max(report.step, trial.step)
+        return (TrialState.PAUSED if step else TrialState.WAITING), step
+
+    def reflect(self) -> None:
+        """Show ended search trials to Optuna's tools, in Optuna's own tables.
+
+        What was missed is shown the next time: nothing of a search depends on it.
+        """
+        if self._mirror is None:
+            return
+        for ledger in self.ledgers:
+            name = f"{self.search.name}/{ledger.study.optimizer}"
+            trials, space = ledger.of(Role.SEARCH), ledger.space.as_data()
+            try:
+                self._mirror.tell_all(name, trials, space, self.store.curve)
+            except Unavailable as error:
+                self.listen(Notice(text=f"Optuna's tables are not up to date: {error}"))

@@ -1,0 +1,54 @@
+"""How a search stands: told by its lock too, for one that was killed could not write it down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from autotune.search.lock import COORDINATOR, folder_of, vacant
+from autotune.studies import urls
+from autotune.studies.attempts import lease
+from autotune.studies.reading import Reader
+from autotune.studies.records import (
+    SearchRecord,
+    SearchState,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+)
+
+
+def current(search: SearchRecord, store: Reader) -> SearchRecord:
+    """Return a search as it stands now: interrupted when no process runs it any more.
+
+    Of its own command the lock tells, where it can be seen, and of workers their leases.
+    """
+    if search.state is SearchState.RUNNING and _abandoned(search, store):
+        search = store.search(search.name)  # it may have ended before its lock was looked at
+        if search.state is SearchState.RUNNING:
+            search = replace(search, state=SearchState.INTERRUPTED)
+    if search.state is SearchState.RUNNING:
+        return search
+    return replace(search, studies=tuple(_recounted(study, store) for study in search.studies))
+
+
+def settled(trial: TrialRecord) -> TrialRecord:
+    """Return a trial that no worker runs any more as it was last saved."""
+    if trial.state is not TrialState.RUNNING:
+        return trial
+    return replace(trial, state=TrialState.PAUSED if trial.step else TrialState.WAITING)
+
+
+def _abandoned(search: SearchRecord, store: Reader) -> bool:
+    workers, silent = store.holders(search.id)
+    if urls.file(store.url) is None:
+        return not workers and silent > lease().total_seconds()
+    vacated = vacant(folder_of(store.url, search.name)) is True
+    return vacated and not workers - {COORDINATOR}
+
+
+def _recounted(study: StudyRecord, store: Reader) -> StudyRecord:
+    if not study.counts.get(TrialState.RUNNING):
+        return study
+    states = Counter(settled(trial).state for trial in store.trials(study.id))
+    return replace(study, counts={str(state): count for state, count in states.items()})

@@ -1,0 +1,62 @@
+"""The optimizers' spaces as a spec changes them, and the settings to try first in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotune import optimizers
+from autotune.errors import UnknownName
+from autotune.registry import unknown
+from autotune.space import spaces
+from autotune.space.setting import Setting
+from autotune.space.spaces import DEFAULT_WARMUP, Space
+from autotune.studies.spec import SearchSpec
+
+
+def spaces_of(spec: SearchSpec) -> dict[str, Space]:
+    """Return each optimizer's space; raises UnknownName for a change that concerns none."""
+    names = set().union(*map(_known, spec.optimizers))
+    takers = names.union(*map(optimizers.defaults, spec.optimizers))
+    for key in _shared(spec):
+        if key not in takers:
+            raise UnknownName(unknown("parameter", key, names))
+    return {optimizer: space_of(spec, optimizer) for optimizer in spec.optimizers}
+
+
+def space_of(spec: SearchSpec, optimizer: str) -> Space:
+    """Return an optimizer's space with the spec's changes; its own ones win over everybody's."""
+    defaults = optimizers.defaults(optimizer)
+    takes = _known(optimizer).union(defaults)
+    changes = {key: value for key, value in _shared(spec).items() if key in takes}
+    for key, value in spec.space.get(optimizer, {}).items():
+        changes[key] = _over(changes.get(key), value)
+    return spaces.build(optimizers.space(optimizer), defaults, changes)
+
+
+def _known(optimizer: str) -> set[str]:
+    return spaces.known(optimizers.space(optimizer), optimizers.defaults(optimizer))
+
+
+def _shared(spec: SearchSpec) -> dict[str, Any]:
+    """Return the changes for all optimizers; each concerns those that have the parameter."""
+    return {key: value for key, value in spec.space.items() if key not in spec.optimizers}
+
+
+def _over(shared: Any, own: Any) -> Any:
+    """Put an optimizer's change over everybody's: either may give one end of a range."""
+    if isinstance(shared, Mapping) and isinstance(own, Mapping):
+        return {**shared, **own}
+    return own
+
+
+def presets_of(optimizer: str, space: Space) -> list[Setting]:
+    """Return the settings to try first, each once; the optimizer's default leads."""
+    found: list[Setting] = []
+    for entry in optimizers.presets(optimizer):
+        hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}
+        warmup = entry.get("warmup", DEFAULT_WARMUP)
+        setting = space.preset(hyper, warmup, f"preset:{entry['origin']}")
+        if all((s.hyper, s.warmup) != (setting.hyper, setting.warmup) for s in found):
+            found.append(setting)
+    return found

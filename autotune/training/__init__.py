@@ -1,0 +1,1 @@
+"""One job of one trial: build the model and optimizer, train, measure, save."""

@@ -1,0 +1,103 @@
+"""The training loop: steps of a schedule, and a point wherever something is measured."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from autotune.studies.records import Point
+from autotune.tasks.base import Run
+from autotune.training.lr_schedule import multiplier
+
+
+class Diverged(Exception):
+    """A loss that is no number; the message says which and when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """A stretch of a schedule, and where to measure.
+
+    Args:
+        start: Steps taken before.
+        stop: Steps taken in the end.
+        target: Steps of the full schedule.
+        warmup: Fraction of the schedule spent warming up.
+        evaluate: Steps after which the validation loss is measured.
+        every: Steps between points of the training loss.
+    """
+
+    start: int
+    stop: int
+    target: int
+    warmup: float
+    evaluate: Collection[int]
+    every: int
+
+
+def train(
+    run: Run,
+    optimizer: torch.optim.Optimizer,
+    course: Course,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[Point]:
+    """Train along ``course``, yielding a point at every measurement and one at the last step.
+
+    Stops after the step in which ``interrupted`` became true; raises Diverged when a loss is NaN or
+    infinite, and ValueError when an accuracy is. Seconds of the points count from the first step of
+    this stretch, their own measurement included.
+    """
+    began = time.perf_counter()
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    for step in range(course.start, course.stop):
+        _set_rates(optimizer, peaks, multiplier(step, course.target, course.warmup))
+        loss = take_step(run, optimizer, step)
+        done = step + 1
+        last = done == course.stop or interrupted()
+        if last or done in course.evaluate or done % course.every == 0:
+            yield _measure(run, done, loss, began, course)
+        if last:
+            break
+    _set_rates(optimizer, peaks, 1.0)
+
+
+def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
+    """Take one step and return its training loss; raises Diverged."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = run.loss(step)
+    value = finite(float(loss.detach()), "training", step + 1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value
+
+
+def finite(loss: float, which: str, step: int) -> float:
+    """Return a loss that is a number; raises Diverged of one that is none."""
+    if not math.isfinite(loss):
+        raise Diverged(f"{which} loss became {loss} at step {step}")
+    return loss
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: float) -> None:
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak * factor
+
+
+def _measure(run: Run, done: int, train_loss: float, began: float, course: Course) -> Point:
+    if done not in course.evaluate:
+        return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
+    measured = run.evaluate()
+    finite(measured.loss, "validation", done)
+    if measured.accuracy is not None and not math.isfinite(measured.accuracy):
+        raise ValueError(f"accuracy became {measured.accuracy} at step {done}")
+    return Point(
+        step=done,
+        seconds=time.perf_counter() - began,
+        train_loss=train_loss,
+        loss=measured.loss,
+        accuracy=measured.accuracy,
+    )

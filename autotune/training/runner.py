@@ -1,0 +1,234 @@
+"""One stretch of one trial, from a job to reports: what a worker does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autotune.optimizers import create
+from autotune.optimizers.groups import split
+from autotune.seeds import derive
+from autotune.studies.records import Point
+from autotune.tasks.base import Run, Task
+from autotune.tasks.resolve import resolve
+from autotune.training import checkpoint
+from autotune.training.job import Job, Outcome, Report
+from autotune.training.loop import Course, Diverged, train
+
+POINTS = 40  # of the training loss on a full curve
+QUIET = 0.5  # seconds between reports of one job: each costs the coordinator a transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A run with its optimizer, and the steps that were taken."""
+
+    run: Run
+    optimizer: torch.optim.Optimizer
+    start: int
+    repeats: str | None = None  # why steps are taken that were taken before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What became of a trial's state."""
+
+    checksum: str | None = None
+    problem: str | None = None
+
+
+def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
+    """Run a job, yielding a report at every measurement and one when it is over.
+
+    Whatever goes wrong inside the task ends in a report: a loss that is no number and out of memory
+    as DIVERGED, an exception of the user's code as FAILED.
+    """
+    stretch = _Stretch(job, worker)
+    try:
+        yield from stretch.run(interrupted)
+    except Exception as error:
+        # The task is anybody's code: its failure is a result of this trial, not of the worker.
+        outcome, reason = verdict(error, stretch.step)
+    else:
+        return
+    yield stretch.report(outcome, reason=reason)
+
+
+class _Stretch:
+    """A job under way: what it reached, and what of it is not yet reported."""
+
+    def __init__(self, job: Job, worker: str) -> None:
+        self.job, self.worker = job, worker
+        self.step = job.start
+        self._began = time.perf_counter()
+        self._points: list[Point] = []
+        self._facts: dict[str, Any] = {}
+
+    def run(self, interrupted: Callable[[], bool]) -> Iterator[Report]:
+        """Train and save; raises what the task raises."""
+        job = self.job
+        task = task_of(job)
+        self._began = told = time.perf_counter()  # what a process loads once is no trial's cost
+        trial = prepare(job, task)
+        self._facts = facts(trial.optimizer)
+        for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
+            self.step = point.step
+            self._points.append(point)
+            if time.perf_counter() - told > QUIET:
+                told = time.perf_counter()
+                yield self.report(Outcome.PROGRESS)
+        # Asked once more because it raises where nobody is left to record the step: the file then
+        # stays at the step that was recorded.
+        interrupted()
+        whole = self._seconds() * self.step / max(1, self.step - trial.start)
+        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
+        outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
+        reasons = filter(None, (trial.repeats, saved.problem))
+        yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
+
+    def report(
+        self, outcome: Outcome, *, checksum: str | None = None, reason: str | None = None
+    ) -> Report:
+        """Return what is to be told now; points are told once."""
+        points, self._points = tuple(self._points), []
+        return Report(
+            trial=self.job.trial,
+            attempt=self.job.attempt,
+            outcome=outcome,
+            step=self.step,
+            points=points,
+            seconds=self._seconds(),
+            reason=reason,
+            saved=checksum is not None,
+            checksum=checksum,
+            worker=self.worker,
+            facts=self._facts,
+        )
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+
+def verdict(error: Exception, step: int) -> tuple[Outcome, str]:
+    """Return what an exception makes of a trial, and the reason to give."""
+    if isinstance(error, Diverged):
+        return Outcome.DIVERGED, str(error)
+    # On the CPU torch has no class for it, only the name of what could not allocate.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    ):
+        return Outcome.DIVERGED, f"out of memory after step {step}"
+    return Outcome.FAILED, describe(error)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line for a trial's reason: what, and where in which file."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def prepare(job: Job, task: Task) -> Trial:
+    """Build the run and its optimizer, at the last saved state if there is one."""
+    run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
+    source = job.resume or job.checkpoint
+    repeats = None
+    if job.start and source:
+        found = checkpoint.restore(
+            Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
+        )
+        if found is not None:
+            return Trial(run=run, optimizer=optimizer, start=found)
+        run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
+        repeats = _missing(Path(source), job) if job.resume else None
+    # Equal seeds give equal curves: without its state, a trial takes the same steps again.
+    return Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
+
+
+def _missing(path: Path, job: Job) -> str:
+    """Say why a trial that was saved begins at its first step."""
+    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
+    return f"its state {path.name} {what}, steps 1 to {job.start} were taken again"
+
+
+def build(
+    task: Task, optimizer: str, hyper: Mapping[str, Any], seed: int
+) -> tuple[Run, torch.optim.Optimizer]:
+    """Return a run at its first step, and its optimizer."""
+    run = task.start(seed)
+    groups = split(run.model, hyper.get("weight_decay", 0.0))
+    return run, create(optimizer, groups, **hyper)
+
+
+def _identity(job: Job) -> int:
+    """Return a number that differs for trials whose states differ at the same step."""
+    what = [dict(job.task), job.optimizer, dict(job.hyper), job.warmup, job.seed, job.target]
+    return derive("state", json.dumps(what, sort_keys=True))
+
+
+def task_of(job: Job) -> Task:
+    """Return a job's task with its data and libraries loaded; its code may raise."""
+    return _task(json.dumps(dict(job.task), sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _task(arguments: str) -> Task:
+    task = resolve(**json.loads(arguments))
+    task.start(0)
+    return task
+
+
+def forget() -> None:
+    """Drop loaded tasks: a process that begins another search may find other files."""
+    _task.cache_clear()
+
+
+def _course(job: Job, start: int) -> Course:
+    return Course(
+        start=start,
+        stop=job.stop,
+        target=job.target,
+        warmup=job.warmup,
+        evaluate=frozenset(job.evaluate),
+        every=every(job),
+    )
+
+
+def every(job: Job) -> int:
+    """Return the steps between points of the training loss."""
+    return max(1, job.target // POINTS)
+
+
+def pause(
+    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> Saved:
+    """Save a trial that may go on; say why where it was not saved although it should be.
+
+    It is not where training it again takes no longer: that would take ``seconds``.
+    """
+    if job.checkpoint is None or step >= job.target:
+        return Saved()
+    if not checkpoint.worth_keeping(model, optimizer, seconds):
+        return Saved()
+    path = Path(job.checkpoint)
+    try:
+        found = checkpoint.save(path, model, optimizer, step, _identity(job))
+    except OSError as error:
+        return Saved(problem=f"its state was not saved: {error}")
+    return Saved(checksum=found)
+
+
+def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what a worker tells of how it trains."""
+    return {"backend": getattr(optimizer, "backend_used", None)}

@@ -1,0 +1,124 @@
+"""The training loop of many runs side by side, each with a setting and a seed of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autotune.optimizers import Stacked
+from autotune.optimizers.stacked import alike
+from autotune.tasks.base import Measurement, Task
+from autotune.tasks.replicas import Replicas
+from autotune.tasks.supervised import Supervised
+from autotune.training.loop import Course, Diverged, train
+from autotune.training.lr_schedule import multiplier
+from autotune.training.runner import build
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of the runs: what its optimizer is created with, warm-up and seed."""
+
+    hyper: Mapping[str, Any]
+    warmup: float
+    seed: int
+
+
+class Abreast:
+    """Runs of one task and one optimizer, stepped together.
+
+    What one run's loss becomes never reaches another: a diverged one goes on as NaN.
+    """
+
+    def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
+        self.target, self.members = task.steps, tuple(members)
+        self.replicas = Replicas(task, [member.seed for member in members])
+        rows = [{"weight_decay": 0.0, **member.hyper} for member in members]
+        self.optimizer = Stacked(optimizer, self.replicas.groups(), rows)
+        self._peaks = [row.param_groups[0]["lr"] for row in self.optimizer.rows]
+
+    def step(self, step: int) -> Tensor:
+        """Take step number ``step`` (from 0) and return the training losses before it."""
+        self._set_rates(step)
+        self.optimizer.zero_grad()
+        losses = self.replicas.losses(step)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return losses.detach()
+
+    def load(self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Let run k go on from where another one is."""
+        self.replicas.model(k).load_state_dict(model.state_dict())
+        self.optimizer.rows[k].load_state_dict(optimizer.state_dict())
+
+    def rest(self) -> None:
+        """Set the learning rates to their peaks, as they are in a checkpoint."""
+        for row, peak in zip(self.optimizer.rows, self._peaks, strict=True):
+            for group in row.param_groups:
+                group["lr"] = peak
+
+    def evaluate(self) -> list[Measurement]:
+        """Measure every run on the validation data."""
+        return self.replicas.evaluate()
+
+    def _set_rates(self, step: int) -> None:
+        together = zip(self.optimizer.rows, self.members, self._peaks, strict=True)
+        for row, member, peak in together:
+            rate = peak * multiplier(step, self.target, member.warmup)
+            for group in row.param_groups:
+                group["lr"] = rate
+
+
+def curves(
+    task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return each run's validation losses at the rungs; infinite once it diverged.
+
+    Runs of a task whose model cannot be trained side by side are made one after another.
+    """
+    found = np.empty((len(members), len(rungs)), dtype=np.float32)
+    if isinstance(task, Supervised) and task.side_by_side:
+        for part in alike(optimizer, [member.hyper for member in members]):
+            runs = Abreast(task, optimizer, [members[k] for k in part])
+            found[part] = _together(runs, rungs)
+    else:
+        for k, member in enumerate(members):
+            found[k] = _alone(task, optimizer, member, rungs)
+    return found
+
+
+def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:
+    alive = torch.ones(len(runs.members), dtype=torch.bool)
+    columns = []
+    for step in range(max(rungs)):
+        alive &= runs.step(step).isfinite()
+        if step + 1 in rungs:
+            losses = torch.tensor([each.loss for each in runs.evaluate()])
+            alive &= losses.isfinite()
+            columns.append(losses.where(alive, math.inf))
+    return torch.stack(columns, dim=1).numpy()
+
+
+def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
+    run, made = build(task, optimizer, member.hyper, member.seed)
+    course = Course(
+        start=0,
+        stop=max(rungs),
+        target=task.steps,
+        warmup=member.warmup,
+        evaluate=frozenset(rungs),
+        every=max(rungs),
+    )
+    found = []
+    with suppress(Diverged):
+        for point in train(run, made, course):
+            found.append(math.inf if point.loss is None else point.loss)
+    return found + [math.inf] * (len(rungs) - len(found))
