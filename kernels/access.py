@@ -1,6 +1,6 @@
-"""How compiled loops of the numba backend reach memory: by addresses, in the dtype it holds.
+"""Memory access of the numba backend's compiled loops: elements are read and written by address.
 
-What is kept in bfloat16 is widened when it is read, and its upper bits are written.
+bfloat16 is read into the compute dtype, and written as 16 bits.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _HELD: dict[torch.dtype, Any] = {**NUMBERS, torch.bfloat16: types.uint16}
 
 
 class Role(NamedTuple):
-    """Which tensor of a step is meant, and the dtype it is kept in."""
+    """A tensor of a step, by its number, and the dtype it is kept in."""
 
     number: int
     dtype: torch.dtype
 
 
 def _spot(builder: Any, held: Any, args: Any) -> Any:
-    """Return the pointer to element ``args[1]`` of what is held at the address ``args[0]``."""
+    """Return the pointer to element ``args[1]`` of the array at address ``args[0]``."""
     return builder.gep(builder.inttoptr(args[0], held.as_pointer()), [args[1]])
 
 
 def _promise(module: Any, access: Any, role: int) -> None:
-    """Tell the compiler that this access meets no other role's memory, so that it may vectorise."""
+    """Tell the compiler that roles do not overlap in memory, so that it may vectorise."""
     domain = module.add_metadata(["autotune.kernels.access"])
     scopes = [module.add_metadata([f"role {i}", domain]) for i in range(_ROLES)]
     access.set_metadata("alias.scope", module.add_metadata([scopes[role]]))
@@ -41,7 +41,7 @@ def _promise(module: Any, access: Any, role: int) -> None:
 
 @cache
 def load(role: Role, compute: torch.dtype) -> Any:
-    """Return ``f(address, k)``: element k of what is at an address, in the compute dtype."""
+    """Return ``f(address, k)``, which reads element k of an array in the compute dtype."""
     number, held = NUMBERS[compute], _HELD[role.dtype]
 
     @intrinsic
@@ -63,7 +63,7 @@ def load(role: Role, compute: torch.dtype) -> Any:
 
 @cache
 def store(role: Role) -> Any:
-    """Return ``f(address, k, value)`` that writes element k of what is at an address."""
+    """Return ``f(address, k, value)``, which writes element k of an array."""
     held = _HELD[role.dtype]
 
     @intrinsic
@@ -91,7 +91,7 @@ bits: Any = intrinsic(_bits)  # called from compiled code only, with the number 
 
 
 def loads(roles: Sequence[Role], compute: torch.dtype) -> Any:
-    """Return ``f(addresses, k)``: element k of every role, as a tuple."""
+    """Return ``f(addresses, k)``, which reads element k of every role, as a tuple."""
     if not roles:
         return njit(inline="always")(lambda addresses, k: ())
     before, last, one = loads(roles[:-1], compute), roles[-1].number, load(roles[-1], compute)

@@ -17,7 +17,7 @@ from autotune.kernels.rule import Part
 
 @jit
 def averaged(p, g, m, v, scalars):
-    """Return both averages after a gradient with its coupled ``l2`` term."""
+    """Return both averages, after adding ``l2 * p`` to the gradient."""
     l2, b1, take1, b2, take2, _, _, _ = scalars
     g = g + l2 * p
     return ema(m, g, b1, take1), ema(v, g * g, b2, take2)

@@ -20,7 +20,7 @@ from autotune.kernels.rule import Part
 
 @jit
 def adan(p, g, state, scalars):
-    """Return the update, and the state with ``q``, minus the gradient, for the next difference.
+    """Return the update and the new state, whose ``q`` is minus the gradient.
 
     ``seen`` is 0 where there is no previous gradient; ``c1, c2, c3`` are the bias corrections.
     """

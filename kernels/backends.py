@@ -26,7 +26,7 @@ _MODULES = {
 
 
 class Backend(Protocol):
-    """What runs rules."""
+    """A way to run rules."""
 
     def step(
         self,
@@ -39,16 +39,16 @@ class Backend(Protocol):
         """Take one step, unless there was an overflow.
 
         Args:
-            rule: What the step is.
-            updates: What it is of.
-            clip: What gradients count as multiplied by, a number or one a replica.
-            overflow: A number that is not 0 where nothing is to be written.
-            sizes: What ``sizes`` returned, completed over processes that hold other pieces;
-                None where a tensor is here whole.
+            rule: The rule to apply.
+            updates: The tensors to step, with their scalars.
+            clip: Factor of the gradients: one number, or one for each replica.
+            overflow: A number; nothing is written unless it is 0.
+            sizes: The result of ``sizes``, summed over processes that hold other pieces; None if
+                no tensor is sharded.
         """
 
     def sizes(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-        """Return the sum of squares of each parameter and of its update, a line a tensor."""
+        """Return the sums of squares of each parameter and of its update, a row for each tensor."""
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""
@@ -61,7 +61,7 @@ def installed(module: str) -> bool:
 
 
 def check(name: str) -> None:
-    """Refuse a backend that is unknown or cannot be had here."""
+    """Refuse a backend that is unknown or not installed."""
     if name not in NAMES:
         raise ValueError(f"backend must be 'auto', 'triton', 'numba' or 'torch', got {name!r}")
     if name == "triton" and not installed("triton"):
@@ -73,7 +73,7 @@ def check(name: str) -> None:
 def choose(name: str, p: Tensor) -> str:
     """Return the backend that runs a parameter when ``name`` was asked for.
 
-    A device that torch calls 'cuda' may be ROCm's.
+    torch calls ROCm devices 'cuda' too.
     """
     device = p.device.type
     if name == "triton":
@@ -90,7 +90,7 @@ def choose(name: str, p: Tensor) -> str:
 
 
 def _refuse_misplaced(device: str) -> None:
-    """Refuse to run device code elsewhere, or to interpret it over addresses of a device."""
+    """Refuse compiled kernels on the CPU, and interpreted ones on another device."""
     if interpreted():
         if device != "cpu":
             raise ValueError(

@@ -1,6 +1,6 @@
-"""Tables on a device that a launch reads: chunks of tensors, addresses, rows of scalars.
+"""Tables that a launch reads on its device: chunks of tensors, addresses, rows of scalars.
 
-They are found by their content: one that is found is right, whatever moved since it was sent.
+Tables sent before are found again by their content, so they are right even if tensors have moved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autotune.kernels.layout import Ints
 
 _WIDEST = 16  # bytes that a thread reads at once
 _RECENT = 64  # tables kept for the next step
-_CARRIED = 1 << 14  # numbers; a kernel has about a hundred of them for arguments
+_WRITTEN = 1 << 14  # numbers; a kernel takes about a hundred of them as arguments
 
 
 class Place(NamedTuple):
@@ -35,8 +35,8 @@ class Cut(NamedTuple):
     """Tensors cut into chunks, one for each program that a launch runs."""
 
     programs: int
-    chunks: Tensor  # a line each: tensor, start, length
-    firsts: Tensor  # the first chunk of each tensor; ends with their count
+    chunks: Tensor  # one row each: tensor, start, length
+    firsts: Tensor  # the first chunk of each tensor, then the number of chunks
 
 
 def place(device: torch.device) -> Place:
@@ -47,24 +47,24 @@ def place(device: torch.device) -> Place:
 
 
 def capturing(device: torch.device) -> bool:
-    """Whether what is launched on a device becomes part of a CUDA graph, and does not run yet."""
+    """Whether launches on a device are being captured into a CUDA graph instead of run."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def table(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-    """Return numbers on a device; equal ones are sent once."""
+    """Return a table on a device; equal tables are sent once."""
     own = _own.get()
     return sent(content, dtype, where) if own is None else own.table(content, dtype, where)
 
 
 @lru_cache(maxsize=64)
 def sent(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-    """Return numbers on a device, whoever sent them."""
+    """Return a table on a device, from the cache that optimizers share."""
     return _send(content, dtype, where)
 
 
 def _send(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-    """Send numbers without waiting, from pinned memory that torch keeps until it is read."""
+    """Send a table without waiting, from pinned memory that torch keeps until it is read."""
     if not content:
         return torch.empty(0, dtype=dtype, device=where.device)
     numbers = torch.frombuffer(bytearray(content), dtype=dtype)
@@ -74,10 +74,10 @@ def _send(content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
 
 
 class Tables:
-    """Tables of one optimizer, which live as long as graphs that read them at each replay.
+    """Tables of one optimizer, kept as long as CUDA graphs may read them.
 
-    While a graph is captured nothing is sent: what was is found, on whatever stream, and what is
-    new is carried by the kernels that write it.
+    Nothing is sent while a graph is captured: tables sent before are used, on whatever stream, and
+    new ones are written by kernels of the graph.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Tables:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let launches read these tables."""
+        """Use these tables instead of those that optimizers share."""
         token = _own.set(self)
         try:
             yield
@@ -94,11 +94,11 @@ class Tables:
             _own.reset(token)
 
     def table(self, content: bytes, dtype: torch.dtype, where: Place) -> Tensor:
-        """Return numbers on a device."""
+        """Return a table on a device."""
         stream, found = self._sent.pop((content, dtype), (None, None))
         graph = capturing(where.device)
         if found is None and graph:
-            return carried(content, dtype, where.device)
+            return written(content, dtype, where.device)
         if found is None or (stream != where.stream and not graph):
             stream, found = where.stream, _send(content, dtype, where)
         self._sent[content, dtype] = stream or 0, found
@@ -112,13 +112,13 @@ class Tables:
 _own: ContextVar[Tables | None] = ContextVar("tables of the optimizer that steps", default=None)
 
 
-def carried(content: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return numbers that are arguments of the kernels that write them, and so part of a graph."""
+def written(content: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a table that kernels write from their arguments, so that a graph holds it."""
     numbers = torch.frombuffer(bytearray(content), dtype=dtype).tolist()
-    if len(numbers) > _CARRIED:
+    if len(numbers) > _WRITTEN:
         raise RuntimeError(
-            f"a captured step needs {len(numbers)} numbers that were not sent before, and may "
-            f"carry {_CARRIED}; take a step with gradients that lie alike before the capture"
+            f"a captured step may write tables of at most {_WRITTEN} numbers, got {len(numbers)}; "
+            "take a step with gradients of the same layout before the capture"
         )
     made = torch.zeros(len(numbers), dtype=dtype, device=device)
     torch._foreach_add_(list(made.unbind()), numbers)
@@ -126,12 +126,12 @@ def carried(content: bytes, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def cut(sizes: Ints, addresses: Ints, where: Place) -> Cut:
-    """Return tensors of these sizes in chunks, by what a program takes on their device.
+    """Return tensors cut into chunks, of the size that a program takes on their device.
 
     Args:
-        sizes: Elements of each tensor.
-        addresses: Of each tensor, or by role and tensor of those that are stepped together.
-        where: Their device.
+        sizes: The number of elements of each tensor.
+        addresses: The address of each tensor, or of each role and tensor.
+        where: The tensors' device.
     """
     aligned = (addresses.reshape(-1, len(sizes)) % _WIDEST == 0).all(axis=0)
     programs, *content = _cut(sizes.tobytes(), aligned.tobytes(), config(where.device).chunk)
@@ -146,10 +146,10 @@ def _cut(sizes: bytes, aligned: bytes, chunk: int) -> tuple[int, bytes, bytes]:
 
 
 def lines(sizes: Ints, aligned: NDArray[np.bool_], chunk: int) -> tuple[Ints, Ints]:
-    """Return chunks, and the first of each tensor.
+    """Return the chunks, and each tensor's first chunk.
 
-    A chunk of an aligned tensor that is full has length ``chunk``; every length in a tensor that
-    is not aligned is negative.
+    A full chunk of an aligned tensor has length ``chunk``. In a tensor that is not aligned, all
+    lengths are negative.
     """
     counts = -(-sizes // chunk)
     firsts = np.concatenate([[0], np.cumsum(counts)])

@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How many elements a program takes, how many of them at once, and on how many warps."""
+    """How many elements a program takes, how many at once, and on how many warps."""
 
     chunk: int
     block: int
@@ -26,7 +26,7 @@ NVIDIA = Config(chunk=4096, block=512, warps=4)
 AMD = Config(chunk=4096, block=1024, warps=4)  # of 64 threads
 INTERPRETER = Config(chunk=32, block=16, warps=1)  # small tensors reach every branch
 MEASURED: dict[str, Config] = {}
-# What benchmarks/sweep.py measures: the fastest of an architecture belongs above.
+# Measured by benchmarks/sweep.py; enter the fastest of an architecture into MEASURED.
 SWEPT = tuple(
     Config(chunk=chunk, block=block, warps=warps)
     for chunk, block, warps in (
@@ -46,7 +46,7 @@ _forced: ContextVar[Config | None] = ContextVar("launch settings to measure", de
 
 @contextmanager
 def using(setting: Config) -> Iterator[None]:
-    """Let launches on every device have these settings."""
+    """Use these settings for launches on every device."""
     token = _forced.set(setting)
     try:
         yield
@@ -56,7 +56,7 @@ def using(setting: Config) -> Iterator[None]:
 
 @cache
 def architecture(device: torch.device) -> str:
-    """Return what Triton compiles for: 'sm_90', 'gfx942'."""
+    """Return the architecture that Triton compiles for, as 'sm_90' or 'gfx942'."""
     if torch.version.hip:
         name: str = torch.cuda.get_device_properties(device).gcnArchName
         return name.partition(":")[0]
@@ -73,5 +73,5 @@ def config(device: torch.device) -> Config:
 
 
 def settings(arch: str) -> Config:
-    """Return the settings for an architecture: those measured, or its maker's."""
+    """Return the settings for an architecture: those measured, or its vendor's."""
     return MEASURED.get(arch, AMD if arch.startswith("gfx") else NVIDIA)

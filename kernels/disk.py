@@ -1,9 +1,9 @@
-"""Compiled loops of the numba backend on disk, so that the next process need not compile them.
+"""The numba backend's compiled loops on disk, so that the next process need not compile them.
 
-A loop is found by all that it was compiled from: the bytecode of its rule, our own sources, the
-processor, and the versions of what compiles; so none that is found is stale. Where there is no
-folder to write to, loops live as long as their process. Reading one runs what it holds: only a
-folder and files that are the user's own, and nobody else's to write, are used.
+The key of a loop covers all that it is compiled from: the bytecode of its rule, the sources of
+these kernels, the processor, the compiler's versions and settings. So no loop is ever stale. If no
+folder can be written to, loops stay in memory. To load a loop is to run code from its file: only
+files and folders that belong to the user, and that nobody else may open, are used.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from autotune.kernels.lang import Function
 
 _KEPT = 256  # files; a loop has about 50 kB
 _OTHERS = 0o077  # bits of permissions
-# Numba versions of whose start, most of a second, a loop was seen to need the runtime alone.
+# Numba versions in which a loop needs only the runtime started, not all that `refresh` starts in
+# most of a second.
 _STARTED = ("0.68.",)
 _SIZE = hashlib.sha256().digest_size
 _Fn = TypeVar("_Fn", bound=Callable[..., Any])
 
-# What Numba says of their types is less than what they have.
+# Any, as Numba's types lack attributes that are used here.
 _core: Any = numba.core
 _appdirs: Any = numba.misc.appdirs
 
@@ -43,12 +44,12 @@ _log = logging.getLogger(__name__)
 
 
 def known(*what: Any) -> str:
-    """Return what a loop made of this is known by, in every process that would make the same."""
+    """Return the key of a loop made from these values, the same in every process."""
     return hashlib.sha256(repr([*map(_facts, what), _surroundings()]).encode()).hexdigest()
 
 
 def _facts(value: Any) -> Any:
-    """Return what a value is made of, where the same is written alike in every process."""
+    """Return the parts of a value, written the same way in every process."""
     if isinstance(value, Function):
         named = value.fn.__globals__
         parts = [(name, named.get(name)) for name in value.fn.__code__.co_names]
@@ -66,17 +67,17 @@ def _facts(value: Any) -> Any:
 
 
 def _sources() -> str:
-    """Return what our sources are known by; where there are none, what nothing is."""
+    """Return a hash of the kernels' sources; without source files, a random one."""
     found = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"".join(found) or os.urandom(_SIZE)).hexdigest()
 
 
-_IMPORTED = _sources()  # as they are imported: an upgrade may replace the files meanwhile
+_IMPORTED = _sources()  # at import, as an upgrade may replace the files later
 
 
 @cache
 def _surroundings() -> list[str]:
-    """Return what every loop depends on: our sources, versions, and settings of the compiler."""
+    """Return what every loop depends on: sources, versions, and settings of the compiler."""
     named = sorted(name for name in os.environ if name.startswith("NUMBA_"))
     settings = [f"{name}={os.environ[name]}" for name in named if "CACHE" not in name]
     versions = [sys.version, np.__version__, numba.__version__, version("llvmlite")]
@@ -84,10 +85,10 @@ def _surroundings() -> list[str]:
 
 
 def named(name: str) -> Callable[[_Fn], _Fn]:
-    """Return a decorator for what is compiled into a loop and called, not copied into its caller.
+    """Return a decorator that gives a function compiled into a loop a name of its own.
 
-    The compiler counts equal names apart, in each process anew: where loops of several processes
-    meet, one would call another's function.
+    The compiler tells equal names apart by numbers that begin anew in each process. So a loop from
+    another process could otherwise call the wrong function.
     """
 
     def rename(fn: _Fn) -> _Fn:
@@ -109,7 +110,7 @@ def kept(name: str) -> Callable[[Any], Any]:
 
 
 class Kept:
-    """A loop on disk; Numba asks it before it compiles, and tells it after."""
+    """The file of one loop; Numba reads it before it compiles, and writes it afterwards."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -120,7 +121,7 @@ class Kept:
         return str(_folder())
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        """Return the loop, or None if it is not there or not as it was written."""
+        """Return the loop, or None if it is missing or damaged."""
         path = self._path(signature, context.codegen())
         content = _read(path)
         if content is None:
@@ -129,24 +130,24 @@ class Kept:
             _core.runtime.rtsys.initialize(context)
         else:
             context.refresh()
-        # Whatever is wrong with it, it can be compiled again.
+        # Whatever the error, the loop can be compiled again.
         try:
             found = _core.compiler.CompileResult._rebuild(context, *pickle.loads(content))
         except Exception as error:
-            _log.info("%s is compiled again, as it cannot be read: %s", path, error)
+            _log.info("%s cannot be read, so the loop is compiled again: %s", path, error)
             return None
         with suppress(OSError):
             os.utime(path)
         return found
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Write the loop, if there is somewhere to."""
-        if not compiled.library.has_dynamic_globals:  # addresses of this process
+        """Write the loop, if there is a folder for it."""
+        if not compiled.library.has_dynamic_globals:  # those are addresses of this process
             content = _core.serialize.dumps(compiled._reduce())
             _write(self._path(signature, compiled.codegen), content)
 
     def flush(self) -> None:
-        """Forget nothing: what is found is right."""
+        """Do nothing: no loop is ever stale."""
 
     def _path(self, signature: Any, codegen: Any) -> Path:
         facts = repr([self.name, str(signature), codegen.magic_tuple()])
@@ -154,13 +155,13 @@ class Kept:
 
 
 def _folder() -> Path:
-    """Return where loops are kept: in Numba's own cache."""
+    """Return the folder of loops, inside Numba's own cache."""
     own = _appdirs.AppDirs(appname="numba", appauthor=False).user_cache_dir
     return Path(_core.config.CACHE_DIR or own) / "autotune"
 
 
 def _private(facts: os.stat_result) -> bool:
-    """Whether nobody else can have written something; where no mode tells, that is not known."""
+    """Whether only the user can write a file; False where there are no POSIX permissions."""
     return os.name == "posix" and facts.st_uid == os.geteuid() and not facts.st_mode & _OTHERS
 
 
@@ -170,7 +171,7 @@ def _refuse(folder: Path) -> None:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what a file of the user's own holds, if all of it is there."""
+    """Return the content of the user's own file, or None if it is missing or damaged."""
     try:
         if not _private(os.lstat(path.parent)):
             _refuse(path.parent)
@@ -184,7 +185,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, whoever else is writing it."""
+    """Write a file completely or not at all, even while another process writes it."""
     folder = path.parent
     try:
         if path.parts[0] == "~":
@@ -215,5 +216,5 @@ def _drop_oldest(folder: Path) -> None:
 
 def _aged(folder: Path) -> Iterator[tuple[float, Path]]:
     for path in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process removes some too
+        with suppress(FileNotFoundError):  # another process may remove it first
             yield path.stat().st_mtime, path

@@ -37,7 +37,7 @@ def step(
     overflow: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> None:
-    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
+    """Take one step, unless there was an overflow; see ``backends.Backend``."""
     if overflow is not None and overflow:
         return
     for i, update in enumerate(updates):
@@ -51,7 +51,7 @@ def step(
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
     return torch.stack([_norms(rule, update, clip) for update in updates]).square()
 
 
@@ -71,7 +71,7 @@ def _step_one(rule: Rule, update: Update, clip: Tensor | None, trust: Tensor | N
 
 
 def _keep(rule: Rule, piece: Update, start: int, new: Tensor, values: Sequence[Tensor]) -> None:
-    """Write a parameter and its buffers, each as the rule has it kept."""
+    """Write a parameter and its buffers, each in the form that the rule keeps."""
     at = places(piece.p) + start if rule.dithered else piece.p
     _store(rule, 0, piece.p, new, at, piece.key)
     if rule.relative:
@@ -91,11 +91,11 @@ def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key
 def _directed(
     rule: Rule, update: Update, clip: Tensor | None
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Return the parameter, the direction's update and its new state; nothing is written."""
+    """Return the parameter, its update and the direction's new buffers; write nothing."""
     dtype = precision(update.p)
     p, g = update.p.to(dtype), update.g.to(dtype)
     if clip is not None:
-        g = g * clip.to(g)  # of two numbers without dimensions the wider would decide
+        g = g * clip.to(g)  # or a float64 factor would widen a 0-dim gradient
     state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.direction.buffers)])
     u, kept = plain(rule.direction.fn)(p, g, state, update.row[: len(rule.direction.scalars)])
     return p, u, kept
@@ -113,9 +113,9 @@ def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
 
 
 def _pieces(update: Update) -> Iterator[tuple[int, Update]]:
-    """Cut what is large into pieces whose temporaries stay in a processor's cache.
+    """Cut large tensors into pieces whose temporaries fit into the processor's cache.
 
-    Each comes with the number of its first element.
+    Yield each piece with the number of its first element.
     """
     tensors = (update.p, update.g, *update.state)
     size = update.p.numel()

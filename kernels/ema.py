@@ -7,8 +7,8 @@ from autotune.kernels.lang import jit
 
 @jit
 def ema(average, value, keep, take):
-    """Keep a share of the average and take a share of the value.
+    """Return ``keep`` times the average plus ``take`` times the value.
 
-    Both shares are given: ``1 - keep`` in single precision would lose digits of a small one.
+    Both factors are given, as ``1 - keep`` in single precision would lose digits if it is small.
     """
     return keep * average + take * value

@@ -1,11 +1,11 @@
 """The triton backend: one launch steps all tensors of one device and one combination of dtypes.
 
-A program of ``fused_step`` takes one chunk of one tensor. Tables tell it which, where the tensor
-and its buffers are, and its row of scalars: they are data, so a schedule recompiles nothing.
+A program of ``fused_step`` takes one chunk of one tensor. Tables tell which one, where the tensor
+and its buffers are, and its row of scalars. These are data, so a schedule recompiles nothing.
 
-A chunk that is full and aligned takes a branch without masks, where the compiler is told of the
-alignment: it needs both to access 16 bytes at once. The end of a tensor and a view that begins
-anywhere take the other branch, where the same hint would be false and fault.
+A full and aligned chunk takes a branch without masks, in which the compiler is told of the
+alignment: it needs both to access 16 bytes at once. The end of a tensor, or a view that is not
+aligned, takes the other branch: there the hint would be false, and the access would fail.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _DTYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What is compiled into a kernel besides the rule: how it reads tables and cuts chunks."""
+    """The constants compiled into a kernel besides its rule."""
 
     chunk: int
     block: int
@@ -66,7 +66,7 @@ class Form:
     width: int = 0  # of a row of scalars
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
-    apart: int = 0  # whether clipping factors are one a tensor
+    apart: int = 0  # 1 if each tensor has a clipping factor of its own
 
 
 def step(
@@ -76,7 +76,7 @@ def step(
     overflow: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> None:
-    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
+    """Take one step, unless there was an overflow; see ``backends.Backend``."""
     ready, copies = lots(rule, updates)
     for lot in ready:
         form, tables = _read(rule, lot, clip)
@@ -95,7 +95,7 @@ def step(
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
     ready, _alive = lots(rule, updates)
     found = torch.empty(len(updates), 2, dtype=torch.float64, device=ready[0].device)
     for lot in ready:
@@ -112,7 +112,7 @@ def _there(numbers: Ints, lot: Lot) -> Tensor:
 
 
 def _read(rule: Rule, lot: Lot, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
-    """Return how a lot is read, and the tables that say where."""
+    """Return the constants and the tables for launches over a lot."""
     form = _form(rule, lot)
     factor = None if clip is None else clip.to(lot.device, non_blocking=True)
     if factor is not None and factor.ndim:
@@ -129,9 +129,9 @@ def _sums(rule: Rule, lot: Lot, tables: tuple[Any, ...], form: Form) -> Tensor:
 
 
 def _trust(lot: Lot, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
-    """Return what scales each tensor's update.
+    """Return the trust ratio of each tensor.
 
-    Norms are summed over a tensor's chunks in their order: a step repeats bit for bit.
+    Sums run over a tensor's chunks in their order, so that a step repeats bit for bit.
     """
     trust = torch.empty(lot.size, dtype=torch.float64, device=lot.device)
     launch(fused_trust, lot.size, lot.device, sums, firsts, lot.rows, trust, form)
@@ -154,7 +154,7 @@ def _squares(lot: Gradients) -> Tensor:
 
 
 def _form(rule: Rule, lot: Lot) -> Form:
-    """Return how a rule's kernels read a lot."""
+    """Return the constants of a rule's kernels for a lot."""
     setting, first = config(lot.device), len(rule.direction.scalars)
     return Form(
         chunk=setting.chunk,
@@ -171,7 +171,7 @@ def _form(rule: Rule, lot: Lot) -> Form:
 
 
 def launch(what: Function, programs: int, where: torch.device, *arguments: Any) -> None:
-    """Launch a kernel; that sums and products are fused is not left to Triton's default."""
+    """Launch a kernel; products and sums are fused, whatever Triton's default."""
     if programs:
         warps = config(where).warps
         with nullcontext() if where.type == "cpu" else torch.cuda.device(where):
@@ -180,7 +180,7 @@ def launch(what: Function, programs: int, where: torch.device, *arguments: Any) 
 
 @jit
 def directed(places, at, mask, row, clip, direction, form):
-    """Return a parameter's elements, their update, its direction's buffers, and the others."""
+    """Return elements of a parameter, their update, and buffers: the direction's and the rest."""
     values = every(places, at, mask, form)
     u, kept = direction(values[0], values[1] * clip, values[2 : form.own], row[: form.first])
     return values[0], u, kept, values[form.own :]
@@ -188,7 +188,7 @@ def directed(places, at, mask, row, clip, direction, form):
 
 @jit
 def advance(places, at, mask, row, factors, key, direction, apply, form):
-    """Step elements: a rule from memory to memory."""
+    """Step elements: read them, apply the rule, write them."""
     p, u, kept, moving = directed(places, at, mask, row, factors[0], direction, form)
     if form.relative:
         moving = shifted(moving, p)
@@ -215,7 +215,7 @@ def fused_step(
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
-    """Step one chunk of one tensor, or nothing of it after an overflow."""
+    """Step one chunk of one tensor, unless there was an overflow."""
     tensor, start, length = chunk_of(chunks)
     if overflow is not None:
         length = tl.where(tl.load(overflow) != 0.0, 0, length)
@@ -293,7 +293,7 @@ def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
 
 @jit
 def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
-    """Turn the sums over one tensor's chunks into what scales its update."""
+    """Turn the sums over one tensor's chunks into its trust ratio."""
     tensor = tl.program_id(0)
     p_sum, u_sum = summed(sums, firsts, tensor, form)
     p_norm, u_norm = tl.sqrt(p_sum), tl.sqrt(u_sum)

@@ -1,6 +1,6 @@
-"""The language update rules are written in: ``+ - * /`` and four functions of ``tl``.
+"""The language of update rules: ``+ - * /`` and ``tl``'s ``sqrt``, ``abs``, ``where``, ``maximum``.
 
-Bits are cut off by a fifth, ``tl.cast(value, tl.uint32)``.
+For bits there is also ``tl.cast(value, tl.uint32)``, which keeps the lower 32 of them.
 
 A rule is plain Python until something binds it: ``plain`` to torch tensors, ``device`` to Triton,
 ``autotune.kernels.table`` to single numbers compiled by Numba.
@@ -22,15 +22,15 @@ __all__ = ["Function", "bind", "device", "interpreted", "jit", "kernel", "plain"
 
 
 class Function:
-    """A piece of arithmetic that has not been bound to a language yet."""
+    """Arithmetic that is not bound to a backend yet."""
 
     def __init__(self, fn: FunctionType) -> None:
         self.fn = fn
         self.__doc__, self.__module__ = fn.__doc__, fn.__module__
 
     def __call__(self, *values: Any) -> Any:
-        """Refuse: only what is bound can be called."""
-        raise RuntimeError(f"{self!r} has no meaning until it is bound; use plain(rule)")
+        """Refuse: a rule can be called only after it is bound."""
+        raise RuntimeError(f"{self!r} cannot be called until it is bound; use plain(rule)")
 
     def __repr__(self) -> str:
         return f"<rule {self.fn.__module__}.{self.fn.__qualname__}>"
@@ -50,10 +50,10 @@ def jit(fn: Callable[..., Any]) -> Function:
 
 
 class _Unbound:
-    """What ``tl`` is in the file of a rule: names to write, not values to call."""
+    """What ``tl`` is in the file of a rule, until the rule is bound."""
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"tl.{name} has no meaning until a rule is bound; use plain(rule)")
+        raise RuntimeError(f"tl.{name} cannot be used until its rule is bound; use plain(rule)")
 
 
 tl: Any = _Unbound()
@@ -68,8 +68,8 @@ def bind(
     """Return ``rule`` with ``tl`` meaning ``language``, and every rule it calls likewise.
 
     Args:
-        rule: What ``jit`` returned.
-        language: Holds ``sqrt``, ``abs``, ``where``, ``maximum``, ``cast`` and ``uint32``.
+        rule: A function marked by ``jit``.
+        language: Has ``sqrt``, ``abs``, ``where``, ``maximum``, ``cast`` and ``uint32``.
         wrap: Applied to each function, the innermost first.
         number: Converts the numbers written in the rule.
     """
@@ -104,7 +104,7 @@ def _cast(value: Any, bits: int) -> Any:
     return value & bits
 
 
-# An unsigned number is held in one of 64 bits.
+# torch computes unsigned 32-bit numbers in int64.
 _TORCH = SimpleNamespace(
     sqrt=_sqrt, abs=abs, where=_where, maximum=_maximum, cast=_cast, uint32=0xFFFFFFFF
 )
@@ -118,14 +118,14 @@ def plain(rule: Function) -> Callable[..., Any]:
 
 
 def interpreted() -> bool:
-    """Whether Triton runs device functions in Python, on tensors of the CPU; imports Triton."""
+    """Whether Triton interprets kernels in Python, on CPU tensors; imports Triton."""
     import triton
 
     return bool(triton.knobs.runtime.interpret)
 
 
 def device(rule: Function) -> Any:
-    """Return the rule as what a Triton kernel may call; imports Triton."""
+    """Return the rule as a function that Triton kernels can call; imports Triton."""
     return _device(rule, interpreted())
 
 
@@ -151,9 +151,9 @@ def _kernel(rule: Function, interpreting: bool) -> Any:
 
 
 def _plainly(fn: FunctionType) -> Any:
-    """Leave a function as it is, and show it where the interpreter looks for one.
+    """Set the attribute where Triton's interpreter looks for a function, and do not decorate it.
 
-    Decorated, each call would patch all of Triton's language again: half of the time.
+    A decorated function patches all of Triton's language at each call, which takes half the time.
     """
     fn.__dict__["fn"] = fn
     return fn

@@ -1,4 +1,4 @@
-"""How tensors lie in memory: which can be walked as one flat block, and copies that can."""
+"""The layout of tensors in memory: which are one flat block, and copies that are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]  # addresses and sizes
 
 
 def lies_like(tensor: Tensor, home: Tensor) -> bool:
-    """Whether element k of both is the same; the stride of a dimension of size 1 says nothing."""
+    """Whether both have one layout; strides of dimensions of size 1 do not matter."""
     if tensor.shape != home.shape:
         return False
     pairs = zip(tensor.stride(), home.stride(), home.shape, strict=True)
@@ -21,7 +21,7 @@ def lies_like(tensor: Tensor, home: Tensor) -> bool:
 
 
 def dense(p: Tensor) -> bool:
-    """Whether the elements fill one block of memory, in whatever order."""
+    """Whether the elements fill one block of memory without gaps, in any order."""
     if p.is_contiguous():
         return True
     lying = sorted((a, size) for a, size in zip(p.stride(), p.shape, strict=True) if size > 1)
@@ -30,5 +30,5 @@ def dense(p: Tensor) -> bool:
 
 
 def copied(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a copy that is dense and lies like another, where that one is dense."""
+    """Return a dense copy, in the element order of ``like`` if that is dense."""
     return torch.empty_like(like, dtype=dtype).copy_(tensor)

@@ -24,22 +24,22 @@ from autotune.kernels.plan import (
 )
 from autotune.kernels.rule import Rule, Update
 
-_WALKED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_READABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class Lot(NamedTuple):
-    """A group, and its tables on its device."""
+    """Tensors that one launch steps, and their tables on the device."""
 
     device: torch.device
     dtypes: Dtypes
     compute: torch.dtype
     size: int  # tensors
-    members: Ints  # their places among all that are stepped
+    members: Ints  # their indices among all updates
     cut: Cut
-    table: Tensor  # addresses of parameter and buffers, a line a tensor
+    table: Tensor  # addresses of parameter and buffers, a row for each tensor
     grads: Tensor  # addresses of gradients
-    rows: Tensor  # scalars, a line a tensor, in the precision of the step
-    keys: Tensor | None  # of what is rounded at random, a number a tensor
+    rows: Tensor  # scalars, a row for each tensor, in the precision of the step
+    keys: Tensor | None  # of random numbers, one for each tensor
 
 
 class Gradients(NamedTuple):
@@ -52,15 +52,15 @@ class Gradients(NamedTuple):
 
 
 def lots(rule: Rule, updates: Sequence[Update]) -> tuple[list[Lot], Copies]:
-    """Return what to launch, and the copies it works on."""
-    found = planned(updates, _walked)
+    """Return the lots of a step, and the copies they work on."""
+    found = planned(updates, _read_as)
     ready = [_lot(group, found, bool(rule.dithered)) for group in found.groups]
     return ready, found.copies
 
 
-def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
-    """Return the dtype a tensor is walked in: its own where a kernel can read that."""
-    return tensor.dtype if tensor.dtype in _WALKED else precision(p)
+def _read_as(tensor: Tensor, p: Tensor) -> torch.dtype:
+    """Return the dtype in which a kernel reads a tensor: its own if it can."""
+    return tensor.dtype if tensor.dtype in _READABLE else precision(p)
 
 
 def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
@@ -95,15 +95,15 @@ def _keys(group: Group, keys: Numbers, where: Place) -> Tensor:
 
 
 def _members(group: Group, lines: Tensor, where: Place) -> Tensor:
-    """Return a group's lines of what is on the device already."""
+    """Return a group's rows of a tensor that is on the device already."""
     if len(group.members) == len(lines):
         return lines
     return lines[table(group.members.tobytes(), torch.int64, where)]
 
 
 def gradients(grads: Sequence[Tensor]) -> tuple[list[Gradients], list[Tensor]]:
-    """Return what to launch to read gradients, and what has to live until then."""
-    flat = [g if g.dtype in _WALKED and dense(g) else copied(g, g, precision(g)) for g in grads]
+    """Return gradients by device and dtype, and the tensors to keep until they are read."""
+    flat = [g if g.dtype in _READABLE and dense(g) else copied(g, g, precision(g)) for g in grads]
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for g in flat:
         groups.setdefault((g.device, g.dtype), []).append(g)

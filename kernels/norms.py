@@ -1,6 +1,6 @@
 """Norms that scale an update: clipping by the global norm, and LAMB's trust ratio.
 
-Squares are summed in double precision: that of 256 overflows half precision.
+Squares are summed in double precision: the square of 256 overflows half precision.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ def ratio(p_norm, u_norm, limit):
 
 
 def clip_factor(norm: Tensor, limit: float | Tensor, eps: float | Tensor) -> Tensor:
-    """Return what gradients of that norm are multiplied by; it stays on their device."""
-    # What torch makes of a number over a tensor; of a tensor over a tensor it would not.
+    """Return the factor that clips gradients of this norm; it stays on their device."""
+    # As torch computes a number over a tensor, so that a limit given as a tensor rounds alike.
     return ((norm + eps).reciprocal() * limit).clamp(max=1.0)

@@ -1,6 +1,6 @@
-"""Which tensors of a step go together, and where they are.
+"""Group the tensors of a step by device and dtypes, and find their addresses.
 
-How each lies is compared with the step before; what cannot be walked as one flat block is copied.
+A plan is used again until a layout changes. A tensor that is not one flat block is copied.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from autotune.kernels.rule import Update, keys_of
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
 Dtypes = tuple[torch.dtype, ...]
-Copies = list[tuple[Tensor, Tensor]]  # where to bring it afterwards, and what
-Lines = NDArray[np.float64] | Tensor  # rows of scalars, a line a tensor
-Numbers = tuple[int, ...] | Tensor  # keys of what is rounded at random, one a tensor
-Walked = Callable[[Tensor, Tensor], torch.dtype]  # in what dtype a tensor is, given its parameter
+Copies = list[tuple[Tensor, Tensor]]  # tensor to write afterwards, and its copy
+Lines = NDArray[np.float64] | Tensor  # scalars, a row for each tensor
+Numbers = tuple[int, ...] | Tensor  # keys of random numbers, one for each tensor
+ReadAs = Callable[[Tensor, Tensor], torch.dtype]  # dtype to read a tensor in, given its parameter
 
 
 class Group(NamedTuple):
@@ -49,11 +49,11 @@ class Planned(NamedTuple):
     copies: Copies
 
 
-def planned(updates: Sequence[Update], walked: Walked) -> Planned:
-    """Return updates in groups; what does not lie, or is not in the dtype, as it has to, copied."""
+def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
+    """Return updates in groups; tensors of the wrong layout or dtype are copied."""
     params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
-    plan = _plan(tuple(map(id, params)), walked)
+    plan = _plan(tuple(map(id, params)), read_as)
     addresses = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, addresses)
     if isinstance(rows[0], tuple):
@@ -66,7 +66,7 @@ def planned(updates: Sequence[Update], walked: Walked) -> Planned:
 
 
 def _unstacked(found: Planned, count: int) -> Planned:
-    """Return the replicas of stacks as tensors of their own, next to each other."""
+    """Return stacks of ``count`` replicas as separate tensors, next to each other."""
     places = np.empty((*found.addresses.shape, count), dtype=np.int64)
     spread = []
     for group in found.groups:
@@ -80,14 +80,14 @@ def _unstacked(found: Planned, count: int) -> Planned:
 
 
 def bring_back(copies: Copies) -> None:
-    """Write what was computed in copies to where it belongs."""
+    """Write copies back to the tensors they were made for."""
     for tensor, copy in copies:
         if tensor is not copy:
             tensor.copy_(copy)
 
 
 def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
-    """Return a line of scalars a tensor; most share one tuple."""
+    """Return a row of scalars for each tensor; most tensors share one tuple."""
     if len(set(map(id, rows))) == 1:
         return np.broadcast_to(np.array(rows[0]), (len(rows), len(rows[0])))
     distinct = dict(zip(map(id, rows), rows, strict=True))
@@ -96,25 +96,26 @@ def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=64)
-def _plan(params: tuple[int, ...], walked: Walked) -> Plan:
-    """Return what was planned for parameters of these identities, or for others before them."""
-    return Plan(walked)
+def _plan(params: tuple[int, ...], read_as: ReadAs) -> Plan:
+    """Return the plan for parameters with these ids; ``fit`` tells if it is still valid."""
+    return Plan(read_as)
 
 
 class Plan:
-    """How tensors are grouped, and which are copied; good while all lie where and as they do."""
+    """How tensors are grouped, and which are copied; valid until a tensor changes."""
 
-    def __init__(self, walked: Walked) -> None:
-        self.walked = walked
+    def __init__(self, read_as: ReadAs) -> None:
+        self.read_as = read_as
         self.groups: list[Group] = []
-        self.odd: list[int] = []  # indices of those to copy, a parameter before what goes with it
+        # Indices of tensors to copy; a parameter comes before its gradient and buffers.
+        self.odd: list[int] = []
         self.facts: Any = None
         self.fixed: Ints = np.empty(0, dtype=np.int64)
 
     def fit(self, tensors: list[Tensor], count: int) -> Ints:
-        """Return all addresses, by role and tensor, after planning anew if anything changed.
+        """Return all addresses, by role and tensor; plan again if anything has changed.
 
-        Gradients may be elsewhere at every step; how they lie is compared, as for all others.
+        Gradients may have new addresses at every step: only their layout is compared.
         """
         addresses = np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
         addresses = addresses.reshape(-1, count)
@@ -131,7 +132,7 @@ class Plan:
         members: dict[tuple[torch.device, Dtypes, torch.dtype], list[int]] = {}
         for t in range(count):
             p, own = tensors[t], tensors[t::count]
-            dtypes = tuple([self.walked(tensor, p) for tensor in own])
+            dtypes = tuple([self.read_as(tensor, p) for tensor in own])
             members.setdefault((_device(own), dtypes, precision(p)), []).append(t)
             home = p if dense(p) else torch.empty_like(p, device="meta")
             for role, (tensor, dtype) in enumerate(zip(own, dtypes, strict=True)):
@@ -143,13 +144,13 @@ class Plan:
         ]
 
     def borrow(self, tensors: list[Tensor], addresses: Ints) -> Copies:
-        """Copy what cannot be walked, and let the addresses be the copies'."""
+        """Copy tensors that are not one flat block, and put in the addresses of the copies."""
         copies: Copies = []
         count, homes = addresses.shape[1], dict[int, Tensor]()
         for spot in self.odd:
             role, t = divmod(spot, count)
             tensor, p = tensors[spot], tensors[t]
-            copy = copied(tensor, homes.get(t, p), self.walked(tensor, p))
+            copy = copied(tensor, homes.get(t, p), self.read_as(tensor, p))
             if role == 0:
                 homes[t] = copy
             addresses[role, t] = copy.data_ptr()
@@ -161,7 +162,7 @@ _FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.is_contiguous)
 
 
 def _facts(tensors: list[Tensor]) -> list[list[Any]]:
-    """Return how tensors lie; elements in the order of their indices need no strides to say so."""
+    """Return what layouts depend on; strides only for tensors that are not contiguous."""
     facts = [list(map(fact, tensors)) for fact in _FACTS]
     strides = [t.stride() for t, in_order in zip(tensors, facts[-1], strict=True) if not in_order]
     return [*facts, strides]

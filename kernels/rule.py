@@ -1,4 +1,4 @@
-"""What an optimizer step is made of: a direction, an application, and the tensors they meet."""
+"""The parts of an optimizer step: a direction, an application, and the tensors to update."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from autotune.kernels.lang import Function
 
-Rows = NDArray[np.float64]  # scalars, a line a replica
-Key = int | tuple[int, ...] | Tensor  # of a tensor, one a replica, or on the device
-Row = tuple[float, ...] | Rows | Tensor  # the same of a rule's scalars
+Rows = NDArray[np.float64]  # scalars, a row for each replica
+Key = int | tuple[int, ...] | Tensor  # of one tensor, one for each replica, or on the device
+Row = tuple[float, ...] | Rows | Tensor  # a rule's scalars, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A direction, how its update reaches the parameter, and how what it writes is kept.
+    """A direction, an application, and how parameter and buffers are kept.
 
     With ``trust`` the update is scaled per tensor by ``norms.ratio``,
     and a row of scalars ends with the largest ratio allowed.
 
     Attributes:
-        dithered: Roles, of a parameter (0), its gradient and its buffers, which are rounded at
-            random where they are kept in bfloat16.
+        dithered: Roles that are rounded at random if they are kept in bfloat16: 0 is the parameter,
+            1 the gradient, from 2 on are the buffers.
         relative: Whether the application's buffers are kept as differences from the parameter.
     """
 
@@ -65,20 +65,20 @@ class Rule:
 class Update(NamedTuple):
     """One tensor's step: ``p`` and ``state`` are written, ``g`` never is.
 
-    With a matrix for a row, every tensor is a contiguous stack of as many replicas as the matrix
-    has lines, and each replica steps by its own. With tensors for row and key, they are read where
-    they are, on the device, which the triton backend does. A step does not mix the three.
+    If ``row`` is a matrix, every tensor is a contiguous stack of replicas, and each replica has one
+    row of the matrix. If ``row`` and ``key`` are tensors, they are read on the device; only the
+    triton backend does that. All updates of a step are of the same kind.
     """
 
     p: Tensor
     g: Tensor
     state: tuple[Tensor, ...]
     row: Row  # the rule's scalars, in its order
-    key: Key = 0  # of what is rounded at random: the step, times 2^32, plus the tensor's number
+    key: Key = 0  # of random numbers: the step, times 2^32, plus the tensor's number
 
 
 def replicas(update: Update) -> Iterator[Update]:
-    """Yield the updates that a stack's is made of, or the one given."""
+    """Yield an update for each replica of a stack, or the given one if it is no stack."""
     p, g, state, row, keys = update
     if isinstance(row, tuple):
         yield update

@@ -1,9 +1,9 @@
 """The numba backend: a rule compiled for single numbers, run over a table of addresses.
 
 One compiled function serves every tensor of a step, at memory speed on one thread. Scalars are
-data, a row per tensor, so a schedule never recompiles. A tensor the loop cannot walk as it lies
-(another layout or dtype than its parameter's, or gaps between elements) is copied in, and written
-back.
+data, a row for each tensor, so a schedule never recompiles. A tensor that the loop cannot read in
+place (another layout or dtype than its parameter's, or gaps between elements) is copied, and the
+copy is written back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autotune.kernels.layout import copied, dense
 from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
 from autotune.kernels.rule import Rule, Update
 
-# Numba types it by what it is outside compiled code; inside, it takes an array and a length.
+# Any, as Numba's types are those outside compiled code; inside, it takes an array and a length.
 _fixed: Any = ndarray.to_fixed_tuple
 
 # No flag here lets the compiler assume that NaN or infinity cannot occur.
@@ -59,7 +59,7 @@ def scalar(rule: Function, dtype: torch.dtype) -> Any:
 
 @cache
 def _whole(rule: Function) -> Any:
-    """Return a rule of whole numbers, inlined late: in its many places that compiles sooner."""
+    """Return a rule of integers, inlined by LLVM, not by Numba: that compiles faster."""
     return bind(rule, _SCALAR, njit(forceinline=True))
 
 
@@ -70,10 +70,10 @@ def step(
     overflow: Tensor | None = None,
     sizes: Tensor | None = None,
 ) -> None:
-    """Take one step, unless there was an overflow; ``clip`` is a number or one a replica."""
+    """Take one step, unless there was an overflow; see ``backends.Backend``."""
     if overflow is not None and overflow:
         return
-    found = planned(updates, _walked)
+    found = planned(updates, _read_as)
     for group in found.groups:
         keys = np.array(found.keys, dtype=np.int64)[group.members]
         known = _NONE if sizes is None else sizes.numpy()[group.members]
@@ -84,9 +84,9 @@ def step(
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sum of squares of each parameter and of its update, a line a tensor."""
+    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
     both = np.empty((len(updates), 2))
-    found = planned(updates, _walked)
+    found = planned(updates, _read_as)
     for group in found.groups:
         own = np.empty((len(group.members), 2))
         _measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
@@ -95,7 +95,7 @@ def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
 
 
 def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
-    """Return what a loop reads: addresses, sizes, rows and clipping factors, a line a tensor."""
+    """Return a loop's addresses, sizes, scalars and clipping factors, a row for each tensor."""
     number = _NUMBERS[group.compute]
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
@@ -103,13 +103,13 @@ def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
     return addresses, group.sizes, rows, np.resize(factor, len(rows)).astype(number)
 
 
-def _walked(tensor: Tensor, p: Tensor) -> torch.dtype:
-    """Return the dtype a tensor is walked in: that of the step, or bfloat16."""
+def _read_as(tensor: Tensor, p: Tensor) -> torch.dtype:
+    """Return the dtype in which a loop reads a tensor: that of the step, or bfloat16."""
     return tensor.dtype if tensor.dtype is torch.bfloat16 else precision(p)
 
 
 def _kept(role: Role, dithered: bool) -> Any:
-    """Return ``f(value, k, key)``: a number as its role is kept."""
+    """Return ``f(value, k, key)``, which rounds a number to what its role keeps."""
     if role.dtype is not torch.bfloat16:
         return njit(inline="always")(lambda value, k, key: value)
     if not dithered:
@@ -126,7 +126,7 @@ def _kept(role: Role, dithered: bool) -> Any:
 
 
 def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
-    """Return ``f(addresses, k, values, key)`` that writes element k of every role."""
+    """Return ``f(addresses, k, values, key)``, which writes element k of every role."""
     if not roles:
         return njit(inline="always")(lambda addresses, k, values, key: None)
     before, number, one = _stores(roles[:-1], dithered), roles[-1].number, store(roles[-1])
@@ -141,7 +141,7 @@ def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
 
 
 def _shifted(count: int) -> Any:
-    """Return ``f(values, by)``: a tuple of so many numbers, each with the same one added."""
+    """Return ``f(values, by)``, which adds one number to each of a tuple's ``count`` numbers."""
     if not count:
         return njit(inline="always")(lambda values, by: ())
     before, last = _shifted(count - 1), count - 1
@@ -185,9 +185,9 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
 
 
 def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row, known, i)``: what scales one tensor's update.
+    """Return ``f(addresses, size, clip, row, known, i)``, the trust ratio of one tensor.
 
-    Where its sizes are known, line i has them.
+    ``known`` has its sums of squares in row i, or is empty.
     """
     constant = _NUMBERS[dtype]
     if not rule.trust:
@@ -210,7 +210,7 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
 
 @cache
 def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
-    """Return the loop over a table that sizes are written by."""
+    """Return the loop over a table that writes sums of squares."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
     size_of, count = _size(rule, dtype, roles), len(roles)
     name = disk.known("sizes", rule, dtype, dtypes)
@@ -227,10 +227,10 @@ def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
 
 
 def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row)``: sums of squares of a tensor and of its update.
+    """Return ``f(addresses, size, clip, row)``, the sums of squares of a tensor and of its update.
 
-    The direction runs once for its norm and again for the step, which reads 16 bytes a parameter
-    more; keeping the update in between would read and write as much.
+    The direction is computed here and again in the step, which reads 16 more bytes for each
+    parameter element; to keep the update in between would move as many.
     """
     direction = scalar(rule.direction.fn, dtype)
     first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2

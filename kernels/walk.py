@@ -8,7 +8,7 @@ from autotune.kernels.lang import jit, tl
 
 @jit
 def widened(value, dtype):
-    """Return the same number in more bits; the interpreter would lose bfloat16's subnormals."""
+    """Convert to a wider dtype; Triton's interpreter would lose bfloat16's subnormals."""
     if value.dtype == tl.bfloat16:
         bits = value.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
         return bits.to(tl.float32, bitcast=True).to(dtype)
@@ -18,7 +18,7 @@ def widened(value, dtype):
 
 @jit
 def rounded(value, at, key, role: tl.constexpr, form):
-    """Return numbers as their role is kept; the interpreter would truncate to bfloat16."""
+    """Convert to the dtype of a role; Triton's interpreter would truncate to bfloat16."""
     if form.dtypes[role] == tl.bfloat16:
         bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
         upper = stochastic(bits, noise(at, key, role)) if form.dithered[role] else nearest(bits)
@@ -49,7 +49,7 @@ def chunk_of(chunks):
 
 @jit
 def line(table, tensor, width):
-    """Return a tensor's line of a table."""
+    """Return a tensor's row of a table."""
     numbers = ()
     for i in tl.static_range(width):
         numbers += (tl.load(table + tensor * width + i),)
@@ -66,7 +66,7 @@ def roles(table, grads, tensor, count):
 
 @jit
 def factor(pointer, i, dtype):
-    """Return number i, or 1 where there are none."""
+    """Return factor i, or 1 if there are no factors."""
     if pointer is None:
         return 1.0
     else:
@@ -75,7 +75,7 @@ def factor(pointer, i, dtype):
 
 @jit
 def named(keys, tensor):
-    """Return what names a tensor's random numbers, if any are asked for."""
+    """Return the key of a tensor's random numbers, or 0 if there are no keys."""
     if keys is None:
         return 0
     else:
@@ -84,7 +84,7 @@ def named(keys, tensor):
 
 @jit
 def spots(address, at, mask, dtype):
-    """Return pointers to elements, in a chunk that is aligned where it needs no mask."""
+    """Return pointers to elements; a chunk without a mask is aligned."""
     base = address.to(tl.pointer_type(dtype))
     if mask is None:
         base = tl.multiple_of(base, 16)
@@ -103,7 +103,7 @@ def loaded(address, at, mask, dtype, compute):
 
 @jit
 def stored(places, at, mask, value, key, role: tl.constexpr, form):
-    """Write elements of one role, and return them as they are kept."""
+    """Write elements of one role, and return them as written."""
     value = rounded(value, at, key, role, form)
     tl.store(spots(places[role], at, mask, form.dtypes[role]), value, mask=mask)
     return value
@@ -120,7 +120,7 @@ def every(places, at, mask, form):
 
 @jit
 def shifted(values, by):
-    """Add the same to each."""
+    """Add one number to each value."""
     moved = ()
     for i in tl.static_range(len(values)):
         moved += (values[i] + by,)

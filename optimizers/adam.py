@@ -1,4 +1,4 @@
-"""Adam and AdamW: the same direction, with weight decay in the gradient or beside it."""
+"""Adam, which adds weight decay to the gradient, and AdamW, which shrinks the parameter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPACE: Space = {
     "one_minus_beta2": ("log", 1e-4, 0.1),
     "warmup": ("linear", 0.0, 0.5),
 }
-# Found in short runs of this project's own tasks (docs/method.md); rates are tested around it.
+# The best in short runs of this project's tasks (docs/method.md); searches test rates around it.
 _SHORT_RUNS: Mapping[str, Any] = {
     "origin": "short-runs",
     "lr": 5e-3,
@@ -80,7 +80,7 @@ class Adam(RuleOptimizer):
     description = "Adam with L2 in the gradient"
     decoupled: ClassVar[bool | None] = False
     spare = ("max_exp_avg_sq",)
-    # An L2 term under a preconditioner has no timescale, so it is not searched as one.
+    # Adam divides the L2 term by the size of gradients, so it has no timescale to search.
     space: ClassVar[Space] = _SPACE
     presets: ClassVar[Presets] = (
         _SHORT_RUNS,
@@ -139,7 +139,7 @@ class Adam(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays, their corrections, and ``eps`` as if it were added before them."""
+        """Return betas, bias corrections, and ``eps`` scaled to act before bias correction."""
         b1, b2 = group["betas"]
         c1, c2 = debias(b1, step), root(debias(b2, step))
         return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"] / c2
@@ -260,7 +260,7 @@ class AdamW(Adam):
         return float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays, their corrections and ``eps``; no L2 term."""
+        """Return an L2 term of 0, betas, bias corrections and ``eps``."""
         b1, b2 = group["betas"]
         c1, c2 = debias(b1, step), root(debias(b2, step))
         return 0.0, b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"]

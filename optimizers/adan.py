@@ -71,7 +71,7 @@ class Adan(RuleOptimizer):
     description = "Adaptive Nesterov momentum"
     shared_clock = True
     decays = 3
-    spare = ("neg_pre_grad",)  # without one, the next difference counts as zero
+    spare = ("neg_pre_grad",)  # if missing, the gradient's next change counts as 0
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 0.3),
         "decayed": ("choice", ("yes", "no")),
@@ -145,8 +145,8 @@ class Adan(RuleOptimizer):
         check.one_of("decay", group["decay"], ("proximal", "decoupled"))
         if group["decay"] == "decoupled" and group["acceleration"] != "none":
             raise ValueError(
-                "decay must be 'proximal' when acceleration is "
-                f"'{group['acceleration']}', which is derived from it, got 'decoupled'"
+                f"decay must be 'proximal' when acceleration is '{group['acceleration']}', "
+                "got 'decoupled'"
             )
 
     def direction(self, group: Group) -> Part:
@@ -154,11 +154,11 @@ class Adan(RuleOptimizer):
         return ADAN
 
     def unaccelerated(self, group: Group) -> Part:
-        """Return the decay that was asked for."""
+        """Return proximal or decoupled decay, as the group has it."""
         return PROXIMAL if group["decay"] == "proximal" else DECOUPLED
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the decays and their corrections; a first difference counts as zero."""
+        """Return betas and bias corrections; the first change of a gradient counts as 0."""
         b1, b2, b3 = group["betas"]
         c1, c2, c3 = debias(b1, step), debias(b2, step), root(debias(b3, step))
         seen = 0.0 if fresh else later(step)
@@ -166,7 +166,7 @@ class Adan(RuleOptimizer):
 
     @torch.no_grad()
     def restart_opt(self) -> None:
-        """Forget the moments and count steps from zero; the paper's restart, called by hand."""
+        """Set averages and step counts to 0: the paper's restart, which no step does by itself."""
         self._settle()
         for group in self.param_groups:
             counter = group.get("step")

@@ -39,7 +39,7 @@ Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
 
 _WIN = {"win": WIN, "win2": WIN2}
-# One value for the optimizer, not one a group.
+# Arguments that hold for the whole optimizer: groups cannot set them.
 _WHOLE = (
     "max_grad_norm",
     "backend",
@@ -51,9 +51,10 @@ _WHOLE = (
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """A direction and an application, with the bookkeeping ``torch.optim`` asks for.
+    """The base of optimizers: it runs a rule, and keeps state as ``torch.optim`` does.
 
-    A subclass names its direction and computes its scalars.
+    A rule has a direction, which turns gradients into updates, and an application, which changes
+    the parameters by them. A subclass names its direction and computes its scalars.
 
     Attributes:
         description: One line for lists.
@@ -61,13 +62,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         presets: Settings to try first, after the defaults; the first of them is tried at other
             learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
-        shared_clock: Whether a group counts its steps, or each parameter those with a gradient.
+        shared_clock: True if a group counts its steps; False if each parameter counts the steps in
+            which it has a gradient.
         decays: How many ``betas`` there are.
-        decoupled: Whether weight decay is beside the gradient, where a sibling has it otherwise.
-        spare: State that a checkpoint may have or lack, whatever the setting.
-        norm_group: Processes that hold other parameters of the same model, over which the norm
-            for clipping is taken; ``ZeroRedundancyOptimizer(...).optim`` needs it. Pieces of
-            DTensors find their processes themselves.
+        decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
+            refused; None takes both.
+        spare: State that a checkpoint may lack, or have without need.
+        norm_group: Processes that hold other parameters of the same model, whose gradients count
+            in the norm for clipping. Set it on ``ZeroRedundancyOptimizer(...).optim``; DTensors
+            do not need it.
     """
 
     description: ClassVar[str] = ""
@@ -79,7 +82,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
-    # GradScaler sets grad_scale and found_inf meanwhile, and leaves gradients as they are.
+    # GradScaler then sets grad_scale and found_inf here, and does not unscale gradients.
     _step_supports_amp_scaling: ClassVar[bool] = True
     _tentative: Tentative | None = None
 
@@ -119,8 +122,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Args:
             group: The parameter group.
-            step: Counted from one; under ``capturable`` a tensor of steps, for which the functions
-                of ``autotune.optimizers.scalars`` and arithmetic are written alike.
+            step: Counted from 1: a number, or with ``capturable`` a tensor. Arithmetic and the
+                functions of ``autotune.optimizers.scalars`` take both.
             fresh: Whether this is the first gradient its parameter has had.
         """
 
@@ -133,7 +136,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return float(group["weight_decay"])
 
     def trust_limit(self, group: Group) -> float | None:
-        """Return the largest trust ratio, or None to scale by none."""
+        """Return the largest trust ratio allowed, or None to use no trust ratio."""
         return None
 
     def clip_eps(self) -> float:
@@ -141,7 +144,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return float(self.param_groups[-1]["eps"])
 
     def validate(self, group: Group) -> None:
-        """Refuse a group's hyper-parameters that make no sense."""
+        """Refuse a group whose hyper-parameters are out of range."""
         for name in ("lr", "eps", "weight_decay"):
             check.at_least_zero(name, group[name])
         check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))
@@ -151,7 +154,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @property
     def backend_used(self) -> str:
-        """What runs the parameters: 'triton', 'numba' or 'torch', with commas when they differ."""
+        """The backend that runs the parameters; several are separated by commas."""
         return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
 
     def parameters(self) -> list[Tensor]:
@@ -161,10 +164,13 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; what it does not set comes from the constructor."""
         for name in _WHOLE:
-            # ZeroRedundancyOptimizer writes the constructor's into its groups.
+            # An equal value is taken: ZeroRedundancyOptimizer writes it into its groups.
             if param_group.pop(name, getattr(self, name)) != getattr(self, name):
-                raise ValueError(f"{name} is one for the whole optimizer, got another in a group")
-        check.words(param_group)
+                raise ValueError(
+                    f"{name} holds for the whole optimizer, got another value in a group; "
+                    "set it in the constructor"
+                )
+        check.group_keys(param_group)
         self.validate({**self.defaults, **param_group})
         super().add_param_group(param_group)
         try:
@@ -218,7 +224,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @_disable_dynamo
     def advance(self, given: Given | None = None) -> None:
-        """Take one step, of other tensors than the parameters where a compiler gives them."""
+        """Take one step; ``given`` has the tensors to step, if a compiler holds copies of them."""
         capturable.refuse_capture(self)
         with nullcontext() if self._tables is None else self._tables.in_use():
             self._advance(given)
@@ -240,16 +246,16 @@ class RuleOptimizer(torch.optim.Optimizer):
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
         if self.capturable:
-            self._settle()  # here: in a graph the next step could not wait
+            self._settle()  # now: inside a graph the next step cannot wait for the device
 
     def _settle(self) -> None:
-        """Learn whether the last step was left out, where that is not known yet."""
+        """Restore counts and state if the device skipped the last step because of overflow."""
         if self._tentative is not None:
             self._tentative.settle(self.state, self.param_groups)
             self._tentative = None
 
     def rule(self, group: Group) -> Rule:
-        """Return what steps a group, and names the buffers it keeps."""
+        """Return the rule that steps a group; it also names the buffers to keep."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
         trust = self.trust_limit(group) is not None
         direction = self.direction(group)
@@ -262,13 +268,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         )
 
     def _dithered(self, direction: Part) -> tuple[int, ...]:
-        """Return which roles are rounded at random: the parameter, the direction's buffers."""
+        """Return the roles rounded at random: 0 is the parameter, from 2 on are the buffers."""
         p = (0,) if self.stochastic_rounding else ()
         halved = self.state_dtype is torch.bfloat16
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a checkpoint; every group of it has what is one for the whole optimizer."""
+        """Return a checkpoint; each of its groups has ``max_grad_norm`` too."""
         self._settle()
         saved = super().state_dict()
         if self.compact:
@@ -282,21 +288,24 @@ class RuleOptimizer(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a checkpoint, hyper-parameters included, and go on as what wrote it would.
+        """Restore a checkpoint with its hyper-parameters, so that training goes on as before.
 
-        It may come from this class, from the authors' code (the names of their groups and of
-        Adan's state before December 2022 are translated), or from ``torch.optim``: AdamW into
-        AdamW, SGD into SGD, and Adam into Adam, which then adds ``eps`` before bias correction.
-        State takes the dtype it is kept in here, never the parameter's on the way, and its
-        parameter's layout. State of another optimizer or acceleration is refused, and nothing
-        changed.
+        It may come from this class, from the authors' code (their names, and those in Adan's state
+        before December 2022, are translated), or from ``torch.optim``: AdamW into AdamW, SGD into
+        SGD, and Adam into Adam, which from then on adds ``eps`` before bias correction. State gets
+        the dtype that this optimizer keeps, without being rounded to the parameter's dtype first,
+        and its parameter's layout.
 
-        ``torch.distributed.checkpoint.state_dict`` first takes a step with a rate and gradients of
-        0 where there is no state yet. Win then averages equal sequences, which rounds parameters
-        in their last bits: let it load the optimizer's state before the model's weights.
+        ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
+        gradients of 0 if there is no state yet. With Win this may change the last bits of
+        parameters: load the optimizer's state before the model's weights.
+
+        Raises:
+            ValueError: The checkpoint is of another optimizer or acceleration, lacks state, or has
+                values out of range. The optimizer is then unchanged.
         """
         self._settle()
-        # The last hook to run: those of the user may bring the checkpoint into a known form.
+        # Added last, it runs after the user's own hooks, which may convert the checkpoint.
         hook = self.register_load_state_dict_pre_hook(
             lambda _, saved: checkpoints.translated(self, saved)
         )

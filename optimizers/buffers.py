@@ -1,4 +1,4 @@
-"""The buffers of a parameter: begun at its first gradient, and in the form their rule keeps."""
+"""The buffers of a parameter: created at its first gradient, in the form its rule keeps."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 def held(
     optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor], values: Sequence[Tensor]
 ) -> tuple[list[tuple[Tensor, ...]], Sequence[bool]]:
-    """Return the buffers of parameters, and for which of them the direction's only begin.
+    """Return the buffers of each parameter, and whether the direction's are new.
 
     Args:
-        optimizer: The parameters'.
-        rule: What steps them.
+        optimizer: The optimizer of the parameters.
+        rule: The rule that steps them.
         params: The parameters.
-        values: What holds their values.
+        values: The tensors that hold their values: a compiler may have made copies.
     """
     states = [optimizer.state[p] for p in params]
     _drop_left_behind(rule, states)
     if not rule.relative:
-        with suppress(KeyError):  # some begin
+        with suppress(KeyError):  # some are missing
             return _of(states, rule.buffers), [False] * len(states)
     both = [_held(optimizer, rule, *each) for each in zip(params, states, values, strict=True)]
     return [kept for kept, _ in both], [fresh for _, fresh in both]
 
 
 def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]]) -> None:
-    """Drop sequences that this step moves the parameter away from, without moving them.
+    """Drop those of Win's sequences that this rule does not use.
 
-    Where acceleration comes back they begin at the parameter, as in the authors' code; the old
-    ones would pull it back to where it was.
+    If acceleration is switched on again, new ones begin at the parameter, as in the authors' code;
+    the old ones would pull it back to where it was.
     """
     unmoved = [name for name in compact.SEQUENCES if name not in rule.buffers]
-    # Where there is a later sequence, there is every earlier one.
+    # A state with y has x too, so only the first has to be looked for.
     if unmoved and any(unmoved[0] in state for state in states):
         for state in states:
             for name in unmoved:
@@ -54,7 +54,7 @@ def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]]) -> None:
 
 
 def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Tensor, ...]]:
-    """Return what each state has under some names."""
+    """Return the tensors that each state has under these names."""
     if len(names) > 1:
         return list(map(itemgetter(*names), states))
     return [tuple([state[name] for name in names]) for state in states]
@@ -63,7 +63,7 @@ def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Te
 def _held(
     optimizer: RuleOptimizer, rule: Rule, p: Tensor, state: dict[str, Any], now: Tensor
 ) -> tuple[tuple[Tensor, ...], bool]:
-    """Return a parameter's buffers, and whether its direction's only begin."""
+    """Return a parameter's buffers, and whether the direction's are new."""
     if rule.relative and state:
         compact.shorten(state, [n for n in rule.application.buffers if n in state], p, now)
     fresh = not all(name in state for name in rule.direction.buffers)
@@ -71,7 +71,7 @@ def _held(
 
 
 def settled(state: Mapping[str, Any], rule: Rule) -> bool:
-    """Whether all buffers are there as their rule keeps them."""
+    """Whether all buffers exist, in the form their rule keeps."""
     short = rule.application.buffers if rule.relative else ()
     there = all(name in state for name in rule.buffers)
     return there and all(state[name].dtype is torch.bfloat16 for name in short)
@@ -80,7 +80,7 @@ def settled(state: Mapping[str, Any], rule: Rule) -> bool:
 def begun(
     p: Tensor, now: Tensor, state: dict[str, Any], rule: Rule, dtype: torch.dtype | None
 ) -> tuple[Tensor, ...]:
-    """Begin the buffers a parameter lacks: averages at zero, sequences at its values now."""
+    """Create missing buffers: averages at 0, Win's sequences at the parameter's values."""
     own = rule.direction.buffers
     for name in rule.buffers:
         if name in state:

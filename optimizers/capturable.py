@@ -1,7 +1,7 @@
-"""Steps that a CUDA graph can hold: what changes from one to the next is on the device.
+"""Steps that a CUDA graph can capture: everything that changes between steps is on the device.
 
-Counters are tensors that a step counts up, the learning rate is a tensor that a schedule fills,
-and scalars are computed from both where they are. A replay then does what a step would.
+Step counts are tensors that a step increments, the learning rate is a tensor that a schedule fills,
+and scalars are computed from them on the device. So a replay does what a step would do.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from autotune.kernels import backends, chunks
 from autotune.kernels.chunks import place, table
 from autotune.kernels.rule import Key, Rule, Update
 from autotune.optimizers import buffers, scalars
-from autotune.optimizers.sharded import is_cut
+from autotune.optimizers.sharded import is_sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
-Found = Sequence[tuple[Tensor, Tensor, Tensor]]  # a parameter, what holds its values, its gradient
+Found = Sequence[tuple[Tensor, Tensor, Tensor]]  # parameter, tensor with its values, gradient
 
 
 def refuse_capture(optimizer: RuleOptimizer) -> None:
-    """Refuse to be captured where a replay would repeat one step for ever."""
+    """Refuse capture without ``capturable``: each replay would repeat the same step."""
     params = optimizer.tensors
     if params and not optimizer.capturable and chunks.capturing(params[0].device):
         raise RuntimeError(
-            "a captured step must count on the device, and this one counts on the host; "
+            "a captured step must count steps on the device, got one that counts on the host; "
             f"build {type(optimizer).__name__} with capturable=True"
         )
 
 
 def check(optimizer: RuleOptimizer, group: Group) -> None:
-    """Refuse a group that no graph can step."""
+    """Refuse a group that a CUDA graph cannot step."""
     homes = {p.device: p for p in [*optimizer.parameters(), *group["params"]]}
     if len(homes) > 1:
         raise ValueError(
@@ -50,7 +50,7 @@ def check(optimizer: RuleOptimizer, group: Group) -> None:
                 f"capturable=True needs backend 'triton', '{used}' runs parameters on {home}; "
                 "leave it off"
             )
-    if any(map(is_cut, group["params"])):
+    if any(map(is_sharded, group["params"])):
         raise ValueError("capturable=True takes no DTensors, got one; leave it off")
     for name in optimizer.defaults:
         if name != "lr" and _tensors(group[name]):
@@ -72,7 +72,7 @@ def _tensors(value: Any) -> bool:
 
 
 def place_rate(group: Group) -> None:
-    """Bring a group's learning rate to the device."""
+    """Move a group's learning rate to the device, as a tensor."""
     lr = group["lr"]
     if group["params"] and not isinstance(lr, Tensor):
         home = group["params"][0].device
@@ -87,14 +87,14 @@ def place_rate(group: Group) -> None:
 def updates(
     optimizer: RuleOptimizer, group: Group, plain: Group, rule: Rule, found: Found
 ) -> list[Update]:
-    """Return the updates of a group, after counting its step.
+    """Count a group's step, and return its updates.
 
     Args:
-        optimizer: The group's.
-        group: Whose counter and rate are on the device.
-        plain: The same with numbers.
-        rule: The group's.
-        found: What has a gradient.
+        optimizer: The optimizer of the group.
+        group: The group, with its step count and learning rate on the device.
+        plain: The same group, with hyper-parameters as numbers.
+        rule: The rule that steps the group.
+        found: The parameters with a gradient.
     """
     params = [p for p, _, _ in found]
     _refuse_to_begin(optimizer, rule, params)
@@ -115,17 +115,17 @@ def updates(
 
 
 def _refuse_to_begin(optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor]) -> None:
-    """Refuse to begin state in a graph."""
+    """Refuse to create state while a graph is captured."""
     capturing = bool(params) and chunks.capturing(params[0].device)
     if capturing and not all(buffers.settled(optimizer.state[p], rule) for p in params):
         raise RuntimeError(
-            "a captured step cannot begin or convert state, which every replay would do again; "
+            "a captured step cannot create or convert state, as every replay would repeat it; "
             "take a step with the same gradients before the capture"
         )
 
 
 def _counted(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> Tensor:
-    """Return the group's step, or each parameter's, after counting it unless there is overflow."""
+    """Count a step unless there is overflow; return the group's count, or each parameter's."""
     overflow: Tensor | None = getattr(optimizer, "found_inf", None)
     taken = None if overflow is None else (overflow.reshape(()) == 0).long()
     home = group["params"][0].device
@@ -134,19 +134,19 @@ def _counted(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -
     counters = [_counter(optimizer.state[p], home) for p in params]
     if not counters:
         return torch.empty(0, dtype=torch.int64, device=home)
-    # Given one tensor, it may ask the host for its value.
+    # A list, as for a single tensor torch may copy its value to the host.
     torch._foreach_add_(counters, 1 if taken is None else [taken] * len(counters))
     return torch.stack(counters)
 
 
 def _counter(where: dict[str, Any], home: torch.device) -> Tensor:
-    """Return the counter of a group or a parameter, after bringing it to the device."""
+    """Move the step count of a group or a parameter to the device, and return it."""
     step = where.get("step", 0)
     if not isinstance(step, Tensor):
         if chunks.capturing(home):
             raise RuntimeError(
-                "a captured step needs its counters on the device, where the first step after "
-                "building or loading brings them; take one before the capture"
+                "a captured step needs step counts on the device, where the first step after "
+                "building or loading moves them; take one step before the capture"
             )
         where["step"] = step = torch.full((), step, dtype=torch.int64, device=home)
     return step
@@ -164,14 +164,14 @@ def _rows(
 
 
 def _keys(optimizer: RuleOptimizer, steps: Tensor, params: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return what names the random numbers of each parameter's step."""
+    """Return the key of each parameter's random numbers at this step."""
     order = {p: i for i, p in enumerate(optimizer.parameters())}
     numbers = np.array([order[p] for p in params], dtype=np.int64)
     return ((steps << 32) + table(numbers.tobytes(), torch.int64, place(steps.device))).unbind()
 
 
 def write_out(saved: dict[str, Any]) -> None:
-    """Let a checkpoint have numbers, which any optimizer can load."""
+    """Replace the tensors lr and step of a checkpoint by numbers, which any optimizer loads."""
     for group in saved["param_groups"]:
         for name in ("lr", "step"):
             if isinstance(group.get(name), Tensor):

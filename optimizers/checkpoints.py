@@ -1,4 +1,4 @@
-"""Checkpoints in our words: the authors' and torch's are translated, what cannot go on is refused.
+"""Translate checkpoints of the authors' code and of torch, and refuse those that do not fit.
 
 Nothing here changes an optimizer.
 """
@@ -15,14 +15,14 @@ from torch import Tensor
 from autotune.kernels.eager import precision
 from autotune.optimizers import check
 from autotune.optimizers.compact import SEQUENCES
-from autotune.optimizers.sharded import is_cut
+from autotune.optimizers.sharded import is_sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 _PROX = {False: "proximal", True: "decoupled"}  # the authors' no_prox
-# How a step runs, not what it does; the last four are ours, where ZeroRedundancyOptimizer saved
-# them.
+# How a step runs, not what it computes, so the constructor's choice holds. The last four are this
+# project's: ZeroRedundancyOptimizer saves them in groups.
 _CHOICES = (
     "foreach",
     "fused",
@@ -33,30 +33,30 @@ _CHOICES = (
     "stochastic_rounding",
     "compact",
 )
-_FACTS = ("maximize", "decoupled_weight_decay")  # looked at, then dropped
+_FACTS = ("maximize", "decoupled_weight_decay")  # checked, then dropped
 _WRITER = "load it into the optimizer that wrote it"
-_WHERE = {True: "beside the gradient", False: "in the gradient"}
-_CUT = {True: "cut across processes", False: "whole"}
+_WHERE = {True: "outside the gradient", False: "in the gradient"}
+_SHARDED = {True: "sharded across processes", False: "whole"}
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A tensor that ``torch.optim`` is not to round to its parameter's dtype while loading."""
+    """Hides a tensor from ``torch.optim``, which would round it to its parameter's dtype."""
 
     tensor: Tensor
 
     def placed(self, p: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return a copy as ``p`` would have it: its layout and device, in the state's dtype."""
+        """Return a copy with the layout and on the device of ``p``, in a dtype of its own."""
         empty = torch.empty_like(p, dtype=dtype, requires_grad=False)
         return empty.copy_(self.tensor)
 
 
 def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint in our words; raise ValueError where the optimizer could not go on."""
+    """Return a checkpoint under this project's names; raise ValueError if it does not fit."""
     own = optimizer.param_groups
     groups = [_group(group) for group in saved["param_groups"]]
     state = {i: _state(kept) for i, kept in saved["state"].items()}
-    # Groups of other sizes are refused by torch, in its words.
+    # Groups of other sizes are left to torch, which refuses them.
     if [len(group["params"]) for group in groups] == [len(group["params"]) for group in own]:
         groups = [
             {**{name: mine[name] for name in mine if name in optimizer.defaults}, **group}
@@ -74,7 +74,7 @@ def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, 
 
 
 def unpack(state: Mapping[Any, dict[str, Any]], dtype: torch.dtype | None) -> None:
-    """Put tensors that were kept from rounding into their places; averages take the dtype."""
+    """Replace each ``Kept`` by its tensor; averages are converted to the dtype."""
     for p, kept in state.items():
         for name, value in kept.items():
             if isinstance(value, Kept):
@@ -94,17 +94,17 @@ def _group(saved: Group) -> Group:
     if "no_prox" in group:
         group["decay"] = _PROX[bool(group.pop("no_prox"))]
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
-    # The authors accelerate when the word contains 'win' and do not when it is, say, 'Win'.
+    # The authors' code accelerates if the mode contains 'win', in lower case.
     group["acceleration"] = mode if "win" in mode else "none"
     return group
 
 
 def _state(saved: Mapping[str, Any]) -> dict[str, Any]:
     state = {name: value for name, value in saved.items() if value is not None}
-    if "momentum_buffer" in saved:  # torch's SGD, which does not count
+    if "momentum_buffer" in saved:  # of torch's SGD, which counts no steps
         state["momentum"] = state.pop("momentum_buffer", None)
         state.setdefault("step", 0)
-    if "pre_grad" in saved:  # Adan's until December 2022; later code leaves it behind, unused
+    if "pre_grad" in saved:  # of Adan until December 2022; later code ignores it
         state.setdefault("neg_pre_grad", -state.pop("pre_grad"))
     if "step" in state:
         state["step"] = int(state["step"])
@@ -114,11 +114,11 @@ def _state(saved: Mapping[str, Any]) -> dict[str, Any]:
 def _problems(
     optimizer: RuleOptimizer, groups: list[Group], state: Mapping[Any, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield a sentence for whatever keeps an optimizer from going on with a checkpoint."""
+    """Yield a sentence for each reason why an optimizer cannot load a checkpoint."""
     limits = sorted({group["max_grad_norm"] for group in groups if "max_grad_norm" in group})
     if len(limits) > 1:
         yield (
-            "max_grad_norm is one for the whole optimizer, got "
+            "max_grad_norm holds for the whole optimizer, got "
             f"{' and '.join(f'{limit:g}' for limit in limits)} in the checkpoint's groups; "
             "make them equal there"
         )
@@ -147,7 +147,7 @@ def _of_group(optimizer: RuleOptimizer, n: int, group: Group, own: Group) -> Ite
     beside = bool(group.get("decoupled_weight_decay", optimizer.decoupled))
     if optimizer.decoupled not in (None, beside):
         yield (
-            f"the checkpoint decays weights {_WHERE[beside]}, {name} {_WHERE[not beside]}; "
+            f"the checkpoint has weight decay {_WHERE[beside]}, {name} {_WHERE[not beside]}; "
             f"load it into {'AdamW' if beside else 'Adam'}"
         )
 
@@ -174,12 +174,13 @@ def _of_tensor(name: str, value: Tensor, i: Any, p: Tensor) -> Iterator[str]:
     if value.shape != p.shape:
         yield (
             f"the checkpoint's '{name}' of parameter {i} has shape {tuple(value.shape)}, "
-            f"the parameter {tuple(p.shape)}; load it beside the model it was trained with"
+            f"the parameter {tuple(p.shape)}; load it with the model it was saved with"
         )
-    if is_cut(value) != is_cut(p):
+    if is_sharded(value) != is_sharded(p):
         yield (
-            f"the checkpoint's '{name}' of parameter {i} is {_CUT[is_cut(value)]}, the parameter "
-            f"{_CUT[is_cut(p)]}; load it by torch.distributed.checkpoint.state_dict"
+            f"the checkpoint's '{name}' of parameter {i} is {_SHARDED[is_sharded(value)]}, "
+            f"the parameter {_SHARDED[is_sharded(p)]}; "
+            "load it with torch.distributed.checkpoint.state_dict"
         )
 
 

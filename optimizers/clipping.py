@@ -1,4 +1,4 @@
-"""Clipping by the global norm: a factor that stays on the device; gradients are never written."""
+"""Clipping by the global norm: the factor stays on the device, gradients are not changed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
-    """Return what gradients are multiplied by, scaled ones too; None is 1."""
+    """Return the factor of gradients, which also undoes GradScaler's scale; None is 1."""
     limit = optimizer.max_grad_norm
     scale: Tensor | None = getattr(optimizer, "grad_scale", None)
     if not limit or not (work or optimizer.norm_group):
         return None if scale is None else torch.reciprocal(scale).reshape(())
     parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
     parts = parts or [torch.zeros((), dtype=torch.float64)]
-    home = parts[-1].device  # with one device nothing is copied, so nothing waits for it
+    home = parts[-1].device  # if all are on one device, nothing is copied or waited for
     total = torch.stack([part.to(home) for part in parts]).sum()
     if optimizer.norm_group:
         torch.distributed.all_reduce(total, group=optimizer.norm_group)

@@ -1,7 +1,6 @@
-"""What a step is of: tensors that have a gradient, with their state, begun and counted.
+"""Collect what a step updates: the tensors with a gradient, their state and their scalars.
 
-A step of many small tensors is Python's time more than memory's, so that what is done for each of
-them is done in few calls.
+With many small tensors Python takes most of the time, so the work for each is done in few calls.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _update: Any = partial(tuple.__new__, Update)
 
 
 def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
-    """Return the tensors that have a gradient, by how they are to be updated."""
+    """Return the updates of a step, by rule, backend and mesh."""
     work: Work = {}
     groups = optimizer.param_groups
     for group, pairs in [(group, with_gradient(optimizer, group, given)) for group in groups]:
@@ -51,7 +50,7 @@ def _made(
     pairs: Sequence[tuple[Tensor, Tensor]],
     given: gradients.Given | None,
 ) -> list[Update]:
-    """Return the updates of a group, after counting its parameters' steps."""
+    """Count the steps of a group's parameters, and return their updates."""
     params = [p for p, _ in pairs]
     values = params if given is None else [given[p][0] for p in params]
     kept, fresh = buffers.held(optimizer, rule, params, values)
@@ -65,7 +64,7 @@ def _made(
 
 
 def _steps(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> Sequence[int]:
-    """Return the step of each parameter, after counting it where it has a clock of its own."""
+    """Return the step of each parameter; where each has a count of its own, increment it."""
     if optimizer.shared_clock:
         return [group["step"]] * len(params)
     states = [optimizer.state[p] for p in params]
@@ -78,7 +77,7 @@ def _steps(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> 
 def _keys(
     optimizer: RuleOptimizer, params: Sequence[Tensor], steps: Sequence[int]
 ) -> Sequence[Key]:
-    """Return what names the random numbers of each step, if anything is rounded at random."""
+    """Return the key of each parameter's random numbers, or 0 if none are needed."""
     if not (optimizer.stochastic_rounding or optimizer.state_dtype is torch.bfloat16):
         return [0] * len(params)
     order = {p: i for i, p in enumerate(optimizer.parameters())}
@@ -92,16 +91,18 @@ def _add(
     pairs: Sequence[tuple[Tensor, Tensor]],
     made: Sequence[Update],
 ) -> None:
-    """Add a group's updates, by where its parameters are stepped."""
+    """Add a group's updates to the work, by backend and mesh."""
     params = [p for p, _ in pairs]
     homes = {p.device: p for p in params}
     used = {home: backends.choose(optimizer.backend, p) for home, p in homes.items()}
-    if len(used) == 1 and not any(sharded.is_cut(p) for p in params if type(p) is not Parameter):
+    if len(used) == 1 and not any(
+        sharded.is_sharded(p) for p in params if type(p) is not Parameter
+    ):
         [backend] = used.values()
         work.setdefault((rule, backend, None), []).extend(made)
         return
     for p, update in zip(params, made, strict=True):
-        where = sharded.span(p) if sharded.is_cut(p) else None
+        where = sharded.span(p) if sharded.is_sharded(p) else None
         own = sharded.local(p, update) if where else update
         work.setdefault((rule, used[p.device], where), []).append(own)
 
@@ -125,7 +126,7 @@ def _add_captured(
 
 
 def _numbers(optimizer: RuleOptimizer, group: Group) -> Group:
-    """Return a group whose hyper-parameters are numbers where tensors were given."""
+    """Return a group with its hyper-parameters as numbers, also those given as tensors."""
     return {k: check.plain(v) if k in optimizer.defaults else v for k, v in group.items()}
 
 

@@ -1,7 +1,7 @@
-"""Win's sequences as bfloat16 differences from the parameter, and back to what others keep.
+"""Win's sequences, kept as bfloat16 differences from the parameter.
 
-A checkpoint has the sequences themselves. They become differences at the first step, when the
-parameters have been loaded too, in whatever order.
+A checkpoint has the sequences themselves. They become differences at the first step after loading,
+because by then the parameters are loaded too, whatever the order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEQUENCES = ("x", "y")
 
 
 def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor, now: Tensor) -> None:
-    """Turn sequences into differences from the parameter's values now, where they are not yet."""
+    """Turn sequences into differences from the parameter's values, if they are not yet."""
     for name in names:
         if state[name].dtype is not torch.bfloat16:
             short = torch.empty_like(p, dtype=torch.bfloat16, requires_grad=False)
@@ -28,9 +28,9 @@ def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor, now: Tensor)
 
 
 def _difference(sequence: Tensor, p: Tensor) -> Tensor:
-    """Return the nearest difference, or its neighbour where only that gives the sequence back.
+    """Return the nearest difference, or a neighbour of it if only that restores the sequence.
 
-    So a run that is resumed reads what the one before would have read.
+    So a resumed run reads the same values as one that was not interrupted.
     """
     home = p.to(sequence.dtype)
     best = (sequence - home).bfloat16()
@@ -41,7 +41,7 @@ def _difference(sequence: Tensor, p: Tensor) -> Tensor:
 
 
 def write_out(saved: dict[str, Any], params: Sequence[Tensor]) -> None:
-    """Let a checkpoint have the sequences that its differences stand for."""
+    """Replace the differences in a checkpoint by the sequences."""
     numbers = [i for group in saved["param_groups"] for i in group["params"]]
     of = dict(zip(numbers, params, strict=True))
     saved["state"] = {i: _long(kept, of[i]) for i, kept in saved["state"].items()}

@@ -1,8 +1,8 @@
 """A step as one operator, so that ``torch.compile`` takes a whole train step as one graph.
 
-The operator is opaque: it finds its optimizer by number and runs it as it is, so that nothing of
-the step is compiled anew when a learning rate changes. What is updated are the tensors it is
-given, which are not always the parameters themselves: a compiler may work on copies.
+The compiler does not look into the operator, which finds its optimizer by number and runs it as it
+is: so a new learning rate recompiles nothing. It updates the tensors it is given, which may be a
+compiler's copies of the parameters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def step(optimizer: int, params: list[Tensor]) -> None:
     """Take a step of the optimizer with this number; only for code that is being compiled."""
     numbers = [i for i, p in enumerate(params) if p.grad is not None]
     grads = [sharded.beside(params[i], params[i].grad) for i in numbers]
-    # All parameters: one that names none as written would be left out of the graph.
+    # All parameters, as the compiler drops an operator that writes no tensor.
     pieces = [sharded.piece(p) for p in params]
     torch.ops.autotune.step(optimizer, numbers, pieces, grads)
 
@@ -46,13 +46,13 @@ def _step(optimizer: int, numbers: list[int], params: list[Tensor], grads: list[
     if list(map(id, found.parameters())) != list(map(id, found.tensors)):
         raise RuntimeError(
             "a compiled step needs the parameters its optimizer was made with, got others in "
-            "param_groups; build the optimizer anew"
+            "param_groups; build a new optimizer"
         )
     pairs = zip(numbers, grads, strict=True)
     found.advance({found.tensors[i]: (params[i], g) for i, g in pairs})
 
 
-# It sends tables to the device, which a captured graph would send again as they were.
+# A step sends tables to the device; a captured graph would send the same ones again.
 torch.library.custom_op(
     "autotune::step",
     _step,

@@ -1,4 +1,4 @@
-"""The gradients of a step: those that are there, in a form a rule can read."""
+"""The gradients of a step, in a form that a rule can read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-# Each parameter's values and gradient, by the parameter, where a compiler holds them elsewhere.
+# For each parameter, the tensors that a compiler made for its values and its gradient.
 Given = Mapping[Tensor, tuple[Tensor, Tensor]]
 
 
@@ -33,5 +33,5 @@ def _unfit(name: str, p: Tensor, g: Tensor) -> str:
         return f"gradients must be real, got {g.dtype}; give the parameter a real grad_dtype"
     return (
         f"a gradient must have its parameter's shape {tuple(p.shape)}, got {tuple(g.shape)}; "
-        "call zero_grad() where a parameter's data is replaced"
+        "call zero_grad() after replacing a parameter's data"
     )

@@ -1,4 +1,4 @@
-"""Parameter groups from a model: no weight decay on what is not a matrix, rates by depth."""
+"""Parameter groups of a model: with and without weight decay, learning rates by depth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     """
     if not isinstance(model, Module):
         raise TypeError(
-            f"split needs a model, whose parameters have names, got {type(model).__name__}; pass "
+            f"split needs a model, as its parameters have names, got {type(model).__name__}; pass "
             "the model itself"
         )
     return _decayed(list(model.named_parameters()), weight_decay, _exempt(model))
@@ -48,22 +48,26 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
 def layerwise(
     model: Module, lr: float, decay_rate: float, weight_decay: float, *, blocks: str | None = None
 ) -> list[dict[str, Any]]:
-    r"""Return groups whose learning rates fall from the head to the embeddings.
+    """Return groups whose learning rates fall from the head to the embeddings.
 
-    With :math:`N` blocks, depth :math:`k` steps at :math:`\text{lr} \cdot
-    \text{decay\_rate}^{N + 1 - k}`: what stands before the first block is depth 0, the head after
-    the last is :math:`N + 1` and keeps ``lr``. What stands between two blocks goes with the
-    second. Where nothing follows the last block, that block keeps ``lr``. Each depth is split by
-    weight decay as in ``split``. A shared parameter counts once, where it stands first.
+    With N blocks, depth k has the learning rate ``lr * decay_rate ** (N + 1 - k)``. Parameters
+    before the first block have depth 0, those after the last one (the head) depth N + 1, and those
+    between two blocks the depth of the second. If nothing follows the last block, its learning rate
+    is ``lr``. Each depth is split by weight decay as in ``split``. A shared parameter belongs where
+    it is registered first.
 
     Args:
         model: Its modules are taken in the order in which they were registered.
         lr: Learning rate of the head.
         decay_rate: Above 0 and at most 1; 0.65 to 0.75 is usual for fine-tuning a ViT.
-        weight_decay: Of what is decayed at all.
-        blocks: A pattern of module names, each match a depth, as ``'encoder.stages.*.layers.*'``.
-            None takes the members of every ModuleList and Sequential, opening a list inside a
-            list but no other member.
+        weight_decay: Weight decay of the parameters that ``split`` decays; at least 0.
+        blocks: Pattern of module names, each match one block, as ``'encoder.stages.*.layers.*'``.
+            None takes the members of every ModuleList and Sequential as blocks; if a member is
+            such a list itself, its members instead.
+
+    Raises:
+        TypeError: A rate or a weight decay is not a number.
+        ValueError: One is out of its range, or the model has no such blocks.
     """
     check.at_least_zero("lr", lr)
     check.at_least_zero("weight_decay", weight_decay)

@@ -139,7 +139,7 @@ class LAMB(RuleOptimizer):
         return 0.0
 
     def trust_limit(self, group: Group) -> float | None:
-        """Return None where the authors do not adapt: without decay, unless asked to."""
+        """Return None, for no ratio, without weight decay, unless ``always_adapt`` is set."""
         if not group["weight_decay"] and not group["always_adapt"]:
             return None
         return 1.0 if group["trust_clip"] else math.inf
@@ -149,7 +149,7 @@ class LAMB(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the weight decay, then Adam's scalars as the switches have them."""
+        """Return the weight decay, and Adam's scalars as the switches set them."""
         b1, b2 = group["betas"]
         take = 1.0 - b1 if group["grad_averaging"] else 1.0
         c1, c2 = 1.0, 1.0

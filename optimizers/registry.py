@@ -1,6 +1,6 @@
 """Optimizers by name: those installed under the entry points ``autotune.optimizers``.
 
-Every one can be had as ``NAME-win`` and ``NAME-win2`` too: the same class, accelerated.
+Each also has the names ``NAME-win`` and ``NAME-win2``: the same class, accelerated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The scalars of a step: numbers, or tensors on the device where a captured graph counts its steps.
+"""The scalars of a step: numbers, or tensors on the device with ``capturable``.
 
-What is written here for either is in double precision.
+Both are in double precision.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from autotune.kernels.rule import Rule
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
-Scalar = Any  # float | Tensor, whose arithmetic is written alike
+Scalar = Any  # float | Tensor; the same expressions take both
 
 
 def row(
@@ -36,7 +36,7 @@ def row(
 
 
 def debias(decay: float, step: Scalar) -> Scalar:
-    """Return what a running average that began at zero is divided by."""
+    """Return the bias correction: the divisor of an average that began at zero."""
     return 1.0 - decay**step
 
 

@@ -135,7 +135,7 @@ class SGD(RuleOptimizer):
         return 0.0 if group["acceleration"] == "none" else float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return the L2 term, the shares kept and taken, and those of the gradient and the sum."""
+        """Return the L2 term, the shares of B and g in the new B, and of g and B in the update."""
         momentum = group["momentum"]
         l2 = float(group["weight_decay"]) - self.decay(group)
         shares = (0.0, 1.0) if fresh else (momentum, 1.0 - group["dampening"])

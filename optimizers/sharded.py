@@ -1,6 +1,6 @@
-"""Parameters cut across processes: each steps its own piece, and norms are completed among them.
+"""Sharded parameters: DTensors, as ``fully_shard`` makes them.
 
-These are DTensors, as ``fully_shard`` makes them.
+Each process steps its own piece; norms are summed over the processes.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from autotune.kernels.rule import Update
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-# The mesh a parameter lies on, and the dimensions of it that hold different pieces.
+# A parameter's device mesh, and the dimensions of the mesh that hold different pieces.
 Span = tuple["DeviceMesh", tuple[int, ...]]
 
 
-def is_cut(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor; where none can exist, their code is not loaded."""
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor; without their module loaded, there can be none."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
 
 def span(p: Any) -> Span:
-    """Return where the pieces of a DTensor are."""
-    cut = tuple(i for i, placement in enumerate(p.placements) if not placement.is_replicate())
-    return p.device_mesh, cut
+    """Return the mesh of a DTensor, and the mesh dimensions that hold its pieces."""
+    dims = tuple(i for i, placement in enumerate(p.placements) if not placement.is_replicate())
+    return p.device_mesh, dims
 
 
 def piece(tensor: Any) -> Tensor:
-    """Return what this process has of a tensor."""
-    own: Tensor = tensor.to_local() if is_cut(tensor) else tensor
+    """Return this process's piece of a tensor."""
+    own: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
     return own
 
 
 def beside(p: Any, g: Any) -> Tensor:
-    """Return what this process has of a gradient, cut as its parameter is."""
-    if is_cut(g) and g.placements != p.placements:
+    """Return this process's piece of a gradient, sharded as its parameter is."""
+    if is_sharded(g) and g.placements != p.placements:
         g = g.redistribute(placements=p.placements)
     return piece(g)
 
@@ -52,9 +52,9 @@ def local(p: Tensor, update: Update) -> Update:
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:
-    """Return sums of squares over all pieces; every process of the mesh must ask."""
-    mesh, cut = where
+    """Add up sums of squares over all pieces; every process of the mesh must call this."""
+    mesh, dims = where
     total = squares.to(mesh.device_type, copy=True)
-    for dim in cut:
+    for dim in dims:
         torch.distributed.all_reduce(total, group=mesh.get_group(dim))
     return total

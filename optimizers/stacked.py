@@ -1,7 +1,7 @@
 """One optimizer step for many replicas of a model, each with hyper-parameters of its own.
 
-The replicas' tensors lie stacked along a first dimension, so that all of them share one launch and
-one table, whatever their number. What a replica does is what its ordinary optimizer would do.
+The replicas' tensors are stacked along a first dimension, so that one launch and one table serve
+all of them. Each replica steps as its own optimizer would.
 """
 
 from __future__ import annotations
@@ -97,19 +97,19 @@ class Stacked:
         ]
         if setting.get("capturable"):
             raise ValueError(
-                "replicas count on the host, where a graph would not, got capturable=True; "
+                "replicas count steps on the host, which a CUDA graph cannot, got capturable=True; "
                 "leave it off"
             )
         return create(self.name, groups, **{**setting, "backend": self.backend})
 
     def _rule(self, i: int) -> Rule:
-        """Return what steps a group of every replica."""
+        """Return the rule that steps a group, the same for every replica."""
         found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
         if len(found) > 1:
             first, second, *_ = found.values()
             raise ValueError(
-                f"replicas must step by one rule, {self.name} has another for "
-                f"{self.settings[second]} than for {self.settings[first]}; stack them apart"
+                f"replicas must share one rule, got {self.name} with two, for "
+                f"{self.settings[first]} and for {self.settings[second]}; stack them separately"
             )
         return next(iter(found))
 
@@ -131,7 +131,7 @@ class Stacked:
             backends.load(chosen).step(rule, updates, clip)
 
     def _updates(self, i: int, rule: Rule, params: Sequence[Tensor]) -> Iterator[Update]:
-        """Yield the steps of a group's tensors, with a line of scalars for each replica."""
+        """Yield the updates of a group's tensors, with a row of scalars for each replica."""
         groups = [row.param_groups[i] for row in self.rows]
         shared = self.rows[0].shared_clock
         if shared:
@@ -160,7 +160,7 @@ class Stacked:
         return np.array([scalars.row(row, group, rule, *clock) for row, group, clock in together])
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
-        """Stack the replicas' state of a tensor; say for which of them it only begins."""
+        """Stack the replicas' state of a tensor; return for which of them it is new."""
         views = [row.param_groups[i]["params"][j] for row in self.rows]
         states = [row.state[view] for row, view in zip(self.rows, views, strict=True)]
         first = [not all(name in state for name in rule.direction.buffers) for state in states]
@@ -177,7 +177,7 @@ class Stacked:
         return first
 
     def _clip(self, work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor | None:
-        """Return what each replica's gradients are multiplied by; they are never written."""
+        """Return the factor that clips each replica's gradients, which are not changed."""
         if not work or not any(row.max_grad_norm for row in self.rows):
             return None
         total = _squares(work)
@@ -190,7 +190,9 @@ class Stacked:
         """Return some of the replicas, in that order, with copies of parameters and state."""
         for k in indices:
             if not 0 <= k < len(self.rows):
-                raise IndexError(f"replicas are counted from 0 to {len(self.rows) - 1}, got {k}")
+                raise IndexError(
+                    f"a replica's index must be from 0 to {len(self.rows) - 1}, got {k}"
+                )
         groups = [
             {**group, "params": [_selected(p, indices) for p in group["params"]]}
             for group in self._groups
@@ -206,7 +208,7 @@ class Stacked:
 
 
 def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Return the indices of settings whose replicas may be stacked: those that step by one rule."""
+    """Return lists of indices of settings that share one rule, so that they can be stacked."""
     found: dict[tuple[Rule, ...], list[int]] = {}
     for k, setting in enumerate(settings):
         one, other = torch.zeros(1), torch.zeros(1)
@@ -223,14 +225,14 @@ def _groups(params: Sequence[Any]) -> list[Group]:
 
 
 def _check(p: Tensor, count: int) -> None:
-    """Refuse a tensor that is no stack of so many replicas."""
+    """Refuse a tensor that is not a stack of this many replicas."""
     if not count:
         raise ValueError("rows must be one for each replica, got none")
     if p.ndim == 0 or len(p) != count or not p.is_contiguous():
         lies = "" if p.is_contiguous() else ", not contiguous"
         raise ValueError(
-            f"a stacked parameter must be contiguous with {count} lines, one a row, "
-            f"got shape {tuple(p.shape)}{lies}; stack the replicas' tensors by torch.stack"
+            f"a stacked parameter must be contiguous with {count} entries, one for each row, "
+            f"got shape {tuple(p.shape)}{lies}; stack the replicas' tensors with torch.stack"
         )
 
 

@@ -1,7 +1,7 @@
-"""A step that the device leaves out where gradients overflowed, and the host learns of later.
+"""A step that the device skips if gradients overflowed, which the host learns only later.
 
-Counters and buffers are the host's. It counts on as if the step were taken, and takes that back
-before the next one: by then the answer is there, and work is queued for the device meanwhile.
+The host counts as if the step were taken, and undoes that before the next step if it was skipped.
+So it never waits right after a step, and the device always has work queued.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Groups = Sequence[dict[str, Any]]
 
 
 class Tentative:
-    """What an optimizer knew before a step, and whether the step was left out."""
+    """An optimizer's state before a step, and whether the device skipped the step."""
 
     def __init__(self, state: State, groups: Groups, overflow: Tensor) -> None:
         self.kept = {p: dict(state[p]) for p in state}
         self.steps = [group.get("step") for group in groups]
-        self.told = overflow
-        self.arrived: torch.cuda.Event | None = None
+        self.skipped = overflow
+        self.copied: torch.cuda.Event | None = None
         if overflow.is_cuda:
-            self.told = torch.empty_like(overflow, device="cpu", pin_memory=True)
-            self.told.copy_(overflow, non_blocking=True)
-            self.arrived = torch.cuda.current_stream(overflow.device).record_event()
+            self.skipped = torch.empty_like(overflow, device="cpu", pin_memory=True)
+            self.skipped.copy_(overflow, non_blocking=True)
+            self.copied = torch.cuda.current_stream(overflow.device).record_event()
 
     def settle(self, state: State, groups: Groups) -> None:
-        """Bring back what was known, if the step was left out."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        if not self.told:
+        """Restore the state from before the step, if the step was skipped."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        if not self.skipped:
             return
         for p in [p for p in state if p not in self.kept]:
             del state[p]

@@ -120,7 +120,7 @@ def test_a_capture_of_what_counts_on_the_host_is_refused():
     optimizer = Adan([p], backend="triton")
     optimizer.step()
     sentence = (
-        "^a captured step must count on the device, and this one counts on the host; "
+        "^a captured step must count steps on the device, got one that counts on the host; "
         "build Adan with capturable=True$"
     )
 

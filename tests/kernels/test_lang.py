@@ -44,13 +44,13 @@ def test_a_rule_is_differentiable():
 
 def test_an_unbound_language_says_so():
     with pytest.raises(
-        RuntimeError, match=r"^tl\.sqrt has no meaning until a rule is bound; use plain\(rule\)$"
+        RuntimeError, match=r"^tl\.sqrt cannot be used until its rule is bound; use plain\(rule\)$"
     ):
         tl.sqrt(2.0)
 
 
 def test_an_unbound_rule_says_so():
-    sentence = "^<rule .*stretched> has no meaning until it is bound; use plain\\(rule\\)$"
+    sentence = "^<rule .*stretched> cannot be called until it is bound; use plain\\(rule\\)$"
     with pytest.raises(RuntimeError, match=sentence):
         stretched(1.0, 2.0)
 

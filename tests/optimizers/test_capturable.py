@@ -279,7 +279,7 @@ def test_state_that_would_begin_in_a_graph_is_refused(monkeypatch):
     optimizer = Adan(params, backend="triton", capturable=True)
     give(params, 0)
     sentence = (
-        "a captured step cannot begin or convert state, which every replay would do again; "
+        "a captured step cannot create or convert state, as every replay would repeat it; "
         "take a step with the same gradients before the capture"
     )
     with capture(monkeypatch):
@@ -290,8 +290,8 @@ def test_counters_that_are_still_numbers_are_refused(monkeypatch):
     _, optimizer = stepped("adan", {"capturable": True})
     optimizer.load_state_dict(optimizer.state_dict())
     sentence = (
-        "a captured step needs its counters on the device, where the first step after building "
-        "or loading brings them; take one before the capture"
+        "a captured step needs step counts on the device, where the first step after "
+        "building or loading moves them; take one step before the capture"
     )
     with capture(monkeypatch):
         refusal(sentence, optimizer.step, RuntimeError)
@@ -312,7 +312,7 @@ def test_a_number_for_a_rate_is_refused_in_a_capture(monkeypatch):
 def test_a_capture_of_what_counts_on_the_host_is_refused(monkeypatch):
     _, optimizer = stepped("adan", {})
     sentence = (
-        "a captured step must count on the device, and this one counts on the host; "
+        "a captured step must count steps on the device, got one that counts on the host; "
         "build Adan with capturable=True"
     )
     with capture(monkeypatch):
@@ -322,6 +322,7 @@ def test_a_capture_of_what_counts_on_the_host_is_refused(monkeypatch):
 def test_replicas_are_refused():
     p = torch.nn.Parameter(torch.ones(1, 2))
     sentence = (
-        "replicas count on the host, where a graph would not, got capturable=True; leave it off"
+        "replicas count steps on the host, which a CUDA graph cannot, got capturable=True; "
+        "leave it off"
     )
     refusal(sentence, lambda: Stacked("adan", [p], [{"capturable": True}], "triton"))

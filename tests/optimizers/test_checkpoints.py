@@ -233,13 +233,13 @@ UNFIT = {
     "Adam into AdamW": (
         lambda: saved_by(Adam),
         lambda: fresh(AdamW),
-        "the checkpoint decays weights in the gradient, AdamW beside the gradient; "
+        "the checkpoint has weight decay in the gradient, AdamW outside the gradient; "
         "load it into Adam",
     ),
     "torch's AdamW into Adam": (
         lambda: saved_by(torch.optim.AdamW),
         lambda: fresh(Adam),
-        "the checkpoint decays weights beside the gradient, Adam in the gradient; "
+        "the checkpoint has weight decay outside the gradient, Adam in the gradient; "
         "load it into AdamW",
     ),
     "RMSprop into SGD": (
@@ -251,7 +251,7 @@ UNFIT = {
         lambda: saved_by(Adan),
         lambda: fresh(Adan, size=5),
         "the checkpoint's 'exp_avg' of parameter 0 has shape (2,), the parameter (5,); "
-        "load it beside the model it was trained with",
+        "load it with the model it was saved with",
     ),
     "maximize": (
         lambda: saved_by(torch.optim.SGD, lr=0.1, maximize=True),
@@ -261,7 +261,7 @@ UNFIT = {
     "clips that differ": (
         uneven,
         lambda: Adan([{"params": [parameter(1)]}, {"params": [parameter(1)]}]),
-        "max_grad_norm is one for the whole optimizer, got 0 and 2.5 in the checkpoint's groups; "
+        "max_grad_norm holds for the whole optimizer, got 0 and 2.5 in the checkpoint's groups; "
         "make them equal there",
     ),
     "Adan into AdamW before a step": (

@@ -136,7 +136,7 @@ def test_parameters_that_were_replaced_are_not_stepped():
     optimizer.param_groups[0]["params"] = [parameter(5)]
     sentence = (
         r"^a compiled step needs the parameters its optimizer was made with, got others in "
-        r"param_groups; build the optimizer anew$"
+        r"param_groups; build a new optimizer$"
     )
     with pytest.raises(RuntimeError, match=sentence):
         torch.compile(optimizer.step, backend="aot_eager", fullgraph=True)()

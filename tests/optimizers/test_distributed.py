@@ -121,8 +121,9 @@ def test_a_sharded_run_goes_on_in_one_process(pair):
 
 def test_state_of_a_whole_parameter_is_refused_by_a_cut_one(pair):
     sentence = (
-        "the checkpoint's 'exp_avg' of parameter 0 is whole, the parameter cut across processes; "
-        "load it by torch.distributed.checkpoint.state_dict"
+        "the checkpoint's 'exp_avg' of parameter 0 is whole, "
+        "the parameter sharded across processes; "
+        "load it with torch.distributed.checkpoint.state_dict"
     )
     assert pair.ask("refused") == [sentence, sentence]
 

@@ -78,8 +78,7 @@ def test_an_unknown_decay():
 def test_win_is_proximal():
     with refused(
         ValueError,
-        "decay must be 'proximal' when acceleration is 'win2', which is derived from it, "
-        "got 'decoupled'",
+        "decay must be 'proximal' when acceleration is 'win2', got 'decoupled'",
     ):
         Adan([parameter()], decay="decoupled", acceleration="win2")
 
@@ -99,7 +98,11 @@ def test_a_groups_values_are_checked(cls):
 @pytest.mark.parametrize(("name", "value"), [("max_grad_norm", 1.0), ("backend", "numba")])
 def test_what_is_one_for_all_may_not_differ_in_a_group(name, value):
     groups = [{"params": [parameter()], name: value}]
-    with refused(ValueError, f"{name} is one for the whole optimizer, got another in a group"):
+    with refused(
+        ValueError,
+        f"{name} holds for the whole optimizer, got another value in a group; "
+        "set it in the constructor",
+    ):
         Adan(groups)
 
 
@@ -148,7 +151,7 @@ def test_a_gradient_that_outlived_its_parameters_data():
     with refused(
         ValueError,
         "a gradient must have its parameter's shape (3, 2), got (2,); "
-        "call zero_grad() where a parameter's data is replaced",
+        "call zero_grad() after replacing a parameter's data",
     ):
         optimizer.step()
     assert "step" not in optimizer.param_groups[0]
@@ -158,12 +161,12 @@ def test_a_gradient_that_outlived_its_parameters_data():
     ("word", "value", "way"),
     [
         ("no_prox", True, "write decay='decoupled' for no_prox=True"),
-        ("acceleration_mode", "win2", "write acceleration"),
+        ("acceleration_mode", "win2", "write acceleration instead"),
         ("maximize", True, "negate the loss"),
     ],
 )
 def test_a_word_of_others_in_a_group(word, value, way):
-    with refused(ValueError, f"a group has no '{word}' here, got {value!r}; {way}"):
+    with refused(ValueError, f"a group cannot set '{word}', got {value!r}; {way}"):
         Adan([{"params": [parameter()], word: value}])
 
 

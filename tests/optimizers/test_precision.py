@@ -164,7 +164,10 @@ def test_a_checkpoint_in_single_precision_loads_into_half_of_it():
 def test_groups_may_repeat_what_is_one_for_the_whole_optimizer():
     group = {"params": [parameter(2)], **HALVED}
     assert not set(HALVED) & set(Adan([{**group}], **HALVED).param_groups[0])
-    sentence = r"^state_dtype is one for the whole optimizer, got another in a group$"
+    sentence = (
+        r"^state_dtype holds for the whole optimizer, got another value in a group; "
+        r"set it in the constructor$"
+    )
     with pytest.raises(ValueError, match=sentence):
         Adan([group])
 

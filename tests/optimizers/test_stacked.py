@@ -195,8 +195,8 @@ def test_settings_that_step_by_different_rules_are_refused():
     rows = [{"decay": "proximal"}, {"decay": "decoupled"}]
     with pytest.raises(
         ValueError,
-        match=r"^replicas must step by one rule, adan has another for \{'decay': 'decoupled'\} "
-        r"than for \{'decay': 'proximal'\}; stack them apart$",
+        match=r"^replicas must share one rule, got adan with two, for \{'decay': 'proximal'\} "
+        r"and for \{'decay': 'decoupled'\}; stack them separately$",
     ):
         Stacked("adan", [torch.zeros(2, 3)], rows)
 
@@ -210,8 +210,8 @@ def test_settings_are_sorted_by_the_rules_they_step_by():
 def test_a_parameter_of_another_count_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"^a stacked parameter must be contiguous with 2 lines, one a row, got shape "
-        r"\(3, 2\); stack the replicas' tensors by torch.stack$",
+        match=r"^a stacked parameter must be contiguous with 2 entries, one for each row, "
+        r"got shape \(3, 2\); stack the replicas' tensors with torch.stack$",
     ):
         Stacked("adan", [torch.zeros(3, 2)], [{}, {}])
 
@@ -219,8 +219,8 @@ def test_a_parameter_of_another_count_is_refused():
 def test_a_parameter_with_gaps_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"^a stacked parameter must be contiguous with 2 lines, one a row, got shape "
-        r"\(2, 3\), not contiguous; stack the replicas' tensors by torch.stack$",
+        match=r"^a stacked parameter must be contiguous with 2 entries, one for each row, "
+        r"got shape \(2, 3\), not contiguous; stack the replicas' tensors with torch.stack$",
     ):
         Stacked("adan", [torch.zeros(3, 2).T], [{}, {}])
 
@@ -232,7 +232,7 @@ def test_no_rows_are_refused():
 
 def test_a_replica_that_does_not_exist_is_not_selected():
     stack = Stacked("adan", [torch.zeros(2, 3)], [{}, {}])
-    with pytest.raises(IndexError, match=r"^replicas are counted from 0 to 1, got 2$"):
+    with pytest.raises(IndexError, match=r"^a replica's index must be from 0 to 1, got 2$"):
         stack.select([2])
 
 
@@ -244,6 +244,6 @@ def test_gradients_of_another_shape_are_refused():
     with pytest.raises(
         ValueError,
         match=r"^a gradient must have its parameter's shape \(2, 4\), got \(2, 3\); "
-        r"call zero_grad\(\) where a parameter's data is replaced$",
+        r"call zero_grad\(\) after replacing a parameter's data$",
     ):
         stack.step()
