@@ -1,4 +1,4 @@
-"""Time the fused Triton kernel at the launch settings of ``kernels/configs``, fastest first."""
+"""Time Triton's kernel at the launch settings of ``kernels/triton/configs``, fastest first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autotune.bench.step.contest import Contest
 from autotune.bench.step.plan import Stage
 from autotune.bench.step.tensors import Tensors
 from autotune.cli.document import document
-from autotune.kernels.configs import SWEPT, Config, using
+from autotune.kernels.triton.configs import SWEPT, Config, using
 
 OPTIMIZERS = ("adan", "adamw-win2")
 SHAPES = ("resnet50", "gpt2")

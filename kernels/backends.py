@@ -19,9 +19,9 @@ from autotune.kernels.rule import Rule, Update
 NAMES = ("auto", "triton", "numba", "torch")
 
 _MODULES = {
-    "triton": "autotune.kernels.fused",
-    "numba": "autotune.kernels.table",
-    "torch": "autotune.kernels.eager",
+    "triton": "autotune.kernels.triton.step",
+    "numba": "autotune.kernels.numba.step",
+    "torch": "autotune.kernels.torch_step",
 }
 
 

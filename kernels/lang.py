@@ -3,7 +3,7 @@
 For bits there is also ``tl.cast(value, tl.uint32)``, which keeps the lower 32 of them.
 
 A rule is plain Python until something binds it: ``plain`` to torch tensors, ``device`` to Triton,
-``autotune.kernels.table`` to single numbers compiled by Numba.
+``autotune.kernels.numba.step`` to single numbers compiled by Numba.
 """
 
 from __future__ import annotations

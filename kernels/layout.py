@@ -1,4 +1,4 @@
-"""The layout of tensors in memory: which are one flat block, and copies that are."""
+"""The layout of tensors in memory, dense copies, and the dtype that a step computes in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Ints = NDArray[np.int64]  # addresses and sizes
+
+
+def precision(p: Tensor) -> torch.dtype:
+    """Return the dtype a parameter's step is computed in, and its state is kept in."""
+    return torch.float64 if p.dtype == torch.float64 else torch.float32
 
 
 def lies_like(tensor: Tensor, home: Tensor) -> bool:

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autotune.kernels.eager import precision
-from autotune.kernels.layout import Ints, copied, dense, lies_like
+from autotune.kernels.layout import Ints, copied, dense, lies_like, precision
 from autotune.kernels.rule import Update, keys_of
 
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers

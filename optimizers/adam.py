@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.adam import ADAM, AMSGRAD
-from autotune.kernels.decay import DECOUPLED
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adam import ADAM, AMSGRAD
+from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.adan import ADAN
-from autotune.kernels.decay import DECOUPLED, PROXIMAL
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adan import ADAN
+from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space

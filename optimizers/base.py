@@ -12,10 +12,11 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels import backends, chunks
-from autotune.kernels.decay import DESCENT
+from autotune.kernels import backends
 from autotune.kernels.rule import Part, Rule
-from autotune.kernels.win import WIN, WIN2
+from autotune.kernels.rules.decay import DESCENT
+from autotune.kernels.rules.win import WIN, WIN2
+from autotune.kernels.triton import tables
 from autotune.optimizers import (
     capturable,
     check,
@@ -107,7 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.stochastic_rounding = bool(stochastic_rounding)
         self.compact = bool(compact)
         self.capturable = bool(capturable)
-        self._tables = chunks.Tables() if capturable else None
+        self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._number = compiled.register(self)
         super().__init__(params, defaults)
@@ -236,7 +237,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if overflow:
                 return
             overflow = None
-        if overflow is not None and not chunks.capturing(overflow.device):
+        if overflow is not None and not tables.capturing(overflow.device):
             self._tentative = Tentative(self.state, self.param_groups, overflow)
         work = collect.updates(self, given)
         clip = clipping.factor(self, work)
@@ -323,7 +324,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.tensors = self.parameters()
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
-            self._tables = chunks.Tables() if self.capturable else None
+            self._tables = tables.Tables() if self.capturable else None
         for group in self.param_groups:
             self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
             if self.capturable:

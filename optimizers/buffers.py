@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from autotune.kernels.eager import precision
+from autotune.kernels.layout import precision
 from autotune.kernels.rule import Rule
 from autotune.optimizers import compact
 from autotune.optimizers.sharded import piece

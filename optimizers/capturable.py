@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autotune.kernels import backends, chunks
-from autotune.kernels.chunks import place, table
+from autotune.kernels import backends
 from autotune.kernels.rule import Key, Rule, Update
+from autotune.kernels.triton import tables
+from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, scalars
 from autotune.optimizers.sharded import is_sharded
 
@@ -28,7 +29,7 @@ Found = Sequence[tuple[Tensor, Tensor, Tensor]]  # parameter, tensor with its va
 def refuse_capture(optimizer: RuleOptimizer) -> None:
     """Refuse capture without ``capturable``: each replay would repeat the same step."""
     params = optimizer.tensors
-    if params and not optimizer.capturable and chunks.capturing(params[0].device):
+    if params and not optimizer.capturable and tables.capturing(params[0].device):
         raise RuntimeError(
             "a captured step must count steps on the device, got one that counts on the host; "
             f"build {type(optimizer).__name__} with capturable=True"
@@ -76,7 +77,7 @@ def place_rate(group: Group) -> None:
     lr = group["lr"]
     if group["params"] and not isinstance(lr, Tensor):
         home = group["params"][0].device
-        if chunks.capturing(home):
+        if tables.capturing(home):
             raise RuntimeError(
                 f"lr must stay a tensor while a graph is captured, got {lr:g}; "
                 f"write group['lr'].fill_({lr:g})"
@@ -116,7 +117,7 @@ def updates(
 
 def _refuse_to_begin(optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor]) -> None:
     """Refuse to create state while a graph is captured."""
-    capturing = bool(params) and chunks.capturing(params[0].device)
+    capturing = bool(params) and tables.capturing(params[0].device)
     if capturing and not all(buffers.settled(optimizer.state[p], rule) for p in params):
         raise RuntimeError(
             "a captured step cannot create or convert state, as every replay would repeat it; "
@@ -143,7 +144,7 @@ def _counter(where: dict[str, Any], home: torch.device) -> Tensor:
     """Move the step count of a group or a parameter to the device, and return it."""
     step = where.get("step", 0)
     if not isinstance(step, Tensor):
-        if chunks.capturing(home):
+        if tables.capturing(home):
             raise RuntimeError(
                 "a captured step needs step counts on the device, where the first step after "
                 "building or loading moves them; take one step before the capture"

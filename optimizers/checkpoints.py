@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from autotune.kernels.eager import precision
+from autotune.kernels.layout import precision
 from autotune.optimizers import check
 from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_sharded

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from autotune.kernels import backends
-from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Update
+from autotune.kernels.rules.norms import clip_factor
 from autotune.optimizers import sharded
 
 if TYPE_CHECKING:

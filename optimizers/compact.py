@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.kernels.eager import precision
+from autotune.kernels.layout import precision
 from autotune.optimizers.sharded import piece
 
 SEQUENCES = ("x", "y")

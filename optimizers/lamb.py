@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.lamb import LAMB as DIRECTION
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.lamb import LAMB as DIRECTION
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root

@@ -8,7 +8,7 @@ import torch
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
-from autotune.kernels.sgd import SGD as DIRECTION
+from autotune.kernels.rules.sgd import SGD as DIRECTION
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
-from autotune.kernels.chunks import place, table
-from autotune.kernels.norms import clip_factor
 from autotune.kernels.rule import Rows, Rule, Update
+from autotune.kernels.rules.norms import clip_factor
+from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, collect, compact, scalars
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.registry import create

@@ -76,15 +76,15 @@ def _tensors(values: Any) -> list[Tensor]:
 @contextmanager
 def capture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
     """Record what is done meanwhile, as if on a stream that is being captured."""
-    from autotune.kernels import chunks, fused
+    from autotune.kernels.triton import step, tables
 
-    def send(content: bytes, dtype: torch.dtype, where: chunks.Place) -> Tensor:
+    def send(content: bytes, dtype: torch.dtype, where: tables.Place) -> Tensor:
         raise AssertionError("a table is sent while a graph is captured")
 
     graph = Graph()
     with monkeypatch.context() as patch:
-        patch.setattr(chunks, "capturing", lambda device: True)
-        patch.setattr(chunks, "_send", send)
-        patch.setattr(fused, "launch", graph.recording(fused.launch))
+        patch.setattr(tables, "capturing", lambda device: True)
+        patch.setattr(tables, "_send", send)
+        patch.setattr(step, "launch", graph.recording(step.launch))
         with graph:
             yield graph

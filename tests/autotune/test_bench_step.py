@@ -27,7 +27,7 @@ from autotune.bench.step.peers import Peer
 from autotune.bench.step.plan import Stage
 from autotune.cli import main
 from autotune.errors import AutotuneError
-from autotune.kernels import configs
+from autotune.kernels.triton import configs
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("bench", "step", "--device", "cpu", "--shapes", "small", "--no-first-steps")

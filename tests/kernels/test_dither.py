@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autotune.kernels import backends, configs, dither
-from autotune.kernels.adan import ADAN
-from autotune.kernels.decay import DESCENT
+from autotune.kernels import backends
 from autotune.kernels.lang import plain
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.sgd import SGD
-from autotune.kernels.win import WIN2
+from autotune.kernels.rules import dither
+from autotune.kernels.rules.adan import ADAN
+from autotune.kernels.rules.decay import DESCENT
+from autotune.kernels.rules.sgd import SGD
+from autotune.kernels.rules.win import WIN2
+from autotune.kernels.triton import configs
 from autotune.testing.backends import BACKENDS, usable
 
 COPYING = Rule(direction=SGD, application=DESCENT, dithered=(2,))

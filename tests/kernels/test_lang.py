@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from autotune.kernels.adan import ADAN, adan
 from autotune.kernels.lang import jit, plain, tl
+from autotune.kernels.rules.adan import ADAN, adan
 
 ROW = (1.0, 0.98, 0.02, 0.92, 0.08, 0.99, 0.01, 0.02, 0.08, 0.1, 1e-8)
 

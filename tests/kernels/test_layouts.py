@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.kernels import backends, eager
-from autotune.kernels.adam import ADAM
-from autotune.kernels.adan import ADAN
-from autotune.kernels.decay import DECOUPLED
-from autotune.kernels.lamb import LAMB
+from autotune.kernels import backends, torch_step
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.win import WIN2
+from autotune.kernels.rules.adam import ADAM
+from autotune.kernels.rules.adan import ADAN
+from autotune.kernels.rules.decay import DECOUPLED
+from autotune.kernels.rules.lamb import LAMB
+from autotune.kernels.rules.win import WIN2
 from autotune.testing.backends import usable
 
 ADAMW = Rule(direction=ADAM, application=DECOUPLED)
@@ -38,7 +38,7 @@ def agree(backend, updates, rule=ADAMW, clip=None, rtol=1e-5):
     """Step the same updates both ways and compare everything; gradients keep their bits."""
     others = copy.deepcopy(updates)
     backend.step(rule, updates, clip)
-    eager.step(rule, others, clip)
+    torch_step.step(rule, others, clip)
     for one, other in zip(updates, others, strict=True):
         assert torch.equal(one.g, other.g)
         for a, b in zip((one.p, *one.state), (other.p, *other.state), strict=True):
@@ -168,7 +168,7 @@ def test_squares_are_summed_in_double_precision(backend):
     grads = [torch.full((1000,), 3e4, dtype=torch.float16), torch.full((3,), 1e-9), torch.ones(0)]
     expected = sum(float(g.double().square().sum()) for g in grads)
     assert float(backend.squares(grads)) == pytest.approx(expected, rel=1e-14)
-    assert float(eager.squares(grads)) == pytest.approx(expected, rel=1e-12)
+    assert float(torch_step.squares(grads)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_squares_of_nothing_are_zero(backend):
@@ -241,5 +241,5 @@ def test_a_parameter_reshaped_where_it_lies_keeps_its_elements(backend):
     for shape in [(6, 4), (4, 6)]:
         one.p.data, one.g.data = one.p.data.view(shape), one.g.data.view(shape)
         backend.step(ADAMW, [one], None)
-        eager.step(ADAMW, [flat], None)
+        torch_step.step(ADAMW, [flat], None)
     torch.testing.assert_close(one.p.view(6, 4), flat.p)

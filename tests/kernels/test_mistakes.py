@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from autotune.kernels import adam, adan, decay, lamb, sgd, win
 from autotune.kernels.lang import Function
+from autotune.kernels.rules import adam, adan, decay, lamb, sgd, win
 from autotune.optimizers import LAMB, Adan, base, clipping
 from autotune.optimizers import adam as adam_module
 from autotune.optimizers import adan as adan_module

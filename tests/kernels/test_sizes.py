@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from autotune.kernels import backends
-from autotune.kernels.decay import DECOUPLED
-from autotune.kernels.lamb import LAMB
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules.decay import DECOUPLED
+from autotune.kernels.rules.lamb import LAMB
 from autotune.testing.backends import BACKENDS, usable
 
 RULE = Rule(direction=LAMB, application=DECOUPLED, trust=True)

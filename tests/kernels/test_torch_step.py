@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from autotune.kernels import eager
-from autotune.kernels.adam import ADAM
-from autotune.kernels.decay import DECOUPLED
-from autotune.kernels.lamb import LAMB
+from autotune.kernels import torch_step
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules.adam import ADAM
+from autotune.kernels.rules.decay import DECOUPLED
+from autotune.kernels.rules.lamb import LAMB
 
 ROW = (0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 1e-8, 0.1, 0.2)
 RULES = {
@@ -19,18 +19,18 @@ RULES = {
 def stepped(rule, row, shape):
     draw = torch.Generator().manual_seed(0)
     p, g, m, v = (torch.rand(shape, generator=draw, dtype=torch.float64) for _ in range(4))
-    eager.step(rule, [Update(p, g, (m, v), row)], torch.tensor(0.5, dtype=torch.float64))
+    torch_step.step(rule, [Update(p, g, (m, v), row)], torch.tensor(0.5, dtype=torch.float64))
     return torch.stack([p, m, v])
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_pieces_make_the_whole(monkeypatch, name):
     whole = stepped(*RULES[name], (7, 11))
-    monkeypatch.setattr(eager, "_PIECE", 10)
+    monkeypatch.setattr(torch_step, "_PIECE", 10)
     torch.testing.assert_close(stepped(*RULES[name], (7, 11)), whole, rtol=1e-14, atol=0.0)
 
 
 def test_a_transposed_tensor_is_not_cut():
     tensors = [torch.rand(5, 7).t() for _ in range(4)]
     p, g, *state = tensors
-    assert len(list(eager._pieces(Update(p, g, tuple(state), ROW)))) == 1
+    assert len(list(torch_step._pieces(Update(p, g, tuple(state), ROW)))) == 1

@@ -13,9 +13,9 @@ gradient :math:`g` and difference :math:`d = g - g_\text{prev}`, zero on the fir
 
 from __future__ import annotations
 
-from autotune.kernels.ema import ema
 from autotune.kernels.lang import jit, tl
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.ema import ema
 
 
 @jit

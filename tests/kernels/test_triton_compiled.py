@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from autotune.kernels import adam, adan, configs, decay, lamb, sgd, win
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules import adam, adan, decay, lamb, sgd, win
+from autotune.kernels.triton import configs
 
 triton = pytest.importorskip("triton")
 GPUTarget = pytest.importorskip("triton.backends.compiler").GPUTarget
@@ -51,7 +52,7 @@ class Absent:
 @pytest.fixture
 def compiled(monkeypatch, tmp_path):
     """Return ``f(architecture, rule, ...)``: what a real step compiles, by its kernels' names."""
-    from autotune.kernels import fused
+    from autotune.kernels.triton import step as triton_step
 
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -66,9 +67,9 @@ def compiled(monkeypatch, tmp_path):
     def step(arch, rule, dtypes=(FP32, FP32, FP32), row=None, clip=False, overflow=None):
         p, g, s = (torch.zeros(5000, dtype=dtype) for dtype in dtypes)
         update = Update(p, g, (s,) * len(rule.buffers), row or (0.5,) * len(rule.scalars))
-        monkeypatch.setattr(fused, "config", lambda device: configs.settings(arch))
+        monkeypatch.setattr(triton_step, "config", lambda device: configs.settings(arch))
         driver.set_active(Absent(TARGETS[arch]))
-        fused.step(rule, [update], fused.squares([g]) if clip else None, overflow)
+        triton_step.step(rule, [update], triton_step.squares([g]) if clip else None, overflow)
         return made
 
     monkeypatch.setattr(JITFunction, "__getitem__", launch)
@@ -211,9 +212,10 @@ def test_every_part_of_a_rule_compiles(compiled, machine, rule):
 
 
 def variants(arch):
-    from autotune.kernels import fused, lang
+    from autotune.kernels import lang
+    from autotune.kernels.triton.step import fused_norms, fused_squares, fused_step, fused_trust
 
-    kernels = (fused.fused_step, fused.fused_norms, fused.fused_trust, fused.fused_squares)
+    kernels = (fused_step, fused_norms, fused_trust, fused_squares)
     caches = [lang.kernel(kernel).device_caches[str(TARGETS[arch])][0] for kernel in kernels]
     return [len(cache) for cache in caches]
 

@@ -68,7 +68,8 @@ def _facts(value: Any) -> Any:
 
 def _sources() -> str:
     """Return a hash of the kernels' sources; without source files, a random one."""
-    found = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    kernels = Path(__file__).parents[1]
+    found = [path.read_bytes() for path in sorted(kernels.rglob("*.py"))]
     return hashlib.sha256(b"".join(found) or os.urandom(_SIZE)).hexdigest()
 
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autotune.kernels.configs import config
 from autotune.kernels.layout import Ints
+from autotune.kernels.triton.configs import config
 
 _WIDEST = 16  # bytes that a thread reads at once
 _RECENT = 64  # tables kept for the next step

@@ -5,23 +5,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autotune.kernels.adam import ADAM
-from autotune.kernels.decay import DECOUPLED, PROXIMAL
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules.adam import ADAM
+from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
 
-table = pytest.importorskip("autotune.kernels.table")
+numba_step = pytest.importorskip("autotune.kernels.numba.step")
 
 ADAMW = Rule(direction=ADAM, application=DECOUPLED)
 ROW = (0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 1e-8, 0.1, 0.2)
 
 
 def test_a_schedule_compiles_nothing_new():
-    before = table._compiled.cache_info().currsize
+    before = numba_step._compiled.cache_info().currsize
     for lr in (0.1, 0.01, 0.0, 1.0):
         p, g, m, v = torch.rand(4, 5)
-        table.step(ADAMW, [Update(p, g, (m, v), (*ROW[:8], lr, 0.0))], None)
-    assert table._compiled.cache_info().currsize - before <= 1
-    compiled = table._compiled(ADAMW, torch.float32, (torch.float32,) * 4)
+        numba_step.step(ADAMW, [Update(p, g, (m, v), (*ROW[:8], lr, 0.0))], None)
+    assert numba_step._compiled.cache_info().currsize - before <= 1
+    compiled = numba_step._compiled(ADAMW, torch.float32, (torch.float32,) * 4)
     assert len(compiled.signatures) == 1
 
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.kernels import chunks
-from autotune.kernels.chunks import lines, place, sent
+from autotune.kernels.triton import tables
+from autotune.kernels.triton.tables import lines, place, sent
 
 CPU = place(torch.device("cpu"))
 
@@ -52,7 +52,7 @@ def test_every_element_is_in_one_chunk(tensors):
 @pytest.mark.parametrize("first", [0, 4, 1])
 def test_a_chunk_is_aligned_when_all_that_it_meets_is(first):
     addresses = np.array([[64], [128 + 4 * first]])
-    found = chunks.cut(np.array([32]), addresses, CPU)
+    found = tables.cut(np.array([32]), addresses, CPU)
     assert found.chunks.tolist() == [0, 0, 32 if first % 4 == 0 else -32]
 
 
@@ -71,6 +71,6 @@ def test_another_stream_is_sent_its_own():
 def test_what_was_sent_is_not_kept_for_ever():
     for i in range(200):
         sent(np.array([i]).tobytes(), torch.int64, CPU)
-        chunks.cut(np.array([i]), np.array([[64]]), CPU)
+        tables.cut(np.array([i]), np.array([[64]]), CPU)
     assert sent.cache_info().currsize <= 64
-    assert chunks._cut.cache_info().currsize <= 16
+    assert tables._cut.cache_info().currsize <= 16

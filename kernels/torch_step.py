@@ -10,17 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from autotune.kernels import norms
-from autotune.kernels.dither import dithered, places
 from autotune.kernels.lang import plain
+from autotune.kernels.layout import precision
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
+from autotune.kernels.rules import norms
+from autotune.kernels.rules.dither import dithered, places
 
 _PIECE = 1 << 16  # elements
-
-
-def precision(p: Tensor) -> torch.dtype:
-    """Return the dtype a parameter's step is computed in, and its state is kept in."""
-    return torch.float64 if p.dtype == torch.float64 else torch.float32
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:

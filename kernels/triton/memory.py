@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autotune.kernels.dither import nearest, noise, stochastic
 from autotune.kernels.lang import jit, tl
+from autotune.kernels.rules.dither import nearest, noise, stochastic
 
 
 @jit

@@ -7,17 +7,19 @@ import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getsource
+from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 import torch
 
-from autotune.kernels.decay import DESCENT
 from autotune.kernels.lang import jit
 from autotune.kernels.rule import Part, Rule, Update
+from autotune.kernels.rules.decay import DESCENT
 from autotune.optimizers import create
 
-disk = pytest.importorskip("autotune.kernels.disk")
-table = pytest.importorskip("autotune.kernels.table")
+cache = pytest.importorskip("autotune.kernels.numba.cache")
+numba_step = pytest.importorskip("autotune.kernels.numba.step")
 config = pytest.importorskip("numba.core.config")
 
 SCALED = "from autotune.kernels.lang import jit\n\n@jit\ndef scaled(p, g, state, scalars):\n"
@@ -44,17 +46,17 @@ HALVED = Rule(direction=Part(fn=halved), application=DESCENT)
 def folder(tmp_path, monkeypatch):
     """An empty folder for loops, and no loop in memory."""
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
-    table._compiled.cache_clear()
+    numba_step._compiled.cache_clear()
     yield tmp_path / "cache" / "autotune"
-    table._compiled.cache_clear()
+    numba_step._compiled.cache_clear()
 
 
 def stepped(rule=HALVED):
     """Take a step of ones; return where it ends, and whether its loop was found on disk."""
-    table._compiled.cache_clear()
+    numba_step._compiled.cache_clear()
     p, g = torch.ones(5), torch.full((5,), 2.0)
-    table.step(rule, [Update(p, g, (), (1.0,))], None)
-    loop = table._compiled(rule, torch.float32, (torch.float32,) * 2)
+    numba_step.step(rule, [Update(p, g, (), (1.0,))], None)
+    loop = numba_step._compiled(rule, torch.float32, (torch.float32,) * 2)
     return p, sum(loop.stats.cache_hits.values()) == 1
 
 
@@ -87,20 +89,32 @@ def test_a_rule_called_by_another_counts_as_part_of_it(tmp_path):
         text = SCALED.replace("@jit\n", "@jit\n" + inner) + "    return inner(g), state\n"
         names = {}
         exec(text, names)
-        known.append(disk.known(Rule(direction=Part(fn=names["scaled"]), application=DESCENT)))
+        known.append(cache.known(Rule(direction=Part(fn=names["scaled"]), application=DESCENT)))
     assert known[0] != known[1]
+
+
+@pytest.mark.parametrize("source", ["rules/ema.py", "numba/memory.py", "lang.py"])
+def test_the_sources_of_every_folder_of_kernels_count(source, tmp_path, monkeypatch):
+    kernels = Path(cache.__file__).parents[1]
+    copytree(kernels, tmp_path / "kernels", ignore=ignore_patterns("__pycache__"))
+    before = cache._sources()
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "kernels/numba/cache.py"))
+    assert cache._sources() == before
+    with (tmp_path / "kernels" / source).open("a", encoding="utf-8") as file:
+        file.write("# edited")
+    assert cache._sources() != before
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_OPT", "NUMBA_CPU_FEATURES"])
 def test_settings_of_the_compiler_count(setting, monkeypatch):
-    before = disk.known(HALVED)
+    before = cache.known(HALVED)
     monkeypatch.setenv(setting, "1")
-    disk._surroundings.cache_clear()
+    cache._surroundings.cache_clear()
     try:
-        assert disk.known(HALVED) != before
+        assert cache.known(HALVED) != before
     finally:
         monkeypatch.undo()
-        disk._surroundings.cache_clear()
+        cache._surroundings.cache_clear()
 
 
 @pytest.mark.parametrize("harm", [b"", b"no loop at all", None], ids=["empty", "other", "cut"])
@@ -119,7 +133,7 @@ def test_what_cannot_be_unpickled_is_compiled_again(folder):
     stepped()
     [path] = folder.iterdir()
     content = b"\x80\x05not a pickle"
-    path.write_bytes(disk.hashlib.sha256(content).digest() + content)
+    path.write_bytes(cache.hashlib.sha256(content).digest() + content)
     assert not stepped()[1]
 
 
@@ -158,7 +172,7 @@ def test_a_new_folder_is_closed_to_others(folder):
 def test_a_folder_open_to_others_is_not_used(folder, caplog):
     folder.mkdir(parents=True)
     folder.chmod(0o755)
-    disk._refuse.cache_clear()
+    cache._refuse.cache_clear()
     assert [stepped()[1] for _ in range(2)] == [False, False]
     assert list(folder.iterdir()) == []
     sentence = f"{folder} is not used for compiled loops: it must be yours, with mode 0700"
@@ -181,7 +195,7 @@ def test_a_file_others_may_write_is_not_read(folder):
 
 
 def test_the_oldest_loops_make_room(folder, monkeypatch):
-    monkeypatch.setattr(disk, "_KEPT", 2)
+    monkeypatch.setattr(cache, "_KEPT", 2)
     stepped()
     [first] = folder.iterdir()
     os.utime(first, (0, 0))

@@ -8,9 +8,9 @@ copy is written back.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from types import ModuleType
 from typing import Any, cast
 
@@ -21,13 +21,13 @@ from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from autotune.kernels import disk, dither, norms
-from autotune.kernels.access import Role, bits, load, loads, store
-from autotune.kernels.eager import precision
 from autotune.kernels.lang import Function, bind
-from autotune.kernels.layout import copied, dense
+from autotune.kernels.layout import copied, dense, precision
+from autotune.kernels.numba import cache
+from autotune.kernels.numba.memory import Role, bits, load, loads, store
 from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.rules import dither, norms
 
 # Any, as Numba's types are those outside compiled code; inside, it takes an array and a length.
 _fixed: Any = ndarray.to_fixed_tuple
@@ -40,7 +40,7 @@ _NONE = np.empty((0, 2))
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 # Numba resolves attributes of modules only, so the language of single numbers is a module object.
-_SCALAR = ModuleType("autotune.kernels.scalar")
+_SCALAR = ModuleType("autotune.kernels.numba.scalar")
 _SCALAR.__dict__.update(
     sqrt=math.sqrt,
     abs=abs,
@@ -57,7 +57,7 @@ def scalar(rule: Function, dtype: torch.dtype) -> Any:
     return bind(rule, _SCALAR, wrap, _NUMBERS[dtype])
 
 
-@cache
+@functools.cache
 def _whole(rule: Function) -> Any:
     """Return a rule of integers, inlined by LLVM, not by Numba: that compiles faster."""
     return bind(rule, _SCALAR, njit(forceinline=True))
@@ -152,7 +152,7 @@ def _unshifted() -> Any:
     return njit(inline="always")(lambda values, by: values)
 
 
-@cache
+@functools.cache
 def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
     """Return the loop over a table; it releases the interpreter lock."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
@@ -163,11 +163,11 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
     write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
     shifted = _shifted(last - own) if rule.relative else _unshifted()
-    trust_of, name = _trust(rule, dtype, roles), disk.known("step", rule, dtype, dtypes)
+    trust_of, name = _trust(rule, dtype, roles), cache.known("step", rule, dtype, dtypes)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True, fastmath=_FAST, error_model="numpy")
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
@@ -196,7 +196,7 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     size_of, ratio = _size(rule, dtype, roles), scalar(norms.ratio, torch.float64)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @disk.named(disk.known("trust", rule, dtype, roles))
+    @cache.named(cache.known("trust", rule, dtype, roles))
     def trust(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
         if len(known):
             p_square, u_square = known[i, 0], known[i, 1]
@@ -208,16 +208,16 @@ def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     return trust
 
 
-@cache
+@functools.cache
 def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
     """Return the loop over a table that writes sums of squares."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
     size_of, count = _size(rule, dtype, roles), len(roles)
-    name = disk.known("sizes", rule, dtype, dtypes)
+    name = cache.known("sizes", rule, dtype, dtypes)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True)
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, both: Any) -> None:
         for i in range(len(sizes)):
             at = _fixed(addresses[i], count)
@@ -237,7 +237,7 @@ def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
 
     @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @disk.named(disk.known("size", rule, dtype, roles))
+    @cache.named(cache.known("size", rule, dtype, roles))
     def size_of(at: Any, size: Any, clip: Any, row: Any) -> Any:
         steering, p_square, u_square = _fixed(row, first), 0.0, 0.0
         for k in range(size):
@@ -264,13 +264,13 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return torch.tensor(total, dtype=torch.float64)
 
 
-@cache
+@functools.cache
 def _squares(dtype: torch.dtype) -> Callable[..., float]:
-    element, name = load(Role(0, dtype), dtype), disk.known("squares", dtype)
+    element, name = load(Role(0, dtype), dtype), cache.known("squares", dtype)
 
-    @disk.kept(name)
+    @cache.kept(name)
     @njit(nogil=True, fastmath=_SUM)
-    @disk.named(name)
+    @cache.named(name)
     def run(addresses: Any, sizes: Any) -> Any:
         total = 0.0
         for i in range(len(sizes)):

@@ -10,9 +10,9 @@ With decays :math:`b_1, b_2` close to one:
 
 from __future__ import annotations
 
-from autotune.kernels.ema import ema
 from autotune.kernels.lang import jit, tl
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.ema import ema
 
 
 @jit

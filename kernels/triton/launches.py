@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autotune.kernels.chunks import Cut, Place, cut, place, table
-from autotune.kernels.eager import precision
-from autotune.kernels.layout import Ints, copied, dense
+from autotune.kernels.layout import Ints, copied, dense, precision
 from autotune.kernels.plan import (
     GRADIENT,
     Copies,
@@ -23,11 +21,12 @@ from autotune.kernels.plan import (
     planned,
 )
 from autotune.kernels.rule import Rule, Update
+from autotune.kernels.triton.tables import Cut, Place, cut, place, table
 
 _READABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-class Lot(NamedTuple):
+class LaunchGroup(NamedTuple):
     """Tensors that one launch steps, and their tables on the device."""
 
     device: torch.device
@@ -51,10 +50,10 @@ class Gradients(NamedTuple):
     grads: Tensor  # their addresses
 
 
-def lots(rule: Rule, updates: Sequence[Update]) -> tuple[list[Lot], Copies]:
-    """Return the lots of a step, and the copies they work on."""
+def launch_groups(rule: Rule, updates: Sequence[Update]) -> tuple[list[LaunchGroup], Copies]:
+    """Return the launch_groups of a step, and the copies they work on."""
     found = planned(updates, _read_as)
-    ready = [_lot(group, found, bool(rule.dithered)) for group in found.groups]
+    ready = [_launch_group(group, found, bool(rule.dithered)) for group in found.groups]
     return ready, found.copies
 
 
@@ -63,9 +62,9 @@ def _read_as(tensor: Tensor, p: Tensor) -> torch.dtype:
     return tensor.dtype if tensor.dtype in _READABLE else precision(p)
 
 
-def _lot(group: Group, found: Planned, dithered: bool) -> Lot:
+def _launch_group(group: Group, found: Planned, dithered: bool) -> LaunchGroup:
     where, own = place(group.device), found.addresses[:, group.members]
-    return Lot(
+    return LaunchGroup(
         device=group.device,
         dtypes=group.dtypes,
         compute=group.compute,

@@ -7,10 +7,11 @@ import weakref
 import pytest
 import torch
 
-from autotune.kernels import chunks, eager, plan
-from autotune.kernels.decay import DESCENT
+from autotune.kernels import plan, torch_step
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.sgd import SGD
+from autotune.kernels.rules.decay import DESCENT
+from autotune.kernels.rules.sgd import SGD
+from autotune.kernels.triton import tables
 from autotune.optimizers import AdamW
 from autotune.testing.backends import usable
 
@@ -19,79 +20,79 @@ ROW = (0.1, 0.9, 0.5, 1.0, 0.9, 0.1)
 
 
 @pytest.fixture(autouse=True)
-def fused():
+def triton_step():
     with usable("triton"):
-        from autotune.kernels import fused
+        from autotune.kernels.triton import step as triton_step
 
-        yield fused
+        yield triton_step
 
 
-def agree(fused, p, g, m, row=ROW):
-    """Step both ways; the tensors stay the very same for the fused one."""
+def agree(triton_step, p, g, m, row=ROW):
+    """Step both ways; the tensors stay the very same for the triton one."""
     other = copy.deepcopy([p, g, m])
-    fused.step(RULE, [Update(p, g, (m,), row)], None)
-    eager.step(RULE, [Update(other[0], other[1], (other[2],), row)], None)
+    triton_step.step(RULE, [Update(p, g, (m,), row)], None)
+    torch_step.step(RULE, [Update(other[0], other[1], (other[2],), row)], None)
     for a, b in zip((p, g, m), other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture
-def tensors(fused):
+def tensors(triton_step):
     made = [torch.randn(6, 6) for _ in range(3)]
-    agree(fused, *made)
+    agree(triton_step, *made)
     return made
 
 
 @pytest.mark.parametrize("role", [0, 1, 2], ids=["parameter", "gradient", "buffer"])
 class TestReplaced:
-    def test_by_memory_elsewhere(self, fused, tensors, role):
+    def test_by_memory_elsewhere(self, triton_step, tensors, role):
         tensors[role].data = torch.randn(6, 6)
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
-    def test_by_another_tensor(self, fused, tensors, role):
+    def test_by_another_tensor(self, triton_step, tensors, role):
         tensors[role] = torch.randn(6, 6)
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
-    def test_by_other_strides_at_the_same_address(self, fused, tensors, role):
+    def test_by_other_strides_at_the_same_address(self, triton_step, tensors, role):
         tensors[role].t_()
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
-    def test_by_another_dtype_at_the_same_address(self, fused, tensors, role):
+    def test_by_another_dtype_at_the_same_address(self, triton_step, tensors, role):
         tensor = tensors[role]
         memory = torch.zeros(144)
         tensor.data = memory[:36].view(6, 6)
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
         address = tensor.data_ptr()
         tensor.data = memory.view(torch.float64)[:36].view(6, 6)
         assert tensor.data_ptr() == address
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
-    def test_by_gaps_at_the_same_address(self, fused, tensors, role):
+    def test_by_gaps_at_the_same_address(self, triton_step, tensors, role):
         memory = torch.randn(6, 12)
         tensors[role].data = memory.view(-1)[:36].view(6, 6)
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
         tensors[role].data = memory[:, :6]
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
         tensors[role].data = memory[:, ::2]
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
 
-def test_a_shorter_tensor_at_the_same_address(fused, tensors):
+def test_a_shorter_tensor_at_the_same_address(triton_step, tensors):
     for tensor in tensors:
         tensor.data = tensor.view(-1)[:7]
-    agree(fused, *tensors)
+    agree(triton_step, *tensors)
 
 
-def test_a_view_that_loses_its_alignment(fused, tensors):
+def test_a_view_that_loses_its_alignment(triton_step, tensors):
     memory = torch.randn(37)
     for start in (0, 1, 0):
         tensors[0].data = memory[start : start + 36].view(6, 6)
-        agree(fused, *tensors)
+        agree(triton_step, *tensors)
 
 
-def test_scalars_that_change(fused, tensors):
+def test_scalars_that_change(triton_step, tensors):
     for lr in (0.5, 0.0, 0.25):
-        agree(fused, *tensors, row=(*ROW[:5], lr))
+        agree(triton_step, *tensors, row=(*ROW[:5], lr))
 
 
 def advance(optimizer, p, seed):
@@ -128,7 +129,7 @@ def test_a_group_added_and_a_model_converted_are_seen():
         torch.testing.assert_close(p, q, rtol=1e-2, atol=1e-2)
 
 
-def test_state_moved_to_another_device_is_refused(fused, tensors):
+def test_state_moved_to_another_device_is_refused(triton_step, tensors):
     p, g, m = tensors
     sentence = (
         "^state must be where its parameter is, on cpu, got it on meta; "
@@ -136,35 +137,35 @@ def test_state_moved_to_another_device_is_refused(fused, tensors):
     )
     for _ in range(2):
         with pytest.raises(ValueError, match=sentence):
-            fused.step(RULE, [Update(p, g, (m.to("meta"),), ROW)], None)
+            triton_step.step(RULE, [Update(p, g, (m.to("meta"),), ROW)], None)
 
 
 @pytest.mark.parametrize(
-    ("changes", "tables"), [([], 0), (["grad"], 1), (["row"], 1), (["grad", "row"], 2)], ids=str
+    ("changes", "count"), [([], 0), (["grad"], 1), (["row"], 1), (["grad", "row"], 2)], ids=str
 )
-def test_only_what_changed_is_sent_again(fused, changes, tables):
-    chunks.sent.cache_clear()
+def test_only_what_changed_is_sent_again(triton_step, changes, count):
+    tables.sent.cache_clear()
     p, g, m, other = torch.rand(4, 40)
-    fused.step(RULE, [Update(p, g, (m,), ROW)], None)
-    sent = chunks.sent.cache_info().misses
+    triton_step.step(RULE, [Update(p, g, (m,), ROW)], None)
+    sent = tables.sent.cache_info().misses
     g = other if "grad" in changes else g
     row = (*ROW[:5], 0.75) if "row" in changes else ROW
-    fused.step(RULE, [Update(p, g, (m,), row)], None)
-    assert chunks.sent.cache_info().misses - sent == tables
+    triton_step.step(RULE, [Update(p, g, (m,), row)], None)
+    assert tables.sent.cache_info().misses - sent == count
 
 
-def test_no_tensor_is_kept_alive(fused):
+def test_no_tensor_is_kept_alive(triton_step):
     kept = []
     for _ in range(3):
         p, g, m = torch.rand(5), torch.rand(5), torch.rand(10)[::2]
-        fused.step(RULE, [Update(p, g, (m,), ROW)], None)
+        triton_step.step(RULE, [Update(p, g, (m,), ROW)], None)
         kept += [weakref.ref(tensor) for tensor in (p, g, m)]
         del p, g, m
     gc.collect()
     assert [ref() for ref in kept] == [None] * 9
 
 
-def test_plans_are_bounded(fused):
+def test_plans_are_bounded(triton_step):
     for _ in range(100):
-        fused.step(RULE, [Update(*torch.rand(2, 3), (torch.rand(3),), ROW)], None)
+        triton_step.step(RULE, [Update(*torch.rand(2, 3), (torch.rand(3),), ROW)], None)
     assert plan._plan.cache_info().currsize <= 64

@@ -33,7 +33,7 @@ def _spot(builder: Any, held: Any, args: Any) -> Any:
 
 def _promise(module: Any, access: Any, role: int) -> None:
     """Tell the compiler that roles do not overlap in memory, so that it may vectorise."""
-    domain = module.add_metadata(["autotune.kernels.access"])
+    domain = module.add_metadata(["autotune.kernels.numba.memory"])
     scopes = [module.add_metadata([f"role {i}", domain]) for i in range(_ROLES)]
     access.set_metadata("alias.scope", module.add_metadata([scopes[role]]))
     access.set_metadata("noalias", module.add_metadata(scopes[:role] + scopes[role + 1 :]))

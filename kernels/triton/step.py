@@ -21,15 +21,14 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from triton import language
 
-from autotune.kernels.chunks import place, table
-from autotune.kernels.configs import config
 from autotune.kernels.lang import Function, device, jit, kernel, tl
 from autotune.kernels.layout import Ints
-from autotune.kernels.lots import Gradients, Lot, gradients, lots
-from autotune.kernels.norms import ratio
 from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.walk import (
+from autotune.kernels.rules.norms import ratio
+from autotune.kernels.triton.configs import config
+from autotune.kernels.triton.launches import Gradients, LaunchGroup, gradients, launch_groups
+from autotune.kernels.triton.memory import (
     added,
     chunk_of,
     every,
@@ -43,6 +42,7 @@ from autotune.kernels.walk import (
     stored,
     widened,
 )
+from autotune.kernels.triton.tables import place, table
 
 _DTYPES = {
     torch.float16: language.float16,
@@ -77,95 +77,96 @@ def step(
     sizes: Tensor | None = None,
 ) -> None:
     """Take one step, unless there was an overflow; see ``backends.Backend``."""
-    ready, copies = lots(rule, updates)
-    for lot in ready:
-        form, tables = _read(rule, lot, clip)
+    ready, copies = launch_groups(rule, updates)
+    for group in ready:
+        form, tables = _read(rule, group, clip)
         trust = None
         if rule.trust and sizes is None:
-            trust = _trust(lot, _sums(rule, lot, tables, form), lot.cut.firsts, form)
+            trust = _trust(group, _sums(rule, group, tables, form), group.cut.firsts, form)
         elif rule.trust and sizes is not None:
-            own = sizes.to(lot.device)[_there(lot.members, lot)]
-            trust = _trust(lot, own, _there(np.arange(lot.size + 1), lot), form)
-        skip = None if overflow is None else overflow.to(lot.device, non_blocking=True)
+            own = sizes.to(group.device)[_there(group.members, group)]
+            trust = _trust(group, own, _there(np.arange(group.size + 1), group), form)
+        skip = None if overflow is None else overflow.to(group.device, non_blocking=True)
         parts = device(rule.direction.fn), device(rule.application.fn)
-        more = (trust, lot.keys, skip, *parts, form)
-        launch(fused_step, lot.cut.programs, lot.device, *tables, *more)
+        more = (trust, group.keys, skip, *parts, form)
+        launch(fused_step, group.cut.programs, group.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
     """Return the sums of squares of each parameter and of its update, a row for each tensor."""
-    ready, _alive = lots(rule, updates)
+    ready, _alive = launch_groups(rule, updates)
     found = torch.empty(len(updates), 2, dtype=torch.float64, device=ready[0].device)
-    for lot in ready:
-        form, tables = _read(rule, lot, clip)
-        sums = _sums(rule, lot, tables, form)
-        own = torch.empty(lot.size, 2, dtype=torch.float64, device=lot.device)
-        launch(fused_sizes, lot.size, lot.device, sums, lot.cut.firsts, own, form)
-        found[_there(lot.members, ready[0])] = own.to(found.device)
+    for group in ready:
+        form, tables = _read(rule, group, clip)
+        sums = _sums(rule, group, tables, form)
+        own = torch.empty(group.size, 2, dtype=torch.float64, device=group.device)
+        launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
+        found[_there(group.members, ready[0])] = own.to(found.device)
     return found
 
 
-def _there(numbers: Ints, lot: Lot) -> Tensor:
-    return table(numbers.tobytes(), torch.int64, place(lot.device))
+def _there(numbers: Ints, group: LaunchGroup) -> Tensor:
+    return table(numbers.tobytes(), torch.int64, place(group.device))
 
 
-def _read(rule: Rule, lot: Lot, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
-    """Return the constants and the tables for launches over a lot."""
-    form = _form(rule, lot)
-    factor = None if clip is None else clip.to(lot.device, non_blocking=True)
+def _read(rule: Rule, group: LaunchGroup, clip: Tensor | None) -> tuple[Form, tuple[Any, ...]]:
+    """Return the constants and the tables for launches over a group."""
+    form = _form(rule, group)
+    factor = None if clip is None else clip.to(group.device, non_blocking=True)
     if factor is not None and factor.ndim:
-        factor, form = factor.repeat(lot.size // len(factor)), replace(form, apart=1)
-    return form, (lot.cut.chunks, lot.table, lot.grads, lot.rows, factor)
+        factor, form = factor.repeat(group.size // len(factor)), replace(form, apart=1)
+    return form, (group.cut.chunks, group.table, group.grads, group.rows, factor)
 
 
-def _sums(rule: Rule, lot: Lot, tables: tuple[Any, ...], form: Form) -> Tensor:
+def _sums(rule: Rule, group: LaunchGroup, tables: tuple[Any, ...], form: Form) -> Tensor:
     """Return the sums of squares of each chunk's parameters, and of their updates."""
-    sums = torch.empty(lot.cut.programs, 2, dtype=torch.float64, device=lot.device)
+    sums = torch.empty(group.cut.programs, 2, dtype=torch.float64, device=group.device)
     direction = device(rule.direction.fn)
-    launch(fused_norms, lot.cut.programs, lot.device, *tables, sums, direction, form)
+    launch(fused_norms, group.cut.programs, group.device, *tables, sums, direction, form)
     return sums
 
 
-def _trust(lot: Lot, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
+def _trust(group: LaunchGroup, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
     """Return the trust ratio of each tensor.
 
     Sums run over a tensor's chunks in their order, so that a step repeats bit for bit.
     """
-    trust = torch.empty(lot.size, dtype=torch.float64, device=lot.device)
-    launch(fused_trust, lot.size, lot.device, sums, firsts, lot.rows, trust, form)
+    trust = torch.empty(group.size, dtype=torch.float64, device=group.device)
+    launch(fused_trust, group.size, group.device, sums, firsts, group.rows, trust, form)
     return trust
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision, on the first gradient's device."""
     ready, _alive = gradients(grads)
-    sums = [_squares(lot).to(grads[0].device, non_blocking=True) for lot in ready]
+    sums = [_squares(group).to(grads[0].device, non_blocking=True) for group in ready]
     return torch.stack(sums).sum()
 
 
-def _squares(lot: Gradients) -> Tensor:
-    setting = config(lot.device)
-    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[lot.dtype],))
-    sums = torch.empty(lot.cut.programs, dtype=torch.float64, device=lot.device)
-    launch(fused_squares, lot.cut.programs, lot.device, lot.cut.chunks, lot.grads, sums, form)
+def _squares(group: Gradients) -> Tensor:
+    setting = config(group.device)
+    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[group.dtype],))
+    sums = torch.empty(group.cut.programs, dtype=torch.float64, device=group.device)
+    tables = group.cut.chunks, group.grads
+    launch(fused_squares, group.cut.programs, group.device, *tables, sums, form)
     return sums.sum()
 
 
-def _form(rule: Rule, lot: Lot) -> Form:
-    """Return the constants of a rule's kernels for a lot."""
-    setting, first = config(lot.device), len(rule.direction.scalars)
+def _form(rule: Rule, group: LaunchGroup) -> Form:
+    """Return the constants of a rule's kernels for a group."""
+    setting, first = config(group.device), len(rule.direction.scalars)
     return Form(
         chunk=setting.chunk,
         block=setting.block,
-        dtypes=tuple([_DTYPES[dtype] for dtype in lot.dtypes]),
-        compute=_DTYPES[lot.compute],
+        dtypes=tuple([_DTYPES[dtype] for dtype in group.dtypes]),
+        compute=_DTYPES[group.compute],
         own=2 + len(rule.direction.buffers),
         first=first,
         last=first + len(rule.application.scalars),
         width=len(rule.scalars),
-        dithered=tuple([role in rule.dithered for role in range(len(lot.dtypes))]),
+        dithered=tuple([role in rule.dithered for role in range(len(group.dtypes))]),
         relative=rule.relative,
     )
 

@@ -14,9 +14,9 @@ The parameter is the last point. With :math:`\eta = 0` it still moves towards :m
 
 from __future__ import annotations
 
-from autotune.kernels.decay import proximal_step
 from autotune.kernels.lang import jit
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.decay import proximal_step
 
 
 @jit

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autotune.kernels.adam import ADAM, adam
 from autotune.kernels.lang import jit
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adam import ADAM, adam
 
 
 @jit

@@ -8,9 +8,9 @@ where the first :math:`B` is the first gradient.
 
 from __future__ import annotations
 
-from autotune.kernels.ema import ema
 from autotune.kernels.lang import jit
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.ema import ema
 
 
 @jit

@@ -1,0 +1,1 @@
+"""The numba backend: compiled loops that step tensors on the CPU."""

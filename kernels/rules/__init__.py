@@ -1,0 +1,1 @@
+"""Update rules, each written once: directions, applications, and the arithmetic they share."""
