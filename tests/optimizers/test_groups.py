@@ -22,7 +22,7 @@ def test_only_matrices_are_decayed():
 
 def test_parameters_without_their_model_are_refused():
     sentence = (
-        "split needs a model, whose parameters have names, got generator; pass the model itself"
+        "split needs a model, as its parameters have names, got generator; pass the model itself"
     )
     with pytest.raises(TypeError, match=f"^{sentence}$"):
         split(nn.Linear(2, 2).parameters(), 0.1)
