@@ -16,7 +16,7 @@ JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 8 ? core
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
 	-c constraints.txt
 SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
-	--minutes 7 --study resnet50
+	--minutes 7 --search resnet50
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:

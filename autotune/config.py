@@ -49,7 +49,7 @@ FLAGS = {
     "sampler": "sampler",
     "pruner": "pruner",
     "seed": "seed",
-    "study": "name",
+    "search": "name",
 }
 RESUMABLE = (
     "trials",

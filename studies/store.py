@@ -253,7 +253,7 @@ class Store(Leases):
     def _taken(self, name: str) -> AlreadyThere:
         return AlreadyThere(
             f"search '{name}' is already in {self}; continue it with --resume {name} "
-            "or pass another --study"
+            "or give another name with --search NAME"
         )
 
     def _search_id(self, connection: Connection, name: str) -> int:

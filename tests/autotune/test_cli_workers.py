@@ -145,11 +145,27 @@ def test_a_word_reaches_the_workers(store):
 
 
 def test_a_worker_needs_a_search_that_is_there(store):
-    code, _, said = invoke("worker", "--study", "nte")
+    code, _, said = invoke("worker", "--search", "nte")
     assert (code, said) == (
         6,
         "error: no search 'nte' in sqlite:///autotune.db; did you mean 'net'? (known: net)\n",
     )
+
+
+def test_a_worker_takes_the_old_name_of_the_option_too(store):
+    code, _, said = invoke("worker", "--study", "nte")
+    assert code == 6
+    assert said.splitlines() == [
+        "--study is now --search; --study will be removed in the next release",
+        "error: no search 'nte' in sqlite:///autotune.db; did you mean 'net'? (known: net)",
+    ]
+
+
+def test_a_worker_needs_the_name_of_a_search(store):
+    code, _, said = invoke("worker")
+    assert (code, said) == (
+        2, "error: missing option '--search'; see autotune worker --help\n"
+    )  # fmt: skip
 
 
 def test_a_search_that_a_worker_runs_is_not_deleted(store, trial):
@@ -178,7 +194,7 @@ def test_a_terminated_worker_hands_back_and_says_so(url, task_file, tmp_path):
     command.send_signal(signal.SIGTERM)
     command.communicate(timeout=60)
     worker = subprocess.Popen(
-        [*program, "worker", "--study", "slow", "--name", "w1", *common],
+        [*program, "worker", "--search", "slow", "--name", "w1", *common],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _running(tmp_path)

@@ -40,7 +40,8 @@ def test_an_empty_store_lists_nothing(store):
 
 def test_a_name_is_given_once(store, search, url):
     sentence = (
-        f"search 'net' is already in {url}; continue it with --resume net or pass another --study"
+        f"search 'net' is already in {url}; continue it with --resume net or give another "
+        "name with --search NAME"
     )
     with pytest.raises(AlreadyThere, match=f"^{re.escape(sentence)}$"):
         store.create_search("net", {}, {}, {}, {})

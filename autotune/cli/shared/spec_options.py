@@ -10,6 +10,7 @@ import click
 
 from autotune.cli.shared.completion import registered, searches
 from autotune.cli.shared.help import Option
+from autotune.cli.shared.search_option import SearchOption
 
 FILE = click.Path(path_type=Path)
 
@@ -108,7 +109,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--seed",), {"type": int, "help": "Seed of everything random.  [default: 0]"}),
     ),
     "Where from": (
-        (("--study",), {"metavar": "NAME", "help": "Name of the search.  [default: the model's]"}),
+        (
+            ("--search",),
+            {
+                "cls": SearchOption,
+                "metavar": "NAME",
+                "help": "Name of the search.  [default: the model's]",
+            },
+        ),
         (
             ("--resume",),
             {
@@ -145,7 +153,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags, under their headings."""
     options = [
-        click.option(*names, cls=Option, heading=heading, **about)
+        click.option(*names, **{"cls": Option, "heading": heading, **about})
         for heading, flags in _FLAGS.items()
         for names, about in flags
     ]
