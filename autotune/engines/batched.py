@@ -28,9 +28,9 @@ QUIET = 2.0  # seconds between reports of jobs under way: each costs a transacti
 
 
 class Batched:
-    """Jobs in batches, one batch after another; asking for reports is what makes them advance.
+    """Train many trials of a small model in one batch, in this process; for mlp and gpt-pico.
 
-    The fullest batch goes first, so that those that wait fill up meanwhile.
+    Batches take turns while ``reports`` is called, the fullest first, so that the others can fill.
     """
 
     def __init__(self, workers: int = 1) -> None:

@@ -12,7 +12,10 @@ from autotune.training.runner import forget, perform
 
 
 class Inline:
-    """One job at a time; asking for reports is what makes it advance."""
+    """Run one trial at a time in this process; for debugging and exact repeats.
+
+    A job advances while ``reports`` is called.
+    """
 
     slots = 1
 

@@ -57,7 +57,9 @@ class _Running:
 
 
 class Ray:
-    """Jobs as Ray's tasks, each with a CPU of its own.
+    """Run trials as Ray tasks, here or on a cluster; for machines that share no disk.
+
+    Each task needs one CPU.
 
     Args:
         workers: Jobs side by side.

@@ -1,4 +1,4 @@
-"""Asynchronous halving as Optuna has it: who is among the best third when it arrives goes on."""
+"""Use Optuna's ASHA: a trial in the best third of its rung so far goes on; the usual baseline."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Successive halving without rungs to wait at: promote whoever is among the best third so far.
+"""Let the best third of each rung go on, and more where early losses mislead; the default.
 
-Where the best finished trial was not among them at a rung, whoever is as good there goes on too.
+Where the best finished trial was outside that third at a rung, all as good as it go on there too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hyperband as Optuna has it: halving in brackets that begin to compare at different rungs."""
+"""Use Optuna's Hyperband: like asha, but some trials skip the first rungs; for slow starters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No pruning: every setting runs to its end before the next is tried."""
+"""Run every trial to its end; for short tasks, or where early losses say nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default: Sobol points first, then a mixture that no single bad model can spoil.
+"""Mix Sobol points, random draws, small moves and a Gaussian process; the default.
 
 A fifth of the proposals stays uniform, since a search that focuses early may lose late. Some move
 near the settings that got furthest, and most are what a model thinks best of many such draws.

@@ -1,4 +1,4 @@
-"""Scrambled Sobol points: they cover the space evenly and depend on nothing observed."""
+"""Cover the space evenly with Sobol points, whatever the losses; for a map of the space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optuna's tree-structured Parzen estimator: cheap however many observations there are."""
+"""Use Optuna's TPE, still fast after hundreds of trials; for long searches."""
 
 from __future__ import annotations
 

@@ -184,6 +184,26 @@ def test_everything_registered_says_what_it_is(kind: str) -> None:
     assert len(set(said.values())) == len(said)
 
 
+@pytest.mark.parametrize("kind", catalog.GROUPS)
+def test_what_is_listed_is_told_to_users_on_one_line(kind: str) -> None:
+    lines = told("list", kind).splitlines()
+    assert max(map(len, lines)) <= 110
+    inside = r"\b(jobs?|reports?|slots?|backends?|protocol|interface|neutral record)\b"
+    assert [line for line in lines if re.search(inside, line, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize("kind", ["engines", "models", "exports", "samplers", "pruners"])
+def test_what_is_listed_says_when_to_take_it(kind: str) -> None:
+    """A choice is told in two parts: what it does; when to take it."""
+    assert [name for name, line in catalog.described(kind).items() if line.count("; ") != 1] == []
+
+
+def test_win_is_told_by_what_it_adds_to_its_optimizer() -> None:
+    lines = catalog.described("optimizers")
+    assert lines["adan-win"].startswith("Adan with Win: ")
+    assert lines["adamw-win2"].startswith("AdamW with Win2: ")
+
+
 def own_words(thing: Any) -> str:
     """Return the first line that a class says of itself, or a function's file."""
     text = inspect.getdoc(thing if inspect.isclass(thing) else import_module(thing.__module__))

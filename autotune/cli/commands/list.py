@@ -38,7 +38,7 @@ def _registered(kind: str, as_json: bool) -> None:
         items = [{"name": name, "summary": line} for name, line in described.items()]
         click.echo(document(**{kind: items}))
     else:
-        click.echo(table([("name", ""), *described.items()]))
+        click.echo(table([("name", "description"), *described.items()]))
 
 
 def _searches(storage: str | None, as_json: bool) -> None:

@@ -18,7 +18,10 @@ GROUPS = {
     "pruners": "autotune.pruners",
     "engines": "autotune.engines",
 }
-_ACCELERATED = {"win": "with Win's averaging", "win2": "with Win2's averaging"}
+_WIN = {
+    "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
+    "win2": "{name} with Win2: two copies of the weights take longer steps and are averaged in.",
+}
 
 
 def names(kind: str) -> list[str]:
@@ -37,7 +40,7 @@ def _line(name: str, entries: Mapping[str, EntryPoint]) -> str:
         return _summary(entries[name])
     # Every optimizer runs under Win too, by a suffix that is not registered by itself.
     base, _, suffix = name.rpartition("-")
-    return f"{_summary(entries[base]).rstrip('.')}, {_ACCELERATED[suffix]}."
+    return _WIN[suffix].format(name=_summary(entries[base]).partition(":")[0].rstrip("."))
 
 
 def _summary(entry: EntryPoint) -> str:
