@@ -195,11 +195,13 @@ def test_what_is_listed_is_told_to_users_on_one_line(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["engines", "models", "exports", "samplers", "pruners"])
 def test_what_is_listed_says_when_to_take_it(kind: str) -> None:
     """A choice is told in two parts: what it does; when to take it."""
-    assert [name for name, line in catalog.described(kind).items() if line.count("; ") != 1] == []
+    assert [
+        name for name, line in catalog.descriptions(kind).items() if line.count("; ") != 1
+    ] == []
 
 
 def test_win_is_told_by_what_it_adds_to_its_optimizer() -> None:
-    lines = catalog.described("optimizers")
+    lines = catalog.descriptions("optimizers")
     assert lines["adan-win"].startswith("Adan with Win: ")
     assert lines["adamw-win2"].startswith("AdamW with Win2: ")
 
@@ -214,8 +216,8 @@ def test_show_tells_facts_studies_and_the_best_trials(storage: str) -> None:
     text = told("show", "gpt-nano", "--storage", storage)
     assert "search      gpt-nano, complete" in text
     assert "searched    3 min 20 s" in text
-    assert "budget      2 trials an optimizer" in text
-    assert "the furthest first, then the lowest loss: 5 an optimizer (--trials shows all)" in text
+    assert "budget      2 trials per optimizer" in text
+    assert "best 5 search trials of each optimizer, the longest first (--trials shows all)" in text
     assert "0.97 0.92 0.9987" in text
 
 

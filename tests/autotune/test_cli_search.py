@@ -265,7 +265,7 @@ def test_an_interrupted_search_is_saved_and_says_how_to_go_on(
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (code, "")
     lines = err.splitlines()
-    assert "stopping: running steps are finished and saved; again to abort" in lines
+    assert "stopping: finishing the current steps and saving; again to abort" in lines
     assert re.fullmatch(
         r"interrupted: (1 trial is|\d trials are) saved; "
         r"go on with: autotune search --resume line",

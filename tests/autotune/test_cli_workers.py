@@ -67,7 +67,7 @@ def test_a_stale_lease_is_found_and_left(store, trial, stale):
     assert code == 4
     assert out == (
         f"net: trial {trial} is held by w1, not heard of since its lease; --fix takes the trial "
-        "back to where it was saved\nmend them with: autotune doctor --fix\n"
+        "back to where it was saved\nrepair with: autotune doctor --fix\n"
     )
     assert store.trial(trial).state is TrialState.RUNNING
 
@@ -83,7 +83,7 @@ def test_a_trial_that_nobody_holds_is_mended(store, trial, tmp_path):
     code, out, _ = invoke("doctor", "--fix")
     assert (code, out) == (
         0,
-        "net: trial adan/0 is called running but nobody holds it; mended: calls it waiting\n",
+        "net: trial adan/0 is called running but nobody holds it; repaired: calls it waiting\n",
     )
     assert store.trial(trial).state is TrialState.WAITING
 
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_forgotten_and_deleted(store, trial, saved):
 def test_a_missing_table_cannot_be_mended(store, tmp_path):
     _execute(tmp_path, "DROP TABLE autotune_exports")
     code, out, _ = invoke("doctor", "--fix")
-    assert (code, out) == (4, "table autotune_exports is missing; nothing here can mend it\n")
+    assert (code, out) == (4, "table autotune_exports is missing; this cannot be repaired here\n")
 
 
 def test_findings_are_one_document(store, trial, stale):

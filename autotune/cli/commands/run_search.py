@@ -1,4 +1,4 @@
-"""A search run from the command line: begun or resumed, interruptible, and told at its end."""
+"""Run or resume a search for ``autotune search``, handle interrupts, and give its result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from autotune.studies.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a search ended; without a comparison it was interrupted."""
+    """How a search ended; the comparison is None if it was interrupted."""
 
     comparison: Comparison | None
     exit_code: int
 
 
-def resolved(request: Request, storage: str | None, resume: str | None) -> Resolved:
-    """Return the settings of a search; a resumed one has those it was begun with."""
+def resolve_request(request: Request, storage: str | None, resume: str | None) -> Resolved:
+    """Return the settings of a search; a resumed search keeps those it was begun with."""
     if resume is None:
         return resolve(request)
     with opened(storage) as store:
@@ -45,8 +45,8 @@ def resolved(request: Request, storage: str | None, resume: str | None) -> Resol
 
 
 def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
-    """Run a search to its end or to an interrupt, which says how to go on."""
-    # A user's function may print: standard output is for the result.
+    """Run a search until it ends or is interrupted; print how to go on after an interrupt."""
+    # Only the result may go to stdout, but a user's function may print there.
     with redirect_stdout(sys.stderr), _store(spec, storage) as store:
         try:
             comparison = _run(spec, store, form, interrupt.halt)
@@ -88,7 +88,7 @@ def _interrupted(store: Store, name: str, storage: str | None) -> str:
     return f"interrupted: {trials} saved; go on with: {resume_command(name, storage)}"
 
 
-def told(comparison: Comparison, storage: str | None, as_json: bool) -> str:
+def result_text(comparison: Comparison, storage: str | None, as_json: bool) -> str:
     """Return the comparison and what to do next, for a person or a program."""
     name = comparison.search.name
     following = {"look": f"autotune dashboard{flag(storage)}"}
