@@ -29,7 +29,7 @@ help: ## List the targets
 search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minutes on 2 cores
 	@$(BIN)/autotune search $(SEARCH) $(ARGS)
 
-dashboard: $(VENV)/.dashboard ## Look at the searches in a browser
+dashboard: $(VENV)/.dashboard ## Show the searches in a browser
 	@$(BIN)/autotune dashboard $(ARGS)
 
 test: $(VENV)/.test ## Run the tests

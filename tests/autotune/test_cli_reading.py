@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from autotune.cli import main
 from autotune.cli.shared import catalog
+from autotune.cli.views import format
 from autotune.cli.views import json as documents
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
@@ -361,3 +362,16 @@ def test_json_never_holds_nan_or_infinity() -> None:
         "infinite": [None],
         "fine": 1.5,
     }
+
+
+def test_facts_are_named_in_words_and_long_hashes_are_cut() -> None:
+    facts = format.facts(
+        {"data_hash": "21e6792cd43a" + "0" * 52, "image_size": 1200, "model": "a_b"}
+    )
+    assert facts == {"data hash": "21e6792cd43a", "image size": "1,200", "model": "a_b"}
+
+
+def test_show_and_its_json_name_the_same_task(storage: str) -> None:
+    assert "batch size  8" in told("show", "gpt-nano", "--storage", storage)
+    document = json.loads(told("show", "--json", "--storage", storage))
+    assert document["search"]["task"]["batch_size"] == 8

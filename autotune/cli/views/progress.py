@@ -98,9 +98,9 @@ def started_line(event: SearchStarted) -> str:
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
     data, precision = event.task.get("data", "its data"), event.task.get("precision")
     # The precision of a user's own problem is not known.
-    told = f"{precision}, " if precision and data != event.task.get("model") else ""
+    computed = f"{precision}, " if precision and data != event.task.get("model") else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {data}, {told}"
+        f"{event.name}: {', '.join(event.optimizers)} on {data}, {computed}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 

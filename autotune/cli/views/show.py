@@ -16,7 +16,7 @@ from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, Tri
 TOP = 5
 BETAS = "(betas are close to one)"
 STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)", "trials")
-TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
+TRIALS = ("optimizer", "trial", "stage", "origin", "state", "step", "loss at step")
 PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
 SEEDS = ("optimizer", "from seed to seed", "among the best settings")
 EXPORTS = ("optimizer", "as", "file", "at")
@@ -168,7 +168,7 @@ def trial_text(content: Mapping[str, Any]) -> str:
     each: TrialRecord = content["trial"]
     about = {
         "trial": f"{content['search']}/{content['optimizer']} {each.number}, {each.state}",
-        "for": f"{each.role}, seed {each.seed}, from {each.origin}",
+        "stage": f"{each.role}, seed {each.seed}, from {each.origin}",
         **({"reason": each.reason} if each.reason else {}),
         "steps": f"{each.step} of {each.target} in {format.duration(each.seconds)}",
         **_outcome(each, content["curve"]),
