@@ -9,7 +9,7 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Let tables be as wide in every process: pytest-xdist tells its own that they have 80 columns."""
+    """Let tables be as wide in all processes: pytest-xdist tells its own of 80 columns."""
     os.environ.pop("COLUMNS", None)
 
 

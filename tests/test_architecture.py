@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 FOLDERS = ("kernels", "optimizers", "studies", "app")
-# What is at the root of autotune/: the package "core" but for the doors, which anything may be behind.
+# The root of autotune/: the package "core", and doors, which anything may be behind.
 DOORS = {"__init__", "__main__"}
 CORE = {"config", "environment", "errors", "optuna_classes", "registry", "seeds"}
 
