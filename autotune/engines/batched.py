@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -99,7 +100,8 @@ class Batched:
         for job in self._waiting:
             groups.setdefault(_kind(job), []).append(job)
         jobs = max(groups.values(), key=len)
-        jobs = jobs[: batchable(task_of(jobs[0])).abreast]
+        with suppress(Exception):  # a task that cannot be had is told of where the batch begins
+            jobs = jobs[: batchable(task_of(jobs[0])).abreast]
         self._waiting = [job for job in self._waiting if job not in jobs]
         return [_Lane(job) for job in jobs]
 

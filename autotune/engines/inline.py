@@ -24,10 +24,12 @@ class Inline:
         self._threads = torch.get_num_threads()
         single_threaded()
         self._job: Iterator[Report] | None = None
+        self._trial: int | None = None
         self._interrupted = False
 
     def submit(self, job: Job) -> None:
         """Take a job; it starts when reports are asked for."""
+        self._trial, self._interrupted = job.trial, False
         self._job = perform(job, lambda: self._interrupted, "inline")
 
     def reports(self, timeout: float) -> list[Report]:
@@ -39,7 +41,7 @@ class Inline:
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask the job to save and stop after the step it is in."""
-        self._interrupted = True
+        self._interrupted |= trial in (None, self._trial)
 
     def kill(self, trial: int | None = None) -> None:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""

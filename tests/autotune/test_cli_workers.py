@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from autotune.cli import main
 from autotune.engines import gpus
 from autotune.search.lock import folder_of
+from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
 from autotune.studies.store import Store
 
@@ -93,6 +94,24 @@ def test_orphans_are_deleted(store, trial, tmp_path):
     assert "1 rows of autotune_points belong to nothing" in invoke("doctor")[1]
     assert invoke("doctor", "--fix")[0] == 0
     assert invoke("doctor")[0] == 0
+
+
+def test_what_a_running_trial_is_writing_is_left_alone(store, trial):
+    store.begin(trial, "w1")
+    folder = folder_of(store.url, "net")
+    folder.mkdir(parents=True)
+    with atomic.writing(folder / "1-0-1.pt") as file:
+        file.write(b"half of a state")
+        assert invoke("doctor", "--fix") == (0, "nothing is wrong with sqlite:///autotune.db\n", "")
+
+
+def test_what_a_killed_worker_was_writing_is_deleted(store, trial):
+    folder = folder_of(store.url, "net")
+    folder.mkdir(parents=True)
+    part = atomic.part_of(folder / "1-0-1.pt")
+    part.touch()
+    assert invoke("doctor", "--fix")[0] == 0
+    assert not part.exists()
 
 
 def _execute(folder, statement):

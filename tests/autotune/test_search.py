@@ -228,7 +228,7 @@ def test_a_budget_of_minutes_is_never_overshot(task_file, url):
 
 
 def test_minutes_that_are_too_few_are_told_once(task_file, url):
-    short = spec(task_file, budget={"minutes": 0.2}, steps=20_000)
+    short = spec(task_file, budget={"minutes": 0.2}, steps=6000)
     heard = []
     with Store(url) as store, suppress(NothingUsable):
         run(short, store=store, listen=heard.append)
