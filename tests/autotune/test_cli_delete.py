@@ -39,7 +39,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         attempt = store.begin(trial.id, "search")
         done = store.record(trial.id, attempt, state=TrialState.COMPLETE, step=9, loss=1.0)
     mirror = Mirror(URL)
-    mirror.tell_all("net/adan", [done], {}, lambda _: ())
+    mirror.tell_all("net/adan", [done], {}, lambda trial: [])
     mirror.close()
     folder = folder_of(URL, "net")
     folder.mkdir(parents=True)
