@@ -18,8 +18,9 @@ from autotune.bench.machine import facts
 from autotune.pruners.ladder import Ladder
 from autotune.results import comparison
 from autotune.scheduler.budget import Purse
+from autotune.scheduler.policy import Policy
 from autotune.scheduler.proposals import propose
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import Loop
 from autotune.search.opening import Opened
 from autotune.search.turns import merge
@@ -98,20 +99,19 @@ def begin(store: Store, spec: SearchSpec) -> None:
 def opened(store: Store, spec: SearchSpec) -> Opened:
     """Join the search."""
     search, spaces = store.search(NAME), spaces_of(spec)
-    ledgers = tuple(
-        Ledger(
+    states = tuple(
+        StudyState(
             study=study,
             space=spaces[study.optimizer],
             presets=presets_of(study.optimizer, spaces[study.optimizer]),
+            policy=Policy.of(spec),
             ladder=Ladder(steps=RUNGS, first=RUNGS[0]),
         )
         for study in search.studies
     )
     found = store.changes(search.id)
-    merge(ledgers, found)
-    return Opened(
-        search=search, ledgers=ledgers, resumed=0, finished=False, revision=found.revision
-    )
+    merge(states, found)
+    return Opened(search=search, states=states, resumed=0, finished=False, revision=found.revision)
 
 
 def _work(url: str, name: str, trials: int, seconds: float, folder: str) -> None:
@@ -184,9 +184,7 @@ def big(url: str, trials: int, points: int) -> None:
         _say("join", lambda: opened(store, spec), 1)
         backend = Asleep(0.0)
         asked, recorded = [], []
-        loop.purse = Purse(
-            spec=spec, ledgers=loop.ledgers, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0
-        )
+        loop.purse = Purse(states=loop.states, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0)
         for _ in range(20):
             began = time.perf_counter()
             loop._fill(backend)
@@ -202,9 +200,9 @@ def big(url: str, trials: int, points: int) -> None:
 
 def _multiply(store: Store, url: str, found: Opened, trials: int, points: int) -> None:
     """Copy a first trial of the first study, with other settings and losses."""
-    ledger = found.ledgers[0]
-    study = ledger.study.id
-    proposal = propose(ledger, parse(dict(found.search.spec)))
+    state = found.states[0]
+    study = state.study.id
+    proposal = propose(state)
     first = store.add_trial(study, proposal)
     steps = [*RUNGS, *(10 * (i + 1) + 3 for i in range(points - len(RUNGS)))]
     engine = create_engine(url)

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from autotune.scheduler.proposals import SEARCH_SEED
-from autotune.scheduler.study_state import ENDED, Ledger
+from autotune.scheduler.study_state import ENDED, StudyState
 from autotune.studies.records import Role, TrialRecord, TrialState
-from autotune.studies.spec import SearchSpec
 
 SEEDS = (1, 2)  # seed indices; the first is run by everyone
 BEHIND = 2.0  # standard errors of the paired differences: out of the race
@@ -21,59 +20,59 @@ BEHIND = 2.0  # standard errors of the paired differences: out of the race
 Losses = Mapping[int, float]  # by seed; infinite where a run did not end well
 
 
-def finalists(ledger: Ledger, count: int) -> list[TrialRecord]:
+def finalists(state: StudyState, count: int) -> list[TrialRecord]:
     """Return the search trials of the lowest full-length loss, without the default."""
-    done = [t for t in ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
+    done = [t for t in state.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
     return sorted(done, key=lambda t: (t.loss, t.number))[:count]
 
 
-def missing(ledger: Ledger, spec: SearchSpec, lap: int) -> list[TrialRecord]:
+def missing(state: StudyState, lap: int) -> list[TrialRecord]:
     """Return who has not yet begun its run on the seed of a lap."""
-    begun = {t.source for t in ledger.of(Role.SELECT) if t.seed == SEEDS[lap]}
-    return [trial for trial in runners(ledger, spec, lap) if trial.number not in begun]
+    begun = {t.source for t in state.of(Role.SELECT) if t.seed == SEEDS[lap]}
+    return [trial for trial in runners(state, lap) if trial.number not in begun]
 
 
-def runners(ledger: Ledger, spec: SearchSpec, lap: int) -> list[TrialRecord]:
+def runners(state: StudyState, lap: int) -> list[TrialRecord]:
     """Return who takes part in a lap: everyone in the first, nobody where one is clearly ahead."""
-    everyone = [*ledger.of(Role.SEARCH)[:1], *finalists(ledger, spec.finalists)]
+    everyone = [*state.of(Role.SEARCH)[:1], *finalists(state, state.policy.finalists)]
     if lap == 0:
         return everyone
-    known = {trial.number: losses(ledger, trial) for trial in everyone}
+    known = {trial.number: losses(state, trial) for trial in everyone}
     left = _ahead(known)
     return [t for t in everyone if t.number in left] if len(left) > 1 else []
 
 
-def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
+def chosen(state: StudyState) -> int | None:
     """Return the number of the setting to recommend; None until everyone has run the first lap.
 
     Zero is the default: it wins when no finalist beat it on fresh seeds.
     """
-    first = runners(ledger, spec, 0)
-    if not first or not _ended(ledger, first, 0):
+    first = runners(state, 0)
+    if not first or not _ended(state, first, 0):
         return None
-    known = {trial.number: losses(ledger, trial) for trial in first}
-    second = runners(ledger, spec, 1)
-    if second and _ended(ledger, second, 1):
+    known = {trial.number: losses(state, trial) for trial in first}
+    second = runners(state, 1)
+    if second and _ended(state, second, 1):
         known = {trial.number: known[trial.number] for trial in second}
     means = _means(known)
     best = min(means, key=lambda number: (means[number], number))
     return best if math.isfinite(means[best]) else 0
 
 
-def losses(ledger: Ledger, trial: TrialRecord) -> dict[int, float]:
+def losses(state: StudyState, trial: TrialRecord) -> dict[int, float]:
     """Return a setting's losses at full length by seed, of search and race."""
     found = {}
     if trial.state is TrialState.COMPLETE and trial.loss is not None:
         found[SEARCH_SEED] = trial.loss
-    for run in ledger.of(Role.SELECT):
+    for run in state.of(Role.SELECT):
         if run.source == trial.number and run.state in ENDED:
             well = run.state is TrialState.COMPLETE and run.loss is not None
             found[run.seed] = run.loss if well and run.loss is not None else math.inf
     return found
 
 
-def _ended(ledger: Ledger, trials: Sequence[TrialRecord], lap: int) -> bool:
-    return all(SEEDS[lap] in losses(ledger, trial) for trial in trials)
+def _ended(state: StudyState, trials: Sequence[TrialRecord], lap: int) -> bool:
+    return all(SEEDS[lap] in losses(state, trial) for trial in trials)
 
 
 def _means(known: Mapping[int, Losses]) -> dict[int, float]:

@@ -11,6 +11,7 @@ from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
 from autotune.scheduler.forecast import forecasts
+from autotune.scheduler.policy import Policy
 from autotune.space.setting import Setting
 from autotune.space.spaces import Space
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
@@ -20,10 +21,11 @@ MODEL_NEEDS = 5  # trials at a rung before proposals are modelled on it
 
 
 @dataclass(kw_only=True)
-class Ledger:
+class StudyState:
     """One study in memory, kept in step with the store."""
 
     study: StudyRecord
+    policy: Policy
     space: Space
     presets: Sequence[Setting]  # the first is the optimizer's default
     ladder: Ladder

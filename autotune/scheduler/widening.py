@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.pruners.auto import leaders
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.space import spaces
 from autotune.space.spaces import Params, Range, Space, idle
 from autotune.studies.records import Role, TrialRecord, TrialState
@@ -31,21 +31,21 @@ class Widened:
     reason: str
 
 
-def widened(ledger: Ledger) -> Widened | None:
+def widened(state: StudyState) -> Widened | None:
     """Return a study's space with wider ranges; None where nothing speaks for that."""
-    trials = ledger.of(Role.SEARCH)
+    trials = state.of(Role.SEARCH)
     if len(trials) < FEWEST:
         return None
-    best = leaders(trials, ledger.losses, ledger.ladder, BEST)
-    if len(best) < BEST or min(trial.step for trial in best) < ledger.ladder.safe:
+    best = leaders(trials, state.losses, state.ladder, BEST)
+    if len(best) < BEST or min(trial.step for trial in best) < state.ladder.safe:
         return None  # short runs favour the high end of learning rates
     diverged = [trial for trial in trials if trial.state is TrialState.DIVERGED]
-    found = dict(_wider(ledger.space, best, diverged))
+    found = dict(_wider(state.space, best, diverged))
     if not found:
         return None
-    reasons = [_reason(name, ledger.space, new, len(trials)) for name, new in found.items()]
-    parameters = {**ledger.space.parameters, **found}
-    return Widened(space=replace(ledger.space, parameters=parameters), reason="; ".join(reasons))
+    reasons = [_reason(name, state.space, new, len(trials)) for name, new in found.items()]
+    parameters = {**state.space.parameters, **found}
+    return Widened(space=replace(state.space, parameters=parameters), reason="; ".join(reasons))
 
 
 def _wider(
@@ -109,11 +109,11 @@ def told(data: Mapping[str, Sequence[Any]]) -> list[str]:
     return found
 
 
-def recommended(ledger: Ledger, number: int | None) -> Iterator[str]:
+def recommended(state: StudyState, number: int | None) -> Iterator[str]:
     """Say where the setting to recommend lies at the end of a range; the default's is nobody's."""
-    for trial in ledger.of(Role.SEARCH):
+    for trial in state.of(Role.SEARCH):
         if number and trial.number == number:
-            yield from warnings(trial.params, ledger.space.as_data())
+            yield from warnings(trial.params, state.space.as_data())
 
 
 def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.results import comparison
 from autotune.scheduler import racing, stages, widening
 from autotune.scheduler.budget import Purse
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.lock import COORDINATOR, folder_of, sitting
 from autotune.search.opening import Opened, checked, open_search
@@ -92,7 +92,7 @@ def coordinator(url: str, folder: Path) -> str:
 
 def refuse_nothing(opened: Opened) -> None:
     """Raise NothingUsable where nothing reached its last step with a loss."""
-    trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
+    trials = [trial for state in opened.states for trial in state.trials.values()]
     if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
         return
     reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
@@ -128,9 +128,9 @@ class Loop:
     ) -> None:
         self.spec, self.store, self.opened = spec, store, opened
         self.listen, self.halt, self.folder = listen, halt, folder
-        self.ledgers = opened.ledgers
+        self.states = opened.states
         self.share = Share(
-            store, opened.search, self.ledgers, spec=spec, worker=worker, revision=opened.revision
+            store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
         self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
@@ -138,14 +138,13 @@ class Loop:
         self.over = False  # the search is complete, or this process's part in it
         self.reflected = time.monotonic()
         self.recording = 0.0  # seconds of this sitting spent deciding and writing
-        self.before = sum(ledger.runs() for ledger in self.ledgers)
+        self.before = sum(state.runs() for state in self.states)
         self.store.patience = Patience(seconds=OUTAGE, wait=self._outage)
 
     def run(self, backend: Backend) -> None:
         """Run until nothing is left to start and nothing is under way; ends the backend."""
         self.purse = Purse(
-            spec=self.spec,
-            ledgers=self.ledgers,
+            states=self.states,
             slots=backend.slots,
             elapsed=self._elapsed,
             overhead=self._overhead,
@@ -238,15 +237,15 @@ class Loop:
         if self._ending():
             return False
         self.purse = replace(self.purse, slots=backend.slots + len(self.share.others))
-        for ledger in sorted(self.ledgers, key=Ledger.committed):
-            if self.purse.waits(ledger):
+        for state in sorted(self.states, key=StudyState.committed):
+            if self.purse.waits(state):
                 continue
-            searched = ledger.searched
-            stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
-            if ledger.searched and not searched:
-                self.recorder.end_search(ledger, self.purse.minutes())
+            searched = state.searched
+            stretch = stages.following(state, partial(self.purse.affordable, state))
+            if state.searched and not searched:
+                self.recorder.end_search(state, self.purse.minutes())
             if stretch:
-                backend.submit(self.recorder.start(ledger, stretch))
+                backend.submit(self.recorder.start(state, stretch))
                 return True
         return False
 
@@ -256,7 +255,7 @@ class Loop:
             return
         if self.share.command is Command.PAUSE and not self.halt.is_set():
             return
-        left = self._told_off() and not all(stages.complete(o, self.spec) for o in self.ledgers)
+        left = self._told_off() and not all(stages.complete(o) for o in self.states)
         if self.share.others:
             self.over = left
             return
@@ -298,8 +297,8 @@ class Loop:
         return self.halt.wait(seconds)
 
     def _hopeless(self) -> bool:
-        trials = [t for ledger in self.ledgers for t in ledger.trials.values()]
-        measured = any(curve for ledger in self.ledgers for curve in ledger.losses.values())
+        trials = [t for state in self.states for t in state.trials.values()]
+        measured = any(curve for state in self.states for curve in state.losses.values())
         many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
         return many and not measured
 
@@ -315,7 +314,7 @@ class Loop:
 
     def _overhead(self) -> float:
         """Return the seconds of deciding and writing that a full run takes."""
-        runs = sum(ledger.runs() for ledger in self.ledgers) - self.before
+        runs = sum(state.runs() for state in self.states) - self.before
         return self.recording / runs if runs else 0.0
 
     def _announce(self, workers: int) -> None:
@@ -326,7 +325,7 @@ class Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=self.ledgers[0].ladder.steps,
+                rungs=self.states[0].ladder.steps,
                 resumed=self.opened.resumed,
                 workers=workers,
                 engine=self.spec.engine,
@@ -338,13 +337,13 @@ class Loop:
             self.share.spend()
             self._reflect(MIRRORED_EVERY)
         order = [Role.SEARCH, Role.SELECT, Role.JUDGE]
-        names = {ledger.study.optimizer: ledger for ledger in self.ledgers}
-        best = {name: ledger.best() for name, ledger in names.items()}
+        names = {state.study.optimizer: state for state in self.states}
+        best = {name: state.best() for name, state in names.items()}
         self.listen(
             Spent(
-                stage=min((stages.stage(ledger) for ledger in self.ledgers), key=order.index),
-                runs={name: ledger.runs() for name, ledger in names.items()},
-                planned={name: self.purse.planned(ledger) for name, ledger in names.items()},
+                stage=min((stages.stage(state) for state in self.states), key=order.index),
+                runs={name: state.runs() for name, state in names.items()},
+                planned={name: self.purse.planned(state) for name, state in names.items()},
                 seconds=self._elapsed(),
                 left=self.purse.left(),
                 best={n: t.loss for n, t in best.items() if t and t.loss is not None},
@@ -353,7 +352,7 @@ class Loop:
 
     def _foretell(self) -> None:
         """Say, once every optimizer has run a little, whether the minutes will do."""
-        if self.foretold or self._ending() or not all(one.runs() for one in self.ledgers):
+        if self.foretold or self._ending() or not all(one.runs() for one in self.states):
             return
         self.foretold = True  # later the pace is known better, but little can be done
         if text := self.purse.short():
@@ -362,18 +361,18 @@ class Loop:
     def _close(self) -> None:
         """Stop what will not go on, and store what is recommended."""
         self.share.spend()
-        for ledger in self.ledgers:
+        for state in self.states:
             self.share.keep_turn()
             idle = [
                 trial
-                for trial in ledger.of(Role.SEARCH)
+                for trial in state.of(Role.SEARCH)
                 if trial.state in {TrialState.PAUSED, TrialState.WAITING}
             ]
             reasons = {t.id: f"at step {t.step} of {t.target} when the search ended" for t in idle}
-            self.recorder.stop(ledger, reasons)
-            winner = racing.chosen(ledger, self.spec)
-            judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
-            self.recorder.close(ledger, winner if judged else None)
+            self.recorder.stop(state, reasons)
+            winner = racing.chosen(state)
+            judged = any(t.source == winner and t.loss for t in state.of(Role.JUDGE))
+            self.recorder.close(state, winner if judged else None)
         self.share.keep_turn()
         self.share.state = SearchState.COMPLETE
         self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
@@ -384,14 +383,14 @@ class Loop:
         """Say where the budget did not reach, and where a range may end too early."""
         minutes = self.purse.enough()
         enough = f" to about {minutes} minutes" if minutes else ""
-        for ledger in self.ledgers:
-            scarce = filter(None, [stages.scarce(ledger, self.spec)])
-            for text in (*widening.recommended(ledger, racing.chosen(ledger, self.spec)), *scarce):
-                self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
-            if not stages.complete(ledger, self.spec):
+        for state in self.states:
+            scarce = filter(None, [stages.scarce(state)])
+            for text in (*widening.recommended(state, racing.chosen(state)), *scarce):
+                self.listen(Notice(text=f"{state.study.optimizer}: {text}"))
+            if not stages.complete(state):
                 self.listen(
                     Notice(
-                        text=f"the budget ended before {ledger.study.optimizer} was judged on "
+                        text=f"the budget ended before {state.study.optimizer} was judged on "
                         f"{self.spec.seeds} seeds; raise it{enough} and run the same command again"
                     )
                 )

@@ -12,8 +12,9 @@ from autotune.engines import from_spec
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
+from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
@@ -38,10 +39,10 @@ class Opened:
     """A search ready to run."""
 
     search: SearchRecord
-    ledgers: tuple[Ledger, ...]
+    states: tuple[StudyState, ...]
     resumed: int  # trials found
     finished: bool  # nothing is left to do for this budget
-    revision: int = -1  # of the search, when the ledgers were filled
+    revision: int = -1  # of the search, when the states were filled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any]
     ``engine`` is another than the spec's that this process runs trials on.
     """
     check_names(spec)
-    check_budget(spec)
+    check_budget(Policy.of(spec))
     task = resolve(**task_arguments(spec))
     from_spec.check(engine or spec.engine, task)
     spaces = spaces_of(spec)
@@ -160,13 +161,13 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
             spec=spec.model_dump(mode="json"),
             unless=unless,
         )
-    ledgers = tuple(_ledger(found, search, name, space) for name, space in found.spaces.items())
+    states = tuple(_state_of(found, search, name, space) for name, space in found.spaces.items())
     changes = store.changes(search.id)
-    merge(ledgers, changes)
+    merge(states, changes)
     return Opened(
         search=store.search(search.name),
-        ledgers=ledgers,
-        resumed=sum(len(ledger.trials) for ledger in ledgers),
+        states=states,
+        resumed=sum(len(state.trials) for state in states),
         finished=found.finished,
         revision=changes.revision,
     )
@@ -191,12 +192,13 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     return list(dict.fromkeys(words))
 
 
-def _ledger(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> StudyState:
     counted = found.spec.budget.resolved.trials is not None
-    return Ledger(
+    return StudyState(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
+        policy=Policy.of(found.spec),
         # Comparing early leaves compute for more settings: of no use where they are counted.
         ladder=found.ladder.patient() if counted else found.ladder,
     )

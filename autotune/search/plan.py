@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.scheduler import stages
+from autotune.scheduler.policy import Policy
 from autotune.search import opening
 from autotune.space.presets import presets_of
 from autotune.studies.spec import SearchSpec
@@ -65,10 +66,9 @@ def plan(spec: SearchSpec) -> Plan:
 
 
 def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
-    budget = spec.budget.resolved
-    limits = []
-    if budget.runs is not None:
-        limits.append(max(0.0, budget.runs - stages.final_runs(spec)))
-    if budget.trials is not None:
-        limits.append(stages.search_runs(spec, budget.trials, rungs.patient()))
+    policy, limits = Policy.of(spec), []
+    if policy.budget.runs is not None:
+        limits.append(max(0.0, policy.budget.runs - stages.final_runs(policy)))
+    if policy.budget.trials is not None:
+        limits.append(stages.search_runs(policy, policy.budget.trials, rungs.patient()))
     return min(limits, default=None)

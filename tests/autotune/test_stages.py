@@ -8,7 +8,8 @@ import pytest
 from autotune.pruners.ladder import ladder
 from autotune.registry import names
 from autotune.scheduler import racing, stages
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
@@ -31,18 +32,24 @@ class Player:
         self.world, self.stretches = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-        self.ledger = Ledger(study=study, space=SPACE, presets=presets, ladder=ladder(27).patient())
+        self.state = StudyState(
+            study=study,
+            space=SPACE,
+            presets=presets,
+            policy=Policy.of(self.spec),
+            ladder=ladder(27).patient(),
+        )
 
     def affordable(self, cost, needed):
         limit = self.spec.budget.resolved.runs
-        return limit is None or self.ledger.runs() + cost + needed <= limit + 1e-9
+        return limit is None or self.state.runs() + cost + needed <= limit + 1e-9
 
     def step(self):
-        stretch = stages.following(self.ledger, self.spec, self.affordable)
+        stretch = stages.following(self.state, self.affordable)
         if stretch:
             self.stretches.append(stretch)
             if stretch.wider:
-                self.ledger.space = stretch.wider.space
+                self.state.space = stretch.wider.space
             self.end(stretch)
         return stretch
 
@@ -50,21 +57,21 @@ class Player:
         trial = stretch.trial or self.add(stretch.proposal)
         loss = self.loss(trial, stretch.stop)
         if loss is None:
-            self.ledger.keep(replace(trial, state=TrialState.DIVERGED, reason="nan"))
+            self.state.keep(replace(trial, state=TrialState.DIVERGED, reason="nan"))
             return
         state = TrialState.COMPLETE if stretch.stop == trial.target else TrialState.PAUSED
         kept = replace(trial, state=state, step=stretch.stop, loss=loss)
-        self.ledger.keep(kept, self.points(trial, stretch.stop))
+        self.state.keep(kept, self.points(trial, stretch.stop))
 
     def points(self, trial, stop):
-        rungs = {step for step in self.ledger.ladder.steps if trial.step < step < stop} | {stop}
+        rungs = {step for step in self.state.ladder.steps if trial.step < step < stop} | {stop}
         return [Point(step=r, seconds=1.0, loss=self.loss(trial, r)) for r in sorted(rungs)]
 
     def loss(self, trial, stop):
         return self.world(trial.params, trial.seed)
 
     def add(self, proposal):
-        number = len(self.ledger.trials)
+        number = len(self.state.trials)
         fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
         return TrialRecord(id=number + 1, study=1, number=number, **fields)
 
@@ -77,22 +84,22 @@ class Player:
 
 def test_presets_come_first_with_the_default_leading():
     player = Player(budget={"trials": 4}).play()
-    origins = [trial.origin for trial in player.ledger.of(Role.SEARCH)]
+    origins = [trial.origin for trial in player.state.of(Role.SEARCH)]
     assert origins == ["preset:default", "x", "sobol", "sobol"]
 
 
 def test_a_space_of_few_settings_is_used_up_and_then_closed():
     player = Player(budget={"trials": 20})
-    player.ledger.space = build({}, DEFAULTS, {"lr": [1e-3, 3e-3, 1e-2]})
-    player.ledger.presets[:] = [player.ledger.space.preset({}, 0.1, "preset:default")]
+    player.state.space = build({}, DEFAULTS, {"lr": [1e-3, 3e-3, 1e-2]})
+    player.state.presets[:] = [player.state.space.preset({}, 0.1, "preset:default")]
     player.play()
-    tried = [trial.hyper["lr"] for trial in player.ledger.of(Role.SEARCH)]
+    tried = [trial.hyper["lr"] for trial in player.state.of(Role.SEARCH)]
     assert sorted(tried) == [1e-3, 3e-3, 1e-2]
-    assert len(player.ledger.of(Role.JUDGE)) == 6
+    assert len(player.state.of(Role.JUDGE)) == 6
 
 
 def test_as_many_settings_are_tried_as_asked_for():
-    assert len(Player(budget={"trials": 7}).play().ledger.of(Role.SEARCH)) == 7
+    assert len(Player(budget={"trials": 7}).play().state.of(Role.SEARCH)) == 7
 
 
 def test_minutes_left_are_spent_on_pairs_of_judging_runs():
@@ -101,18 +108,18 @@ def test_minutes_left_are_spent_on_pairs_of_judging_runs():
 
     def affordable(cost, needed):
         asked.append((cost, needed))
-        return len(player.ledger.of(Role.SEARCH)) < 9 or player.ledger.searched
+        return len(player.state.of(Role.SEARCH)) < 9 or player.state.searched
 
     player.affordable = affordable
     player.play()
-    judged = player.ledger.of(Role.JUDGE)
+    judged = player.state.of(Role.JUDGE)
     assert [trial.source == 0 for trial in judged] == [True, False] * 6
     assert asked[-6:] == [(1.0, 1.0), (1.0, 0.0)] * 3
 
 
 def told_scarce(**budget):
     player = Player(budget=budget).play()
-    return stages.scarce(player.ledger, player.spec)
+    return stages.scarce(player.state)
 
 
 def test_a_budget_that_tries_few_settings_is_told_as_scarce():
@@ -127,27 +134,27 @@ def test_a_budget_that_tries_few_settings_is_told_as_scarce():
 def test_what_was_not_spent_on_finals_is_not_blamed_on_them():
     player = Player(budget={"runs": 12})
     player.step()
-    assert stages.scarce(player.ledger, player.spec) == (
+    assert stages.scarce(player.state) == (
         "only 1 setting was tried; a larger budget, fewer optimizers or fewer seeds leave more"
     )
 
 
 def test_every_search_trial_reaches_the_second_rung():
     player = Player(budget={"trials": 9}).play()
-    assert all(trial.step >= 3 for trial in player.ledger.of(Role.SEARCH))
+    assert all(trial.step >= 3 for trial in player.state.of(Role.SEARCH))
 
 
 def cautious(kind=None, **spec):
     """Return a player on rungs of which the shortest is not trusted."""
     player = (kind or Player)(**spec)
-    player.ledger.ladder = ladder(27)
+    player.state.ladder = ladder(27)
     return player
 
 
 def short(**spec):
     """Return the numbers of the settings that a search gave up at the shortest rung."""
     player = cautious(**spec).play()
-    return {trial.number for trial in player.ledger.of(Role.SEARCH) if trial.step == 1}
+    return {trial.number for trial in player.state.of(Role.SEARCH) if trial.step == 1}
 
 
 def test_the_shortest_rung_judges_neither_the_first_settings_nor_every_fourth():
@@ -201,10 +208,10 @@ def test_where_rungs_are_right_nothing_is_told():
 
 def test_a_whole_run_that_was_interrupted_goes_on_to_its_end():
     player = cautious(budget={"trials": 33})
-    while len(player.ledger.of(Role.SEARCH)) < 16:
+    while len(player.state.of(Role.SEARCH)) < 16:
         player.step()
-    cut = replace(player.ledger.trials[16], state=TrialState.PAUSED, step=4, loss=None)
-    player.ledger.keep(cut)
+    cut = replace(player.state.trials[16], state=TrialState.PAUSED, step=4, loss=None)
+    player.state.keep(cut)
     assert player.step().stop == cut.target == 27
 
 
@@ -213,7 +220,7 @@ def test_a_search_whose_rungs_mislead_finds_good_settings_all_the_same():
         cautious(Misled, budget={"runs": 40}, sampler="random", seed=seed).play()
         for seed in range(10)
     ]
-    away = [Misled.loss(play, play.ledger.best(), play.ledger.target) for play in plays]
+    away = [Misled.loss(play, play.state.best(), play.state.target) for play in plays]
     assert max(away) < 1
     assert sum(one < math.log(2) for one in away) >= 8
 
@@ -226,12 +233,12 @@ def test_a_pruner_asked_for_by_name_judges_every_setting_but_the_first():
 
 def test_finalists_were_seen_at_full_length():
     player = Player(budget={"trials": 9}, finalists=2).play()
-    complete = [t for t in player.ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
+    complete = [t for t in player.state.of(Role.SEARCH) if t.state is TrialState.COMPLETE]
     assert len(complete) >= 2
 
 
 def test_finalists_and_default_are_chosen_among_on_a_seed_the_search_never_used():
-    selects = Player(budget={"trials": 9}, finalists=2).play().ledger.of(Role.SELECT)
+    selects = Player(budget={"trials": 9}, finalists=2).play().state.of(Role.SELECT)
     assert [trial.seed for trial in selects[:3]] == [1, 1, 1]
     assert selects[0].source == 0
 
@@ -241,63 +248,63 @@ def test_finalists_that_are_close_run_on_one_more_seed():
         return world(params, 0) + 0.5 * math.sin(1e6 * params["lr"] + 3 * seed)
 
     player = Player(world=close, budget={"runs": 40}, finalists=2).play()
-    laps = [trial.seed for trial in player.ledger.of(Role.SELECT)]
+    laps = [trial.seed for trial in player.state.of(Role.SELECT)]
     assert laps[:3] == [1, 1, 1]
     assert set(laps[3:]) == {2}
-    assert player.ledger.runs() <= 40
+    assert player.state.runs() <= 40
 
 
 def test_winner_and_default_are_judged_on_further_seeds():
     player = Player(budget={"trials": 9}, seeds=3).play()
-    judged = [(t.origin, t.seed) for t in player.ledger.of(Role.JUDGE)]
+    judged = [(t.origin, t.seed) for t in player.state.of(Role.JUDGE)]
     expected = [(origin, seed) for seed in (3, 4, 5) for origin in ("default", "tuned")]
     assert judged == expected
-    winner = racing.chosen(player.ledger, player.spec)
-    assert {t.source for t in player.ledger.of(Role.JUDGE)} == {0, winner}
+    winner = racing.chosen(player.state)
+    assert {t.source for t in player.state.of(Role.JUDGE)} == {0, winner}
 
 
 def test_a_default_that_wins_is_judged_once():
     player = Player(world=lambda p, s: p["lr"], budget={"trials": 5})
-    player.ledger.presets[:] = [SPACE.preset({"lr": 1e-4}, 0.1, "preset:default")]
+    player.state.presets[:] = [SPACE.preset({"lr": 1e-4}, 0.1, "preset:default")]
     player.play()
-    assert racing.chosen(player.ledger, player.spec) == 0
-    assert [t.origin for t in player.ledger.of(Role.JUDGE)] == ["default"] * 3
+    assert racing.chosen(player.state) == 0
+    assert [t.origin for t in player.state.of(Role.JUDGE)] == ["default"] * 3
 
 
 @pytest.mark.parametrize("runs", [12, 15.5, 20, 40])
 def test_full_runs_are_never_overshot(runs):
     player = Player(budget={"runs": runs}).play()
-    assert player.ledger.runs() <= runs
-    assert len(player.ledger.of(Role.JUDGE)) == 6
+    assert player.state.runs() <= runs
+    assert len(player.state.of(Role.JUDGE)) == 6
 
 
 def test_a_larger_budget_tries_more_settings():
-    small = Player(budget={"runs": 12}).play().ledger.of(Role.SEARCH)
-    large = Player(budget={"runs": 20}).play().ledger.of(Role.SEARCH)
+    small = Player(budget={"runs": 12}).play().state.of(Role.SEARCH)
+    large = Player(budget={"runs": 20}).play().state.of(Role.SEARCH)
     assert len(large) > len(small)
 
 
 def test_when_everything_diverges_only_the_default_is_judged():
     player = Player(world=lambda params, seed: None, budget={"trials": 6}).play()
-    assert [t.source for t in player.ledger.of(Role.SELECT)] == [0]
-    assert racing.chosen(player.ledger, player.spec) == 0
+    assert [t.source for t in player.state.of(Role.SELECT)] == [0]
+    assert racing.chosen(player.state) == 0
 
 
 def test_a_space_with_one_point_is_tried_once():
     player = Player(world=lambda params, seed: 1.0, budget={"trials": 6})
-    player.ledger.space = build({}, DEFAULTS, {"lr": 0.01})
-    player.ledger.presets[:] = [player.ledger.space.preset({}, 0.1, "preset:default")]
+    player.state.space = build({}, DEFAULTS, {"lr": 0.01})
+    player.state.presets[:] = [player.state.space.preset({}, 0.1, "preset:default")]
     player.play()
-    assert len(player.ledger.of(Role.SEARCH)) == 1
-    assert {t.origin for t in player.ledger.of(Role.JUDGE)} == {"default"}
+    assert len(player.state.of(Role.SEARCH)) == 1
+    assert {t.origin for t in player.state.of(Role.JUDGE)} == {"default"}
 
 
 def test_what_was_left_between_rungs_goes_on_first():
     player = Player(budget={"trials": 6})
     for _ in range(4):
         player.step()
-    cut = replace(player.ledger.trials[2], step=2, state=TrialState.PAUSED)
-    player.ledger.keep(cut)
+    cut = replace(player.state.trials[2], step=2, state=TrialState.PAUSED)
+    player.state.keep(cut)
     stretch = player.step()
     assert (stretch.trial.id, stretch.stop) == (2, 3)
 
@@ -309,23 +316,25 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
         for _ in range(count):
             player.step()
         fresh = Player(budget={"runs": 14})
-        for trial in player.ledger.trials.values():
-            fresh.ledger.keep(trial)
-        fresh.ledger.losses = player.ledger.losses
+        for trial in player.state.trials.values():
+            fresh.state.keep(trial)
+        fresh.state.losses = player.state.losses
         fresh.play()
-        assert fresh.ledger.trials == whole.ledger.trials
+        assert fresh.state.trials == whole.state.trials
 
 
 def test_whole_runs_are_expected_to_cost_what_halving_saves_elsewhere():
     player = cautious(budget={"trials": 33})
-    searched = [stages.search_runs(player.spec, count, player.ledger.ladder) for count in (47, 48)]
+    searched = [
+        stages.search_runs(player.state.policy, count, player.state.ladder) for count in (47, 48)
+    ]
     assert searched[1] - searched[0] > 1
 
 
 def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
     player = Player(budget={"trials": 27}).play()
-    spent = sum(trial.step for trial in player.ledger.of(Role.SEARCH)) / 27
-    assert stages.search_runs(player.spec, 27, player.ledger.ladder) == pytest.approx(
+    spent = sum(trial.step for trial in player.state.of(Role.SEARCH)) / 27
+    assert stages.search_runs(player.state.policy, 27, player.state.ladder) == pytest.approx(
         spent, rel=0.35
     )
 
@@ -333,8 +342,8 @@ def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
 @pytest.mark.parametrize("pruner", names("autotune.pruners"))
 def test_a_study_ends_under_every_pruner(pruner):
     player = Player(budget={"trials": 12}, pruner=pruner).play()
-    assert len(player.ledger.of(Role.SEARCH)) == 12
-    assert stages.complete(player.ledger, player.spec)
+    assert len(player.state.of(Role.SEARCH)) == 12
+    assert stages.complete(player.state)
 
 
 def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
@@ -344,4 +353,4 @@ def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
         *[("new", 3), (0, 9), (0, 27)],
         *[("new", 3), (1, 9), (1, 27)],
     ]
-    assert stages.search_runs(player.spec, 5, player.ledger.ladder) == 5.0
+    assert stages.search_runs(player.state.policy, 5, player.state.ladder) == 5.0

@@ -15,7 +15,8 @@ from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
 from autotune.pruners.ladder import SAFE_RUNG, Ladder
 from autotune.scheduler import racing, stages
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import Loop
 from autotune.search.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import Checked, check_sampler, open_search
@@ -56,10 +57,10 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
         **policies,
     )
     check_sampler(spec, {arena.ground.optimizer: arena.ground.space})
-    stages.check_budget(spec)
+    stages.check_budget(Policy.of(spec))
     opened = open_search(_recorded(spec, arena.ground), store)
     backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
-    scribe = _Scribe(spec, arena.ground, opened.ledgers[0], backend)
+    scribe = _Scribe(arena.ground, opened.states[0], backend)
     Loop(spec, store, opened, scribe, threading.Event(), folder).run(backend)
     return scribe.trace
 
@@ -84,10 +85,8 @@ def _seeds(spec: SearchSpec, recorded: int) -> dict[int, int]:
 class _Scribe:
     """Listens to a search and writes down what it spends and would recommend."""
 
-    def __init__(
-        self, spec: SearchSpec, ground: Ground, ledger: Ledger, backend: Simulated
-    ) -> None:
-        self.spec, self.ground, self.ledger, self.backend = spec, ground, ledger, backend
+    def __init__(self, ground: Ground, state: StudyState, backend: Simulated) -> None:
+        self.ground, self.state, self.backend = ground, state, backend
         self.trace = Trace(default=ground.default)
         self._began: dict[int, float] = {}
 
@@ -104,24 +103,24 @@ class _Scribe:
             self._recommend()
 
     def _recommend(self) -> None:
-        number = recommended(self.ledger, self.spec)
+        number = recommended(self.state)
         if number is not None:
-            hyper = self.ledger.of(Role.SEARCH)[number].hyper
+            hyper = self.state.of(Role.SEARCH)[number].hyper
             self.trace.recommend(self.backend.clock, self.ground.number(hyper))
 
 
-def recommended(ledger: Ledger, spec: SearchSpec) -> int | None:
+def recommended(state: StudyState) -> int | None:
     """Return the search trial an engine stopped now would recommend; None before any loss.
 
     Until finalists are compared, that is the lowest loss among the furthest, as for all methods.
     """
-    number = racing.chosen(ledger, spec)
+    number = racing.chosen(state)
     if number is not None:
         return number
     seen = [
         (-step, loss, trial.number)
-        for trial in ledger.of(Role.SEARCH)
+        for trial in state.of(Role.SEARCH)
         if trial.state not in {TrialState.DIVERGED, TrialState.FAILED}
-        for step, loss in ledger.losses[trial.id].items()
+        for step, loss in state.losses[trial.id].items()
     ]
     return min(seen)[-1] if seen else None
