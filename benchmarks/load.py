@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, func, insert, select
 from autotune.bench.machine import facts
 from autotune.pruners.ladder import Ladder
 from autotune.results import comparison
-from autotune.scheduler.budget import Purse
+from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.proposals import propose
 from autotune.scheduler.study_state import StudyState
@@ -38,7 +38,7 @@ NAME = "load"
 
 
 class Asleep:
-    """A backend whose trials take so many seconds and learn nothing."""
+    """An engine whose trials take so many seconds and learn nothing."""
 
     slots = 1
 
@@ -126,7 +126,7 @@ def _work(url: str, name: str, trials: int, seconds: float, folder: str) -> None
             errors.append(why)
             return halt.wait(wait)
 
-        store.patience.wait = outage
+        store.retry.wait = outage
         try:
             loop.run(Asleep(seconds))
         except Unavailable as error:
@@ -182,14 +182,16 @@ def big(url: str, trials: int, points: int) -> None:
         _say("show", lambda: comparison.load(store, NAME))
         _say("trials of a study", lambda: store.trials(study.id), 3)
         _say("join", lambda: opened(store, spec), 1)
-        backend = Asleep(0.0)
+        engine = Asleep(0.0)
         asked, recorded = [], []
-        loop.purse = Purse(states=loop.states, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0)
+        loop.tracker = BudgetTracker(
+            states=loop.states, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0
+        )
         for _ in range(20):
             began = time.perf_counter()
-            loop._fill(backend)
+            loop._fill(engine)
             asked.append(time.perf_counter() - began)
-            (report,) = backend.reports(0.0)
+            (report,) = engine.reports(0.0)
             began = time.perf_counter()
             loop.recorder.take(report)
             recorded.append(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Trials run in this process, one after another: for tests, debuggers and bit-exact replays."""
+"""Run trials in this process, one after another: for tests, debuggers and exact replays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.training.runner import forget, perform
 
 
 class Inline:
-    """One job at a time; asking for reports is what makes it advance."""
+    """One job at a time, which advances only when reports are read."""
 
     slots = 1
 
@@ -24,7 +24,7 @@ class Inline:
         self._interrupted = False
 
     def submit(self, job: Job) -> None:
-        """Take a job; it starts when reports are asked for."""
+        """Take a job; it starts when reports are read."""
         self._job = perform(job, lambda: self._interrupted, "inline")
 
     def reports(self, timeout: float) -> list[Report]:
@@ -42,6 +42,6 @@ class Inline:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Give the process its threads back."""
+        """Restore the process's number of threads."""
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)

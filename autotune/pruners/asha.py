@@ -1,4 +1,4 @@
-"""Asynchronous halving as Optuna has it: who is among the best third when it arrives goes on."""
+"""Asynchronous halving (ASHA) of Optuna: a trial goes on if it is in the best third on arrival."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.studies.records import TrialRecord
 def pruner(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
-    """Ask Optuna's successive halving, whose rungs are ours."""
+    """Ask Optuna's successive halving, with our rungs."""
     from optuna.pruners import SuccessiveHalvingPruner
 
     halving = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)

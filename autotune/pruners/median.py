@@ -1,4 +1,4 @@
-"""The median rule as Optuna has it: who is better than half of the complete trials goes on."""
+"""The median rule of Optuna: a trial goes on if it is better than half of the complete ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optuna's Gaussian process: the better model while observations are few."""
+"""Optuna's Gaussian process: the better model while there are few observations."""
 
 from __future__ import annotations
 

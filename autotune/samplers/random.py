@@ -1,4 +1,4 @@
-"""Uniform over the space: the yardstick any other sampler has to beat."""
+"""Uniform random search: the baseline for every other sampler."""
 
 from __future__ import annotations
 

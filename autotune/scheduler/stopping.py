@@ -1,6 +1,6 @@
-"""When a search has stopped getting better: many settings in a row that did not take the lead.
+"""End a search early when many settings in a row did not take the lead.
 
-Asked for with ``--patience``; on its own a search spends what it was given.
+Only with ``--patience``; without it a search spends its whole budget.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ UNDECIDED = frozenset({TrialState.WAITING, TrialState.RUNNING})
 
 
 def reached(state: StudyState) -> bool:
-    """Say whether as many settings as one has patience for were tried since the leader was.
+    """Return whether ``patience`` settings were decided on since the leader was tried.
 
-    The leader went furthest and lost least there. One that halving may still take further is
-    decided on before another is tried.
+    The leader is the trial that went furthest, and of these the one with the lowest loss. Halving
+    decides on open trials before another setting is tried.
     """
     patience, leader = state.policy.budget.patience, _leader(state)
     if patience is None or leader is None:
@@ -24,12 +24,12 @@ def reached(state: StudyState) -> bool:
     return len(_since(state, leader)) >= patience
 
 
-def told(state: StudyState, minutes: float | None) -> str | None:
-    """Return a sentence on why a study's search ended, and what it left; None if otherwise.
+def why_stopped(state: StudyState, minutes: float | None) -> str | None:
+    """Return why a study's search stopped early and what was left; None if it did not.
 
     Args:
         state: The study.
-        minutes: That are left of the search, if they limit it.
+        minutes: Minutes left of the search; None if minutes are no limit.
     """
     leader = _leader(state)
     if leader is None or not reached(state):
@@ -37,8 +37,8 @@ def told(state: StudyState, minutes: float | None) -> str | None:
     count = len(_since(state, leader))
     noun = "setting" if count == 1 else "settings in a row"
     return (
-        f"{count} {noun} did not take the lead from trial {leader.number}, so no other was tried, "
-        f"with {_left(state, minutes)} left"
+        f"stopped early: {count} {noun} did not beat trial {leader.number} "
+        f"({_left(state, minutes)} left)"
     )
 
 
@@ -59,6 +59,6 @@ def _leader(state: StudyState) -> TrialRecord | None:
 
 
 def _since(state: StudyState, leader: TrialRecord) -> list[TrialRecord]:
-    """Return the settings tried after the leader and decided on."""
+    """Return the trials after the leader that are decided on."""
     searched = state.of(Role.SEARCH)
     return [t for t in searched if t.number > leader.number and t.state not in UNDECIDED]

@@ -1,4 +1,4 @@
-"""One search, several processes: each sees what all did, and one at a time decides what is next."""
+"""Share one search between processes: they take turns to decide, each knowing all results."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from autotune.studies.records import (
 from autotune.studies.spec import Budget, SearchSpec, parse
 from autotune.studies.store import Store
 
-BEATS = 4  # signs of life within a lease
-ASKING = 0.3  # seconds to go on asking for a turn before looking at reports again
-# Seconds between askings, doubled with each in vain: dozens that never rest starve who decides.
+BEATS = 4  # heartbeats per lease
+ASKING = 0.3  # seconds to try to get the turn before reports are read again
+# Seconds between tries, doubled each time: without it, many workers starve the one that decides.
 SHORTEST, LONGEST = 0.02, 0.6
 
 
 def merge(states: Sequence[StudyState], found: Changes, own: Container[int] = ()) -> None:
     """Update states from the store, but for ``own`` trials: this process knows more of these.
 
-    A trial is RUNNING only while somebody holds it.
+    A trial is RUNNING only while a process holds its lease.
     """
     by_study = {state.study.id: state for state in states}
     for state in states:
@@ -60,7 +60,7 @@ def take(state: StudyState, trial: TrialRecord, points: Sequence[Point]) -> None
             del curve[step]
     last = state.timed.get(trial.id)
     if last is not None and last.step not in steps:
-        del state.timed[trial.id]  # its worker was lost, and with it the end of the curve
+        del state.timed[trial.id]  # its worker was lost, and the end of its curve too
         last = max((p for p in points if p.step < last.step), key=lambda p: p.step, default=None)
         if last is not None:
             state.timed[trial.id] = last
@@ -69,22 +69,22 @@ def take(state: StudyState, trial: TrialRecord, points: Sequence[Point]) -> None
 
 
 def _revived(trial: TrialRecord, state: StudyState) -> TrialRecord:
-    """Take up a stopped trial where a search goes on."""
+    """Return a stopped trial as paused if the search goes on."""
     if trial.state is TrialState.STOPPED and not state.searched:
         return replace(trial, state=TrialState.PAUSED)
     return trial
 
 
-class Share:
-    """One process's part in a search.
+class Participant:
+    """One process that takes part in a search.
 
     Args:
-        store: Where the search is kept.
+        store: Where the search is stored.
         search: The search.
-        states: Its studies, as far as they are known.
-        spec: What this process runs; another in the store ends its part.
-        worker: The name by which the store knows this process.
-        revision: Of the search, when the states were filled.
+        states: Its studies, as last read.
+        spec: The spec that this process runs; if the stored one changes, the process ends.
+        worker: Name of this process in the store.
+        revision: Revision of the search when the states were read.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Share:
     ) -> None:
         self.store, self.search, self.states = store, search, states
         self.worker = worker
-        self.others: Mapping[int, Held] = {}  # what is run elsewhere, by trial
-        self.deciding = False  # whether it is this process's turn, until it has begun something
+        self.others: Mapping[int, Held] = {}  # what other processes run, by trial
+        self.deciding = False  # whether it is this process's turn; ends when it starts a trial
         self.state = SearchState.RUNNING
         self.command = Command.CONTINUE
         self.changed = False  # whether the search goes on under another spec
@@ -112,7 +112,7 @@ class Share:
 
     @contextmanager
     def turn(self, own: Container[int]) -> Iterator[bool]:
-        """Be the one who decides, knowing everything; gives False where another is deciding."""
+        """Take the turn and read what others did; yields False if another process has the turn."""
         self.deciding = self._ask()
         try:
             if self.deciding:
@@ -134,11 +134,11 @@ class Share:
         return True
 
     def keep_turn(self) -> None:
-        """Go on deciding; raises LeaseLost where that took too long and another decides."""
+        """Extend the turn; raises LeaseLost if another process has taken it."""
         self.store.keep_turn(self.search.id, self.worker)
 
     def update(self, own: Container[int]) -> None:
-        """Learn what the other processes did."""
+        """Read what the other processes did."""
         found = self.store.changes(self.search.id, self._revision)
         merge(self.states, found, own)
         self._revision = found.revision
@@ -147,11 +147,11 @@ class Share:
         self.others = {t: held for t, held in found.held.items() if t not in own}
 
     def restore(self, state: StudyState, trial: int) -> None:
-        """Take a trial that is no longer this process's as the store has it."""
+        """Read a trial from the store that this process does not run any more."""
         take(state, self.store.trial(trial), self.store.curve(trial))
 
     def beat(self, held: Mapping[int, int]) -> Answer | None:
-        """Give a sign of life when it is time to; None when it is not."""
+        """Send a heartbeat if it is due and return the answer; None if it is not due."""
         now = time.monotonic()
         if now - self._beaten < lease().total_seconds() / BEATS:
             return None
@@ -160,11 +160,11 @@ class Share:
         return answer
 
     def spend(self) -> None:
-        """Add the time since it was last told to the search's."""
+        """Add the time since the last call to the search's stored time."""
         now = time.monotonic()
         self.seconds = self.store.tick(self.search.id, now - self._told)
         self._told = now
 
     def unspent(self) -> float:
-        """Return the seconds since time was last added."""
+        """Return the seconds that are not yet stored."""
         return time.monotonic() - self._told

@@ -1,4 +1,4 @@
-"""The order of a study's stretches, played through without training anything."""
+"""The order of a study's suggestions, played through without training anything."""
 
 import math
 from dataclasses import replace
@@ -24,12 +24,12 @@ def world(params, seed):
 
 
 class Player:
-    """Plays a study: every stretch ends at once with the loss that the world gives."""
+    """Plays a study: every suggestion ends at once with the loss that the world gives."""
 
     def __init__(self, world=world, **spec):
         spec = {"model": "m", "optimizers": ["adamw"], "sampler": "sobol", **spec}
         self.spec = parse(spec)
-        self.world, self.stretches = world, []
+        self.world, self.suggestions = world, []
         presets = [SPACE.preset({}, 0.1, "preset:default"), SPACE.preset({"lr": 3e-3}, 0.1, "x")]
         study = StudyRecord(id=1, search="m", optimizer="adamw", space={})
         self.state = StudyState(
@@ -37,7 +37,7 @@ class Player:
             space=SPACE,
             presets=presets,
             policy=Policy.of(self.spec),
-            ladder=ladder(27).patient(),
+            ladder=ladder(27).from_safe(),
         )
 
     def affordable(self, cost, needed):
@@ -45,23 +45,23 @@ class Player:
         return limit is None or self.state.runs() + cost + needed <= limit + 1e-9
 
     def step(self):
-        stretch = stages.following(self.state, self.affordable)
-        if stretch:
-            self.stretches.append(stretch)
-            if stretch.wider:
-                self.state.space = stretch.wider.space
-            self.end(stretch)
-        return stretch
+        suggestion = stages.next_suggestion(self.state, self.affordable)
+        if suggestion:
+            self.suggestions.append(suggestion)
+            if suggestion.wider:
+                self.state.space = suggestion.wider.space
+            self.end(suggestion)
+        return suggestion
 
-    def end(self, stretch):
-        trial = stretch.trial or self.add(stretch.proposal)
-        loss = self.loss(trial, stretch.stop)
+    def end(self, suggestion):
+        trial = suggestion.trial or self.add(suggestion.proposal)
+        loss = self.loss(trial, suggestion.stop)
         if loss is None:
             self.state.keep(replace(trial, state=TrialState.DIVERGED, reason="nan"))
             return
-        state = TrialState.COMPLETE if stretch.stop == trial.target else TrialState.PAUSED
-        kept = replace(trial, state=state, step=stretch.stop, loss=loss)
-        self.state.keep(kept, self.points(trial, stretch.stop))
+        state = TrialState.COMPLETE if suggestion.stop == trial.target else TrialState.PAUSED
+        kept = replace(trial, state=state, step=suggestion.stop, loss=loss)
+        self.state.keep(kept, self.points(trial, suggestion.stop))
 
     def points(self, trial, stop):
         rungs = {step for step in self.state.ladder.steps if trial.step < step < stop} | {stop}
@@ -124,8 +124,8 @@ def told_scarce(**budget):
 
 def test_a_budget_that_tries_few_settings_is_told_as_scarce():
     assert told_scarce(runs=12) == (
-        "only 3 settings were tried, as 8 of 10.1 full runs went into choosing and judging; a "
-        "larger budget, fewer optimizers or fewer seeds leave more"
+        "only 3 settings were tried: 8 of 10.1 full runs went into selecting and judging. To try "
+        "more, raise the budget or use fewer optimizers or seeds"
     )
     assert told_scarce(runs=30) is None
     assert told_scarce(trials=2) is None
@@ -135,7 +135,7 @@ def test_what_was_not_spent_on_finals_is_not_blamed_on_them():
     player = Player(budget={"runs": 12})
     player.step()
     assert stages.scarce(player.state) == (
-        "only 1 setting was tried; a larger budget, fewer optimizers or fewer seeds leave more"
+        "only 1 setting was tried. To try more, raise the budget or use fewer optimizers or seeds"
     )
 
 
@@ -166,8 +166,8 @@ def test_the_shortest_rung_judges_neither_the_first_settings_nor_every_fourth():
 def whole(kind=None, **spec):
     """Return the numbers of the settings that were begun without a rung to stop at."""
     player = cautious(kind, budget={"trials": 33}, **spec).play()
-    begun = [s for s in player.stretches if s.proposal and s.proposal.role is Role.SEARCH]
-    return [place for place, stretch in enumerate(begun) if stretch.stop == 27]
+    begun = [s for s in player.suggestions if s.proposal and s.proposal.role is Role.SEARCH]
+    return [place for place, suggestion in enumerate(begun) if suggestion.stop == 27]
 
 
 def test_every_sixteenth_setting_runs_to_its_end_unless_a_pruner_is_asked_for():
@@ -192,18 +192,18 @@ def test_where_rungs_mislead_every_second_setting_runs_to_its_end():
 
 def test_it_is_told_once_that_rungs_mislead():
     player = cautious(Misled, budget={"trials": 33}, sampler="random").play()
-    told = [(place, s.notice) for place, s in enumerate(player.stretches) if s.notice]
+    told = [(place, s.notice) for place, s in enumerate(player.suggestions) if s.notice]
     ((place, sentence),) = told
-    assert player.stretches[place].proposal.origin == "random, run whole"
+    assert player.suggestions[place].proposal.origin == "random, run whole"
     assert sentence == (
-        "trial 15 ended best but was not in the best third at step 3 of 27; for as long as that "
-        "holds, every second new setting runs to its end"
+        "trial 15 is the best but was not in the best third at step 3 of 27: short runs mislead "
+        "here, so every second new setting runs to its end"
     )
 
 
 def test_where_rungs_are_right_nothing_is_told():
     player = cautious(budget={"trials": 33}).play()
-    assert not [stretch for stretch in player.stretches if stretch.notice]
+    assert not [suggestion for suggestion in player.suggestions if suggestion.notice]
 
 
 def test_a_whole_run_that_was_interrupted_goes_on_to_its_end():
@@ -305,13 +305,13 @@ def test_what_was_left_between_rungs_goes_on_first():
         player.step()
     cut = replace(player.state.trials[2], step=2, state=TrialState.PAUSED)
     player.state.keep(cut)
-    stretch = player.step()
-    assert (stretch.trial.id, stretch.stop) == (2, 3)
+    suggestion = player.step()
+    assert (suggestion.trial.id, suggestion.stop) == (2, 3)
 
 
 def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
     whole = Player(budget={"runs": 14}).play()
-    for count in range(1, len(whole.stretches)):
+    for count in range(1, len(whole.suggestions)):
         player = Player(budget={"runs": 14})
         for _ in range(count):
             player.step()
@@ -348,7 +348,7 @@ def test_a_study_ends_under_every_pruner(pruner):
 
 def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
     player = Player(budget={"trials": 5}, pruner="none").play()
-    searched = [s for s in player.stretches if s.trial or s.proposal.role is Role.SEARCH]
+    searched = [s for s in player.suggestions if s.trial or s.proposal.role is Role.SEARCH]
     assert [(s.trial.number if s.trial else "new", s.stop) for s in searched[:6]] == [
         *[("new", 3), (0, 9), (0, 27)],
         *[("new", 3), (1, 9), (1, 27)],

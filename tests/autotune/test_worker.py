@@ -168,7 +168,7 @@ def test_three_early_failures_stop_a_worker(store, task_file):
 
 
 class Told:
-    """A backend that reports what it is told to."""
+    """An engine that reports what it is told to."""
 
     slots = 1
 

@@ -22,7 +22,7 @@ from autotune.errors import SpecError
 from autotune.pruners.ladder import ladder
 from autotune.space.spaces import decode
 from autotune.tasks.base import Task
-from autotune.training.side_by_side import Member, curves
+from autotune.training.side_by_side import Member, loss_curves
 
 SAVED_EVERY = 10.0  # seconds between writes of what is not yet a table
 
@@ -132,7 +132,7 @@ def record(what: Plan, path: Path, ticked: Ticked = lambda over, total: None) ->
     try:
         for seed, numbers in _left(what, losses):
             members = [what.member(seed, number) for number in numbers]
-            losses[seed, numbers] = curves(what.task, what.optimizer, members, what.rungs)
+            losses[seed, numbers] = loss_curves(what.task, what.optimizer, members, what.rungs)
             ticked(_over(losses) - before, what.runs - before)
             if time.monotonic() - saved > SAVED_EVERY:
                 _save(what, _part(path), losses)
@@ -157,7 +157,7 @@ def _over(losses: Floats) -> int:
 
 def _left(what: Plan, losses: Floats) -> Iterator[tuple[int, list[int]]]:
     """Yield the runs to make together: settings of one seed, which share their batches."""
-    together = max(1, getattr(what.task, "abreast", 1))
+    together = max(1, getattr(what.task, "runs_at_once", 1))
     for seed in range(what.seeds):
         missing = np.flatnonzero(np.isnan(losses[seed, :, -1])).tolist()
         for start in range(0, len(missing), together):

@@ -9,7 +9,7 @@ import pytest
 
 from autotune.pruners.ladder import Ladder
 from autotune.scheduler import stages, stopping
-from autotune.scheduler.budget import Purse
+from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
@@ -47,7 +47,7 @@ class World:
             )
             for i, name in enumerate(names)
         ]
-        self.purse = Purse(
+        self.tracker = BudgetTracker(
             states=self.states,
             slots=slots,
             elapsed=lambda: self.now,
@@ -66,22 +66,22 @@ class World:
 
     def start(self):
         for state in sorted(self.states, key=StudyState.committed):
-            if self.purse.waits(state):
+            if self.tracker.waits(state):
                 continue
-            stretch = stages.following(state, partial(self.purse.affordable, state))
-            if stretch:
-                trial = stretch.trial or self.add(state, stretch.proposal)
+            suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
+            if suggestion:
+                trial = suggestion.trial or self.add(state, suggestion.proposal)
                 state.keep(replace(trial, state=TrialState.RUNNING))
-                state.stops[trial.id] = stretch.stop
-                took = (stretch.stop - trial.step) / 64 * self.seconds
+                state.stops[trial.id] = suggestion.stop
+                took = (suggestion.stop - trial.step) / 64 * self.seconds
                 took *= 1 + self.slower * (self.now > self.spec.budget.minutes * 20)
-                took += self.pausing * ((trial.step > 0) + (stretch.stop < 64))
+                took += self.pausing * ((trial.step > 0) + (suggestion.stop < 64))
                 done = (
                     self.now + took,
                     trial.id,
                     state,
                     replace(trial, seconds=took),
-                    stretch.stop,
+                    suggestion.stop,
                 )
                 heapq.heappush(self.flying, done)
                 return True
@@ -175,7 +175,7 @@ def test_too_few_minutes_still_try_the_default_of_every_optimizer():
 @pytest.mark.parametrize(("seconds", "minutes"), [(40, 3), (16, 2), (30, 6)])
 def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
     short = World(seconds, minutes).play()
-    enough = short.purse.enough()
+    enough = short.tracker.minutes_needed()
     assert minutes < enough
     longer = World(seconds, enough).play()
     assert all(stages.complete(state) for state in longer.states)
@@ -185,21 +185,20 @@ def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
 def foretold(world):
     """Play until every optimizer has run a little, and return what is said then."""
     while not all(state.runs() for state in world.states):
-        assert world.purse.short() is None or any(state.runs() for state in world.states)
+        assert world.tracker.shortage() is None or any(state.runs() for state in world.states)
         while len(world.flying) < world.slots and world.start():
             pass
         world.now, _, state, trial, stop = heapq.heappop(world.flying)
         world.end(state, trial, stop)
-    return world.purse.short()
+    return world.tracker.shortage()
 
 
 def test_too_few_minutes_are_told_as_soon_as_the_pace_is_known():
     world = World(40, 6)
-    assert world.purse.short() is None
+    assert world.tracker.shortage() is None
     assert foretold(world) == (
-        "5.2 of 6 minutes are left, too few to choose and judge on 3 seeds, which takes about 12 "
-        "at this pace; what fits is run, and Ctrl-C, then the same with --minutes 25, leaves as "
-        "many to search"
+        "5.2 of 6 minutes left; selecting and judging on 3 seeds needs about 12. The search "
+        "continues with what fits. For time to search as well: Ctrl-C, then rerun with --minutes 25"
     )
     longer = World(40, 25).play()
     assert all(stages.complete(state) for state in longer.states)
@@ -222,10 +221,10 @@ def test_few_minutes_are_not_called_too_few_once_a_search_has_ended():
     world = World(40, 6)
     assert foretold(world)
     world.states[0].searched = True
-    assert world.purse.short() is None
+    assert world.tracker.shortage() is None
 
 
 def test_enough_is_what_it_took_and_unknown_before_anything_ran():
-    assert World(2, 7).purse.enough() is None
+    assert World(2, 7).tracker.minutes_needed() is None
     world = World(2, 7).play()
-    assert world.purse.enough() == math.ceil(world.now / 60)
+    assert world.tracker.minutes_needed() == math.ceil(world.now / 60)

@@ -88,8 +88,8 @@ def test_a_range_is_widened_at_the_end_where_the_best_three_lie():
     assert (new.low, new.high) == (1e-4, pytest.approx(0.1 * 10**0.75))
     assert new.began == (1e-4, 0.1)
     assert found.reason == (
-        "lr is searched from 0.0001 to 0.562 from now on: "
-        "the 3 best of 9 settings tried lie at its upper end, 0.1"
+        "lr is now searched from 0.0001 to 0.562, because the 3 best of 9 settings lie at its "
+        "upper end, 0.1"
     )
     others = {name: p for name, p in found.space.parameters.items() if name != "lr"}
     assert others == {n: p for n, p in build(DATA, DEFAULTS, {}).parameters.items() if n != "lr"}
@@ -174,9 +174,9 @@ def test_a_widened_range_is_stored_with_what_it_began_with():
     assert from_data(data, {}).parameters["lr"] == wide
     assert wide.first == Range(low=1e-4, high=1e-1, log=True)
     assert widening.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
-    assert widening.told(data) == [
-        "lr was searched from 0.0001 to 0.562, wider than the 0.0001 to 0.1 it began with: "
-        "the best settings lay at the end"
+    assert widening.widened_ranges(data) == [
+        "lr was searched from 0.0001 to 0.562; the range 0.0001 to 0.1 was widened because "
+        "the best settings lay at its end"
     ]
 
 
@@ -220,7 +220,7 @@ def test_a_search_widens_lr_says_so_and_goes_on_from_there(far, tmp_path):
         (later,) = store.search("problem").studies
     assert (kind, low < high, began[1] < high) == ("log", True, True)
     assert max(trial.hyper["lr"] for trial in trials) > began[1]
-    assert any(text.startswith("adamw: lr is searched from ") for text in _said(heard))
+    assert any(text.startswith("adamw: lr is now searched from ") for text in _said(heard))
     assert later.space["lr"][2] >= high
 
 

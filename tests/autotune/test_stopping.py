@@ -69,11 +69,8 @@ def test_patience_alone_keeps_the_budget_of_a_search_without_any():
     ids=["trials", "runs", "minutes"],
 )
 def test_who_gives_up_says_after_what_and_with_what_left(budget, left):
-    found = stopping.told(study(1.0, 2.0, 2.0, 2.0, patience=3, **budget), 4.0)
-    assert found == (
-        "3 settings in a row did not take the lead from trial 0, so no other was tried, "
-        f"with {left} left"
-    )
+    found = stopping.why_stopped(study(1.0, 2.0, 2.0, 2.0, patience=3, **budget), 4.0)
+    assert found == (f"stopped early: 3 settings in a row did not beat trial 0 ({left} left)")
 
 
 def test_patience_below_one_is_refused():
@@ -105,7 +102,7 @@ def test_a_search_that_gave_up_says_so_judges_and_goes_on_with_more_patience(tas
         run(wanted(task_file, trials=60, patience=9), store=store)
         more = len(store.trials(study.id, Role.SEARCH))
     assert 6 < tried < 60
-    assert ended.endswith(f"with {60 - tried} of 60 settings left")
+    assert ended.endswith(f"({60 - tried} of 60 settings left)")
     assert f"adamw: {ended}" in [event.text for event in heard if hasattr(event, "text")]
     assert again.rows[0].default.losses
     assert kept == tried

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.pruners.ladder import Ladder
-from autotune.scheduler.budget import Purse
+from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
@@ -34,13 +34,13 @@ def left(*seconds: float, overhead: float = 0.0, **changes: object) -> float | N
     )
     for number, each in enumerate(seconds):
         state.keep(trial(number, each, **changes))
-    purse = Purse(
+    tracker = BudgetTracker(
         states=[state],
         slots=2,
         elapsed=lambda: 0.0,
         overhead=lambda: overhead,
     )
-    return purse.left()
+    return tracker.seconds_left()
 
 
 @pytest.mark.parametrize("seconds", [(), (9.0,), (9.0, 5.0, 5.0)], ids=len)
