@@ -20,7 +20,16 @@ from autotune.tasks.supervised import Supervised
 from autotune.training.job import Job, Outcome, Report, empty_report
 from autotune.training.loop import Diverged, finite
 from autotune.training.process import single_threaded
-from autotune.training.runner import Trial, every, facts, forget, pause, prepare, task_of, verdict
+from autotune.training.runner import (
+    Prepared,
+    every,
+    facts,
+    forget,
+    pause,
+    prepare,
+    task_of,
+    verdict,
+)
 from autotune.training.side_by_side import Member, SideBySide
 
 WORKER = "batched"
@@ -137,7 +146,7 @@ class _Part:
     """Lanes that are trained as one."""
 
     def __init__(
-        self, task: Supervised, start: int, found: Sequence[tuple[_Lane, Trial | None]]
+        self, task: Supervised, start: int, found: Sequence[tuple[_Lane, Prepared | None]]
     ) -> None:
         self.lanes = [lane for lane, _ in found]
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))

@@ -40,7 +40,7 @@ STARVED = 30.0  # seconds without a running trial before the cluster is checked 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
+class Message:
     """A message of a task: first where it started, then its reports."""
 
     task: int
@@ -76,9 +76,9 @@ class Ray:
         here = self._ray.get_runtime_context().get_node_id()
         affinity = importlib.import_module("ray.util.scheduling_strategies")
         beside = affinity.NodeAffinitySchedulingStrategy(node_id=here, soft=False)
-        self._desk = self._ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=beside)
-        self._desk = self._desk.remote()
-        self._news = self._desk.news.remote()
+        self._mailbox = self._ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=beside)
+        self._mailbox = self._mailbox.remote()
+        self._news = self._mailbox.news.remote()
         self._task = self._ray.remote(run_job).options(
             num_cpus=1, num_gpus=self._gpus, max_retries=0, scheduling_strategy="SPREAD"
         )
@@ -102,7 +102,7 @@ class Ray:
         far = self._address is not None
         state = self._ray.put(_content(job.resume)) if far else None
         number = next(self._numbers)
-        end = self._task.remote(job, number, self._desk, os.getcwd(), far, state)
+        end = self._task.remote(job, number, self._mailbox, os.getcwd(), far, state)
         self._running.append(_Running(job=job, task=number, end=end))
 
     def reports(self, timeout: float) -> list[Report]:
@@ -121,7 +121,7 @@ class Ray:
         self._read()
         for running in self._of(trial):
             if running.machine:
-                self._desk.stop.remote(running.task)
+                self._mailbox.stop.remote(running.task)
             else:
                 self._drop(running)
                 self._unread.append(empty_report(running.job, Outcome.INTERRUPTED, worker=WORKER))
@@ -136,7 +136,7 @@ class Ray:
         for running in list(self._running):
             self._drop(running)
         with suppress(Exception):  # the cluster may be gone
-            self._ray.kill(self._desk)
+            self._ray.kill(self._mailbox)
         leave(self._ray)
 
     def _of(self, trial: int | None) -> list[_Running]:
@@ -145,7 +145,7 @@ class Ray:
     def _drop(self, running: _Running) -> None:
         self._running.remove(running)
         with suppress(Exception):  # the task may be over
-            self._desk.forget.remote(running.task)
+            self._mailbox.forget.remote(running.task)
             self._ray.cancel(running.end, force=True)
 
     def _lose(self, running: _Running, reason: str) -> None:
@@ -156,9 +156,9 @@ class Ray:
         """Read all messages; a task that ended without a final report is lost."""
         over = self._over()  # before the messages are read, so that all of theirs are included
         tasks = {running.task: running for running in self._running}
-        for letter in self._letters():
-            if letter.task in tasks:
-                self._open(tasks[letter.task], letter)
+        for message in self._messages():
+            if message.task in tasks:
+                self._open(tasks[message.task], message)
         for running in over:
             if running in self._running:
                 self._lose(running, self._cause(running))
@@ -170,27 +170,27 @@ class Ray:
         ready, _ = self._ray.wait(list(ends), num_returns=len(ends), timeout=0)
         return [ends[end] for end in ready]
 
-    def _letters(self) -> list[Letter]:
+    def _messages(self) -> list[Message]:
         """Return the messages since the last call."""
         try:
-            letters: list[Letter] = self._ray.get(self._desk.letters.remote())
+            messages: list[Message] = self._ray.get(self._mailbox.messages.remote())
         except Exception as error:  # Ray has many classes for that
             raise AutotuneError(
                 f"Ray ended the actor that collects reports ({type(error).__name__}); run the same "
                 "command again to continue"
             ) from error
         if self._ray.wait([self._news], timeout=0)[0]:
-            self._news = self._desk.news.remote()
-        return letters
+            self._news = self._mailbox.news.remote()
+        return messages
 
-    def _open(self, running: _Running, letter: Letter) -> None:
-        running.machine, report = letter.machine, letter.report
+    def _open(self, running: _Running, message: Message) -> None:
+        running.machine, report = message.machine, message.report
         if report is None:
             return
         if report.outcome is not Outcome.PROGRESS:
             self._running.remove(running)
-            self._desk.forget.remote(running.task)
-        state = letter.state
+            self._mailbox.forget.remote(running.task)
+        state = message.state
         self._unread.append(report if state is None else _kept(running.job, report, state))
 
     def _cause(self, running: _Running) -> str:
@@ -230,28 +230,28 @@ class Ray:
         return {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
 
 
-class _Desk:
+class _Mailbox:
     """An actor on the driver's machine: it collects reports and tells tasks when to stop."""
 
     def __init__(self) -> None:
-        self._letters: list[Letter] = []
+        self._messages: list[Message] = []
         self._news = asyncio.Event()
         self._stops: dict[int, asyncio.Event] = {}
 
-    async def tell(self, letter: Letter) -> None:
+    async def tell(self, message: Message) -> None:
         """Keep a task's message until the driver reads it."""
-        self._letters.append(letter)
+        self._messages.append(message)
         self._news.set()
 
     async def news(self) -> None:
         """Return when there are messages."""
         await self._news.wait()
 
-    async def letters(self) -> list[Letter]:
+    async def messages(self) -> list[Message]:
         """Return the messages since the last call."""
         self._news.clear()
-        letters, self._letters = self._letters, []
-        return letters
+        messages, self._messages = self._messages, []
+        return messages
 
     async def stopped(self, task: int) -> bool:
         """Return when the task must stop or is over."""
@@ -269,29 +269,29 @@ class _Desk:
 
 
 def run_job(
-    job: Job, number: int, desk: Any, directory: str, far: bool, state: bytes | None
+    job: Job, number: int, mailbox: Any, directory: str, far: bool, state: bytes | None
 ) -> None:
     """Run a job in a Ray task, on any machine.
 
     Args:
         job: The job.
         number: Number of the task.
-        desk: The actor that gets the reports and tells when to stop.
+        mailbox: The actor that gets the reports and tells when to stop.
         directory: Where the command was started, for relative paths.
         far: Whether the task may run on another machine than the driver.
         state: Content of the file ``job.resume``.
     """
     ray = importlib.import_module("ray")
-    letter = Letter(task=number, machine=ray.get_runtime_context().get_node_id())
-    ray.get(desk.tell.remote(letter))
+    message = Message(task=number, machine=ray.get_runtime_context().get_node_id())
+    ray.get(mailbox.tell.remote(message))
     start_worker()  # once per process, in which Ray runs many tasks
     with suppress(OSError):
         os.chdir(directory)
     with tempfile.TemporaryDirectory(prefix="autotune-ray-") as folder:
         near = _near(job, Path(folder), state) if far else job
-        for report in _perform(near, _Stops(desk, number)):
+        for report in _perform(near, _Stops(mailbox, number)):
             content = _content(near.checkpoint) if far and report.saved else None
-            ray.get(desk.tell.remote(replace(letter, report=report, state=content)))
+            ray.get(mailbox.tell.remote(replace(message, report=report, state=content)))
 
 
 def _perform(job: Job, stops: _Stops) -> Iterator[Report]:
@@ -311,11 +311,11 @@ def _near(job: Job, folder: Path, state: bytes | None) -> Job:
 
 
 class _Stops:
-    """Asks the desk from time to time whether its job must stop."""
+    """Asks the mailbox from time to time whether its job must stop."""
 
-    def __init__(self, desk: Any, task: int) -> None:
+    def __init__(self, mailbox: Any, task: int) -> None:
         self._ray = importlib.import_module("ray")
-        self._answer = desk.stopped.remote(task)
+        self._answer = mailbox.stopped.remote(task)
         self._asked, self._stopped = time.monotonic(), False
 
     def __call__(self) -> bool:

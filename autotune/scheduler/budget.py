@@ -124,8 +124,8 @@ class BudgetTracker:
         ample = math.ceil(elapsed / 60) + 2 * least
         return (
             f"{max(0.0, left) / 60:.2g} of {minutes:g} minutes left; selecting and judging on "
-            f"{self.policy.seeds} seeds needs about {least}. The search continues with what fits. "
-            f"For time to search as well: Ctrl-C, then rerun with --minutes {ample}"
+            f"{self.policy.seeds} seeds needs about {least} minutes. The search continues with "
+            f"what fits. For time to search as well: Ctrl-C, then rerun with --minutes {ample}"
         )
 
     def planned(self, state: StudyState) -> float:

@@ -28,7 +28,7 @@ EARLY = 30.0  # a failure within so many seconds is probably the machine's fault
 FAILURES = 3  # early failures in a row that stop a worker
 
 
-class Flapping(AutotuneError):
+class TooManyFailures(AutotuneError):
     """The first trials of a worker all failed."""
 
 
@@ -74,7 +74,7 @@ def work(
     Raises:
         NotFound: There is no such search.
         SpecError: Its task or its versions differ from those of this machine.
-        Flapping: The first trials here all failed.
+        TooManyFailures: The first trials here all failed.
     """
     terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
@@ -83,7 +83,7 @@ def work(
         command = store.changes(search.id, _NEVER).command
         if command is Command.STOP:
             raise SpecError(
-                f"search '{study}' was told to stop; let it go on with: "
+                f"search '{study}' was told to stop; continue it with: "
                 f"autotune tell {study} continue"
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
@@ -97,10 +97,10 @@ def work(
         with suppress(AlreadyThere), exclusive(loop.folder, study):
             pass  # leaving it removes the folder if that is empty
         search = store.search(study)
-        if guard.flapping:
-            raise Flapping(
-                f"the first {FAILURES} trials here failed, the last said: {guard.flapping}; "
-                "mend this machine and start the worker again"
+        if guard.last_failure:
+            raise TooManyFailures(
+                f"the first {FAILURES} trials here failed, the last said: {guard.last_failure}; "
+                "repair this machine and start the worker again"
             )
         if not loop.participant.changed:
             break
@@ -129,7 +129,7 @@ class Guard:
 
     def __init__(self, engine: Engine, halt: threading.Event) -> None:
         self.slots = engine.slots
-        self.flapping: str | None = None  # what the last failure said
+        self.last_failure: str | None = None  # what the last failure said
         self._engine, self._halt = engine, halt
         self._began: dict[int, float] = {}
         self._failures = 0
@@ -152,7 +152,7 @@ class Guard:
         elif time.monotonic() - self._began.get(report.trial, 0.0) < EARLY:
             self._failures += 1
         if self._failures >= FAILURES:
-            self.flapping = report.reason or report.outcome
+            self.last_failure = report.reason or report.outcome
             self._halt.set()
 
     def interrupt(self, trial: int | None = None) -> None:

@@ -19,7 +19,7 @@ class Diverged(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Segment:
     """The part of a schedule to train, and where to measure.
 
     Args:
@@ -42,10 +42,10 @@ class Course:
 def train(
     run: Run,
     optimizer: torch.optim.Optimizer,
-    course: Course,
+    segment: Segment,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Point]:
-    """Train along ``course``, yielding a point at every measurement and one at the last step.
+    """Train along ``segment``, yielding a point at every measurement and one at the last step.
 
     Stops after the step in which ``interrupted`` became true. Raises Diverged if a loss is NaN or
     infinite, and ValueError if an accuracy is. The seconds of a point count from ``start`` to the
@@ -53,13 +53,13 @@ def train(
     """
     began = time.perf_counter()
     peaks = [group["lr"] for group in optimizer.param_groups]
-    for step in range(course.start, course.stop):
-        _set_rates(optimizer, peaks, multiplier(step, course.target, course.warmup))
+    for step in range(segment.start, segment.stop):
+        _set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
         loss = take_step(run, optimizer, step)
         done = step + 1
-        last = done == course.stop or interrupted()
-        if last or done in course.evaluate or done % course.every == 0:
-            yield _measure(run, done, loss, began, course)
+        last = done == segment.stop or interrupted()
+        if last or done in segment.evaluate or done % segment.every == 0:
+            yield _measure(run, done, loss, began, segment)
         if last:
             break
     _set_rates(optimizer, peaks, 1.0)
@@ -87,8 +87,8 @@ def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: flo
         group["lr"] = peak * factor
 
 
-def _measure(run: Run, done: int, train_loss: float, began: float, course: Course) -> Point:
-    if done not in course.evaluate:
+def _measure(run: Run, done: int, train_loss: float, began: float, segment: Segment) -> Point:
+    if done not in segment.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
     measured = run.evaluate()
     finite(measured.loss, "validation", done)

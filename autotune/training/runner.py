@@ -21,14 +21,14 @@ from autotune.tasks.base import Run, Task
 from autotune.tasks.resolve import resolve
 from autotune.training import checkpoint
 from autotune.training.job import Job, Outcome, Report
-from autotune.training.loop import Course, Diverged, train
+from autotune.training.loop import Diverged, Segment, train
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Prepared:
     """A run with its optimizer and the steps taken so far."""
 
     run: Run
@@ -79,7 +79,7 @@ class _Running:
         self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
         self._facts = facts(trial.optimizer)
-        for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), interrupted):
             self.step = point.step
             self._points.append(point)
             if time.perf_counter() - told > QUIET:
@@ -139,7 +139,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}{where}"
 
 
-def prepare(job: Job, task: Task) -> Trial:
+def prepare(job: Job, task: Task) -> Prepared:
     """Build the run and its optimizer, and load the last checkpoint if there is one."""
     run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
     source = job.resume or job.checkpoint
@@ -149,11 +149,11 @@ def prepare(job: Job, task: Task) -> Trial:
             Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
         )
         if found is not None:
-            return Trial(run=run, optimizer=optimizer, start=found)
+            return Prepared(run=run, optimizer=optimizer, start=found)
         run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
         repeats = _missing(Path(source), job) if job.resume else None
     # Equal seeds give equal curves, so without a checkpoint the trial repeats its steps.
-    return Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
+    return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
 
 
 def _missing(path: Path, job: Job) -> str:
@@ -194,8 +194,8 @@ def forget() -> None:
     _task.cache_clear()
 
 
-def _course(job: Job, start: int) -> Course:
-    return Course(
+def _segment(job: Job, start: int) -> Segment:
+    return Segment(
         start=start,
         stop=job.stop,
         target=job.target,

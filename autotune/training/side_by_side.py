@@ -18,7 +18,7 @@ from autotune.optimizers.stacked import alike
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
-from autotune.training.loop import Course, Diverged, train
+from autotune.training.loop import Diverged, Segment, train
 from autotune.training.lr_schedule import multiplier
 from autotune.training.runner import build
 
@@ -109,7 +109,7 @@ def _together(runs: SideBySide, rungs: Sequence[int]) -> NDArray[np.float32]:
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
     run, made = build(task, optimizer, member.hyper, member.seed)
-    course = Course(
+    segment = Segment(
         start=0,
         stop=max(rungs),
         target=task.steps,
@@ -119,6 +119,6 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
     )
     found = []
     with suppress(Diverged):
-        for point in train(run, made, course):
+        for point in train(run, made, segment):
             found.append(math.inf if point.loss is None else point.loss)
     return found + [math.inf] * (len(rungs) - len(found))

@@ -7,7 +7,7 @@ import pytest
 
 from autotune.bench.search import record as recording
 from autotune.bench.search.grid import ground
-from autotune.bench.search.record import Plan, plan, progress, record
+from autotune.bench.search.record import Recording, plan, progress, record
 from autotune.bench.search.table import read
 from autotune.cli import main
 from autotune.errors import SpecError
@@ -124,7 +124,7 @@ def test_one_seed_is_refused():
         SpecError,
         match=r"^a table must have at least 2 seeds, one to search on and one to judge on, got 1$",
     ):
-        Plan(task=resolve("mlp"), asked={}, optimizer="adan", axes={"lr": (0.1,)}, seeds=1)
+        Recording(task=resolve("mlp"), asked={}, optimizer="adan", axes={"lr": (0.1,)}, seeds=1)
 
 
 COMMAND = ["bench", "record", "--model", "mlp", "--steps", "9", "--seeds", "2", "--batch-size", "8"]

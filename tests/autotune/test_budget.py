@@ -197,8 +197,9 @@ def test_too_few_minutes_are_told_as_soon_as_the_pace_is_known():
     world = World(40, 6)
     assert world.tracker.shortage() is None
     assert foretold(world) == (
-        "5.2 of 6 minutes left; selecting and judging on 3 seeds needs about 12. The search "
-        "continues with what fits. For time to search as well: Ctrl-C, then rerun with --minutes 25"
+        "5.2 of 6 minutes left; selecting and judging on 3 seeds needs about 12 minutes. The "
+        "search continues with what fits. For time to search as well: Ctrl-C, then rerun with "
+        "--minutes 25"
     )
     longer = World(40, 25).play()
     assert all(stages.complete(state) for state in longer.states)

@@ -200,7 +200,7 @@ def test_a_job_that_began_unheard_on_a_machine_that_left_is_run_again(
 ):
     machines, engine = joined
     with monkeypatch.context() as deaf:
-        deaf.setattr(engine, "_letters", list)
+        deaf.setattr(engine, "_messages", list)
         deaf.setattr(engine, "_over", list)
         engine.submit(job(task_file, trial=1, steps=50))
         machines.lose()
@@ -214,7 +214,7 @@ def test_without_what_trials_report_to_the_search_ends_in_a_sentence(joined, tas
     _, engine = joined
     engine.submit(job(task_file, trial=1, steps=1_000_000))
     until(engine, Outcome.PROGRESS)
-    sys.modules["ray"].kill(engine._desk)
+    sys.modules["ray"].kill(engine._mailbox)
     sentence = (
         "Ray ended the actor that collects reports (ActorDiedError); run the same command again "
         "to continue"

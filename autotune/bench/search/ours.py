@@ -60,9 +60,9 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
     stages.check_budget(Policy.of(spec))
     opened = open_search(_recorded(spec, arena.ground), store)
     engine = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
-    scribe = _Scribe(arena.ground, opened.states[0], engine)
-    Loop(spec, store, opened, scribe, threading.Event(), folder).run(engine)
-    return scribe.trace
+    listener = _TraceListener(arena.ground, opened.states[0], engine)
+    Loop(spec, store, opened, listener, threading.Event(), folder).run(engine)
+    return listener.trace
 
 
 def _recorded(spec: SearchSpec, ground: Ground) -> Checked:
@@ -82,7 +82,7 @@ def _seeds(spec: SearchSpec, recorded: int) -> dict[int, int]:
     return {training(spec.seed, index): order[index % recorded] for index in range(SEEDS)}
 
 
-class _Scribe:
+class _TraceListener:
     """A listener that records what a search spends and would recommend."""
 
     def __init__(self, ground: Ground, state: StudyState, engine: Simulated) -> None:

@@ -31,7 +31,7 @@ class Arena:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return how many values each parameter has."""
+        """Return the number of values of each parameter."""
         return self.ground.table.shape
 
     def with_runs(self, runs: float) -> Arena:
