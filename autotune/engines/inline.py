@@ -1,4 +1,4 @@
-"""Trials run in this process, one after another: for tests, debuggers and bit-exact replays."""
+"""Run trials in this process, one after another: for tests, debuggers and exact replays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Inline:
         self._interrupted = False
 
     def submit(self, job: Job) -> None:
-        """Take a job; it starts when reports are asked for."""
+        """Take a job; it starts when reports are read."""
         self._trial, self._interrupted = job.trial, False
         self._job = perform(job, lambda: self._interrupted, "inline")
 
@@ -47,6 +47,6 @@ class Inline:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Give the process its threads back."""
+        """Restore the process's number of threads."""
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)

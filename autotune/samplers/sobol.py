@@ -10,10 +10,10 @@ from autotune.space.spaces import Params, Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
-    """Propose point ``index`` of the study's sequence: all its points share one scrambling."""
+    """Propose point ``index`` of the study's sequence, which has one scrambling."""
     from scipy.stats.qmc import Sobol
 
     points = Sobol(len(space), scramble=True, rng=derive(seed, "sobol"))
-    if index:  # SciPy cannot skip no point
+    if index:  # SciPy cannot skip 0 points
         points.fast_forward(index)
     return space.at(points.random(1)[0].tolist())

@@ -10,7 +10,7 @@ from autotune.space.spaces import Params, Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
-    """Propose by the ratio of densities of good and other settings."""
+    """Propose where good settings are dense compared with the others."""
     from optuna.samplers import TPESampler
 
     tpe = TPESampler(

@@ -18,5 +18,5 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 162,
         batch_size=batch_size or 8,
         side_by_side=partial(side_by_side, PICO),
-        abreast=16,
+        runs_at_once=16,
     )

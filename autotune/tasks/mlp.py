@@ -21,5 +21,5 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 243,
         batch_size=batch_size or 32,
         side_by_side=side_by_side,
-        abreast=64,
+        runs_at_once=64,
     )

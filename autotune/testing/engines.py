@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from autotune.engines.base import Backend
+from autotune.engines.base import Engine
 from autotune.testing.expect import expect, same
 from autotune.training.job import Job, Outcome, Report
 
-Start = Callable[[], Backend]
+Start = Callable[[], Engine]
 ENDLESS = 1_000_000  # steps
 
 
@@ -49,13 +49,13 @@ class EngineContract:
         task = {**self.task, "steps": ENDLESS}
         return self.job(trial, task=task, stop=ENDLESS, target=ENDLESS, evaluate=often)
 
-    def ended(self, engine: Backend, *jobs: Job) -> dict[int, list[Report]]:
+    def ended(self, engine: Engine, *jobs: Job) -> dict[int, list[Report]]:
         """Return what jobs report until all of them are over, by trial."""
         for job in jobs:
             engine.submit(job)
         return self.told(engine, [job.trial for job in jobs])
 
-    def told(self, engine: Backend, trials: Iterable[int]) -> dict[int, list[Report]]:
+    def told(self, engine: Engine, trials: Iterable[int]) -> dict[int, list[Report]]:
         """Return what is reported until these trials are over."""
         found: dict[int, list[Report]] = {trial: [] for trial in trials}
         deadline = time.monotonic() + self.patience
@@ -65,7 +65,7 @@ class EngineContract:
                 found[report.trial].append(report)
         return found
 
-    def begun(self, engine: Backend, job: Job) -> None:
+    def begun(self, engine: Engine, job: Job) -> None:
         """Start a job, and return when it is told that it goes on."""
         engine.submit(job)
         deadline = time.monotonic() + self.patience
@@ -79,12 +79,12 @@ class EngineContract:
         engine.close()
         engine.close()
 
-    def test_nothing_is_reported_where_nothing_runs(self, engine: Backend) -> None:
+    def test_nothing_is_reported_where_nothing_runs(self, engine: Engine) -> None:
         """Ask an idle engine."""
         same("what is reported", list(engine.reports(0.0)), [])
         expect(engine.slots >= 1, f"slots must be at least 1, got {engine.slots}")
 
-    def test_a_job_tells_its_losses_and_ends_at_its_stop(self, engine: Backend) -> None:
+    def test_a_job_tells_its_losses_and_ends_at_its_stop(self, engine: Engine) -> None:
         """Run one from its first step to its last."""
         reports = self.ended(engine, self.job(7, attempt=4))[7]
         last = reports[-1]
@@ -95,14 +95,14 @@ class EngineContract:
         expect(bool(last.worker), "the last report does not say who ran the job")
         expect(last.seconds > 0, f"seconds must be above 0, got {last.seconds}")
 
-    def test_equal_jobs_tell_equal_losses(self, engine: Backend) -> None:
+    def test_equal_jobs_tell_equal_losses(self, engine: Engine) -> None:
         """Run one twice, and another seed."""
         first = losses(self.ended(engine, self.job())[1])
         same("the losses of an equal job", losses(self.ended(engine, self.job())[1]), first)
         other = losses(self.ended(engine, self.job(seed=4))[1])
         expect(other != first, "another seed gave the same losses")
 
-    def test_every_slot_takes_a_job(self, engine: Backend) -> None:
+    def test_every_slot_takes_a_job(self, engine: Engine) -> None:
         """Hand over as many as there are slots; each is its own."""
         jobs = [self.job(n, hyper={"lr": 1e-3 * (1 + n)}) for n in range(engine.slots)]
         reports = self.ended(engine, *jobs)
@@ -111,7 +111,7 @@ class EngineContract:
         curves = {tuple(losses(told).values()) for told in reports.values()}
         same("different curves", len(curves), engine.slots)
 
-    def test_a_job_goes_on_as_if_it_had_not_paused(self, engine: Backend, tmp_path: Path) -> None:
+    def test_a_job_goes_on_as_if_it_had_not_paused(self, engine: Engine, tmp_path: Path) -> None:
         """Stop at a rung, go on from there, and end where an uninterrupted job does."""
         whole = losses(self.ended(engine, self.job())[1])
         state = str(tmp_path / "1-3.pt")
@@ -121,7 +121,7 @@ class EngineContract:
         again = losses(self.ended(engine, rest)[1])
         same("the loss at the end", again[9], pytest.approx(whole[9], rel=1e-5))
 
-    def test_an_interrupted_job_ends_and_the_next_one_runs(self, engine: Backend) -> None:
+    def test_an_interrupted_job_ends_and_the_next_one_runs(self, engine: Engine) -> None:
         """Interrupt another trial, then this one, and once more when it is over."""
         self.begun(engine, self.endless())
         engine.interrupt(2)
@@ -136,7 +136,7 @@ class EngineContract:
         engine.interrupt()
         same("how the next ends", self.ended(engine, self.job())[1][-1].outcome, Outcome.REACHED)
 
-    def test_a_killed_job_is_lost_unless_there_is_nothing_to_kill(self, engine: Backend) -> None:
+    def test_a_killed_job_is_lost_unless_there_is_nothing_to_kill(self, engine: Engine) -> None:
         """Kill another trial, then this one; where jobs only run while asked they go on."""
         engine.submit(self.job())
         engine.kill(2)
@@ -147,7 +147,7 @@ class EngineContract:
         expect(end in {Outcome.LOST, Outcome.REACHED}, f"a killed job ends {end}")
         same("how the next ends", self.ended(engine, self.job())[1][-1].outcome, Outcome.REACHED)
 
-    def test_what_diverges_and_what_raises_is_told(self, engine: Backend) -> None:
+    def test_what_diverges_and_what_raises_is_told(self, engine: Engine) -> None:
         """Run a learning rate beyond all bounds, and a model that is not there."""
         far = self.ended(engine, self.job(hyper={"lr": 1e30}))[1][-1]
         same("how it ends", far.outcome, Outcome.DIVERGED)

@@ -64,5 +64,5 @@ def test_counted_settings_all_run_to_the_second_rung(
 ) -> None:
     spec = parse({"model": f"{file}:net", "optimizers": ["adan"], "budget": budget})
     with Store(f"{tmp_path}/counted.db") as counted:
-        [ledger] = open_search(checked(spec, counted), counted).ledgers
-    assert ledger.ladder.first == ledger.ladder.steps[rung]
+        [state] = open_search(checked(spec, counted), counted).states
+    assert state.ladder.first == state.ladder.steps[rung]

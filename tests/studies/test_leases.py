@@ -12,7 +12,7 @@ from autotune.studies import attempts
 from autotune.studies.errors import LeaseLost, NotFound, SpecError, Unavailable
 from autotune.studies.models import Attempt
 from autotune.studies.records import Command, Point, TrialState
-from autotune.studies.retry import Patience, patient
+from autotune.studies.retry import Retry, retried
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -225,10 +225,10 @@ def test_a_lease_that_is_no_number_of_seconds_is_refused(monkeypatch, given):
 class Away:
     """Something that is away for its first few calls."""
 
-    def __init__(self, times, patience):
-        self.times, self.patience, self.calls = times, patience, 0
+    def __init__(self, times, retry):
+        self.times, self.retry, self.calls = times, retry, 0
 
-    @patient
+    @retried
     def ask(self):
         self.calls += 1
         if self.calls <= self.times:
@@ -238,18 +238,18 @@ class Away:
 
 def test_nothing_is_tried_twice_without_patience():
     with pytest.raises(Unavailable, match=r"^it is away$"):
-        Away(1, Patience()).ask()
+        Away(1, Retry()).ask()
 
 
 def test_with_patience_it_is_tried_until_it_is_there():
     told = []
-    patience = Patience(seconds=60, wait=lambda seconds, why: told.append((seconds, why)))
-    assert Away(3, patience).ask() == "here"
+    retry = Retry(seconds=60, wait=lambda seconds, why: told.append((seconds, why)))
+    assert Away(3, retry).ask() == "here"
     assert [why for _, why in told] == ["it is away"] * 3
 
 
 def test_who_waits_may_give_up():
-    away = Away(3, Patience(seconds=60, wait=lambda seconds, why: True))
+    away = Away(3, Retry(seconds=60, wait=lambda seconds, why: True))
     with pytest.raises(Unavailable, match=r"^it is away$"):
         away.ask()
     assert away.calls == 1

@@ -10,7 +10,7 @@ from typing import Any
 from autotune.cli.views import format
 from autotune.cli.views.comparison import setting
 from autotune.cli.views.table import facts, table
-from autotune.results.reliability import Honesty
+from autotune.results.reliability import Reliability
 from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
 
 TOP = 5
@@ -32,7 +32,7 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
     ended = "\n".join(f"{name}: {text}" for name, text in content["ended"].items())
     studies = [_studies(content), *([ended] if ended else [])]
-    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["honesty"])]
+    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["reliability"])]
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
         parts.append("\n".join(["ranges", *ranges]))
@@ -97,7 +97,7 @@ def _exports(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     return f"exported\n{table([EXPORTS, *rows])}"
 
 
-def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:
+def _proxy(found: Mapping[str, Reliability | None]) -> Iterator[str]:
     """Yield how much short runs and single seeds tell, where enough was measured."""
     rows = [
         (name, f"{a.short} and {a.long}", str(a.trials), *map(_correlation, (a.overall, a.top)))
