@@ -181,7 +181,8 @@ def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], sto
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
-            f"{', '.join(dict.fromkeys(changed))}; pass --study NAME to begin a new one"
+            f"{', '.join(dict.fromkeys(changed))}; "
+            "pass --study NAME (in Python, name=) to begin a new one"
         )
 
 

@@ -94,15 +94,4 @@ def _notes(comparison: Comparison) -> str:
     seeds = " to ".join(map(str, ends))
     plural = "seed" if ends == [1] else "seeds"
     mean = f"Mean ± half the 95% interval over {seeds} fresh {plural}; " if seeds else ""
-    lines = [
-        f"{mean}betas are close to one",
-        *dict.fromkeys([comparison.verdict, *_verdicts(comparison)]),
-    ]
-    return "\n".join(lines)
-
-
-def _verdicts(comparison: Comparison) -> Iterator[str]:
-    for row in comparison.rows:
-        yield row.verdict
-        if row.reference_verdict:
-            yield row.reference_verdict
+    return "\n".join([f"{mean}betas are close to one", *comparison.sentences])
