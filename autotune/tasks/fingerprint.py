@@ -7,9 +7,12 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import partial
 from hashlib import sha256
-from types import CodeType, FunctionType, MethodType
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,15 +20,16 @@ import torch
 
 from autotune.tasks.source import meaning
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN += (Enum, PurePath, torch.dtype, torch.device)
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
     """Return a hash of a function's source and of what it uses.
 
-    Followed are functions and classes of its own module, and the numbers, texts, collections of
-    them, tensors and arrays among its globals, its closure and its defaults. Of anything else only
-    the type counts.
+    Followed are functions and classes of its own module, and the numbers, texts, collections and
+    dataclasses of them, tensors and arrays among its globals, its closure and its defaults. Of
+    anything else only the type counts.
     """
     walk = _Walk(getattr(_inner(function), "__module__", None))
     return sha256("\n".join(walk.parts(function)).encode("utf-8", "backslashreplace")).hexdigest()
@@ -64,17 +68,12 @@ class _Walk:
             yield from self._function(value)
         elif isinstance(value, type):
             yield from self._class(value)
-        elif isinstance(value, Mapping):
-            yield from ((part,) for item in value.items() for part in item)
-        elif isinstance(value, list | tuple):
-            yield str(len(value))
-            yield from ((part,) for part in value)
-        elif isinstance(value, set | frozenset):
-            yield from sorted(map(repr, value))
         elif isinstance(value, torch.Tensor | np.ndarray):
             yield _content(value)
-        elif callable(value) and getattr(type(value), "__module__", None) == self.module:
+        elif callable(value) and type(value).__module__ == self.module:
             yield (type(value),)
+        else:
+            yield from _items(value)
 
     def _function(self, function: FunctionType) -> Iterator[str | tuple[Any]]:
         if function.__module__ != self.module:
@@ -94,6 +93,21 @@ class _Walk:
             for name in sorted(members.keys() - {"__doc__", "__module__", "__firstlineno__"}):
                 yield name
                 yield (members[name],)
+
+
+def _items(value: Any) -> Iterator[str | tuple[Any]]:
+    """Return what a collection holds; nothing of a value that is none."""
+    if isinstance(value, SimpleNamespace):
+        yield (vars(value),)
+    elif is_dataclass(value):
+        yield from ((getattr(value, field.name),) for field in fields(value))
+    elif isinstance(value, Mapping):
+        yield from ((part,) for item in value.items() for part in item)
+    elif isinstance(value, list | tuple):
+        yield str(len(value))
+        yield from ((part,) for part in value)
+    elif isinstance(value, set | frozenset):
+        yield from sorted(map(repr, value))
 
 
 def _source(function: FunctionType) -> str:
@@ -136,9 +150,10 @@ def _globals(code: CodeType) -> Iterator[tuple[str, bool]]:
 def _content(value: torch.Tensor | np.ndarray[Any, Any]) -> str:
     facts = f"{tuple(value.shape)} {value.dtype}"
     if isinstance(value, torch.Tensor):
-        if value.layout is not torch.strided or value.is_meta:
+        if value.layout is not torch.strided or value.is_meta or value.is_quantized:
             return facts
-        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+        value = plain.reshape(-1).view(torch.uint8).numpy()
     if value.dtype.hasobject:
         return facts
     return f"{facts} {sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import os
 import signal
 import subprocess
 import sys
 import threading
 from functools import partial
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -453,12 +455,19 @@ def test_loading_an_unknown_search_suggests_the_nearest(result):
 @pytest.mark.parametrize(
     "taught", [api.tune, api.load, api.Result, api.Tuned, base.Problem], ids=lambda it: it.__name__
 )
-def test_the_documented_example_of_a_public_name_runs(taught):
+def test_the_documented_example_of_a_public_name_runs(taught, result, monkeypatch):
+    monkeypatch.setenv("AUTOTUNE_STORAGE", result.storage)
     (example,) = doctest.DocTestFinder(recurse=False).find(taught, taught.__name__)
-    flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-    ran = doctest.DocTestRunner(optionflags=flags).run(example)
+    ran = doctest.DocTestRunner().run(example)
     assert ran.failed == 0
-    assert ran.attempted >= 1
+    assert ran.attempted >= 2
+
+
+def test_types_are_known_without_running_anything():
+    hints = get_type_hints(autotune.tune)
+    assert (hints["return"], hints["storage"]) == (autotune.Result, str | os.PathLike[str] | None)
+    assert get_type_hints(autotune.load)["return"] is autotune.Result
+    assert get_type_hints(api.Result.best.fget)["return"] is autotune.Tuned
 
 
 def test_help_teaches_what_a_problem_means():

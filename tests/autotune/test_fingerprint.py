@@ -1,7 +1,10 @@
 """What makes a function given to ``tune`` another one: what it does, not how it is written."""
 
 import textwrap
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,6 +80,11 @@ def test_what_does_not_change_what_it_does_leaves_it(tmp_path, old, new):
     assert fingerprint(one) == fingerprint(other)
 
 
+@dataclass
+class Config:
+    width: int
+
+
 def over(value):
     return lambda: value
 
@@ -91,8 +99,14 @@ def over(value):
         (np.zeros(3), np.ones(3)),
         ([torch.tensor(1.0)], [torch.tensor(2.0)]),
         ({1, 2}, {1, 3}),
+        (Path("a"), Path("b")),
+        (SimpleNamespace(width=1), SimpleNamespace(width=2)),
+        (Config(1), Config(2)),
     ],
-    ids=["number", "tensor", "shape", "bfloat16", "array", "within a list", "set"],
+    ids=[
+        *("number", "tensor", "shape", "bfloat16", "array", "within a list", "set", "path"),
+        *("namespace", "dataclass"),
+    ],
 )
 def test_what_a_function_closes_over_changes_its_fingerprint(one, other):
     assert fingerprint(over(one)) != fingerprint(over(other))
