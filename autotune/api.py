@@ -7,9 +7,10 @@ and show it as it does; nothing is decided, checked or formatted here a second t
 from __future__ import annotations
 
 import html
+import inspect
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,8 @@ from autotune.search import details
 from autotune.search.events import Event, Listener, Notice, SearchStarted
 from autotune.search.status import current
 from autotune.search.stored import opened
+from autotune.studies import names, urls
 from autotune.studies import spec as specs
-from autotune.studies import urls
 from autotune.studies.records import SearchState, TrialRecord
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENGINE = "inline"  # of a function: nothing has to be sent
 IN_THIS = "runs in this process, one trial at a time; engine='processes' runs several side by side"
+GO_ON = "the same call goes on"
 NO_BUDGET = "a search needs a budget: give trials, runs or minutes, or several of them"
 
 Model = str | Callable[..., Any]
@@ -113,12 +115,14 @@ def tune(  # noqa: PLR0913  what a search is made of
         ('line', True, 'adan')
         >>> folder.cleanup()
     """
+    _check_keys(spec)
     limits = {"trials": trials, "runs": runs, "minutes": minutes}
     if "budget" in spec or not any(value is not None for value in limits.values()):
         raise SpecError(NO_BUDGET)
     patience = spec.pop("patience", None)
     asked = {"optimizers": optimizers, "name": name, "space": space or {}}
-    asked |= {**spec, "budget": {**limits, "patience": patience}}
+    asked |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in spec.items()}
+    asked["budget"] = {**limits, "patience": patience}
     form = _form(progress, listen)
     with _parsed(model, asked) as (parsed, notice):
         return _search(parsed, _text(storage), _telling(form, listen, notice))
@@ -238,10 +242,12 @@ class Result:
         return {s.optimizer: details.trials_of(store, search, s) for s in search.studies}
 
     def __repr__(self) -> str:
-        return report(self.comparison, width())
+        text = report(self.comparison, width())
+        stopped = self.comparison.search.state is SearchState.INTERRUPTED
+        return f"{text}\ninterrupted; {GO_ON}" if stopped else text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(report(self.comparison, width()))}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -316,6 +322,16 @@ class Tuned:
         return f"{self.optimizer}: " + ", ".join(f"{k} {v}" for k, v in parts if v != format.NONE)
 
 
+def _check_keys(given: Iterable[str]) -> None:
+    """Refuse what is neither a key of a spec nor an argument, with the nearest of both."""
+    known = [*dict.fromkeys((*inspect.signature(tune).parameters, *SearchSpec.model_fields))]
+    known[known.index("spec")] = "patience"
+    for key in given:
+        if key not in known:
+            hint = names.suggestion(key, known) or " " + names.listing(known)
+            raise SpecError(f"unknown key '{key}'{hint}")
+
+
 def _text(storage: str | os.PathLike[str] | None) -> str | None:
     return None if storage is None else os.fspath(storage)
 
@@ -378,5 +394,5 @@ def _search(
         ended = session.run(spec, storage, listen=tell, halt=interrupt.halt)
     stopped = interrupt.halt.is_set() and ended.saved is not None
     if ended.comparison is None or stopped:
-        raise KeyboardInterrupt(ended.interrupted("the same call goes on"))
+        raise KeyboardInterrupt(ended.interrupted(GO_ON))
     return Result(comparison=ended.comparison, storage=_lasting(urls.resolve(storage)))

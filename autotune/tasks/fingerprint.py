@@ -20,8 +20,8 @@ import torch
 
 from autotune.tasks.source import meaning
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_PLAIN += (Enum, PurePath, torch.dtype, torch.device)
+_NUMBERS: tuple[type, ...] = (bool, int, float, complex)
+_PLAIN = (*_NUMBERS, str, bytes, type(None), Enum, PurePath, torch.dtype, torch.device)
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
@@ -107,7 +107,7 @@ def _items(value: Any) -> Iterator[str | tuple[Any]]:
         yield str(len(value))
         yield from ((part,) for part in value)
     elif isinstance(value, set | frozenset):
-        yield from sorted(map(repr, value))
+        yield from sorted(map(_plain, value))  # in whatever order it iterates
 
 
 def _source(function: FunctionType) -> str:
@@ -122,7 +122,15 @@ def _code(code: CodeType) -> Iterator[str]:
     yield code.co_code.hex()
     yield repr((code.co_names, code.co_varnames, code.co_freevars))
     for constant in code.co_consts:
-        yield from _code(constant) if isinstance(constant, CodeType) else (repr(constant),)
+        yield from _code(constant) if isinstance(constant, CodeType) else (_plain(constant),)
+
+
+def _plain(value: Any) -> str:
+    """Spell out a constant of a language: the same in every process, whatever its hashes."""
+    if isinstance(value, tuple | frozenset):
+        parts = map(_plain, value)
+        return str(tuple(sorted(parts) if isinstance(value, frozenset) else parts))
+    return repr(value) if isinstance(value, (*_PLAIN, type(...))) else type(value).__qualname__
 
 
 def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +116,17 @@ def test_what_a_function_closes_over_changes_its_fingerprint(one, other):
 def test_a_lambda_is_told_from_another_on_the_same_line():
     one, other = (lambda: 1, lambda: 2)
     assert fingerprint(one) != fingerprint(other)
+
+
+def test_the_order_in_which_a_set_iterates_does_not_count():
+    # Of texts it is another in every process.
+    one, other = frozenset([0, 8]), frozenset([8, 0])
+    assert list(one) != list(other)
+    function = lambda x: x in {0, 8}  # noqa: E731
+    codes = [function.__code__.replace(co_consts=(None, held)) for held in (one, other)]
+    made = [FunctionType(code, {"__name__": "cell"}, "<lambda>") for code in codes]
+    assert fingerprint(made[0]) == fingerprint(made[1])
+    assert fingerprint(over({0, 8})) == fingerprint(over({8, 0}))
 
 
 def test_arguments_of_a_partial_and_state_of_a_callable_s_class_count():

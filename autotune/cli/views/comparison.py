@@ -25,7 +25,9 @@ def report(comparison: Comparison, width: int) -> str:
 def _title(comparison: Comparison) -> str:
     search = comparison.search
     task = search.task
-    on = f" on {task['data']}" if task.get("data") else ""
+    # A function that brings its own data is named once.
+    data = task.get("data")
+    on = f" on {data}" if data and data != task.get("model") else ""
     steps = f", {task['steps']} steps" if task.get("steps") else ""
     return f"{search.name}: {task.get('model', search.name)}{on}{steps}"
 
