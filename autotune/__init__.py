@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autotune.api import Result, Tuned, load, tune
     from autotune.tasks.base import Problem
 
 __version__ = "0.1.0"
 
 # Public names by the module that holds them: importing the package loads none of them.
-_PUBLIC = {"Problem": "autotune.tasks.base"}
+_PUBLIC = {
+    "Problem": "autotune.tasks.base",
+    "Result": "autotune.api",
+    "Tuned": "autotune.api",
+    "load": "autotune.api",
+    "tune": "autotune.api",
+}
 
-__all__ = ["Problem", "__version__"]
+__all__ = ["Problem", "Result", "Tuned", "__version__", "load", "tune"]
 
 
 def __getattr__(name: str) -> Any:

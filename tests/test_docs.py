@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,11 +37,41 @@ def test_the_readme_s_numbers_were_printed_by_the_benchmark() -> None:
     assert set(found[2].splitlines()) <= set(printed)
 
 
+@pytest.fixture
+def beside_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in, with the task that the README writes to train.py."""
+    (tmp_path / "train.py").write_text(blocks("README.md")[0], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("AUTOTUNE_STORAGE", raising=False)
+    yield tmp_path
+    sys.modules.pop("train", None)
+
+
 @pytest.mark.parametrize("block", blocks("README.md"), ids=lambda block: block.split("\n", 1)[0])
-def test_the_readme_runs_as_printed(block: str, tmp_path: Path) -> None:
-    script = tmp_path / "readme.py"
+def test_the_readme_runs_as_printed(block: str, beside_train: Path) -> None:
+    script = beside_train / "readme.py"
     script.write_text(block, encoding="utf-8")
     runpy.run_path(str(script))
+
+
+def test_the_readme_tunes_a_function_from_python_in_a_dozen_lines(beside_train: Path) -> None:
+    (block,) = [each for each in blocks("README.md") if "autotune.tune(" in each]
+    assert len([line for line in block.splitlines() if line]) <= 12
+    (beside_train / "notebook.py").write_text(block, encoding="utf-8")
+    left = runpy.run_path("notebook.py")
+    assert left["result"].complete
+    group = left["optimizer"].param_groups[0]
+    assert group["initial_lr"] == left["result"].best.hyper["lr"]
+    assert group["lr"] == 0.0  # trained to the schedule's end
+
+
+def test_the_page_on_python_runs_as_printed(beside_train: Path) -> None:
+    script = beside_train / "page.py"
+    script.write_text("\n".join(blocks("docs/python.md")), encoding="utf-8")
+    left = runpy.run_path(str(script))
+    assert left["result"].complete
+    assert set(left["trials"]["optimizer"]) == {"adan", "adamw"}
 
 
 def test_the_readme_s_own_task_is_searched_as_printed(tmp_path: Path) -> None:

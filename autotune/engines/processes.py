@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -96,7 +97,7 @@ class Processes:
         ours, theirs = self._context.Pipe()
         name = f"{os.getpid()}-{index}"
         process = self._context.Process(target=serve, args=(theirs, name), daemon=True, name=name)
-        with _worker_environment():
+        with _worker_environment(), _without_main():
             process.start()
         theirs.close()
         return _Worker(name=name, process=process, pipe=ours)
@@ -150,6 +151,19 @@ def _worker_environment() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a child from running the caller's script once more: a job names all that it needs."""
+    main = sys.modules["__main__"]
+    names = vars(main).keys() & {"__file__", "__spec__"}
+    known: dict[str, Any] = {name: vars(main).pop(name) for name in names}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(known)
 
 
 def serve(pipe: Connection, name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotune.errors import SpecError
 from autotune.export import render
-from autotune.results.tuned import tuned
+from autotune.results.tuned import Tuned, tuned
 from autotune.search.stored import opened, split, studies
 from autotune.studies import urls
 from autotune.studies.store import Store
@@ -28,14 +28,31 @@ def rendered(
 ) -> Exported:
     """Render a setting of a study in a registered form."""
     name, optimizer = split(study)
-    with opened(storage) as store:
-        record = tuned(store, name, optimizer, which, trial=number)
+    found = record(storage, name, optimizer, which=which, number=number)
     return Exported(
-        text=render(record, form),
+        text=render(found, form),
         form=form,
-        study=f"{name}/{record.optimizer}",
+        study=f"{name}/{found.optimizer}",
         chosen=optimizer is None,
     )
+
+
+def record(
+    storage: str | None,
+    name: str,
+    optimizer: str | None = None,
+    *,
+    which: str = "tuned",
+    number: int | None = None,
+) -> Tuned:
+    """Return a setting of a stored search; without an optimizer, of the one with the lowest loss.
+
+    Raises:
+        NotFound: The search, the optimizer or the trial is not there.
+        NothingUsable: No run speaks for the setting.
+    """
+    with opened(storage) as store:
+        return tuned(store, name, optimizer, which, trial=number)
 
 
 def write(storage: str | None, exported: Exported, file: Path) -> None:

@@ -55,6 +55,12 @@ class Comparison:
     rows: tuple[Row, ...]
     verdict: str
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Everything that may be concluded, the most important first; none twice."""
+        each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
+        return tuple(dict.fromkeys([self.verdict, *each]))
+
 
 def load(store: Store, name: str) -> Comparison:
     """Return the comparison of a stored search; raises NotFound."""

@@ -1,13 +1,14 @@
-"""What ``autotune show`` prints about a search and a trial, as values."""
+"""What is printed about a stored search, its comparison and a trial, as values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
-from autotune.results.comparison import Row, load
+from autotune.results.comparison import Comparison, Row, load
 from autotune.results.intervals import Estimate
 from autotune.results.reliability import Reliability, reliability_of
 from autotune.scheduler import widening
@@ -21,7 +22,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
     """Return a search and its studies' trials, last losses and judgements."""
     with opened(storage) as store:
         found, chosen = _find(store, study)
-        trials = {each.optimizer: _trials(store, found, each) for each in chosen}
+        trials = {each.optimizer: trials_of(store, found, each) for each in chosen}
         measured = {each.optimizer: store.measured(each.id) for each in chosen}
         reliabilities = {
             each.optimizer: _reliability(store, found, each, trials[each.optimizer])
@@ -49,6 +50,12 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
     }
 
 
+def comparison(store: Store, name: str) -> Comparison:
+    """Return what a search has found so far, as it stands now; raises NotFound."""
+    found = load(store, name)
+    return replace(found, search=current(found.search, store))
+
+
 def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]:
     """Return one trial and its curve."""
     with opened(storage) as store:
@@ -59,7 +66,7 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
                 f"search '{found.name}' has a trial {number} of each of {listed}; "
                 f"name one: autotune show {found.name}/{chosen[0].optimizer} {number}"
             )
-        trials = {each.number: each for each in _trials(store, found, chosen[0])}
+        trials = {each.number: each for each in trials_of(store, found, chosen[0])}
         if number not in trials:
             raise NotFound(
                 f"no trial {number} of {chosen[0].optimizer} in search '{found.name}'; "
@@ -89,7 +96,8 @@ def _find(store: Store, study: str | None) -> tuple[SearchRecord, tuple[StudyRec
     return found, studies(found, optimizer)
 
 
-def _trials(store: Store, search: SearchRecord, study: StudyRecord) -> list[TrialRecord]:
+def trials_of(store: Store, search: SearchRecord, study: StudyRecord) -> list[TrialRecord]:
+    """Return a study's trials; those that nobody runs any more as they were last saved."""
     trials = store.trials(study.id)
     return trials if search.state is SearchState.RUNNING else list(map(settled, trials))
 

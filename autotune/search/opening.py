@@ -183,7 +183,8 @@ def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], sto
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
-            f"{', '.join(dict.fromkeys(changed))}; give --search NAME to begin a new one"
+            f"{', '.join(dict.fromkeys(changed))}; "
+            "give --search NAME (in Python, name=) to begin a new one"
         )
 
 

@@ -57,10 +57,39 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a user's function may return to bring its own data and loss.
+    """A model with its own data and loss: what a function given as a model may return.
 
-    A batch is whatever ``loss`` takes. ``train`` is read once, at most as many batches as a run has
-    steps, and kept; the seed shuffles their order, each coming once an epoch.
+    A batch is whatever ``loss`` takes. The function is called anew for each trial, with the trial's
+    seed if it asks for ``seed``; equal seeds should give equal weights.
+
+    Args:
+        model: The module to train, new at each call.
+        train: Batches to train on. Read once, at most as many as a run has steps, and kept; the
+            seed shuffles their order, each coming once an epoch.
+        validation: Batches to measure on, read to the end. Each weighs alike, however many samples
+            it holds: give batches of equal size.
+        loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
+            Also called on validation batches, with the model in evaluation mode.
+        accuracy: Returns the fraction of a batch that is right, 0 to 1; it is shown, and decides
+            nothing. None: not measured.
+
+    Raises:
+        SpecError: Where a search begins: no model with parameters, no batch, or a loss that is not
+            one number.
+
+    Example:
+        >>> import torch, autotune
+        >>> x = torch.linspace(-1, 1, 64).reshape(8, 8, 1)
+        >>> def line(seed):
+        ...     return autotune.Problem(
+        ...         model=torch.nn.Linear(1, 1),
+        ...         train=list(x[:6]),
+        ...         validation=list(x[6:]),
+        ...         loss=lambda model, x: (model(x) - 3 * x).square().mean(),
+        ...     )
+        >>> problem = line(seed=0)
+        >>> problem.loss(problem.model, problem.train[0]).shape
+        torch.Size([])
     """
 
     model: nn.Module

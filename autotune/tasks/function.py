@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -82,8 +82,11 @@ class Function:
     def __call__(self, **offered: Any) -> Any:
         """Call the function with what it accepts of ``offered``; ``seed`` also seeds all chance."""
         arguments = {name: value for name, value in offered.items() if self.accepts(name)}
-        with _importable(self.path.parent), seeded("initialisation", offered["seed"]):
+        with self._surroundings(), seeded("initialisation", offered["seed"]):
             return self._found(**arguments)
+
+    def _surroundings(self) -> AbstractContextManager[None]:
+        return _importable(self.path.parent)
 
 
 def _own(value: Any, module: ModuleType) -> bool:

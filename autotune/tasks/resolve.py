@@ -10,6 +10,7 @@ from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
 from autotune.tasks.function import MARK
+from autotune.tasks.given import PREFIX
 from autotune.tasks.supervised import Supervised
 
 
@@ -19,7 +20,7 @@ def resolve(
     steps: int | None = None,
     batch_size: int | None = None,
 ) -> Task:
-    """Return the task of a registered model's name, or of the user's ``file.py:function``."""
+    """Return the task of a registered model's name, or of the user's own function."""
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise SpecError(f"{name} must be at least 1, got {value}")
@@ -40,6 +41,6 @@ def _check_batch(data: Data, batch_size: int) -> None:
 
 
 def _made(model: str, **given: Any) -> Task:
-    if MARK in model:
+    if MARK in model or model.startswith(PREFIX):
         return user.task(model, **given)
     return cast(Task, registry.load("autotune.tasks", model)(**given))

@@ -18,6 +18,7 @@ from autotune.data.digits_pair import Recipe
 from autotune.errors import AutotuneError, SpecError
 from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function, described
+from autotune.tasks.given import found
 from autotune.tasks.problem import own_problem
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.training import CrossEntropy, size
@@ -29,7 +30,7 @@ _DIGITS = Recipe(size=32)
 
 def task(model: str, *, data: str | None, steps: int | None, batch_size: int | None) -> Task:
     """Return the task of a user's function, which is called once to see what it returns."""
-    function = Function(model)
+    function = found(model)
     function.check(("classes", "seed"))
     images = sources.images(data, digits=_DIGITS) if function.accepts("classes") else None
     build = Build(function, None if images is None else images.classes)

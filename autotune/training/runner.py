@@ -167,8 +167,14 @@ def build(
 ) -> tuple[Run, torch.optim.Optimizer]:
     """Return a run at its first step, and its optimizer."""
     run = task.start(seed)
-    groups = split(run.model, hyper.get("weight_decay", 0.0))
-    return run, create(optimizer, groups, **hyper)
+    return run, optimizer_of(run.model, optimizer, hyper)
+
+
+def optimizer_of(
+    model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
+    return create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
 
 
 def _identity(job: Job) -> int:

@@ -117,7 +117,7 @@ def test_another_spec_under_the_same_name_is_refused(there: Path) -> None:
     assert result.exit_code == 6
     assert result.stderr == (
         "error: search 'line' is already in sqlite:///autotune.db with another seed; "
-        "give --search NAME to begin a new one\n"
+        "give --search NAME (in Python, name=) to begin a new one\n"
     )
 
 

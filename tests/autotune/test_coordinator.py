@@ -252,7 +252,7 @@ def test_another_spec_under_the_same_name_is_refused(task_file, url):
         with pytest.raises(
             AlreadyThere,
             match=r"^search 'problem' is already in sqlite:///.*autotune\.db with another seed; "
-            r"give --search NAME to begin a new one$",
+            r"give --search NAME \(in Python, name=\) to begin a new one$",
         ):
             run(spec(task_file, seed=1), store=store)
 

@@ -53,7 +53,7 @@ def test_another_model_of_equal_size_is_another_search(
     with pytest.raises(
         AlreadyThere,
         match=r"^search 'net' is already in sqlite:///.*autotune\.db with another content of its "
-        r"data or model file; give --search NAME to begin a new one$",
+        r"data or model file; give --search NAME \(in Python, name=\) to begin a new one$",
     ):
         checked(spec, store)
 

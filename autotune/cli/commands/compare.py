@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -31,13 +30,11 @@ def command(searches: tuple[str, ...], storage: str | None, as_json: bool) -> No
 
     Example: autotune compare resnet50
     """
-    from autotune.results.comparison import load
-    from autotune.search.status import current
+    from autotune.search.details import comparison
     from autotune.search.stored import opened, resumable
 
     with opened(storage) as store:
-        found = [load(store, name) for name in dict.fromkeys(searches)]
-        found = [replace(each, search=current(each.search, store)) for each in found]
+        found = [comparison(store, name) for name in dict.fromkeys(searches)]
     commands = resumable([each.search for each in found], storage)
     if as_json:
         click.echo(document(comparisons=found, resume=commands))

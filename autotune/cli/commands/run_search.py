@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,15 +17,13 @@ from autotune.cli.views.json import document
 from autotune.cli.views.progress import listening
 from autotune.cli.views.table import facts, width
 from autotune.config import Request, Resolved, resolve
-from autotune.engines import from_spec
-from autotune.errors import NotFound, NothingUsable
+from autotune.errors import NothingUsable
 from autotune.results.comparison import Comparison
-from autotune.search.opening import prepare
-from autotune.search.stored import flag, opened, resume_command, there
-from autotune.studies import urls
-from autotune.studies.records import SearchState
+from autotune.search.stored import flag, opened, resume_command
 from autotune.studies.spec import SearchSpec
-from autotune.studies.store import Store
+
+if TYPE_CHECKING:
+    from autotune.search import session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,45 +46,25 @@ def resolve_request(request: Request, storage: str | None, resume: str | None) -
 def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
     """Run a search until it ends or is interrupted; print how to go on after an interrupt."""
     # Only the result may go to stdout, but a user's function may print there.
-    with redirect_stdout(sys.stderr), _store(spec, storage) as store:
+    with redirect_stdout(sys.stderr):
         try:
-            comparison = _run(spec, store, form, interrupt.halt)
-        except KeyboardInterrupt:
-            comparison = None
+            ended = _run(spec, storage, form, interrupt.halt)
         except NothingUsable as error:
             look = f"autotune show {shlex.quote(spec.search_name)} --trials{flag(storage)}"
             raise NothingUsable(f"{error}; look at each with: {look}") from error
         interrupt.over = True
-        complete = comparison and comparison.search.state is SearchState.COMPLETE
-        if complete:
-            return Ended(comparison=comparison, exit_code=0)
-        click.echo(_interrupted(store, spec.search_name, storage), err=True)
+        if ended.saved is None:
+            return Ended(comparison=ended.comparison, exit_code=0)
+        following = f"go on with: {resume_command(spec.search_name, storage)}"
+        click.echo(ended.interrupted(following), err=True)
         return Ended(comparison=None, exit_code=interrupt.exit_code)
 
 
-def _store(spec: SearchSpec, storage: str | None) -> Store:
-    """Open the store; where there is no database yet, what is refused must not leave one."""
-    if not there(storage):
-        prepare(spec)
-        from_spec.ready(spec)
-    return Store(urls.resolve(storage))
-
-
-def _run(spec: SearchSpec, store: Store, form: str, halt: threading.Event) -> Comparison:
-    from autotune.search import coordinator
+def _run(spec: SearchSpec, storage: str | None, form: str, halt: threading.Event) -> session.Ended:
+    from autotune.search import session
 
     with listening(form) as listen:
-        return coordinator.run(spec, store=store, listen=listen, halt=halt)
-
-
-def _interrupted(store: Store, name: str, storage: str | None) -> str:
-    try:
-        studies = store.search(name).studies
-    except NotFound:
-        return "interrupted: no trial had begun"
-    saved = sum(sum(study.counts.values()) for study in studies)
-    trials = "1 trial is" if saved == 1 else f"{saved} trials are"
-    return f"interrupted: {trials} saved; go on with: {resume_command(name, storage)}"
+        return session.run(spec, storage, listen=listen, halt=halt)
 
 
 def result_text(comparison: Comparison, storage: str | None, as_json: bool) -> str:

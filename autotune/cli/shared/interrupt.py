@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 import click
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
@@ -44,10 +44,13 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Handle both signals for the time of a search."""
+def interruptible(signals: Sequence[int] = SIGNALS) -> Iterator[Interrupt]:
+    """Handle signals for the time of a search; outside the main thread nothing may handle them."""
     interrupt = Interrupt()
-    before: dict[int, Any] = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before: dict[int, Any] = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield interrupt
     finally:

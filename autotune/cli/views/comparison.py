@@ -25,7 +25,9 @@ def report(comparison: Comparison, width: int) -> str:
 def _title(comparison: Comparison) -> str:
     search = comparison.search
     task = search.task
-    on = f" on {task['data']}" if task.get("data") else ""
+    # A function that brings its own data is named once.
+    data = task.get("data")
+    on = f" on {data}" if data and data != task.get("model") else ""
     steps = f", {task['steps']} steps" if task.get("steps") else ""
     return f"{search.name}: {task.get('model', search.name)}{on}{steps}"
 
@@ -94,15 +96,4 @@ def _notes(comparison: Comparison) -> str:
     seeds = " to ".join(map(str, ends))
     plural = "seed" if ends == [1] else "seeds"
     mean = f"Mean ± half the 95% interval over {seeds} fresh {plural}; " if seeds else ""
-    lines = [
-        f"{mean}betas are close to one",
-        *dict.fromkeys([comparison.verdict, *_verdicts(comparison)]),
-    ]
-    return "\n".join(lines)
-
-
-def _verdicts(comparison: Comparison) -> Iterator[str]:
-    for row in comparison.rows:
-        yield row.verdict
-        if row.reference_verdict:
-            yield row.reference_verdict
+    return "\n".join([f"{mean}betas are close to one", *comparison.sentences])

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import click
 
@@ -25,9 +26,11 @@ from autotune.search.events import (
 )
 from autotune.studies.records import Role, TrialRecord
 
+FORMS = ("auto", "rich", "plain", "json", "off")
+
 progress: Decorator = click.option(
     "--progress",
-    type=click.Choice(("auto", "rich", "plain", "json", "off")),
+    type=click.Choice(FORMS),
     default="auto",
     show_default=True,
     help="How to show progress on stderr.",
@@ -38,7 +41,7 @@ progress: Decorator = click.option(
 def listening(form: str) -> Iterator[Listener]:
     """Give a listener that shows progress in this form; ``auto`` depends on what stderr is."""
     if form == "auto":
-        form = "rich" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+        form = "rich" if _draws() else "plain"
     if form == "rich":
         from autotune.cli.views.bars import Bars
 
@@ -47,6 +50,14 @@ def listening(form: str) -> Iterator[Listener]:
     else:
         listeners: dict[str, Listener] = {"plain": Lines(), "json": as_json, "off": ignore}
         yield listeners[form]
+
+
+def _draws() -> bool:
+    """Say whether bars can be drawn: on a terminal, or in a notebook that has widgets."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if type(shell).__name__ == "ZMQInteractiveShell":
+        return find_spec("ipywidgets") is not None
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def as_json(event: Event) -> None:
