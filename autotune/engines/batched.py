@@ -37,9 +37,10 @@ QUIET = 2.0  # seconds between progress reports: each costs a transaction
 
 
 class Batched:
-    """Jobs in batches, one batch after another; they advance only when reports are read.
+    """Many trials of a small model at once, in this process.
 
-    The largest batch goes first, so that the others can grow meanwhile.
+    Jobs run in batches, one after another, and advance only when reports are read. The largest
+    goes first, so that the others can grow meanwhile.
     """
 
     def __init__(self, workers: int = 1) -> None:

@@ -12,7 +12,10 @@ from autotune.training.runner import forget, perform
 
 
 class Inline:
-    """One job at a time, which advances only when reports are read."""
+    """One trial after another, in this process: for tests and debugging.
+
+    A job advances only when reports are read.
+    """
 
     slots = 1
 

@@ -44,7 +44,7 @@ class _Worker:
 
 
 class Processes:
-    """A pool of worker processes."""
+    """Worker processes on this machine, one thread each: the default."""
 
     def __init__(self, workers: int = 2) -> None:
         self.slots = workers

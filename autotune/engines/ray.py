@@ -58,7 +58,7 @@ class _Running:
 
 
 class Ray:
-    """Jobs as Ray tasks, each with its own CPU.
+    """Ray tasks on this machine or a cluster: one CPU per trial, and GPUs if asked for.
 
     Args:
         workers: Jobs that run at the same time.

@@ -1,6 +1,7 @@
-"""Asynchronous successive halving: promote every trial in the best third at its rung so far.
+"""The default: asynchronous halving, which promotes more trials where short runs mislead.
 
-If the best finished trial was outside the best third at a rung, trials as good as it go on too.
+Every trial in the best third at its rung so far is promoted. If the best finished trial was
+outside the best third at a rung, trials as good as it go on there too.
 """
 
 from __future__ import annotations

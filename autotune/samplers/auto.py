@@ -1,7 +1,8 @@
-"""The default sampler: Sobol points first, then a mixture, so that one bad model cannot spoil it.
+"""The default: Sobol points, then a mixture of random draws, moves near the best and a model.
 
 A fifth of the proposals stays uniform, because a search that narrows early can miss the best. Some
-are moves near the leading settings. Most are what a model expects to be the best of many draws.
+are moves near the leading settings. Most are what a model expects to be the best of many draws. So
+one bad model cannot spoil the search.
 """
 
 from __future__ import annotations
