@@ -179,9 +179,9 @@ class Recorder:
     def _progress(self, state: StudyState, report: Report) -> None:
         trial = state.trials[report.trial]
         self.store.add_points(report.trial, report.attempt, report.points)
-        self._progress_of(state, trial, report)
+        self._keep_points(state, trial, report)
 
-    def _progress_of(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
+    def _keep_points(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
         """Keep a report's points in memory and send them to listeners."""
         state.keep(trial, report.points)
         for point in report.points:
@@ -200,7 +200,7 @@ class Recorder:
         before = state.best()
         kept = self._lost(state, report) if report.outcome is Outcome.LOST else None
         if kept is None:
-            self._progress_of(state, trial, report)
+            self._keep_points(state, trial, report)
             kept = self._kept(state, trial, report)
         del self.own[trial.id]
         state.stops.pop(trial.id, None)
