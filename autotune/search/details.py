@@ -1,4 +1,4 @@
-"""What is told of a stored search, of its comparison and of a trial, as values."""
+"""What ``autotune show`` tells of a search and of a trial, as values."""
 
 from __future__ import annotations
 
