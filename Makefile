@@ -16,7 +16,7 @@ JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 8 ? core
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
 	-c constraints.txt
 SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
-	--minutes 7 --study resnet50
+	--minutes 7 --search resnet50
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -29,7 +29,7 @@ help: ## List the targets
 search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minutes on 2 cores
 	@$(BIN)/autotune search $(SEARCH) $(ARGS)
 
-dashboard: $(VENV)/.dashboard ## Look at the searches in a browser
+dashboard: $(VENV)/.dashboard ## Show the searches in a browser
 	@$(BIN)/autotune dashboard $(ARGS)
 
 test: $(VENV)/.test ## Run the tests

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
-ENOUGH = 8  # settings without which a parameter's effect is anyone's guess
+MIN_SETTINGS = 8  # settings without which a parameter's effect is anyone's guess
 
 Curves = Mapping[int, Sequence[Point]]
 
@@ -30,7 +30,7 @@ class Sample:
         return f"{len(self.trials)} {noun} after {self.step} of {self.target} steps"
 
 
-def sample(trials: Sequence[TrialRecord], curves: Curves, enough: int = ENOUGH) -> Sample:
+def sample(trials: Sequence[TrialRecord], curves: Curves, enough: int = MIN_SETTINGS) -> Sample:
     """Compare at the longest step that ``enough`` trials reached, else at the most reached one."""
     searched = [trial for trial in trials if trial.role is Role.SEARCH]
     measured = {trial.id: losses_by_step(trial, curves) for trial in searched}

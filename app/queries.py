@@ -130,7 +130,7 @@ def _importance(
     _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
 ) -> dict[str, Importance]:
     compared, found = sample(_url, _snapshot, _optimizer)
-    return importances(compared, found) if len(compared.trials) >= fidelity.ENOUGH else {}
+    return importances(compared, found) if len(compared.trials) >= fidelity.MIN_SETTINGS else {}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

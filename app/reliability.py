@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from autotune.app import look
 from autotune.app.fidelity import Curves, losses_by_step
 from autotune.pruners.ladder import rungs_of
-from autotune.results.reliability import FEWEST, Agreement, Honesty, honesty
+from autotune.results import reliability as measured
+from autotune.results.reliability import FEWEST, Agreement
 from autotune.studies.records import Role, SearchRecord, TrialRecord
 
 NOISE, SPREAD = "one setting, from seed to seed", "the best settings, on one seed"
@@ -26,7 +27,7 @@ class Reliability:
         losses: Theirs, by trial and step.
     """
 
-    found: Honesty
+    found: measured.Reliability
     trials: Sequence[TrialRecord]
     losses: dict[int, dict[int, float]]
 
@@ -43,7 +44,7 @@ def reliability(
     if not search.task.get("steps"):
         return None
     losses = {trial.id: losses_by_step(trial, curves) for trial in trials}
-    found = honesty(trials, losses, rungs_of(search.task).steps)
+    found = measured.reliability_of(trials, losses, rungs_of(search.task).steps)
     return Reliability(found=found, trials=trials, losses=losses)
 
 
@@ -87,7 +88,7 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
     return look.frame(chart, x=x, y=y, height=300, legend=False)
 
 
-def seeds(found: Honesty, colour: str) -> go.Figure:
+def seeds(found: measured.Reliability, colour: str) -> go.Figure:
     """Draw the noise of seeds beside the spread of the best settings."""
     bars = {SPREAD: found.spread, NOISE: found.noise}
     known = {name: value for name, value in bars.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Where the settings of a search come from, in one order of precedence.
+"""Merge the sources of a search's spec, in a fixed order of precedence.
 
 Later wins: defaults, the user's file, the project's file, each ``-c FILE``, ``--space FILE``, the
 environment, each ``--set``, named flags. A resumed search starts from what is stored instead.
@@ -49,7 +49,7 @@ FLAGS = {
     "sampler": "sampler",
     "pruner": "pruner",
     "seed": "seed",
-    "study": "name",
+    "search": "name",
 }
 RESUMABLE = (
     "trials",
@@ -61,7 +61,7 @@ RESUMABLE = (
     "engine",
     "ray_address",
     "gpus_per_trial",
-)  # may differ in a later sitting
+)  # may change when a search is resumed
 
 Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values
 
@@ -117,7 +117,7 @@ def resolve(
 
 
 def check_names(spec: SearchSpec) -> None:
-    """Refuse a name that nothing is registered under, before anything is built."""
+    """Refuse an unregistered name, before anything is built."""
     known = optimizers.names()
     for name in spec.optimizers:
         if name not in known:
@@ -131,7 +131,7 @@ def check_names(spec: SearchSpec) -> None:
 
 
 def _check_engine(request: Request, spec: SearchSpec) -> None:
-    """Refuse a flag of another engine than the one that will run."""
+    """Refuse an option of another engine than the chosen one."""
     given = [name for name in _given(request) if FLAGS[name].startswith("ray.")]
     if given and spec.engine != "ray":
         raise SpecError(
@@ -268,7 +268,7 @@ def _parse(values: Mapping[str, Any], sources: Mapping[str, str]) -> SearchSpec:
 
 
 def _blamed(problem: str, sources: Mapping[str, str]) -> str | None:
-    """Return where the key that a sentence names comes from, or the last key below it."""
+    """Return the source of the key that an error names, or of the last key below it."""
     for word in re.findall(r"[\w.-]*[\w-]", problem):
         if word in sources:
             return sources[word]

@@ -1,4 +1,4 @@
-"""Names of things that plug in, by group: entry points, ours declared as a plugin's are."""
+"""Registered names, by group of entry points; ours are declared as those of plugins are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS = {
     "autotune.samplers": "sampler",
     "autotune.tasks": "model",
 }
-FAMILIES = ".families"  # ends the group of what makes things of names with a colon
+FAMILIES = ".families"  # suffix of the group whose entries make something of a name as optuna:CLASS
 
 
 @cache
@@ -42,7 +42,7 @@ def names(group: str) -> list[str]:
 def load(group: str, name: str) -> Any:
     """Return what is registered as ``name``; an unknown name suggests the nearest.
 
-    ``family:rest`` is what the entry ``family`` of the group's families makes of the rest.
+    For ``family:rest``, the entry ``family`` of the group's families makes something of the rest.
     """
     family, colon, rest = name.partition(":")
     families = _entries(group + FAMILIES)
@@ -55,7 +55,7 @@ def load(group: str, name: str) -> Any:
 
 
 def check(group: str, name: str) -> None:
-    """Refuse a name that ``load`` would refuse; loads nothing where the name alone tells."""
+    """Refuse a name that ``load`` would refuse, without loading it if it is registered."""
     if name not in _entries(group):
         load(group, name)
 
@@ -68,7 +68,7 @@ def _unknown(group: str, name: str) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], further: Iterable[str] = ()) -> str:
-    """Return the sentence for a name nobody knows; ``further`` names are suggested, not listed."""
+    """Return the error for an unknown name; ``further`` names are suggested, but not listed."""
     listed = sorted(known)
     hint = suggestion(name, [*listed, *further])
     return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"

@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d
 from autotune.models.gpt import GPT, NANO, side_by_side
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
-from autotune.training.side_by_side import Member, curves
+from autotune.training.side_by_side import Member, loss_curves
 
 COUNTS = (1, 4, 16, 64, 256)
 ROUNDS = 5
@@ -98,7 +98,7 @@ def _convolved(images: Tensor, weights: Tensor, groups: int) -> None:
 
 def trained(task: Supervised, count: int) -> object:
     """Train so many runs to their end."""
-    return curves(task, "adan-win", members(count), (STEPS,))
+    return loss_curves(task, "adan-win", members(count), (STEPS,))
 
 
 if __name__ == "__main__":

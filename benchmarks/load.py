@@ -17,9 +17,10 @@ from sqlalchemy import create_engine, func, insert, select
 from autotune.bench.machine import facts
 from autotune.pruners.ladder import Ladder
 from autotune.results import comparison
-from autotune.scheduler.budget import Purse
+from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.policy import Policy
 from autotune.scheduler.proposals import propose
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import Loop
 from autotune.search.opening import Opened
 from autotune.search.turns import merge
@@ -37,7 +38,7 @@ NAME = "load"
 
 
 class Asleep:
-    """A backend whose trials take so many seconds and learn nothing."""
+    """An engine whose trials take so many seconds and learn nothing."""
 
     slots = 1
 
@@ -98,20 +99,19 @@ def begin(store: Store, spec: SearchSpec) -> None:
 def opened(store: Store, spec: SearchSpec) -> Opened:
     """Join the search."""
     search, spaces = store.search(NAME), spaces_of(spec)
-    ledgers = tuple(
-        Ledger(
+    states = tuple(
+        StudyState(
             study=study,
             space=spaces[study.optimizer],
             presets=presets_of(study.optimizer, spaces[study.optimizer]),
+            policy=Policy.of(spec),
             ladder=Ladder(steps=RUNGS, first=RUNGS[0]),
         )
         for study in search.studies
     )
     found = store.changes(search.id)
-    merge(ledgers, found)
-    return Opened(
-        search=search, ledgers=ledgers, resumed=0, finished=False, revision=found.revision
-    )
+    merge(states, found)
+    return Opened(search=search, states=states, resumed=0, finished=False, revision=found.revision)
 
 
 def _work(url: str, name: str, trials: int, seconds: float, folder: str) -> None:
@@ -126,7 +126,7 @@ def _work(url: str, name: str, trials: int, seconds: float, folder: str) -> None
             errors.append(why)
             return halt.wait(wait)
 
-        store.patience.wait = outage
+        store.retry.wait = outage
         try:
             loop.run(Asleep(seconds))
         except Unavailable as error:
@@ -182,16 +182,16 @@ def big(url: str, trials: int, points: int) -> None:
         _say("show", lambda: comparison.load(store, NAME))
         _say("trials of a study", lambda: store.trials(study.id), 3)
         _say("join", lambda: opened(store, spec), 1)
-        backend = Asleep(0.0)
+        engine = Asleep(0.0)
         asked, recorded = [], []
-        loop.purse = Purse(
-            spec=spec, ledgers=loop.ledgers, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0
+        loop.tracker = BudgetTracker(
+            states=loop.states, slots=1, elapsed=lambda: 0.0, overhead=lambda: 0.0
         )
         for _ in range(20):
             began = time.perf_counter()
-            loop._fill(backend)
+            loop._fill(engine)
             asked.append(time.perf_counter() - began)
-            (report,) = backend.reports(0.0)
+            (report,) = engine.reports(0.0)
             began = time.perf_counter()
             loop.recorder.take(report)
             recorded.append(time.perf_counter() - began)
@@ -202,9 +202,9 @@ def big(url: str, trials: int, points: int) -> None:
 
 def _multiply(store: Store, url: str, found: Opened, trials: int, points: int) -> None:
     """Copy a first trial of the first study, with other settings and losses."""
-    ledger = found.ledgers[0]
-    study = ledger.study.id
-    proposal = propose(ledger, parse(dict(found.search.spec)))
+    state = found.states[0]
+    study = state.study.id
+    proposal = propose(state)
     first = store.add_trial(study, proposal)
     steps = [*RUNGS, *(10 * (i + 1) + 3 for i in range(points - len(RUNGS)))]
     engine = create_engine(url)

@@ -51,7 +51,7 @@ def pace(url: str, spec: SearchSpec, workers: int, seconds: float) -> Pace:
     """Measure so many workers for so many seconds."""
     with Store(url) as store:
         open_search(spec, store)
-        command = [sys.executable, "-P", "-m", "autotune", "worker", "--study", NAME]
+        command = [sys.executable, "-P", "-m", "autotune", "worker", "--search", NAME]
         command += ["--storage", url, "--progress", "off"]
         processes = [subprocess.Popen(command) for _ in range(workers)]
         try:

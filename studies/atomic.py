@@ -29,7 +29,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 def part_of(path: Path) -> Path:
     """Return the name that a file has while this process writes it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    # It begins with the file's own: the doctor leaves alone what a running trial may be writing.
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def checksum(path: Path) -> str:

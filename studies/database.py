@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from autotune.studies import schema, urls
 from autotune.studies.errors import NotFound, SpecError, StorageError, Unavailable
 
-_PATIENCE = 30.0  # seconds to wait for another process's transaction; theirs take milliseconds
+_BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction; theirs take milliseconds
 
 
 class Database:
@@ -121,7 +121,7 @@ def _engine(url: str, shown: str, *, read_only: bool) -> Engine:
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and read_only and not parsed.query.get("uri"):
         parsed = _unwritable(parsed)
-    arguments = {"timeout": _PATIENCE} if sqlite and "timeout" not in parsed.query else {}
+    arguments = {"timeout": _BUSY_TIMEOUT} if sqlite and "timeout" not in parsed.query else {}
     try:
         engine = create_engine(
             parsed,
@@ -167,7 +167,7 @@ def _write_ahead(connection: Connection) -> None:
     if connection.dialect.name != "sqlite":
         return
     cursor = connection.connection.cursor()
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:
             # A file system that cannot share memory stays as it is: writers then wait for readers.

@@ -25,7 +25,7 @@ from autotune.studies.records import (
     SearchState,
     TrialRecord,
 )
-from autotune.studies.retry import Patience, patient
+from autotune.studies.retry import Retry, retried
 
 TURN = timedelta(seconds=15)  # to decide in; who takes longer has to ask again
 
@@ -35,13 +35,13 @@ class Leases(Reader):
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         super().__init__(url, read_only=read_only)
-        self.patience = Patience()
+        self.retry = Retry()
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Change the tables themselves, alone."""
         return self._database.writing()
 
-    @patient
+    @retried
     def take_turn(self, search_id: int, who: str) -> bool:
         """Let one process decide what a search runs next; False while another does."""
         with self._database.writing() as connection:
@@ -56,7 +56,7 @@ class Leases(Reader):
             query = update(Search).where(Search.id == search_id, free).values(values)
             return connection.execute(query).rowcount == 1
 
-    @patient
+    @retried
     def keep_turn(self, search_id: int, who: str) -> None:
         """Let a turn begin anew; raises LeaseLost where another has decided since."""
         with self._database.writing() as connection:
@@ -65,13 +65,13 @@ class Leases(Reader):
             if not connection.execute(update(Search).where(mine).values(values)).rowcount:
                 raise LeaseLost(f"the turn of {who} was over before it had decided")
 
-    @patient
+    @retried
     def leave_turn(self, search_id: int, who: str) -> None:
         """Let others decide; nothing happens where they do already."""
         with self._database.writing() as connection:
             _release(connection, search_id, who)
 
-    @patient
+    @retried
     def reap(self, search_id: int, *, worker: str | None = None, blame: bool = True) -> list[int]:
         """Take back the trials of workers that were not heard of, and return their ids.
 
@@ -97,7 +97,7 @@ class Leases(Reader):
                 self._lose(connection, row.trial_id, row.number, reason, blame=blamed)
         return [row.trial_id for row in stale]
 
-    @patient
+    @retried
     def lose(self, trial_id: int, attempt: int, reason: str) -> TrialRecord:
         """Give back a trial whose worker is gone; it is as it was last saved, or given up."""
         with self._database.writing() as connection:
@@ -106,7 +106,7 @@ class Leases(Reader):
                 self._lose(connection, trial_id, attempt, reason)
             return self._trial(connection, trial_id)
 
-    @patient
+    @retried
     def beat(self, search_id: int, worker: str, held: Mapping[int, int]) -> Answer:
         """Renew the leases of attempts, given by trial; return what their worker is to do."""
         with self._database.writing() as connection:
@@ -123,7 +123,7 @@ class Leases(Reader):
             command = connection.scalar(select(Search.command).where(Search.id == search_id))
         return Answer(command=Command(command or Command.CONTINUE), lost=lost)
 
-    @patient
+    @retried
     def tick(self, search_id: int, seconds: float) -> float:
         """Add the seconds a process has been at a search since it last said so; return the sum.
 
@@ -142,7 +142,7 @@ class Leases(Reader):
             connection.execute(update(Search).where(which).values(values))
         return total
 
-    @patient
+    @retried
     def tell(self, name: str, command: Command) -> None:
         """Leave a command for all workers of a search, which holds until the next one."""
         with self._database.writing() as connection:
@@ -150,7 +150,7 @@ class Leases(Reader):
             if not connection.execute(query).rowcount:
                 raise self._missing(connection, name)
 
-    @patient
+    @retried
     def changes(self, search_id: int, since: int = -1) -> Changes:
         """Return what happened in a search after the revision ``since``."""
         with self._database.reading() as connection:

@@ -68,7 +68,7 @@ def _parent(column: str) -> Any:
 
 
 class Environment(Base):
-    """Versions and machine of a sitting; the same facts are kept once."""
+    """Versions and machine of one run of a search; the same facts are kept once."""
 
     __tablename__ = "autotune_environments"
 
@@ -187,7 +187,7 @@ class CurvePoint(Base):
 
 
 class Recommendation(Base):
-    """What a study ended with; a later sitting replaces it."""
+    """What a study ended with; a later run of the search replaces it."""
 
     __tablename__ = "autotune_recommendations"
 

@@ -33,7 +33,7 @@ _STATES = {
     TrialState.FAILED: OptunaState.FAIL,
 }
 _ID = "autotune_trial"  # user attribute: the store's id of the trial
-_PATIENCE = 30.0
+_BUSY_TIMEOUT = 30.0
 _PAUSES = [0.05 * 2**n for n in range(7)]  # seconds at most, between tries to make the tables
 _BATCH = 500  # trials written in one transaction
 
@@ -53,7 +53,7 @@ class Mirror:
         sqlite = urls.file(self._url) is not None
         kwargs: dict[str, Any] = {"pool_pre_ping": True}
         if sqlite:
-            kwargs = {"connect_args": {"timeout": _PATIENCE}}
+            kwargs = {"connect_args": {"timeout": _BUSY_TIMEOUT}}
         for pause in _PAUSES:
             try:
                 return optuna.storages.RDBStorage(self._url, engine_kwargs=kwargs)

@@ -19,7 +19,7 @@ def _sleep(seconds: float, _sentence: str) -> bool:
 
 
 @dataclass(kw_only=True)
-class Patience:
+class Retry:
     """How long to go on trying; nothing is tried twice unless ``seconds`` is set.
 
     Args:
@@ -32,7 +32,7 @@ class Patience:
 
 
 class _Waiting(Protocol):
-    patience: Patience
+    retry: Retry
 
 
 S = TypeVar("S", bound=_Waiting)
@@ -40,20 +40,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def patient(
+def retried(
     method: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], T]:
     """Let a method that is one transaction, and may be repeated, outlast an absent database."""
 
     @wraps(method)
     def trying(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        deadline, pause = time.monotonic() + self.patience.seconds, _FIRST
+        deadline, pause = time.monotonic() + self.retry.seconds, _FIRST
         while True:
             try:
                 return method(self, *args, **kwargs)
             except Unavailable as error:
                 late = time.monotonic() + pause > deadline
-                if late or self.patience.wait(pause, str(error)):
+                if late or self.retry.wait(pause, str(error)):
                     raise
             pause = min(2 * pause, _LONGEST)
 

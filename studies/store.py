@@ -31,7 +31,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
-from autotune.studies.retry import patient
+from autotune.studies.retry import retried
 
 
 class Store(Leases):
@@ -79,7 +79,7 @@ class Store(Leases):
                 _add(connection, Study, search_id=search_id, optimizer=optimizer, space=dict(space))
         return self.search(name)
 
-    @patient
+    @retried
     def update_search(
         self,
         name: str,
@@ -120,7 +120,7 @@ class Store(Leases):
         with self._database.writing() as connection:
             return self._trial(connection, self._add_trial(connection, study_id, proposal))
 
-    @patient
+    @retried
     def begin(
         self, trial_id: int, worker: str, *, stop: int | None = None, turn: str | None = None
     ) -> int:
@@ -141,7 +141,7 @@ class Store(Leases):
             _mark(connection, trial_id, revision)
         return attempt
 
-    @patient
+    @retried
     def begin_new(
         self, study_id: int, proposal: Proposal, worker: str, *, stop: int, turn: str
     ) -> TrialRecord:
@@ -152,7 +152,7 @@ class Store(Leases):
             attempts.begin(connection, trial_id, worker, stop)
             return self._trial(connection, trial_id)
 
-    @patient
+    @retried
     def record(  # noqa: PLR0913  one argument a column
         self,
         trial_id: int,
@@ -205,7 +205,7 @@ class Store(Leases):
                 connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
             return self._trial(connection, trial_id)
 
-    @patient
+    @retried
     def add_points(self, trial_id: int, attempt: int, points: Sequence[Point]) -> None:
         """Add to a trial's curve, on the same terms as ``record``."""
         with self._database.writing() as connection:
@@ -214,7 +214,7 @@ class Store(Leases):
             attempts.add_points(connection, trial_id, points)
             _mark(connection, trial_id, revision)
 
-    @patient
+    @retried
     def stop_trials(self, study_id: int, reasons: Mapping[int, str]) -> list[TrialRecord]:
         """Close trials that are waiting or paused, and return them; ``reasons`` is by trial."""
         idle = Trial.state.in_([TrialState.WAITING, TrialState.PAUSED])
@@ -227,7 +227,7 @@ class Store(Leases):
                 connection.execute(update(Trial).where(*which).values(**values, reason=reason))
             return [self._trial(connection, trial_id) for trial_id in reasons]
 
-    @patient
+    @retried
     def save_recommendation(self, study_id: int, content: Mapping[str, Any]) -> None:
         """Store what a study recommends, in place of what it did before."""
         with self._database.writing() as connection:
@@ -253,7 +253,7 @@ class Store(Leases):
     def _taken(self, name: str) -> AlreadyThere:
         return AlreadyThere(
             f"search '{name}' is already in {self}; continue it with --resume {name} "
-            "or pass another --study"
+            "or give another name with --search NAME"
         )
 
     def _search_id(self, connection: Connection, name: str) -> int:

@@ -8,6 +8,11 @@ import os
 import pytest
 
 
+def pytest_configure() -> None:
+    """Let tables be as wide in all processes: pytest-xdist tells its own of 80 columns."""
+    os.environ.pop("COLUMNS", None)
+
+
 @pytest.fixture(scope="session")
 def postgres_of_this_process() -> str:
     """The URL of a PostgreSQL database that no other process of this test run uses."""

@@ -126,7 +126,7 @@ def _importance(shown: Shown, compared: Sample) -> None:
     found = queries.importance(shown.url, shown.snapshot, shown.optimizer)
     if not found:
         st.info(
-            f"Importance needs {fidelity.ENOUGH} settings measured after equally many steps; "
+            f"Importance needs {fidelity.MIN_SETTINGS} settings measured after equally many steps; "
             f"there are {len(compared.trials)}."
         )
         return
@@ -155,7 +155,7 @@ def _reliability(shown: Shown) -> None:
         return
     if found.found.warning:
         st.warning(words.plain(found.found.warning))
-    for text in widening.told(shown.snapshot.study(shown.optimizer).space):
+    for text in widening.widened_ranges(shown.snapshot.study(shown.optimizer).space):
         st.info(words.plain(text))
     st.subheader("What short runs are worth")
     _rungs(shown, found)

@@ -1,4 +1,4 @@
-"""The command line: ``commands/`` has one module a command, ``views/`` what they print."""
+"""The command line: ``commands/`` has a module for each command, ``views/`` formats output."""
 
 from autotune.cli.shared.group import main
 

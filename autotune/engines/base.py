@@ -1,4 +1,4 @@
-"""The one seam of engines: where trials run, and what the search asks of it."""
+"""The interface of engines: where trials run."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Protocol
 from autotune.training.job import Job, Report
 
 
-class Backend(Protocol):
+class Engine(Protocol):
     """Where trials run.
 
-    It is started before anything of a search is stored: a class that cannot run here raises when
-    it is made. Two static methods may refuse earlier: ``check(task)`` what it cannot train, and
-    ``ready``, which takes what the constructor does, what cannot run here.
+    An engine is made before anything of a search is stored, so its constructor raises if it cannot
+    run here. Two optional static methods can refuse earlier: ``check(task)`` a task that it cannot
+    train, and ``ready``, with the arguments of the constructor, a machine on which it cannot run.
     """
 
-    slots: int  # jobs that run side by side
+    slots: int  # jobs that run at the same time
 
     def submit(self, job: Job) -> None:
-        """Start a job; at most ``slots`` may be under way."""
+        """Start a job; at most ``slots`` may run."""
 
     def reports(self, timeout: float) -> list[Report]:
-        """Return what was reported, waiting up to ``timeout`` seconds for the first."""
+        """Return new reports; waits up to ``timeout`` seconds for the first."""
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask a trial's job, or every job, to save and stop after the step it is in."""
 
     def kill(self, trial: int | None = None) -> None:
-        """End the worker of a trial's job, or of every job, at once; ``reports`` tells it as LOST.
+        """Kill the worker of a trial's job, or of every job; ``reports`` returns them as LOST.
 
-        For workers that do not answer ``interrupt``. A backend whose jobs only advance inside
-        ``reports`` has nothing to kill, and does nothing.
+        For workers that do not answer ``interrupt``. An engine whose jobs only advance inside
+        ``reports`` has nothing to kill and does nothing.
         """
 
     def close(self) -> None:
-        """End every worker; nothing where that was done before."""
+        """End all workers; may be called twice."""

@@ -1,7 +1,7 @@
-"""Trials of a small model side by side in this process: one step trains a whole batch of them.
+"""Run many trials of a small model at once in this process: each step trains a batch of trials.
 
-A batch is what starts and stops at the same steps; at a rung its trials part, and those that go on
-form others. How many a batch holds at most, a task says from measurements.
+The trials of a batch start and stop at the same steps. At a rung they separate, and those that
+continue form new batches. The task gives the largest batch, which was measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -17,20 +18,29 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
-from autotune.training.job import Job, Outcome, Report, untold
+from autotune.training.job import Job, Outcome, Report, empty_report
 from autotune.training.loop import Diverged, finite
 from autotune.training.process import single_threaded
-from autotune.training.runner import Trial, every, facts, forget, pause, prepare, task_of, verdict
-from autotune.training.side_by_side import Abreast, Member
+from autotune.training.runner import (
+    Prepared,
+    every,
+    facts,
+    forget,
+    pause,
+    prepare,
+    task_of,
+    verdict,
+)
+from autotune.training.side_by_side import Member, SideBySide
 
 WORKER = "batched"
-QUIET = 2.0  # seconds between reports of jobs under way: each costs a transaction
+QUIET = 2.0  # seconds between progress reports: each costs a transaction
 
 
 class Batched:
-    """Jobs in batches, one batch after another; asking for reports is what makes them advance.
+    """Train many trials of a small model in one batch, in this process; for mlp and gpt-pico.
 
-    The fullest batch goes first, so that those that wait fill up meanwhile.
+    Batches take turns while ``reports`` is called, the fullest first, so that the others can fill.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -39,33 +49,33 @@ class Batched:
         single_threaded()
         self.slots = workers
         self._waiting: list[Job] = []
-        self._parts: list[_Part] = []  # of the batch under way
-        self._told: list[Report] = []  # not yet asked for
+        self._parts: list[_Part] = []  # of the running batch
+        self._unread: list[Report] = []
 
     @staticmethod
     def check(task: Task) -> None:
-        """Refuse a task whose model has no form for many replicas."""
+        """Refuse a task whose model cannot be trained as many replicas at once."""
         batchable(task)
 
     def submit(self, job: Job) -> None:
-        """Take a job; it starts when reports are asked for and its batch is next."""
+        """Take a job; it starts when reports are read and its batch is next."""
         self._waiting.append(job)
 
     def reports(self, timeout: float) -> list[Report]:
-        """Advance a batch until there is something to report, or time is up."""
+        """Advance a batch until there is a report or the time is up."""
         deadline = time.monotonic() + timeout
-        while not self._told and (self._parts or self._waiting):
+        while not self._unread and (self._parts or self._waiting):
             self._advance()
             if time.monotonic() > deadline:
                 break
-        told, self._told = self._told, []
+        told, self._unread = self._unread, []
         return told
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask a trial's job, or every job, to save and stop after the step it is in."""
         for job in [job for job in self._waiting if trial in (None, job.trial)]:
             self._waiting.remove(job)
-            self._told.append(untold(job, Outcome.INTERRUPTED, worker=WORKER))
+            self._unread.append(empty_report(job, Outcome.INTERRUPTED, worker=WORKER))
         for lane in [lane for part in self._parts for lane in part.lanes]:
             lane.interrupted |= trial in (None, lane.job.trial)
 
@@ -73,54 +83,55 @@ class Batched:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Give the process its threads back."""
+        """Restore the process's number of threads."""
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)
 
     def _advance(self) -> None:
-        """Begin a batch, or take a step of the one under way; what goes wrong ends in reports."""
+        """Start a batch, or take a step of the running one; errors become reports."""
         lanes = self._parts[0].lanes if self._parts else self._fullest()
         try:
             if self._parts:
-                self._told += self._parts[0].advance()
+                self._unread += self._parts[0].advance()
             else:
                 self._parts = _parts(lanes)
         except Exception as error:
-            # As in a single run: the failure is a result of these trials, not of the backend.
+            # As in a single run: the failure is a result of these trials, not of the engine.
             for job in [lane.job for lane in lanes]:
                 outcome, reason = verdict(error, job.start)
-                self._told.append(untold(job, outcome, reason, worker=WORKER))
+                self._unread.append(empty_report(job, outcome, reason, worker=WORKER))
             lanes.clear()
         self._parts = [part for part in self._parts if part.lanes]
 
     def _fullest(self) -> list[_Lane]:
-        """Return the largest batch that can be formed of waiting jobs; the oldest of equals."""
+        """Return the largest batch of waiting jobs; of equal ones, the oldest."""
         groups: dict[str, list[Job]] = {}
         for job in self._waiting:
             groups.setdefault(_kind(job), []).append(job)
         jobs = max(groups.values(), key=len)
-        jobs = jobs[: batchable(task_of(jobs[0])).abreast]
+        with suppress(Exception):  # a task that cannot be had is told of where the batch begins
+            jobs = jobs[: batchable(task_of(jobs[0])).runs_at_once]
         self._waiting = [job for job in self._waiting if job not in jobs]
         return [_Lane(job) for job in jobs]
 
 
 def _kind(job: Job) -> str:
-    """Return what the jobs of a batch have in common."""
+    """Return what must be equal for the jobs of a batch."""
     span = [job.start, job.stop, job.target, job.evaluate]
     return json.dumps([dict(job.task), job.optimizer, span], sort_keys=True)
 
 
 class _Lane:
-    """A job of a batch: what it reached, and what of it is not yet reported."""
+    """A job in a batch, with its points that are not yet reported."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.interrupted = job, False
-        self.repeats: str | None = None  # why it begins at its first step
+        self.repeats: str | None = None  # why it repeats steps
         self.points: list[Point] = []
 
 
 def _parts(lanes: Sequence[_Lane]) -> list[_Part]:
-    """Return the lanes as they can be stacked: where each is saved decides where it starts."""
+    """Group lanes that can be trained as one: same arguments of the optimizer, same first step."""
     task = batchable(task_of(lanes[0].job))
     trials = [prepare(lane.job, task) if lane.job.start else None for lane in lanes]
     starts = [trial.start if trial else 0 for trial in trials]
@@ -134,16 +145,16 @@ def _parts(lanes: Sequence[_Lane]) -> list[_Part]:
 
 
 class _Part:
-    """Lanes that are stepped as one."""
+    """Lanes that are trained as one."""
 
     def __init__(
-        self, task: Supervised, start: int, found: Sequence[tuple[_Lane, Trial | None]]
+        self, task: Supervised, start: int, found: Sequence[tuple[_Lane, Prepared | None]]
     ) -> None:
         self.lanes = [lane for lane, _ in found]
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))
         jobs = [lane.job for lane in self.lanes]
         members = [Member(hyper=job.hyper, warmup=job.warmup, seed=job.seed) for job in jobs]
-        self.runs = Abreast(task, jobs[0].optimizer, members)
+        self.runs = SideBySide(task, jobs[0].optimizer, members)
         for k, (_, trial) in enumerate(found):
             if trial:
                 self.lanes[k].repeats = trial.repeats
@@ -154,7 +165,7 @@ class _Part:
         self._began = self._said = time.perf_counter()
 
     def advance(self) -> list[Report]:
-        """Take a step, and return what there is to tell."""
+        """Take a step and return its reports."""
         losses = self.runs.step(self.step).tolist()
         self.step += 1
         job = self.lanes[0].job
@@ -173,7 +184,7 @@ class _Part:
     def _tell(
         self, lane: _Lane, losses: Sequence[float], measured: Sequence[Measurement]
     ) -> Report | None:
-        """Keep what a lane measured, and return what there is to tell of it."""
+        """Store what a lane measured and return its report, if one is due."""
         k = self.places[lane]
         try:
             self._measure(lane, losses[k], measured[k] if measured else None)
@@ -188,7 +199,7 @@ class _Part:
         return time.perf_counter() - self._said > QUIET
 
     def _measure(self, lane: _Lane, loss: float, found: Measurement | None) -> None:
-        """Keep a point where there has to be one; raises Diverged."""
+        """Add a point if one is due; raises Diverged."""
         finite(loss, "training", self.step)
         if found:
             finite(found.loss, "validation", self.step)
@@ -205,9 +216,9 @@ class _Part:
             )
 
     def _end(self, lane: _Lane) -> Report:
-        """Save a lane that may go on, and say that its job is over."""
+        """Save a lane that may continue, and report that its job is over."""
         k, job = self.places[lane], lane.job
-        # Its share of the time: what training it again would take.
+        # Its part of the time, which training it again would take.
         whole = self._seconds() / len(self.places) * self.step / max(1, self.step - self.start)
         self.runs.rest()
         model, optimizer = self.runs.replicas.model(k), self.runs.optimizer.rows[k]
@@ -224,7 +235,7 @@ class _Part:
         checksum: str | None = None,
         reason: str | None = None,
     ) -> Report:
-        """Return what is to be told now; points are told once."""
+        """Return a report with all points that are not yet reported."""
         points, lane.points = tuple(lane.points), []
         return Report(
             trial=lane.job.trial,

@@ -1,25 +1,25 @@
-"""Check and start what a spec names as the place where its trials run."""
+"""Check and start the engine that a spec names."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from autotune.engines.base import Backend
+from autotune.engines.base import Engine
 from autotune.registry import load
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import Task
 
 
-def start(spec: SearchSpec) -> Backend:
-    """Return the spec's backend, ready for jobs."""
-    backend: Backend = load("autotune.engines", spec.engine)(**_arguments(spec))
-    return backend
+def start(spec: SearchSpec) -> Engine:
+    """Return the spec's engine, ready for jobs."""
+    engine: Engine = load("autotune.engines", spec.engine)(**_arguments(spec))
+    return engine
 
 
 def ready(spec: SearchSpec) -> None:
     """Refuse an engine that cannot run here, before anything is stored.
 
-    It may have a static method ``ready`` for that, which takes what its constructor does.
+    The engine may have a static method ``ready`` for it, with the arguments of its constructor.
     """
     check = getattr(load("autotune.engines", spec.engine), "ready", None)
     if check:
@@ -34,5 +34,5 @@ def check(engine: str, task: Task) -> None:
 
 
 def _arguments(spec: SearchSpec) -> dict[str, Any]:
-    own = {"ray": spec.ray.model_dump()}  # settings of one engine, under its name
+    own = {"ray": spec.ray.model_dump()}  # settings of one engine, by its name
     return {"workers": spec.workers, **own.get(spec.engine, {})}

@@ -1,4 +1,4 @@
-"""One GPU for each worker of a machine: claimed by a lock that the system releases."""
+"""Give each worker of a machine its own GPU, by a lock that the system frees if it dies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HELD: list[IO[str]] = []  # open until the process ends
 
 
 def claim() -> str | None:
-    """Let this process and its children see one GPU that no other worker uses; return which.
+    """Make one GPU that no other worker uses visible to this process; return its name.
 
-    None without a GPU, with one that CUDA_VISIBLE_DEVICES already names, and where all are taken.
+    Returns None with fewer than two GPUs to choose from, or if all are taken.
     """
     devices = _devices()
     if len(devices) < 2:

@@ -1,4 +1,4 @@
-"""Trials run in this process, one after another: for tests, debuggers and bit-exact replays."""
+"""Run trials in this process, one after another: for tests, debuggers and exact replays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from autotune.training.runner import forget, perform
 
 
 class Inline:
-    """One job at a time; asking for reports is what makes it advance."""
+    """Run one trial at a time in this process; for debugging and exact repeats.
+
+    A job advances while ``reports`` is called.
+    """
 
     slots = 1
 
@@ -21,10 +24,12 @@ class Inline:
         self._threads = torch.get_num_threads()
         single_threaded()
         self._job: Iterator[Report] | None = None
+        self._trial: int | None = None
         self._interrupted = False
 
     def submit(self, job: Job) -> None:
-        """Take a job; it starts when reports are asked for."""
+        """Take a job; it starts when reports are read."""
+        self._trial, self._interrupted = job.trial, False
         self._job = perform(job, lambda: self._interrupted, "inline")
 
     def reports(self, timeout: float) -> list[Report]:
@@ -36,12 +41,12 @@ class Inline:
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask the job to save and stop after the step it is in."""
-        self._interrupted = True
+        self._interrupted |= trial in (None, self._trial)
 
     def kill(self, trial: int | None = None) -> None:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Give the process its threads back."""
+        """Restore the process's number of threads."""
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)

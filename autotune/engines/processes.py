@@ -1,7 +1,7 @@
-"""Trials run in processes of this machine, one thread each: the default.
+"""Run trials in processes of this machine: the default engine.
 
-Workers never open the database; they get jobs and send reports through a pipe. One thread each,
-because two OpenMP pools on the same cores spin against each other (30 times slower, measured).
+Workers never open the database: they get jobs and send reports through a pipe. Each has one thread,
+because two OpenMP pools on the same cores block each other (30 times slower, measured).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from autotune.training.job import Job, Outcome, Report, untold
+from autotune.training.job import Job, Outcome, Report, empty_report
 from autotune.training.process import start_worker
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
-REAPING = 1.0  # of them for the system to end what was killed
+REAPING = 1.0  # of these, seconds for the system to end killed workers
 
 ENVIRONMENT = {
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
     ),
-    # glibc hands freed gradients back to the system and faults them in again at the next step: a
-    # tenth of a ResNet-50 step's time was the kernel's, none with these.
+    # Else glibc returns freed gradients to the system and gets the memory anew at each step, which
+    # took a tenth of a ResNet-50 step.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
@@ -45,13 +45,13 @@ class _Worker:
 
 
 class Processes:
-    """A pool of worker processes."""
+    """Run trials in worker processes on this machine, one thread each; the default."""
 
     def __init__(self, workers: int = 2) -> None:
         self.slots = workers
         self._context = multiprocessing.get_context("spawn")
         self._workers = [self._start(i) for i in range(workers)]
-        self._lost: list[Report] = []  # by kill, not yet told
+        self._lost: list[Report] = []  # of killed jobs, not yet read
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker."""
@@ -60,12 +60,12 @@ class Processes:
         if worker.pipe.closed or not worker.process.is_alive():
             worker = self._workers[place] = self._start(place)
         worker.job = job
-        # A dead worker is seen, and reported, where reports are read.
+        # A dead worker is noticed when reports are read.
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(job)
 
     def reports(self, timeout: float) -> list[Report]:
-        """Return what workers sent, and a LOST report for each that died at work."""
+        """Return what workers sent, and a LOST report for each job whose worker died."""
         told, self._lost = self._lost, []
         busy = {worker.pipe: (worker, worker.job) for worker in self._workers if worker.job}
         ready = wait(list(busy), 0 if told else timeout) if busy else []
@@ -79,14 +79,14 @@ class Processes:
                     worker.pipe.send("interrupt")
 
     def kill(self, trial: int | None = None) -> None:
-        """End busy workers at once; their jobs are reported as lost."""
+        """Kill busy workers; their jobs are reported as LOST."""
         for worker in self._workers:
             if worker.job and trial in (None, worker.job.trial):
-                lost = self._bury(worker, worker.job, "its worker did not answer", patience=0)
+                lost = self._bury(worker, worker.job, "its worker did not answer", timeout=0)
                 self._lost.append(lost)
 
     def close(self) -> None:
-        """End every worker within GRACE: idle ones by themselves, others by force."""
+        """End all workers within GRACE seconds; busy ones are killed."""
         for worker in self._workers:
             worker.pipe.close()
             if worker.job:
@@ -112,19 +112,19 @@ class Processes:
         return report
 
     def _bury(
-        self, worker: _Worker, job: Job, reason: str | None = None, patience: float = GRACE
+        self, worker: _Worker, job: Job, reason: str | None = None, timeout: float = GRACE
     ) -> Report:
-        """End a worker for good and report its job as lost; ``submit`` replaces it."""
-        _end([worker.process], patience)
+        """End a worker and report its job as LOST; ``submit`` starts a new worker."""
+        _end([worker.process], timeout)
         worker.pipe.close()
         worker.job = None
         reason = reason or f"its worker died ({_cause(worker.process.exitcode)})"
-        return untold(job, Outcome.LOST, reason, worker=worker.name)
+        return empty_report(job, Outcome.LOST, reason, worker=worker.name)
 
 
-def _end(processes: Iterable[BaseProcess], patience: float) -> None:
-    """Wait ``patience`` seconds in all for processes to end, then kill those that did not."""
-    deadline = time.monotonic() + patience
+def _end(processes: Iterable[BaseProcess], timeout: float) -> None:
+    """Wait ``timeout`` seconds in all for processes to end, then kill those that did not."""
+    deadline = time.monotonic() + timeout
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))
     for process in processes:
@@ -140,7 +140,7 @@ def _cause(code: int | None) -> str:
 
 @contextmanager
 def _worker_environment() -> Iterator[None]:
-    """Let children be born with what libraries read only when they are loaded."""
+    """Set variables that libraries read only when a process loads them."""
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
     try:
@@ -167,8 +167,8 @@ def _without_main() -> Iterator[None]:
 
 
 def serve(pipe: Connection, name: str) -> None:
-    """Work on jobs until the coordinator is gone; a worker's main function."""
-    os.dup2(2, 1)  # what a user's function prints is talk, not a command's result
+    """Run jobs until the coordinator is gone; the main function of a worker."""
+    os.dup2(2, 1)  # a user's print() must not mix with the command's output
     start_worker()
     from autotune.training.runner import perform
 
@@ -176,17 +176,17 @@ def serve(pipe: Connection, name: str) -> None:
         while True:
             job: Any = pipe.recv()
             if isinstance(job, Job):
-                for report in perform(job, lambda: _told(pipe), name):
+                for report in perform(job, lambda: _asked_to_stop(pipe), name):
                     pipe.send(report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _told(pipe: Connection) -> bool:
-    """Say whether a message came: while a job runs, the only one is to stop.
+def _asked_to_stop(pipe: Connection) -> bool:
+    """Return whether a message came: while a job runs, the only one is to stop.
 
-    Raises SystemExit, which no job's handler takes for the task's own failure, when the coordinator
-    is gone: a state that nobody records must not replace the one that was recorded.
+    Raises SystemExit if the coordinator is gone: a checkpoint that nobody records must not replace
+    the recorded one. No handler takes SystemExit for a failure of the task.
     """
     try:
         return pipe.poll() and bool(pipe.recv())

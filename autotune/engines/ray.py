@@ -1,12 +1,13 @@
-"""Trials run as tasks of Ray, on this machine or on the machines of a cluster.
+"""Run trials as Ray tasks, on this machine or on a cluster.
 
-Ray decides where: each trial needs one CPU and, if asked for, GPUs. What is lost with a machine is
-told as LOST and tried again by the search, never by Ray: attempts are counted in one place. No
-machine of a cluster has to see this one's disk, so states travel through Ray's object store.
+Ray chooses the machine: each trial needs one CPU and, if asked for, GPUs. Trials lost with a
+machine are reported as LOST and repeated by the search, never by Ray, so that attempts are counted
+in one place. Machines of a cluster need not share a disk: checkpoints travel through Ray's object
+store.
 
-Tasks tell their reports to an actor beside the driver and wait until it has them: what was told is
-on this machine, whatever becomes of theirs. Ray's own streams are no way to do that: with Ray 2.60,
-the stream of a machine that died never ended, four of eleven times on busy cores.
+Tasks send reports to an actor on the driver's machine and wait until it has them, so a report is
+safe even if the task's machine dies. Ray's own streams cannot do that: with Ray 2.60, the stream of
+a dead machine never ended in four of eleven tries on busy cores.
 """
 
 from __future__ import annotations
@@ -28,42 +29,44 @@ from typing import Any
 from autotune.engines.ray_cluster import enough, joined, leave
 from autotune.errors import AutotuneError
 from autotune.training import checkpoint
-from autotune.training.job import Job, Outcome, Report, untold
+from autotune.training.job import Job, Outcome, Report, empty_report
 from autotune.training.process import start_worker
 
-WORKER = "ray"  # where no worker has told its name
+WORKER = "ray"  # name until a worker has reported its own
 LEFT = "its machine left the Ray cluster"
-ASKED_EVERY = 0.2  # seconds between a trial's looks at whether it is to stop
-LOOKED_EVERY = 1.0  # seconds between looks at which machines are there
-STARVED = 30.0  # seconds that nothing runs before the cluster is asked whether anything can
+ASKED_EVERY = 0.2  # seconds between a trial's checks whether it must stop
+LOOKED_EVERY = 1.0  # seconds between checks of which machines are there
+STARVED = 30.0  # seconds without a running trial before the cluster is checked for room
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
-    """What a task tells: first where it began, then its reports."""
+class Message:
+    """A message of a task: first where it started, then its reports."""
 
     task: int
     machine: str
     report: Report | None = None
-    state: bytes | None = None  # where the file is not on the driver's disk
+    state: bytes | None = None  # the checkpoint, if the driver cannot read the task's disk
 
 
 @dataclass(eq=False, kw_only=True)
 class _Running:
     job: Job
-    task: int  # its number: a job that is handed over again is another task
-    end: Any  # Ray's reference, which is ready when the task is over
-    machine: str | None = None  # where it began
+    task: int  # its number: a job that is submitted again is a new task
+    end: Any  # Ray's reference, ready when the task is over
+    machine: str | None = None  # where it started
 
 
 class Ray:
-    """Jobs as Ray's tasks, each with a CPU of its own.
+    """Run trials as Ray tasks, here or on a cluster; for machines that share no disk.
+
+    Each task needs one CPU.
 
     Args:
-        workers: Jobs side by side.
-        address: A cluster: ``auto`` or ``host:port``. Left out, a Ray is started for this search,
-            which listens on this machine's loopback alone and ends with it.
-        gpus_per_trial: GPUs each job needs, a part of one or whole ones.
+        workers: Jobs that run at the same time.
+        address: A cluster: ``auto`` or ``host:port``. Without it, a Ray is started for this search;
+            it listens only on this machine's loopback and ends with the search.
+        gpus_per_trial: GPUs per job: a part of one, or whole ones.
     """
 
     def __init__(
@@ -75,15 +78,15 @@ class Ray:
         here = self._ray.get_runtime_context().get_node_id()
         affinity = importlib.import_module("ray.util.scheduling_strategies")
         beside = affinity.NodeAffinitySchedulingStrategy(node_id=here, soft=False)
-        self._desk = self._ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=beside)
-        self._desk = self._desk.remote()
-        self._news = self._desk.news.remote()
-        self._task = self._ray.remote(stretch).options(
+        self._mailbox = self._ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=beside)
+        self._mailbox = self._mailbox.remote()
+        self._news = self._mailbox.news.remote()
+        self._task = self._ray.remote(run_job).options(
             num_cpus=1, num_gpus=self._gpus, max_retries=0, scheduling_strategy="SPREAD"
         )
         self._numbers = count()
         self._running: list[_Running] = []
-        self._told: list[Report] = []  # not yet asked for
+        self._unread: list[Report] = []
         self._gone = self._left()
         self._looked = self._served = time.monotonic()
 
@@ -91,51 +94,51 @@ class Ray:
     def ready(
         workers: int = 2, address: str | None = None, gpus_per_trial: float | None = None
     ) -> None:
-        """Refuse where no trial could run: without Ray, its cluster, or the GPUs."""
+        """Raise if no trial could run: without Ray, its cluster, or the GPUs."""
         enough(joined(workers, address), address, gpus_per_trial or 0.0)
 
     def submit(self, job: Job) -> None:
-        """Hand a job to Ray, which starts it where there is room."""
+        """Give a job to Ray, which starts it where there is room."""
         if not self._running:
             self._served = time.monotonic()
         far = self._address is not None
         state = self._ray.put(_content(job.resume)) if far else None
         number = next(self._numbers)
-        end = self._task.remote(job, number, self._desk, os.getcwd(), far, state)
+        end = self._task.remote(job, number, self._mailbox, os.getcwd(), far, state)
         self._running.append(_Running(job=job, task=number, end=end))
 
     def reports(self, timeout: float) -> list[Report]:
-        """Return what jobs told, and a LOST report for each whose worker or machine is gone."""
+        """Return the jobs' reports, and a LOST report for each whose worker or machine is gone."""
         if self._running:
             ends = [running.end for running in self._running]
-            ready, _ = self._ray.wait([self._news, *ends], timeout=0.0 if self._told else timeout)
+            ready, _ = self._ray.wait([self._news, *ends], timeout=0.0 if self._unread else timeout)
             if ready:
                 self._read()
             self._look()
-        told, self._told = self._told, []
+        told, self._unread = self._unread, []
         return told
 
     def interrupt(self, trial: int | None = None) -> None:
-        """Ask jobs to save and stop after the step they are in; one that waits for room is over."""
+        """Ask jobs to save and stop after the step they are in; waiting jobs end at once."""
         self._read()
         for running in self._of(trial):
             if running.machine:
-                self._desk.stop.remote(running.task)
+                self._mailbox.stop.remote(running.task)
             else:
                 self._drop(running)
-                self._told.append(untold(running.job, Outcome.INTERRUPTED, worker=WORKER))
+                self._unread.append(empty_report(running.job, Outcome.INTERRUPTED, worker=WORKER))
 
     def kill(self, trial: int | None = None) -> None:
-        """End the workers of jobs at once; they are reported as lost."""
+        """Kill the workers of jobs; the jobs are reported as LOST."""
         for running in self._of(trial):
             self._lose(running, "its worker did not answer")
 
     def close(self) -> None:
-        """End every job, and what was started or joined for this search."""
+        """End all jobs, and leave or end the Ray of this search."""
         for running in list(self._running):
             self._drop(running)
-        with suppress(Exception):  # a cluster that is gone has nothing to end
-            self._ray.kill(self._desk)
+        with suppress(Exception):  # the cluster may be gone
+            self._ray.kill(self._mailbox)
         leave(self._ray)
 
     def _of(self, trial: int | None) -> list[_Running]:
@@ -143,21 +146,21 @@ class Ray:
 
     def _drop(self, running: _Running) -> None:
         self._running.remove(running)
-        with suppress(Exception):  # what has ended needs no end
-            self._desk.forget.remote(running.task)
+        with suppress(Exception):  # the task may be over
+            self._mailbox.forget.remote(running.task)
             self._ray.cancel(running.end, force=True)
 
     def _lose(self, running: _Running, reason: str) -> None:
         self._drop(running)
-        self._told.append(untold(running.job, Outcome.LOST, reason, worker=WORKER))
+        self._unread.append(empty_report(running.job, Outcome.LOST, reason, worker=WORKER))
 
     def _read(self) -> None:
-        """Read every letter there is; a task that ended without its last word is lost."""
-        over = self._over()  # first: whatever these told is among the letters
+        """Read all messages; a task that ended without a final report is lost."""
+        over = self._over()  # before the messages are read, so that all of theirs are included
         tasks = {running.task: running for running in self._running}
-        for letter in self._letters():
-            if letter.task in tasks:
-                self._open(tasks[letter.task], letter)
+        for message in self._messages():
+            if message.task in tasks:
+                self._open(tasks[message.task], message)
         for running in over:
             if running in self._running:
                 self._lose(running, self._cause(running))
@@ -169,38 +172,38 @@ class Ray:
         ready, _ = self._ray.wait(list(ends), num_returns=len(ends), timeout=0)
         return [ends[end] for end in ready]
 
-    def _letters(self) -> list[Letter]:
-        """Fetch what was told up to now."""
+    def _messages(self) -> list[Message]:
+        """Return the messages since the last call."""
         try:
-            letters: list[Letter] = self._ray.get(self._desk.letters.remote())
+            messages: list[Message] = self._ray.get(self._mailbox.messages.remote())
         except Exception as error:  # Ray has many classes for that
             raise AutotuneError(
-                f"Ray ended what trials send their reports to ({type(error).__name__}); give the "
-                "command again to go on"
+                f"Ray ended the actor that collects reports ({type(error).__name__}); run the same "
+                "command again to continue"
             ) from error
         if self._ray.wait([self._news], timeout=0)[0]:
-            self._news = self._desk.news.remote()
-        return letters
+            self._news = self._mailbox.news.remote()
+        return messages
 
-    def _open(self, running: _Running, letter: Letter) -> None:
-        running.machine, report = letter.machine, letter.report
+    def _open(self, running: _Running, message: Message) -> None:
+        running.machine, report = message.machine, message.report
         if report is None:
             return
         if report.outcome is not Outcome.PROGRESS:
             self._running.remove(running)
-            self._desk.forget.remote(running.task)
-        state = letter.state
-        self._told.append(report if state is None else _kept(running.job, report, state))
+            self._mailbox.forget.remote(running.task)
+        state = message.state
+        self._unread.append(report if state is None else _kept(running.job, report, state))
 
     def _cause(self, running: _Running) -> str:
         try:
             self._ray.get(running.end)
         except Exception as error:
             return _cause(error)
-        return "its worker ended without a word"
+        return "its worker ended without a report"
 
     def _look(self) -> None:
-        """Look for machines that left; refuse to wait for ever where those with room are gone."""
+        """Check for machines that left; raise if none is left that could run a trial."""
         now = time.monotonic()
         if now - self._looked < LOOKED_EVERY:
             return
@@ -217,7 +220,7 @@ class Ray:
             enough(self._ray, self._address, self._gpus)
 
     def _bury(self, gone: set[str]) -> None:
-        """Report what ran on machines that are gone; what waited may have begun there unheard."""
+        """Report jobs of lost machines; resubmit waiting jobs, which may have started there."""
         for running in list(self._running):
             if running.machine is None:
                 self._drop(running)
@@ -229,35 +232,35 @@ class Ray:
         return {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
 
 
-class _Desk:
-    """An actor beside the driver: tasks tell it their reports, and ask it whether to stop."""
+class _Mailbox:
+    """An actor on the driver's machine: it collects reports and tells tasks when to stop."""
 
     def __init__(self) -> None:
-        self._letters: list[Letter] = []
+        self._messages: list[Message] = []
         self._news = asyncio.Event()
         self._stops: dict[int, asyncio.Event] = {}
 
-    async def tell(self, letter: Letter) -> None:
-        """Keep what a task tells until the driver reads it."""
-        self._letters.append(letter)
+    async def tell(self, message: Message) -> None:
+        """Keep a task's message until the driver reads it."""
+        self._messages.append(message)
         self._news.set()
 
     async def news(self) -> None:
-        """Return when there are letters."""
+        """Return when there are messages."""
         await self._news.wait()
 
-    async def letters(self) -> list[Letter]:
-        """Return what was told since the last time."""
+    async def messages(self) -> list[Message]:
+        """Return the messages since the last call."""
         self._news.clear()
-        letters, self._letters = self._letters, []
-        return letters
+        messages, self._messages = self._messages, []
+        return messages
 
     async def stopped(self, task: int) -> bool:
-        """Return when the task is to stop, or is over."""
+        """Return when the task must stop or is over."""
         return await self._stops.setdefault(task, asyncio.Event()).wait()
 
     async def stop(self, task: int) -> None:
-        """Let a task stop."""
+        """Tell a task to stop."""
         self._stops.setdefault(task, asyncio.Event()).set()
 
     async def forget(self, task: int) -> None:
@@ -267,30 +270,30 @@ class _Desk:
             event.set()
 
 
-def stretch(
-    job: Job, number: int, desk: Any, directory: str, far: bool, state: bytes | None
+def run_job(
+    job: Job, number: int, mailbox: Any, directory: str, far: bool, state: bytes | None
 ) -> None:
-    """Run a job within a task, on whatever machine.
+    """Run a job in a Ray task, on any machine.
 
     Args:
-        job: What to run.
-        number: The task's.
-        desk: Whom to tell what happens, and to ask whether to stop.
-        directory: Where the command was started, for paths that are relative to it.
-        far: Whether the driver's disk may be that of another machine.
-        state: What ``job.resume`` holds.
+        job: The job.
+        number: Number of the task.
+        mailbox: The actor that gets the reports and tells when to stop.
+        directory: Where the command was started, for relative paths.
+        far: Whether the task may run on another machine than the driver.
+        state: Content of the file ``job.resume``.
     """
     ray = importlib.import_module("ray")
-    letter = Letter(task=number, machine=ray.get_runtime_context().get_node_id())
-    ray.get(desk.tell.remote(letter))
-    start_worker()  # Ray runs one task after another in it
+    message = Message(task=number, machine=ray.get_runtime_context().get_node_id())
+    ray.get(mailbox.tell.remote(message))
+    start_worker()  # once per process, in which Ray runs many tasks
     with suppress(OSError):
         os.chdir(directory)
     with tempfile.TemporaryDirectory(prefix="autotune-ray-") as folder:
         near = _near(job, Path(folder), state) if far else job
-        for report in _perform(near, _Stops(desk, number)):
+        for report in _perform(near, _Stops(mailbox, number)):
             content = _content(near.checkpoint) if far and report.saved else None
-            ray.get(desk.tell.remote(replace(letter, report=report, state=content)))
+            ray.get(mailbox.tell.remote(replace(message, report=report, state=content)))
 
 
 def _perform(job: Job, stops: _Stops) -> Iterator[Report]:
@@ -300,7 +303,7 @@ def _perform(job: Job, stops: _Stops) -> Iterator[Report]:
 
 
 def _near(job: Job, folder: Path, state: bytes | None) -> Job:
-    """Return a job that keeps its states in ``folder``."""
+    """Return the job with its checkpoints in ``folder``."""
     checkpoint, resume = (
         str(folder / Path(path).name) if path else None for path in (job.checkpoint, job.resume)
     )
@@ -310,11 +313,11 @@ def _near(job: Job, folder: Path, state: bytes | None) -> Job:
 
 
 class _Stops:
-    """Asks the desk now and then whether its job is to stop."""
+    """Asks the mailbox from time to time whether its job must stop."""
 
-    def __init__(self, desk: Any, task: int) -> None:
+    def __init__(self, mailbox: Any, task: int) -> None:
         self._ray = importlib.import_module("ray")
-        self._answer = desk.stopped.remote(task)
+        self._answer = mailbox.stopped.remote(task)
         self._asked, self._stopped = time.monotonic(), False
 
     def __call__(self) -> bool:
@@ -326,7 +329,7 @@ class _Stops:
 
 
 def _content(path: str | None) -> bytes | None:
-    """Return what a file holds; None where there is none, whose steps are then repeated."""
+    """Return the content of a file; None if there is none, and its steps are repeated."""
     try:
         return Path(path).read_bytes() if path else None
     except OSError:
@@ -334,13 +337,13 @@ def _content(path: str | None) -> bytes | None:
 
 
 def _kept(job: Job, report: Report, state: bytes) -> Report:
-    """Write a state that came from afar where the search keeps them, or say why it cannot be."""
+    """Store a checkpoint that came from another machine, or add why that failed."""
     if job.checkpoint is None:
         return report
     try:
         checkpoint.put(Path(job.checkpoint), state)
     except OSError as error:
-        reason = "; ".join(filter(None, (report.reason, f"its state was not saved: {error}")))
+        reason = "; ".join(filter(None, (report.reason, f"its checkpoint was not saved: {error}")))
         return replace(report, saved=False, checksum=None, reason=reason)
     return report
 
@@ -354,7 +357,7 @@ _CAUSES = {
 
 
 def _cause(error: BaseException) -> str:
-    """Return why a task told nothing more, without Ray's pages of advice."""
+    """Return in short why a task ended, without Ray's pages of advice."""
     known = _CAUSES.get(type(error).__name__)
     if known:
         return known

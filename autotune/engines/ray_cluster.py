@@ -1,4 +1,4 @@
-"""Connect this process to Ray: to one that is started for a search, or to somebody's cluster."""
+"""Connect this process to Ray: to a new one for this search, or to an existing cluster."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from autotune.engines.processes import ENVIRONMENT
 from autotune.errors import MissingExtra, SpecError
 
 REACHABLE = 5.0  # seconds for a cluster to answer
-STORE_BYTES = 100_000_000  # of shared memory for a Ray of our own: states go by disk there
+STORE_BYTES = 100_000_000  # shared memory of a Ray of our own, which keeps checkpoints on disk
 LOOPBACK = ("127.0.0.1", "::1")
 
-_JOINED: dict[str, Any] = {}  # of the Ray that this process started or joined for a search
+_JOINED: dict[str, Any] = {}  # how this process is connected to Ray
 
 
 def joined(workers: int, address: str | None) -> Any:
-    """Return the library, connected; an earlier connection of the same kind is kept."""
+    """Return the connected library; a connection with the same arguments is kept."""
     ray = _library(own=address is None)
     wanted = {"workers": workers, "address": address}
     if ray.is_initialized() and (not _JOINED or wanted == _JOINED):
@@ -34,7 +34,7 @@ def joined(workers: int, address: str | None) -> Any:
 
 
 def leave(ray: Any) -> None:
-    """Disconnect from what was joined here, and end what was started; others' Ray stays."""
+    """Disconnect from Ray, and end it if this process started it."""
     if _JOINED:
         _JOINED.clear()
         ray.shutdown()
@@ -43,9 +43,9 @@ def leave(ray: Any) -> None:
 def _library(*, own: bool) -> Any:
     """Import Ray, quiet and without usage reports."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # pages on machines that left
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # else pages about machines that left
     if own:
-        # Read when Ray is imported: without clusters it listens on the loopback alone.
+        # Read when Ray is imported: without it, Ray listens on the loopback only.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         return importlib.import_module("ray")
@@ -63,7 +63,7 @@ _QUIET: dict[str, Any] = {
 
 
 def _start(ray: Any, workers: int) -> None:
-    """Start a Ray for this search alone."""
+    """Start a Ray for this search only."""
     ray.init(
         address="local",
         num_cpus=workers,
@@ -75,13 +75,13 @@ def _start(ray: Any, workers: int) -> None:
     if address not in LOOPBACK:
         ray.shutdown()
         raise SpecError(
-            f"Ray must listen on this machine alone, but was imported before and took {address}; "
+            f"Ray must listen on this machine only, but was imported before and uses {address}; "
             "import it later, or start a cluster and name it with --ray-address"
         )
 
 
 def _join(ray: Any, address: str) -> None:
-    """Connect to a cluster; one sentence where that is not possible."""
+    """Connect to a cluster; raises SpecError if that fails."""
     problem = f"cannot join the Ray cluster at '{address}'"
     remedy = "start one with 'ray start --head', or leave --ray-address out for one of its own"
     host, colon, port = address.rpartition(":")
@@ -93,13 +93,13 @@ def _join(ray: Any, address: str) -> None:
         why = error.strerror or "nothing answers there"
         raise SpecError(f"{problem} ({why}); {remedy}") from error
     except Exception as error:
-        # A wrong version, a machine that is no part of it: Ray has many classes for these.
+        # For example a wrong version: Ray has many exception classes.
         text = " ".join(str(error).split())[:200].rstrip(".")
         raise SpecError(f"{problem} ({text or type(error).__name__}); {remedy}") from error
 
 
 def enough(ray: Any, address: str | None, gpus: float) -> None:
-    """Refuse where no machine has what a trial needs."""
+    """Raise if no machine has what a trial needs."""
     where = "this machine" if address is None else f"any machine of the Ray cluster at '{address}'"
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = max((each.get("GPU", 0.0) for each in alive), default=0.0)
@@ -110,6 +110,6 @@ def enough(ray: Any, address: str | None, gpus: float) -> None:
         )
     if not any(each.get("CPU", 0.0) >= 1 and each.get("GPU", 0.0) >= gpus for each in alive):
         raise SpecError(
-            f"a trial needs a CPU, and there is none left on {where}; "
-            "add a machine and give the command again"
+            f"a trial needs a free CPU, but there is none on {where}; "
+            "add a machine and run the same command again"
         )

@@ -1,4 +1,4 @@
-"""The neutral record as JSON, for programs."""
+"""Write the setting and where it comes from as JSON; for programs."""
 
 from __future__ import annotations
 

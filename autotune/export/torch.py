@@ -1,4 +1,4 @@
-"""A Python file that builds the tuned optimizer and its schedule for a given model."""
+"""Write a Python file that builds the tuned optimizer and its schedule; for a training script."""
 
 from __future__ import annotations
 

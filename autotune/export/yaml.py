@@ -1,4 +1,4 @@
-"""The neutral record as YAML, opened by what a person should know before using it."""
+"""Write the setting as YAML, with warnings and advice as comments; for people."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who decides which trials go on: one function a file, registered under ``autotune.pruners``."""
+"""Pruners decide which trials go on: one function per file, registered as ``autotune.pruners``."""

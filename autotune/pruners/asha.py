@@ -1,4 +1,4 @@
-"""Asynchronous halving as Optuna has it: who is among the best third when it arrives goes on."""
+"""Use Optuna's ASHA: a trial in the best third of its rung so far goes on; the usual baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.studies.records import TrialRecord
 def pruner(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
-    """Ask Optuna's successive halving, whose rungs are ours."""
+    """Ask Optuna's successive halving, with our rungs."""
     from optuna.pruners import SuccessiveHalvingPruner
 
     halving = SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)

@@ -1,6 +1,6 @@
-"""Successive halving without rungs to wait at: promote whoever is among the best third so far.
+"""Let the best third of each rung go on, and more where early losses mislead; the default.
 
-Where the best finished trial was not among them at a rung, whoever is as good there goes on too.
+If the best finished trial was outside the best third at a rung, trials as good as it go on too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from autotune.pruners.ladder import Ladder, Losses
 from autotune.studies.records import TrialRecord, TrialState
 
-MOST = 2 / 3  # of a rung's trials go on, however late the best finished one came forward
-ENOUGH = 6  # trials at a rung before it can be said to mislead
+MOST = 2 / 3  # of a rung's trials are promoted at most, whatever the best trial's rank there
+MIN_TRIALS = 6  # trials at a rung before it may be called misleading
 
 ALIVE = frozenset({TrialState.PAUSED, TrialState.COMPLETE})
 
@@ -23,9 +23,9 @@ def promotable(
     """Return the paused trial to take further and the step to take it to.
 
     At each rung, from the highest down, the best floor(n / eta) of the n trials that reached it are
-    promoted, and a few more before the safe rung; a diverged trial counts as one that reached every
-    rung with the worst loss. Those as good there as the trial that ended best are promoted as well,
-    up to two thirds: where good settings start slowly, the best third would leave them behind.
+    promoted, and a few more before the safe rung. A diverged trial counts at every rung, as worst.
+    Trials as good as the best finished one was there are promoted too, up to two thirds: if good
+    settings start slowly, the best third would leave them out.
     """
     everyone = list(trials)
     for rung in reversed([step for step in rungs.steps[:-1] if step >= rungs.first]):
@@ -38,14 +38,14 @@ def promotable(
 
 
 def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> int | None:
-    """Return a trusted rung where the trial that ended best was not in the best third, if any.
+    """Return a trusted rung at which the best finished trial was not in the best third, if any.
 
-    Then halving finds good settings only by chance: the best there are may be those it stopped.
+    Then halving finds good settings only by luck: it may have stopped the best ones.
     """
     everyone, trusted = list(trials), max(rungs.first, rungs.safe)
     for rung in [step for step in rungs.steps[:-1] if step >= trusted]:
         order = ranking(everyone, losses, rung)
-        if len(order) < ENOUGH:
+        if len(order) < MIN_TRIALS:
             continue
         if _as_good_as_the_best(order) > rungs.promoted(rung, len(order)):
             return rung
@@ -53,19 +53,19 @@ def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> 
 
 
 def ranking(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:
-    """Return who reached a rung, the lowest loss there first; what diverged is worst."""
-    diverged = TrialState.DIVERGED  # looking it up for every trial takes as long as all the rest
+    """Return the trials that reached a rung, lowest loss first; diverged trials are worst."""
+    diverged = TrialState.DIVERGED  # looked up once: an enum lookup per trial doubles the time
     ranked = []
     for trial in trials:
         if trial.state is diverged:
             ranked.append((math.inf, trial.number, trial))
         elif rung in (curve := losses.get(trial.id, {})):
             ranked.append((curve[rung], trial.number, trial))
-    return [trial for _, _, trial in sorted(ranked)]  # no two have the same number
+    return [trial for _, _, trial in sorted(ranked)]  # numbers are unique
 
 
 def _as_good_as_the_best(order: list[TrialRecord]) -> int:
-    """Return how many of a rung's trials were no worse there than the one that ended best."""
+    """Return the rank at a rung of the best finished trial, limited to two thirds."""
     ended = [
         (trial.loss, place)
         for place, trial in enumerate(order, start=1)
@@ -77,10 +77,10 @@ def _as_good_as_the_best(order: list[TrialRecord]) -> int:
 def leaders(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder, count: int
 ) -> list[TrialRecord]:
-    """Return the ``count`` most promising trials: the furthest, then the lowest loss there."""
+    """Return the ``count`` best trials: those that went furthest, then the lowest loss there."""
     alive = [t for t in trials if t.state in ALIVE]
     found: dict[int, TrialRecord] = {}
-    for rung in reversed(rungs.steps):  # asked for with every decision: most got nowhere near it
+    for rung in reversed(rungs.steps):  # from the top, because few trials get there
         there = [t for t in alive if rung in losses.get(t.id, {})]
         there.sort(key=lambda t: (losses[t.id][rung], t.number))
         found.update({t.id: t for t in there if t.id not in found})
@@ -90,7 +90,7 @@ def leaders(
 
 
 def highest_rung(losses: Losses, rungs: Ladder, needed: int) -> int:
-    """Return the longest rung that at least ``needed`` trials reached, else the first compared."""
+    """Return the highest rung that at least ``needed`` trials reached, else the first one."""
     for step in reversed(rungs.steps):
         if sum(step in curve for curve in losses.values()) >= needed:
             return step

@@ -1,4 +1,4 @@
-"""The one seam of pruners, and the way into it for any pruner of Optuna's."""
+"""The interface of pruners, and an adapter for Optuna's pruners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotune.pruners.ladder import Ladder, Losses
 from autotune.samplers.base import unwarned
 from autotune.studies.records import TrialRecord, TrialState
 
-Resource = Callable[[int, int], int]  # a rung's place and its steps -> what a pruner is told
+Resource = Callable[[int, int], int]  # a rung's index and its steps -> Optuna's step
 
 
 class Pruner(Protocol):
@@ -19,49 +19,48 @@ class Pruner(Protocol):
     def __call__(
         self, trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
     ) -> tuple[TrialRecord, int] | None:
-        """Return the paused trial to take further and the step to take it to.
+        """Return the paused trial to continue and the step to train it to; None to promote nothing.
 
-        A trial that is passed over stays paused, and is decided on again whenever one of the study
-        got further. The answer depends on nothing but the arguments.
+        A trial that is not chosen stays paused and is decided on again when another trial got
+        further. The result depends only on the arguments.
         """
 
 
 def furthest(paused: Iterable[TrialRecord], rungs: Ladder) -> tuple[TrialRecord, int] | None:
-    """Return the trial nearest to its end, the oldest of several, and its next rung."""
+    """Return the paused trial that went furthest, the oldest of equals, and its next rung."""
     first = min(paused, key=lambda trial: (-trial.step, trial.number), default=None)
     return (first, rungs.above(first.step)) if first else None
 
 
 def at_rung(trial: TrialRecord, losses: Losses, rungs: Ladder) -> bool:
-    """Say whether a trial waits at a rung where trials are compared."""
+    """Return whether a trial is paused at a rung at which trials are compared."""
     measured = trial.step in losses.get(trial.id, {})
     waits = trial.state is TrialState.PAUSED and trial.step in rungs.steps[:-1]
     return waits and measured and trial.step >= rungs.first
 
 
 def powers(eta: int) -> Resource:
-    """Count a rung as a power of ``eta``: a schedule's thirds are rounded to whole steps."""
+    """Count rung k as ``eta**k``, because real rungs are rounded to whole steps."""
     return lambda place, step: eta**place
 
 
 def steps(place: int, step: int) -> int:
-    """Count a rung as the steps that it is."""
+    """Count a rung as its steps."""
     return step
 
 
 def ask(
     pruner: Any, trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder, resource: Resource
 ) -> tuple[TrialRecord, int] | None:
-    """Return the trial that one of Optuna's pruners lets go on.
+    """Return the trial that an Optuna pruner lets continue.
 
-    Trials report in the order of their numbers, as if each had been run once those before it were
-    where they are now: what a pruner notes of a trial it notes anew each time.
+    All trials are replayed to a new Optuna study, in the order of their numbers.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with unwarned():
-        # Hyperband deals trials to its brackets by the study's name.
+        # Hyperband assigns trials to brackets by the study's name, so the name is fixed.
         study = optuna.create_study(study_name="autotune", pruner=pruner)
         ordered = sorted(trials, key=lambda trial: trial.number)
         going = [t for t in ordered if _goes_on(study, t, losses.get(t.id, {}), rungs, resource)]
@@ -71,7 +70,7 @@ def ask(
 def _goes_on(
     study: Any, trial: TrialRecord, curve: Mapping[int, float], rungs: Ladder, resource: Resource
 ) -> bool:
-    """Report a trial as far as it got, and return the last answer."""
+    """Report a trial's losses and return whether the pruner lets it continue."""
     asked, pruned = study.ask(), False
     for place, step in enumerate(rungs.steps):
         loss = _loss(trial, curve, step)
@@ -87,7 +86,7 @@ def _goes_on(
 
 
 def _loss(trial: TrialRecord, curve: Mapping[int, float], step: int) -> float | None:
-    """Return a loss at a rung; what diverged reached every rung with the worst."""
+    """Return a loss at a rung; a diverged trial has an infinite one at every rung."""
     if trial.state is TrialState.DIVERGED:
         return curve.get(step, math.inf)
     return curve.get(step)

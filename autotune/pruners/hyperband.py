@@ -1,4 +1,4 @@
-"""Hyperband as Optuna has it: halving in brackets that begin to compare at different rungs."""
+"""Use Optuna's Hyperband: like asha, but some trials skip the first rungs; for slow starters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.studies.records import TrialRecord
 def pruner(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
-    """Ask Optuna's Hyperband, with a bracket for each rung."""
+    """Ask Optuna's Hyperband, with one bracket per rung."""
     from optuna.pruners import HyperbandPruner
 
     longest = ETA ** (len(rungs.steps) - 1)

@@ -1,4 +1,4 @@
-"""The steps at which trials pause and are compared."""
+"""The rungs: steps at which trials pause and are compared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 ETA = 3
 RUNGS = 4
-SAFE_RUNG = 1  # before it, losses tell bad settings from good ones but rank the good ones poorly
-EARLY_ETA = 2.5  # so more go on from there
+SAFE_RUNG = 1  # losses before it separate bad from good, but rank the good ones poorly
+EARLY_ETA = 2.5  # so before the safe rung, more trials are promoted
 
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
@@ -20,8 +20,8 @@ class Ladder:
 
     Args:
         steps: The rungs, ascending.
-        first: The step every trial runs to before it is compared with others.
-        safe: The rung from which on losses are trusted to rank settings.
+        first: The step at which trials are first compared.
+        safe: The first rung whose losses are trusted to rank settings.
     """
 
     steps: tuple[int, ...]
@@ -29,28 +29,28 @@ class Ladder:
     safe: int = 0
 
     def above(self, step: int) -> int:
-        """Return where a trial that took ``step`` steps pauses next, or the full schedule."""
+        """Return the rung after ``step``; the full schedule if there is none."""
         after = [rung for rung in self.steps if rung > step]
         return max(after[0] if after else self.steps[-1], self.first)
 
     def promoted(self, step: int, count: int) -> int:
-        """Return how many of ``count`` trials that reached a rung go on from there."""
+        """Return how many of ``count`` trials at a rung are promoted."""
         return int(count / EARLY_ETA) if step < self.safe else count // ETA
 
-    def patient(self) -> Ladder:
-        """Return the same rungs with nothing compared before the safe one."""
+    def from_safe(self) -> Ladder:
+        """Return the same rungs, compared only from the safe one on."""
         return replace(self, first=max(self.first, self.safe))
 
     def whole(self) -> Ladder:
-        """Return the same rungs with nothing compared before the end."""
+        """Return the same rungs, compared only at the end."""
         return replace(self, first=self.steps[-1])
 
 
 def ladder(target: int, compare_from: int = 0) -> Ladder:
     """Return the rungs of a schedule of ``target`` steps.
 
-    ``compare_from`` is a task's own knowledge of how long a run has to be before its loss ranks
-    settings; without it, settings are compared from the shortest rung, cautiously.
+    ``compare_from``: the first step at which losses rank settings, if the task knows it. Without
+    it, settings are compared from the shortest rung on, where more of them are promoted.
     """
     steps = sorted({max(1, round(target / ETA**k)) for k in range(RUNGS)})
     if not compare_from:

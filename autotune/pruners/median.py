@@ -1,4 +1,4 @@
-"""The median rule as Optuna has it: who is better than half of the complete trials goes on."""
+"""Use Optuna's median rule: a trial better than half of the finished ones goes on; cautious."""
 
 from __future__ import annotations
 

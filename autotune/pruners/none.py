@@ -1,4 +1,4 @@
-"""No pruning: every setting runs to its end before the next is tried."""
+"""Run every trial to its end; for short tasks, or where early losses say nothing."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from autotune.studies.records import TrialRecord
 def pruner(
     trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
 ) -> tuple[TrialRecord, int] | None:
-    """Let everyone go on."""
+    """Continue every trial."""
     return furthest([trial for trial in trials if at_rung(trial, losses, rungs)], rungs)

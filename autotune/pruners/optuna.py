@@ -1,4 +1,4 @@
-"""Any pruner of Optuna's by the name of its class: ``optuna:PercentilePruner(percentile=25)``."""
+"""Any pruner of Optuna by its class name: ``optuna:PercentilePruner(percentile=25)``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from autotune.studies.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """One of Optuna's pruners, told the steps of our rungs."""
+    """An Optuna pruner that is given our rungs' steps."""
 
     wanted: Wanted
 
     def __call__(
         self, trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder
     ) -> tuple[TrialRecord, int] | None:
-        """Ask a new instance: it is told everything anew."""
+        """Ask a new instance, to which all trials are replayed."""
         with explained(self.wanted.name):
             return ask(self.wanted.make(), trials, losses, rungs, steps)
 

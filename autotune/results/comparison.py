@@ -1,4 +1,4 @@
-"""What a search found: each optimizer's default and tuned setting on the same fresh seeds."""
+"""The result of a search: each optimizer's default and tuned setting on the same fresh seeds."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, v
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 
-REFERENCE = "adamw"  # what a winner has to beat
+REFERENCE = "adamw"  # the optimizer that a winner has to beat
 
 _BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A setting and what it did on the judging seeds."""
+    """A setting and its results on the judging seeds."""
 
     origin: str
     hyper: Mapping[str, Any]
     warmup: float
     losses: Mapping[int, float]  # validation loss by seed index
-    loss: Estimate | None  # None while no judging run has ended
+    loss: Estimate | None  # None until a judging run has ended
     accuracy: Estimate | None
-    failures: tuple[str, ...] = ()  # reasons of judging runs without a loss
+    failures: tuple[str, ...] = ()  # why judging runs have no loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,12 @@ class Row:
     optimizer: str
     default: Contender
     tuned: Contender
-    changed: bool  # whether the tuned setting is another than the default
+    changed: bool  # whether the tuned setting differs from the default
     difference: Estimate | None  # tuned - default, paired by seed
     verdict: str
     against_reference: Estimate | None  # tuned - tuned AdamW; None for AdamW itself or without it
     reference_verdict: str | None
-    runs: float  # full runs spent, every stage counted
+    runs: float  # full runs spent in all stages
     trials: int
     diverged: int
     failed: int
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Optimizers of one search side by side, best tuned mean first."""
+    """The optimizers of one search, lowest tuned mean first."""
 
     search: SearchRecord
     rows: tuple[Row, ...]
@@ -80,12 +80,12 @@ def compare(
     trials: Mapping[str, Sequence[TrialRecord]],
     chosen: Mapping[str, int],
 ) -> Comparison:
-    """Compare the optimizers of a search; a pure function.
+    """Compare the optimizers of a search (a pure function).
 
     Args:
         search: The search.
-        trials: All trials, by optimizer.
-        chosen: Number of the recommended search trial, by optimizer; missing while undecided.
+        trials: All trials by optimizer.
+        chosen: Number of the recommended search trial by optimizer; missing until decided.
     """
     pairs = {
         s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
@@ -98,7 +98,7 @@ def compare(
 
 
 def _rank(row: Row) -> tuple[bool, float]:
-    """Order by mean, those that failed on a judging seed last: their mean leaves out the worst."""
+    """Order by mean, those with a failed judging run last: their mean leaves that run out."""
     return bool(row.tuned.failures), row.tuned.loss.mean if row.tuned.loss else math.inf
 
 
@@ -128,7 +128,7 @@ def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> 
 
 
 def _origin(example: TrialRecord | None, trials: Sequence[TrialRecord]) -> str:
-    """Name who first proposed the setting, not the stage that re-ran it."""
+    """Return what first proposed the setting, not the stage that ran it again."""
     by_number = {trial.number: trial.origin for trial in trials if trial.role is Role.SEARCH}
     if example is None or not example.source:
         return by_number.get(0, "default").removeprefix("preset:")
@@ -202,7 +202,7 @@ def _overall(rows: Sequence[Row]) -> str:
     best = judged[0]
     if len(judged) == 1 or best.tuned.failures:
         return best.verdict
-    # The best of several is picked by its mean: each comparison has to be surer for all to be sure.
+    # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
     sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
     level = [
         row.optimizer

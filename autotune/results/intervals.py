@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean and its interval; the bounds are None when fewer than two values were given."""
+    """A mean and its interval; the bounds are None for fewer than two values."""
 
     mean: float
     low: float | None
@@ -26,7 +26,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Return the mean of ``values`` and Student's t interval around it."""
+    """Return the mean of ``values`` and its Student's t interval."""
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:
@@ -42,14 +42,14 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
 def paired(
     ours: Mapping[int, float], theirs: Mapping[int, float], confidence: float = CONFIDENCE
 ) -> Estimate | None:
-    """Return the mean difference ours - theirs over the seeds both ran; None without any."""
+    """Return the mean of ours - theirs over the seeds that both ran; None if there are none."""
     seeds = sorted(set(ours) & set(theirs))
     differences = [ours[seed] - theirs[seed] for seed in seeds]
     return estimate(differences, confidence) if seeds else None
 
 
 def verdict(difference: Estimate | None, ours: str, theirs: str) -> str:
-    """Say in words what a paired difference of losses allows one to say."""
+    """Return in words what a paired difference of losses shows."""
     if difference is None:
         return f"{ours} and {theirs} share no seed: not compared"
     if difference.low is None or difference.high is None:

@@ -1,4 +1,4 @@
-"""What a study's measurements are worth: short runs beside long ones, seeds beside settings."""
+"""How reliable a study's measurements are: short runs against long ones, seeds against settings."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from statistics import mean, stdev
 
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-FEWEST = 4  # settings in a rank correlation
+FEWEST = 4  # settings for a rank correlation
 DECILE = 0.1
-BEST = 5  # settings whose spread is set against the seeds'
+BEST = 5  # best settings whose spread is compared with the noise
 
 Losses = Mapping[int, Mapping[int, float]]  # trial id -> step -> validation loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How far the order of settings at one rung is that of the next.
+    """How well the order of settings at one rung agrees with the next rung.
 
     Args:
-        short: Steps of the one.
-        long: Steps of the other.
-        trials: Settings measured at both: halving leaves the better ones.
-        overall: Spearman's rank correlation; None for fewer than four settings, and where all of
-            one rung's losses are equal.
-        top: The same among the best tenth at the longer rung, which is what choosing needs.
+        short: Steps of the shorter rung.
+        long: Steps of the longer rung.
+        trials: Settings measured at both; mostly good ones, as halving stops the others.
+        overall: Spearman's rank correlation; None for fewer than four settings, or if all losses at
+            a rung are equal.
+        top: The same among the best tenth at the longer rung, which matters for the choice.
     """
 
     short: int
@@ -38,15 +38,15 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Honesty:
-    """What one study can tell apart.
+class Reliability:
+    """How reliable the measurements of one study are.
 
     Args:
-        agreements: Between neighbouring rungs.
-        noise: Standard deviation of a full-length loss over seeds, what all settings have in
-            common taken out; None without settings run on several seeds.
-        spread: Standard deviation of full-length losses among the best settings, on one seed.
-        warning: What the budget could not separate, as a sentence.
+        agreements: Agreement of neighbouring rungs.
+        noise: Standard deviation of a full-length loss over seeds, without the part that is common
+            to all settings; None if no settings were run on several seeds.
+        spread: Standard deviation of full-length losses of the best settings on one seed.
+        warning: A sentence if the noise is larger than the spread.
     """
 
     agreements: tuple[Agreement, ...]
@@ -55,18 +55,20 @@ class Honesty:
     warning: str | None
 
 
-def honesty(trials: Sequence[TrialRecord], losses: Losses, steps: Sequence[int]) -> Honesty:
-    """Return what a study's trials say of its own measurements.
+def reliability_of(
+    trials: Sequence[TrialRecord], losses: Losses, steps: Sequence[int]
+) -> Reliability:
+    """Return how reliable a study's measurements are.
 
     Args:
-        trials: All of the study.
+        trials: All trials of the study.
         losses: Their validation losses.
         steps: The rungs.
     """
     searched = [t for t in trials if t.role is Role.SEARCH and t.state is not TrialState.DIVERGED]
     curves = [losses.get(t.id, {}) for t in searched]
     noise, spread = _noise(trials), _spread(searched)
-    return Honesty(
+    return Reliability(
         agreements=tuple(_agreement(curves, *pair) for pair in pairwise(sorted(steps))),
         noise=noise,
         spread=spread,
@@ -92,7 +94,7 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _noise(trials: Sequence[TrialRecord]) -> float | None:
-    """Return the noise left between settings on one seed; Bessel's correction for both means."""
+    """Return the noise between settings on one seed, with Bessel's correction for both means."""
     runs: dict[int, dict[int, float]] = {}
     for trial in trials:
         if trial.state is TrialState.COMPLETE and trial.loss is not None:
@@ -109,7 +111,7 @@ def _noise(trials: Sequence[TrialRecord]) -> float | None:
 
 
 def _paired(runs: Sequence[Mapping[int, float]]) -> Iterable[tuple[Mapping[int, float], ...]]:
-    """Pair the setting with most seeds with every other that shares at least two with it."""
+    """Pair the setting with the most seeds with each other one that shares two seeds or more."""
     ordered = sorted(runs, key=len, reverse=True)
     first = ordered[0] if ordered else {}
     return [(first, other) for other in ordered[1:] if len(first.keys() & other.keys()) > 1]
@@ -126,5 +128,5 @@ def _warning(noise: float | None, spread: float | None) -> str | None:
         return None
     return (
         f"the best settings differ by less ({spread:.2g}) than one setting does from seed to seed "
-        f"({noise:.2g}): which of them is best, this budget cannot tell"
+        f"({noise:.2g}): this budget cannot tell which of them is best"
     )

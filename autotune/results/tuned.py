@@ -1,6 +1,6 @@
-"""The neutral record of a setting: what was found, on what, how sure, and what to beware of.
+"""A setting with its evidence: what was found, on which task, how certain, and warnings.
 
-Every export renders this and nothing else.
+Every export is made from this record only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _L2 = frozenset({"adam", "adam-win", "adam-win2", "sgd"})  # the others keep dec
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How lr moves: a linear warm-up, then a cosine down to a fraction of its peak."""
+    """The learning-rate schedule: linear warm-up, then a cosine to a fraction of the peak."""
 
     type: str = "cosine"
     warmup_fraction: float
@@ -36,7 +36,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """What the numbers mean, for whoever carries them to another implementation."""
+    """What the numbers mean, for use in another implementation."""
 
     betas: str = "fraction kept, close to one (papers print one minus these)"
     weight_decay: str = "multiplied by lr"
@@ -45,7 +45,7 @@ class Conventions:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What was measured; an interval's bounds are None where one seed ran."""
+    """What was measured; the bounds of an interval are None for a single seed."""
 
     metric: str = "validation loss"
     confidence: float = CONFIDENCE
@@ -56,7 +56,7 @@ class Evidence:
     difference: Estimate | None  # loss - default, paired by seed
     verdict: str
     reference_verdict: str | None  # against tuned AdamW
-    trials: int  # of this optimizer, every stage counted
+    trials: int  # of this optimizer in all stages
     full_runs: float
 
 
@@ -66,14 +66,14 @@ class Provenance:
 
     search: str
     trial: int | None  # number of the trial that first ran the setting, if stored
-    origin: str  # who proposed it
+    origin: str  # what proposed it
     created: str  # last change of the search, ISO 8601
     environment: Mapping[str, Any]  # versions and machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """One setting with everything an export says about it."""
+    """One setting with everything that an export says about it."""
 
     schema_version: int = SCHEMA_VERSION
     optimizer: str  # registry name
@@ -86,7 +86,7 @@ class Tuned:
     provenance: Provenance
 
     def __post_init__(self) -> None:
-        """Refuse numbers no trainer can read."""
+        """Refuse numbers that are not finite."""
         for name, value in self.hyper.items():
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, float) and not math.isfinite(number):
@@ -94,7 +94,7 @@ class Tuned:
 
     @property
     def warmup(self) -> float:
-        """Fraction of the schedule in which lr rises."""
+        """Fraction of the schedule that is warm-up."""
         return self.schedule.warmup_fraction
 
 
@@ -108,11 +108,11 @@ def tuned(
     """Return a setting of a stored search; raises NotFound or NothingUsable.
 
     Args:
-        store: where the search is.
-        search_name: its name.
-        optimizer: one of its optimizers; None is the one with the lowest tuned mean.
+        store: Where the search is stored.
+        search_name: Its name.
+        optimizer: One of its optimizers; None takes the one with the lowest tuned mean.
         which: "tuned" or "default".
-        trial: the number of a single trial to take instead of either.
+        trial: Number of a single trial to take instead.
     """
     found = comparison.load(store, search_name)
     row = _row(found, optimizer, trial)
@@ -127,7 +127,7 @@ def tuned(
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """A setting and the runs that speak for it."""
+    """A setting and the runs that support it."""
 
     hyper: Mapping[str, Any]
     warmup: float
@@ -143,7 +143,7 @@ class _Chosen:
 
 
 def _row(comparison: Comparison, optimizer: str | None, trial: int | None) -> Row:
-    """Pick an optimizer; rows come best first."""
+    """Return an optimizer's row; without a name, the best one."""
     name, rows = comparison.search.name, {row.optimizer: row for row in comparison.rows}
     if optimizer is not None:
         if optimizer not in rows:
@@ -158,7 +158,7 @@ def _row(comparison: Comparison, optimizer: str | None, trial: int | None) -> Ro
 
 
 def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> _Chosen:
-    """Return the tuned or the default setting, as far as judging runs speak for it."""
+    """Return the tuned or the default setting with its judging runs."""
     if which not in {"tuned", "default"}:
         raise SpecError(f"which must be 'tuned' or 'default', got '{which}'")
     contender = row.tuned if which == "tuned" else row.default
@@ -193,7 +193,7 @@ def _is(trial: TrialRecord, contender: Contender) -> bool:
 
 
 def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> _Chosen:
-    """Return the setting of one trial, for which one run speaks."""
+    """Return the setting of one trial, supported by one run."""
     where = f"{row.optimizer} in search '{search.name}'"
     run = next((t for t in trials if t.number == number), None)
     if run is None:
@@ -237,7 +237,7 @@ def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen)
 
 
 def _value(value: Any) -> Any:
-    """Give betas back as the tuple they were before JSON."""
+    """Turn betas from a JSON list back into a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 

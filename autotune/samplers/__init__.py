@@ -1,1 +1,1 @@
-"""Where proposals come from: one function a file, registered under ``autotune.samplers``."""
+"""Samplers propose settings: one function per file, registered as ``autotune.samplers``."""

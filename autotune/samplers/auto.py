@@ -1,7 +1,7 @@
-"""The default: Sobol points first, then a mixture that no single bad model can spoil.
+"""Mix Sobol points, random draws, small moves and a Gaussian process; the default.
 
-A fifth of the proposals stays uniform, since a search that focuses early may lose late. Some move
-near the settings that got furthest, and most are what a model thinks best of many such draws.
+A fifth of the proposals stays uniform, because a search that narrows early can miss the best. Some
+are moves near the leading settings. Most are what a model expects to be the best of many draws.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from autotune.seeds import derive
 from autotune.space.spaces import Choice, Params, Space
 
 SOBOL_POINTS = 4
-UNIFORM, NEIGHBOURS = 0.2, 0.3  # shares; the model gets what is left
-LEADERS = 3  # settings that may be moved from
-MOVED = 0.7  # of the coordinates: a best setting on one seed is partly luck, so moves are wide
-STEP = 0.12  # of a range: standard deviation of a move
-MODEL_NEEDS = 10  # observations: of fewer it knows no more than the neighbours do
-CANDIDATES = 30  # drawn uniformly, and as many moves: the model takes the best of these
-MODEL_LIMIT = 100  # observations it is told: a proposal takes 15 ms however many there are
-WORSE = 0.5  # standard deviations: what diverged, than the worst that did not
+UNIFORM, NEIGHBOURS = 0.2, 0.3  # parts of the proposals; the model gets the rest
+LEADERS = 3  # settings from which moves start
+MOVED = (
+    0.7  # part of the coordinates that a move changes: wide, as a lead on one seed is partly luck
+)
+STEP = 0.12  # standard deviation of a move, as a part of the range
+MODEL_NEEDS = 10  # observations before the model is used
+CANDIDATES = 30  # uniform draws, and as many moves, of which the model takes the best
+MODEL_LIMIT = 100  # observations given to the model, so that a proposal takes 15 ms at most
+WORSE = 0.5  # standard deviations by which diverged counts as worse than the worst finite loss
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
-    """Propose by the phase and a draw of the study's seed."""
+    """Propose with the method that is due: Sobol, uniform, a move or the model."""
     if index < SOBOL_POINTS:
         return sobol.sampler(space, observed, index=index, seed=seed)
     draw = np.random.default_rng(derive(seed, "mixture", index))
@@ -47,13 +49,13 @@ def _modelled(
     leaders: Sequence[Observation],
     draw: np.random.Generator,
 ) -> Params:
-    """Take what the model expects to be the best of some uniform draws and some moves."""
+    """Return the best of some uniform draws and some moves, as the model predicts."""
     units = [draw.random(len(space)).tolist() for _ in range(CANDIDATES)]
     units += [_neighbour(space, leaders, draw) for _ in range(CANDIDATES)]
     drawn = [space.at(place) for place in units]
     expected = _model(space, observed)(np.array([space.units(params) for params in drawn]))
     ordered = [drawn[place] for place in np.argsort(expected, kind="stable")]
-    known = [seen.params for seen in observed]  # where a space has few settings, they come again
+    known = [seen.params for seen in observed]  # in a small space, settings come again
     return next((params for params in ordered if params not in known), ordered[0])
 
 
@@ -68,7 +70,7 @@ def _model(space: Space, observed: Sequence[Observation]) -> surrogate.Predict:
 
 
 def _scored(observed: Sequence[Observation]) -> list[tuple[Observation, float]]:
-    """Pair observations with losses, the best first; what diverged is worse than the worst."""
+    """Pair observations with losses, best first; diverged ones get a loss above the worst."""
     losses = [seen.loss for seen in observed if seen.loss is not None]
     lost = max(losses) + WORSE * float(np.std(losses))
     scored = [(seen, lost if seen.loss is None else seen.loss) for seen in observed]
@@ -76,7 +78,7 @@ def _scored(observed: Sequence[Observation]) -> list[tuple[Observation, float]]:
 
 
 def _kept(scored: list[tuple[Observation, float]]) -> list[tuple[Observation, float]]:
-    """Thin out what is modelled: the better half of the limit, and every so many of the rest."""
+    """Limit what is modelled: the best ones, and an even selection of the rest."""
     half = MODEL_LIMIT // 2
     every = max(1, -(-(len(scored) - half) // half))
     return scored[:half] + scored[half::every]
@@ -105,6 +107,6 @@ def _neighbour(
 
 
 def _lead(seen: Observation) -> tuple[int, float]:
-    """Order by what got furthest: short runs tell bad settings from good, but not which is best."""
+    """Order by how far trials went: short runs show bad settings, but not which one is best."""
     loss = seen.loss if seen.reached_loss is None else seen.reached_loss
     return -seen.reached, loss or 0.0

@@ -1,4 +1,4 @@
-"""The one seam of samplers, and the way into it for any sampler of Optuna's."""
+"""The interface of samplers, and an adapter for Optuna's samplers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from autotune.space.spaces import Choice, Parameter, Params, Space
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What is known of a setting.
+    """What is known about a setting.
 
     Args:
         params: Its coordinates.
-        loss: At the step that all observations share; None when it diverged.
-        reached: The longest step at which it was measured.
-        reached_loss: There.
-        doubt: Variance of the loss, where that is only expected.
+        loss: At the step that all observations share; None if it diverged.
+        reached: The last step at which it was measured.
+        reached_loss: The loss at that step.
+        doubt: Variance of the loss; above 0 if the loss is a forecast.
     """
 
     params: Params
@@ -31,7 +31,7 @@ class Observation:
 
 
 class Sampler(Protocol):
-    """Proposes where to look next."""
+    """Proposes the next point of a space."""
 
     def __call__(
         self, space: Space, observed: Sequence[Observation], *, index: int, seed: int
@@ -39,7 +39,7 @@ class Sampler(Protocol):
         """Return coordinates for proposal ``index`` (from 0, presets not counted).
 
         ``observed`` is sorted by trial; all its losses were measured at the same step. ``seed`` is
-        the study's. The answer depends on nothing but the arguments.
+        the study's. The result depends only on the arguments.
         """
 
 
@@ -54,17 +54,17 @@ def optuna_distribution(parameter: Parameter) -> Any:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """Keep from the terminal what Optuna says of infinite losses and experimental parts."""
+    """Silence Optuna's warnings about infinite losses and experimental features."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def ask(sampler: Any, space: Space, observed: Sequence[Observation]) -> Params:
-    """Return what one of Optuna's samplers proposes after ``observed``.
+    """Return what an Optuna sampler proposes after ``observed``.
 
-    A diverged trial counts as the worst loss seen and as a violated constraint: samplers ignore
-    trials told as failed and go on proposing beside the cliff (measured; DESIGN 6).
+    A diverged trial counts as the worst loss seen and as a violated constraint. If it were told as
+    failed, samplers would ignore it and go on proposing settings that diverge (measured).
     """
     import optuna
 
@@ -77,20 +77,20 @@ def ask(sampler: Any, space: Space, observed: Sequence[Observation]) -> Params:
                 value=loss,
                 constraints={"diverged": 1.0 if seen.loss is None else -1.0},
             )
-            for seen, loss in _told(observed)
+            for seen, loss in _with_losses(observed)
         ]
     )
     return dict(study.ask(fixed_distributions=distributions).params)
 
 
 def replay(sampler: Any, space: Space, observed: Sequence[Observation], blank: int = 0) -> Params:
-    """Return what one of Optuna's samplers proposes that takes notes of its own proposals.
+    """Return what an Optuna sampler proposes that keeps state about its own proposals.
 
-    It is asked for everything observed again, as if it had proposed it, and for ``blank``
-    proposals that come to nothing.
+    Everything observed is replayed as if it had proposed it, then ``blank`` proposals are drawn
+    and thrown away.
     """
     study, distributions = _study(sampler, space)
-    for seen, loss in _told(observed):
+    for seen, loss in _with_losses(observed):
         study.enqueue_trial(dict(seen.params))
         trial = study.ask(fixed_distributions=distributions)
         trial.set_constraint("diverged", 1.0 if seen.loss is None else -1.0)
@@ -108,10 +108,10 @@ def _study(sampler: Any, space: Space) -> tuple[Any, dict[str, Any]]:
     return study, {name: optuna_distribution(p) for name, p in space.parameters.items()}
 
 
-def _told(observed: Sequence[Observation]) -> list[tuple[Observation, float]]:
-    """Pair observations with the losses to tell; none where everything diverged."""
+def _with_losses(observed: Sequence[Observation]) -> list[tuple[Observation, float]]:
+    """Pair observations with the losses to tell Optuna; nothing if all diverged."""
     losses = [seen.loss for seen in observed if seen.loss is not None]
     if not losses:
-        return []  # a model has nothing to tell apart
+        return []  # a model cannot learn from them
     worst = max(losses)
     return [(seen, worst if seen.loss is None else seen.loss) for seen in observed]

@@ -1,4 +1,4 @@
-"""Optuna's Gaussian process: the better model while observations are few."""
+"""Use Optuna's Gaussian process, slow after hundreds of trials; for short searches."""
 
 from __future__ import annotations
 

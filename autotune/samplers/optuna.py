@@ -1,4 +1,4 @@
-"""Any sampler of Optuna's by the name of its class: ``optuna:CmaEsSampler(sigma0=0.3)``."""
+"""Any sampler of Optuna by its class name: ``optuna:CmaEsSampler(sigma0=0.3)``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from autotune.samplers.base import Observation, ask, replay, unwarned
 from autotune.seeds import derive
 from autotune.space.spaces import Params, Space
 
-# Finished trials tell these all that they need to know. Others keep notes of what they proposed, so
-# that is gone through again for each proposal.
+# These need only the finished trials. Others keep state about their own proposals, so everything is
+# replayed for each proposal.
 FORGETFUL = frozenset({"GPSampler", "RandomSampler", "TPESampler"})
-COUNTING = frozenset({"QMCSampler"})  # only how many there were
-TRIED = 12  # observations with which a sampler is tried out
+COUNTING = frozenset({"QMCSampler"})  # need only the number of proposals
+TRIED = 12  # observations with which a sampler is tested
 
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """One of Optuna's samplers, with its own defaults and the study's seed."""
+    """An Optuna sampler with its own defaults and the study's seed."""
 
     wanted: Wanted
 
     def __call__(
         self, space: Space, observed: Sequence[Observation], *, index: int, seed: int
     ) -> Params:
-        """Ask a new instance that has been told what came before."""
+        """Ask a new instance to which all observations are replayed."""
         name = self.wanted.cls.__name__
         counts = name in COUNTING
         sampler = self.wanted.make(seed=derive(seed) if counts else derive(seed, index))
@@ -39,7 +39,7 @@ class Named:
             return replay(sampler, space, observed)
 
     def check(self, space: Space) -> None:
-        """Refuse what cannot propose in a space, or needs a package that is not installed."""
+        """Refuse a sampler that cannot propose in a space, or that needs a missing package."""
         if not space.parameters:
             return
         points = [random.sampler(space, [], index=i, seed=0) for i in range(TRIED)]

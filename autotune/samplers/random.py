@@ -1,4 +1,4 @@
-"""Uniform over the space: the yardstick any other sampler has to beat."""
+"""Draw settings at random; the baseline that other samplers have to beat."""
 
 from __future__ import annotations
 

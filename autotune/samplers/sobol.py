@@ -1,4 +1,4 @@
-"""Scrambled Sobol points: they cover the space evenly and depend on nothing observed."""
+"""Cover the space evenly with Sobol points, whatever the losses; for a map of the space."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from autotune.space.spaces import Params, Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
-    """Propose point ``index`` of the study's sequence: all its points share one scrambling."""
+    """Propose point ``index`` of the study's sequence, which has one scrambling."""
     from scipy.stats.qmc import Sobol
 
     points = Sobol(len(space), scramble=True, rng=derive(seed, "sobol"))
-    if index:  # SciPy cannot skip no point
+    if index:  # SciPy cannot skip 0 points
         points.fast_forward(index)
     return space.at(points.random(1)[0].tolist())

@@ -1,7 +1,7 @@
-"""A Gaussian process on few noisy scores: where in a space good settings are to be expected.
+"""A Gaussian process on few noisy scores: it predicts the score of any setting.
 
-Optuna's takes every value for as exact as any other, and a tenth of a second or more to propose.
-This one is told how sure each score is, and begins with how much each parameter usually matters.
+Optuna's treats all values as equally exact and needs 0.1 s or more for a proposal. This one is
+given the variance of each score, and starts from how much each parameter usually matters.
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, algorithm 2.1.
 """
 
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Predict = Callable[[Array], Array]  # points x parameters -> expected scores, lower is better
 
-NOISE = 0.2  # variance of a score that is sure: another seed would have told another
-SCALES = (0.3, 0.6, 1.2)  # of a range: how far apart settings still have much in common
-# Times that, by parameter: the learning rate explains half of what settings differ in, weight decay
-# a sixth, all others together a fiftieth.
+NOISE = 0.2  # variance of a measured score, from the seed
+SCALES = (0.3, 0.6, 1.2)  # length scales, as parts of a range
+# Factors on these by parameter: the learning rate explains half of the differences between
+# settings, weight decay a sixth, all others together a fiftieth.
 MATTERS = {"lr": 0.4, "weight_decay": 0.7, "timescale": 0.7}
 MATTERS_LITTLE = 1.4
 
 
 def lengths(names: Sequence[str]) -> list[Array]:
-    """Return the length scales that are tried: parameters matter as usual, or all alike."""
+    """Return the length scales to try: with the usual weight per parameter, and with equal ones."""
     usual = np.array([MATTERS.get(name, MATTERS_LITTLE) for name in names])
     return [scale * shape for scale, shape in product(SCALES, (usual, np.ones(len(names))))]
 
@@ -36,8 +36,8 @@ def fit(points: Array, scores: Array, doubts: Array, scales: Sequence[Array]) ->
     Args:
         points: Observed settings x parameters, each in [0, 1].
         scores: Of these, lower is better.
-        doubts: Variance of each score, besides that of seeds.
-        scales: Length scales by parameter, of which the likeliest are taken.
+        doubts: Variance of each score, added to that of the seed.
+        scales: Length scales by parameter; the most likely ones are used.
     """
     centre, spread = scores.mean(), scores.std() or 1.0
     target = (scores - centre) / spread
@@ -63,7 +63,7 @@ def _kernel(square: Array, length: Array) -> Array:
 
 
 def _solve(square: Array, target: Array, noise: Array, length: Array) -> tuple[float, Array]:
-    """Return the logarithm of the likelihood, but for a constant, and the weights of the points."""
+    """Return the log-likelihood without its constant, and the weights of the points."""
     root = np.linalg.cholesky(_kernel(square, length) + noise)
     weights = np.linalg.solve(root.T, np.linalg.solve(root, target))
     return float(-0.5 * target @ weights - np.log(np.diag(root)).sum()), weights

@@ -1,4 +1,4 @@
-"""Optuna's tree-structured Parzen estimator: cheap however many observations there are."""
+"""Use Optuna's TPE, still fast after hundreds of trials; for long searches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotune.space.spaces import Params, Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:
-    """Propose by the ratio of densities of good and other settings."""
+    """Propose where good settings are dense compared with the others."""
     from optuna.samplers import TPESampler
 
     tpe = TPESampler(

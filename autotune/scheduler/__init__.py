@@ -1,1 +1,1 @@
-"""What a study runs next: every decision is a function of the trials stored so far."""
+"""Decide what a study runs next: every decision depends only on the trials stored so far."""

@@ -1,8 +1,9 @@
-"""How good each setting looks so far, on one scale: what a full run would say, and how surely.
+"""Predict for every setting how good a full run would be, and how certain that is.
 
-Trials end at different rungs, so their losses do not compare. A loss becomes its place among those
-measured at the same rung, and what a place there is worth at the end is learned from the trials
-that went further. Where short runs mislead, little is learned from them, or the contrary.
+Trials stop at different rungs, so their losses cannot be compared directly. Each loss is replaced
+by its rank among the trials measured at the same rung. How a rank at a rung translates into a rank
+at the end is fitted on the trials that went further. Where short runs do not predict the end, the
+fitted slope is near 0, or negative.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from autotune.pruners.auto import ranking
 from autotune.pruners.ladder import Ladder, Losses
 from autotune.studies.records import TrialRecord, TrialState
 
-BELIEF = 10.0  # trials that would have to say otherwise before what is believed at first is halved
-SLOPE = 0.7  # of the score at the end on the score at a rung, believed at first
-SPREAD = 0.5  # variance around it, believed at first
-BLIND = 0.1  # variance for each rung that nobody has passed
+BELIEF = 10.0  # weight of the prior, in trials: after that many, data and prior count alike
+SLOPE = 0.7  # prior: slope of the final score on the score at a rung
+SPREAD = 0.5  # prior: variance around that line
+BLIND = 0.1  # variance added for each rung that no trial has passed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a trial is worth.
+    """The predicted final result of a trial.
 
     Args:
-        score: In standard deviations of settings; lower is better.
-        doubt: Its variance.
+        score: In standard deviations over all settings; lower is better.
+        doubt: Variance of the score.
     """
 
     score: float
@@ -38,9 +39,9 @@ class Forecast:
 
 
 def forecasts(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> dict[int, Forecast]:
-    """Return the forecast of every trial that was measured and neither failed nor diverged, by id.
+    """Return by id the forecast of every measured trial that neither failed nor diverged.
 
-    A diverged one counts as the worst at every rung.
+    A diverged trial still counts as the worst at every rung.
     """
     alive = [trial for trial in trials if trial.state is not TrialState.FAILED]
     diverged = {trial.id for trial in alive if trial.state is TrialState.DIVERGED}
@@ -49,32 +50,32 @@ def forecasts(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> d
         here = _scores(alive, losses, step)
         known = [id for id in here if id in found]
         left = [id for id in here if id not in found and id not in diverged]
-        told = _told(here, known, left, found) if known else _blind(here, left, passed)
-        found.update(told)
+        these = _by_line(here, known, left, found) if known else _without_line(here, left, passed)
+        found.update(these)
     return found
 
 
 def _scores(trials: Sequence[TrialRecord], losses: Losses, step: int) -> dict[int, float]:
-    """Return the normal scores of those that reached a rung; what diverged is worst."""
+    """Return the normal scores of the trials at a rung; diverged trials are worst."""
     order = ranking(trials, losses, step)
     return {t.id: score for t, score in zip(order, _normal(len(order)), strict=True)}
 
 
 @cache
 def _normal(count: int) -> tuple[float, ...]:
-    """Return what the ordered values of ``count`` draws of a normal distribution are like."""
+    """Return the typical values of ``count`` ordered draws from a normal distribution."""
     normal = NormalDist()
     return tuple(normal.inv_cdf((place + 0.5) / count) for place in range(count))
 
 
-def _blind(here: dict[int, float], left: Sequence[int], passed: int) -> dict[int, Forecast]:
+def _without_line(here: dict[int, float], left: Sequence[int], passed: int) -> dict[int, Forecast]:
     return {id: Forecast(score=here[id], doubt=BLIND * passed) for id in left}
 
 
-def _told(
+def _by_line(
     here: dict[int, float], known: Sequence[int], left: Sequence[int], found: dict[int, Forecast]
 ) -> dict[int, Forecast]:
-    """Forecast by a line through those that went further, drawn with what is believed at first."""
+    """Forecast with a line fitted to the trials that went further, with a prior on the line."""
     place = np.array([here[id] for id in known])
     score = np.array([found[id].score for id in known])
     middle, height = float(place.mean()), float(score.mean())

@@ -1,7 +1,7 @@
-"""Who is recommended: finalists and the default run on fresh seeds until one is clearly ahead.
+"""Choose the setting to recommend: finalists and the default race on fresh seeds.
 
-The best of many settings on one seed is partly luck, so what decides are paired runs: everyone on
-the same seed, and on a further one those that are not clearly behind.
+The best of many settings on one seed is partly lucky. So all finalists and the default run on the
+same fresh seed, and those that are not clearly behind run on one more.
 """
 
 from __future__ import annotations
@@ -11,79 +11,78 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from autotune.scheduler.proposals import SEARCH_SEED
-from autotune.scheduler.study_state import ENDED, Ledger
+from autotune.scheduler.study_state import ENDED, StudyState
 from autotune.studies.records import Role, TrialRecord, TrialState
-from autotune.studies.spec import SearchSpec
 
-SEEDS = (1, 2)  # seed indices; the first is run by everyone
-BEHIND = 2.0  # standard errors of the paired differences: out of the race
+SEEDS = (1, 2)  # seed indices of the laps; all take part in the first lap
+BEHIND = 2.0  # standard errors of the paired differences: further behind is out of the race
 
-Losses = Mapping[int, float]  # by seed; infinite where a run did not end well
+Losses = Mapping[int, float]  # by seed; infinite if the run failed or diverged
 
 
-def finalists(ledger: Ledger, count: int) -> list[TrialRecord]:
-    """Return the search trials of the lowest full-length loss, without the default."""
-    done = [t for t in ledger.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
+def finalists(state: StudyState, count: int) -> list[TrialRecord]:
+    """Return the search trials with the lowest full-length loss; the default is left out."""
+    done = [t for t in state.of(Role.SEARCH) if t.state is TrialState.COMPLETE and t.number]
     return sorted(done, key=lambda t: (t.loss, t.number))[:count]
 
 
-def missing(ledger: Ledger, spec: SearchSpec, lap: int) -> list[TrialRecord]:
-    """Return who has not yet begun its run on the seed of a lap."""
-    begun = {t.source for t in ledger.of(Role.SELECT) if t.seed == SEEDS[lap]}
-    return [trial for trial in runners(ledger, spec, lap) if trial.number not in begun]
+def missing(state: StudyState, lap: int) -> list[TrialRecord]:
+    """Return the trials of a lap that have not started their run on its seed."""
+    begun = {t.source for t in state.of(Role.SELECT) if t.seed == SEEDS[lap]}
+    return [trial for trial in runners(state, lap) if trial.number not in begun]
 
 
-def runners(ledger: Ledger, spec: SearchSpec, lap: int) -> list[TrialRecord]:
-    """Return who takes part in a lap: everyone in the first, nobody where one is clearly ahead."""
-    everyone = [*ledger.of(Role.SEARCH)[:1], *finalists(ledger, spec.finalists)]
+def runners(state: StudyState, lap: int) -> list[TrialRecord]:
+    """Return the trials of a lap: all in the first; in the second, none if one is clearly ahead."""
+    everyone = [*state.of(Role.SEARCH)[:1], *finalists(state, state.policy.finalists)]
     if lap == 0:
         return everyone
-    known = {trial.number: losses(ledger, trial) for trial in everyone}
+    known = {trial.number: losses(state, trial) for trial in everyone}
     left = _ahead(known)
     return [t for t in everyone if t.number in left] if len(left) > 1 else []
 
 
-def chosen(ledger: Ledger, spec: SearchSpec) -> int | None:
-    """Return the number of the setting to recommend; None until everyone has run the first lap.
+def chosen(state: StudyState) -> int | None:
+    """Return the number of the setting to recommend; None until the first lap is over.
 
-    Zero is the default: it wins when no finalist beat it on fresh seeds.
+    0 is the default: it wins if no finalist beats it on the fresh seeds.
     """
-    first = runners(ledger, spec, 0)
-    if not first or not _ended(ledger, first, 0):
+    first = runners(state, 0)
+    if not first or not _ended(state, first, 0):
         return None
-    known = {trial.number: losses(ledger, trial) for trial in first}
-    second = runners(ledger, spec, 1)
-    if second and _ended(ledger, second, 1):
+    known = {trial.number: losses(state, trial) for trial in first}
+    second = runners(state, 1)
+    if second and _ended(state, second, 1):
         known = {trial.number: known[trial.number] for trial in second}
     means = _means(known)
     best = min(means, key=lambda number: (means[number], number))
     return best if math.isfinite(means[best]) else 0
 
 
-def losses(ledger: Ledger, trial: TrialRecord) -> dict[int, float]:
-    """Return a setting's losses at full length by seed, of search and race."""
+def losses(state: StudyState, trial: TrialRecord) -> dict[int, float]:
+    """Return a setting's full-length losses by seed, from the search and the race."""
     found = {}
     if trial.state is TrialState.COMPLETE and trial.loss is not None:
         found[SEARCH_SEED] = trial.loss
-    for run in ledger.of(Role.SELECT):
+    for run in state.of(Role.SELECT):
         if run.source == trial.number and run.state in ENDED:
             well = run.state is TrialState.COMPLETE and run.loss is not None
             found[run.seed] = run.loss if well and run.loss is not None else math.inf
     return found
 
 
-def _ended(ledger: Ledger, trials: Sequence[TrialRecord], lap: int) -> bool:
-    return all(SEEDS[lap] in losses(ledger, trial) for trial in trials)
+def _ended(state: StudyState, trials: Sequence[TrialRecord], lap: int) -> bool:
+    return all(SEEDS[lap] in losses(state, trial) for trial in trials)
 
 
 def _means(known: Mapping[int, Losses]) -> dict[int, float]:
-    """Return everyone's mean over the seeds that all of them ran."""
+    """Return each setting's mean over the seeds that all of them ran."""
     shared = set.intersection(*(set(one) for one in known.values()))
     return {number: mean(one[seed] for seed in shared) for number, one in known.items()}
 
 
 def _ahead(known: Mapping[int, Losses]) -> list[int]:
-    """Return the leader after the first lap, and who is not clearly behind it."""
+    """Return the leader after the first lap, and all that are not clearly behind it."""
     fresh = {number: one[SEEDS[0]] for number, one in known.items() if SEEDS[0] in one}
     known = {n: one for n, one in known.items() if math.isfinite(fresh.get(n, math.inf))}
     if not known:
@@ -93,9 +92,9 @@ def _ahead(known: Mapping[int, Losses]) -> list[int]:
 
 
 def _behind(one: Losses, leader: Losses) -> bool:
-    """Say whether paired differences are clear.
+    """Return whether a setting is clearly behind the leader.
 
-    A single one is not, but for the default where the search had cut it short.
+    One seed is not enough to say so, except for a default that the search did not run to its end.
     """
     apart = [one[seed] - leader[seed] for seed in sorted(one.keys() & leader.keys())]
     if len(apart) < 2:

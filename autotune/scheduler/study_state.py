@@ -1,4 +1,4 @@
-"""What the engine knows of one study: its trials, their losses at rungs, and what they cost."""
+"""One study in memory: its trials, their losses at rungs, and what they cost."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
 from autotune.scheduler.forecast import forecasts
+from autotune.scheduler.policy import Policy
 from autotune.space.setting import Setting
 from autotune.space.spaces import Space
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 
 ENDED = frozenset({TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
-MODEL_NEEDS = 5  # trials at a rung before proposals are modelled on it
+MODEL_NEEDS = 5  # trials at a rung before a model may be fitted to it
 
 
 @dataclass(kw_only=True)
-class Ledger:
-    """One study in memory, kept in step with the store."""
+class StudyState:
+    """One study in memory, kept equal to what is stored."""
 
     study: StudyRecord
+    policy: Policy
     space: Space
     presets: Sequence[Setting]  # the first is the optimizer's default
     ladder: Ladder
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise
-    stops: dict[int, int] = field(default_factory=dict)  # running trial -> step it is heading for
+    stops: dict[int, int] = field(default_factory=dict)  # running trial -> the step it trains to
     by_role: dict[Role, list[TrialRecord]] = field(default_factory=dict)  # in order of number
     charged: dict[Role, int] = field(default_factory=dict)  # steps spent, by role
-    settings: set[str] = field(default_factory=set)  # that search trials have
-    searched: bool = False  # no further setting is to be tried
+    settings: set[str] = field(default_factory=set)  # of all search trials
+    searched: bool = False  # the search is over: no further setting is tried
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
-    timed_steps: int = 0  # between points of one stretch, over all trials
-    timed_seconds: float = 0.0  # they took
+    timed_steps: int = 0  # steps between measured points, over all trials
+    timed_seconds: float = 0.0  # seconds that ``timed_steps`` took
 
     @property
     def target(self) -> int:
@@ -45,11 +47,11 @@ class Ledger:
         return self.ladder.steps[-1]
 
     def tried(self, hyper: Mapping[str, Any], warmup: float) -> bool:
-        """Say whether the search has tried a setting."""
+        """Return whether the search has tried a setting."""
         return _written(hyper, warmup) in self.settings
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
-        """Take in a trial's newest record and points of its curve."""
+        """Store a trial's newest record and new points of its curve."""
         if trial.role is Role.SEARCH and trial.id not in self.trials:
             self.settings.add(_written(trial.hyper, trial.warmup))
         self._place(trial)
@@ -63,7 +65,7 @@ class Ledger:
                 right[point.step] = point.accuracy
 
     def _place(self, trial: TrialRecord) -> None:
-        """Put a trial's newest record in place of the one known; a study gives a number once."""
+        """Replace a trial's record by its newest one; each number exists once in a study."""
         known = self.trials.get(trial.id)
         self.trials[trial.id] = trial
         steps = self._cost(trial) - (self._cost(known) if known else 0)
@@ -74,7 +76,7 @@ class Ledger:
 
     def _time(self, trial: int, point: Point) -> None:
         last = self.timed.get(trial)
-        # A stretch counts its seconds anew, and one that lost its state takes steps again.
+        # Each job counts its seconds from 0, and one without its saved state repeats steps.
         if last and last.step < point.step and last.seconds < point.seconds:
             self.timed_steps += point.step - last.step
             self.timed_seconds += point.seconds - last.seconds
@@ -85,15 +87,15 @@ class Ledger:
         return list(self.by_role.get(role, ()))
 
     def running(self) -> list[TrialRecord]:
-        """Return the trials under way."""
+        """Return the running trials."""
         return [t for t in self.trials.values() if t.state is TrialState.RUNNING]
 
     def runs(self) -> float:
-        """Return the full runs spent, every stage counted."""
+        """Return the full runs spent in all stages."""
         return sum(self.charged.values()) / self.target
 
     def committed(self, role: Role | None = None) -> float:
-        """Return the full runs spent, on one stage or all, once what is under way has ended."""
+        """Return the full runs spent in one stage or all, running jobs counted to their end."""
         steps = sum(self.charged.values()) if role is None else self.charged.get(role, 0)
         for id, stop in self.stops.items():
             trial = self.trials[id]
@@ -102,7 +104,7 @@ class Ledger:
         return steps / self.target
 
     def _cost(self, trial: TrialRecord) -> int:
-        # Free failures would be tried for ever: one without a loss costs what a first look costs.
+        # If failures were free, a study could fail for ever: each costs at least the first rung.
         if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
             return max(trial.step, self.ladder.first)
         return trial.step
@@ -112,13 +114,13 @@ class Ledger:
         return sum(trial.seconds for trial in self.trials.values())
 
     def best(self) -> TrialRecord | None:
-        """Return the completed search trial of the lowest loss."""
+        """Return the completed search trial with the lowest loss."""
         complete = TrialState.COMPLETE
         done = [(t.loss, t.number, t) for t in self.of(Role.SEARCH) if t.state is complete]
         return min(done, default=(None, None, None))[-1]
 
     def forecast(self) -> list[Observation]:
-        """Return what the search expects of every setting that was measured or diverged."""
+        """Return the forecast for every setting that was measured or diverged."""
         trials = self.of(Role.SEARCH)
         expected = forecasts(trials, self.losses, self.ladder)
         diverged, seen = TrialState.DIVERGED, []
@@ -131,7 +133,7 @@ class Ledger:
         return seen
 
     def observed(self) -> list[Observation]:
-        """Return what the search learned, all of it at the longest rung with enough trials."""
+        """Return the losses at one rung: the longest with enough trials."""
         trials = self.of(Role.SEARCH)
         curves: Mapping[int, Mapping[int, float]] = {t.id: self.losses[t.id] for t in trials}
         step = highest_rung(curves, self.ladder, MODEL_NEEDS)
@@ -153,6 +155,6 @@ class Ledger:
 
 
 def _written(hyper: Mapping[str, Any], warmup: float) -> str:
-    """Return a setting as text; a stored tuple comes back as a list."""
+    """Return a setting as text; tuples count as lists, as which they are stored."""
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
     return repr((sorted(plain.items()), warmup))

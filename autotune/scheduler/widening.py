@@ -1,6 +1,6 @@
-"""A range whose end holds the best settings is widened: the best may lie beyond.
+"""Widen a range if the best settings lie at its end: better ones may lie beyond.
 
-A range that a person gave is a constraint, and stays; so does a table's grid.
+A range that the user gave is a constraint and stays; so does the grid of a table.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.pruners.auto import leaders
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.space import spaces
 from autotune.space.spaces import Params, Range, Space, idle
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-BAND = 0.1  # of a range: what is nearer to its end counts as there
-BEST = 3  # settings that all have to be there: those that got furthest, then lost least
-FEWEST = 9  # settings tried before
-STEP = 0.25  # of the width a range began with: added each time
-FURTHEST = 0.5  # of that width: the most that is added at one end
+BAND = 0.1  # part of a range that counts as its end
+BEST = 3  # a range is widened if this many best trials all lie at its end
+FEWEST = 9  # trials before any range is widened
+STEP = 0.25  # part of the first width that is added each time
+FURTHEST = 0.5  # part of the first width that may be added at one end in total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +31,21 @@ class Widened:
     reason: str
 
 
-def widened(ledger: Ledger) -> Widened | None:
-    """Return a study's space with wider ranges; None where nothing speaks for that."""
-    trials = ledger.of(Role.SEARCH)
+def widened(state: StudyState) -> Widened | None:
+    """Return a study's space with wider ranges; None if no range needs it."""
+    trials = state.of(Role.SEARCH)
     if len(trials) < FEWEST:
         return None
-    best = leaders(trials, ledger.losses, ledger.ladder, BEST)
-    if len(best) < BEST or min(trial.step for trial in best) < ledger.ladder.safe:
-        return None  # short runs favour the high end of learning rates
+    best = leaders(trials, state.losses, state.ladder, BEST)
+    if len(best) < BEST or min(trial.step for trial in best) < state.ladder.safe:
+        return None  # short runs favour high learning rates
     diverged = [trial for trial in trials if trial.state is TrialState.DIVERGED]
-    found = dict(_wider(ledger.space, best, diverged))
+    found = dict(_wider(state.space, best, diverged))
     if not found:
         return None
-    reasons = [_reason(name, ledger.space, new, len(trials)) for name, new in found.items()]
-    parameters = {**ledger.space.parameters, **found}
-    return Widened(space=replace(ledger.space, parameters=parameters), reason="; ".join(reasons))
+    reasons = [_reason(name, state.space, new, len(trials)) for name, new in found.items()]
+    parameters = {**state.space.parameters, **found}
+    return Widened(space=replace(state.space, parameters=parameters), reason="; ".join(reasons))
 
 
 def _wider(
@@ -70,7 +70,7 @@ def _at(parameter: Range, value: float | str, upper: bool) -> bool:
 
 
 def _most(name: str) -> float:
-    """Return the largest value that makes sense: a beta cannot be below zero."""
+    """Return the largest allowed value: no beta may be below zero."""
     return 1.0 if name.startswith("one_minus_") else math.inf
 
 
@@ -80,13 +80,13 @@ def _reason(name: str, space: Space, new: Range, count: int) -> str:
         raise TypeError(f"{name} is no range")
     end = f"upper end, {old.high:.3g}" if new.high > old.high else f"lower end, {old.low:.3g}"
     return (
-        f"{name} is searched from {new.low:.3g} to {new.high:.3g} from now on: "
-        f"the {BEST} best of {count} settings tried lie at its {end}"
+        f"{name} is now searched from {new.low:.3g} to {new.high:.3g}, because the {BEST} best of "
+        f"{count} settings lie at its {end}"
     )
 
 
 def recorded(space: Space, data: Mapping[str, Sequence[Any]]) -> Space:
-    """Return a space with the ranges that were widened where it was stored as ``data``."""
+    """Return a space with the widened ranges that are stored in ``data``."""
     stored = spaces.from_data(data, {}).parameters
     wider = {
         name: range
@@ -96,28 +96,28 @@ def recorded(space: Space, data: Mapping[str, Sequence[Any]]) -> Space:
     return replace(space, parameters={**space.parameters, **wider}) if wider else space
 
 
-def told(data: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Return a sentence about each range of a stored space that was widened."""
+def widened_ranges(data: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return a sentence about each widened range of a stored space."""
     found = []
     for name, parameter in spaces.from_data(data, {}).parameters.items():
         if isinstance(parameter, Range) and parameter.began is not None:
             low, high = parameter.began
             found.append(
-                f"{name} was searched from {parameter.low:.3g} to {parameter.high:.3g}, wider than "
-                f"the {low:.3g} to {high:.3g} it began with: the best settings lay at the end"
+                f"{name} was searched from {parameter.low:.3g} to {parameter.high:.3g}; the range "
+                f"{low:.3g} to {high:.3g} was widened because the best settings lay at its end"
             )
     return found
 
 
-def recommended(ledger: Ledger, number: int | None) -> Iterator[str]:
-    """Say where the setting to recommend lies at the end of a range; the default's is nobody's."""
-    for trial in ledger.of(Role.SEARCH):
+def recommended(state: StudyState, number: int | None) -> Iterator[str]:
+    """Warn if the recommended setting lies at an end of a range; the default was not searched."""
+    for trial in state.of(Role.SEARCH):
         if number and trial.number == number:
-            yield from warnings(trial.params, ledger.space.as_data())
+            yield from warnings(trial.params, state.space.as_data())
 
 
 def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """Name the coordinates that lie at an end of their range."""
+    """Return a warning for each parameter that lies at an end of its range."""
     ranges = spaces.from_data(data, {})
     for name in ranges.edges(params):
         parameter = ranges.parameters[name]

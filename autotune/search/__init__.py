@@ -1,1 +1,1 @@
-"""One search from beginning to end: opened, run by one or many processes, closed."""
+"""Run one search from start to end, by one process or many."""

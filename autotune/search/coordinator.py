@@ -1,4 +1,4 @@
-"""The search: ask each study what to run next, run it, record it, until the budget is spent."""
+"""The main loop: ask each study what to run next, run it, record it, until the budget is spent."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from functools import partial
 from pathlib import Path
 
 from autotune.engines import from_spec
-from autotune.engines.base import Backend
+from autotune.engines.base import Engine
 from autotune.errors import LeaseLost, NothingUsable, StorageError
 from autotune.results import comparison
 from autotune.scheduler import racing, stages, widening
-from autotune.scheduler.budget import Purse
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
-from autotune.search.lock import COORDINATOR, folder_of, sitting
+from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, checked, open_search
 from autotune.search.recorder import Recorder
-from autotune.search.turns import Share
+from autotune.search.turns import Participant
 from autotune.seeds import derive
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, Role, SearchState, TrialState
-from autotune.studies.retry import Patience
+from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 
-WAIT = 0.2  # seconds between looks at what other processes do while there is nothing to do
-OUTAGE = 600.0  # seconds that the database may be away
-POLL = 0.5  # seconds between looks at the halt flag while nothing is reported
-HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}  # trials without one measured loss
-PATIENCE = 30.0  # seconds a step may take to end when a search is out of time
-MIRRORED_EVERY = 30.0  # seconds between looks of Optuna's tools
+WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
+OUTAGE = 600.0  # seconds that the database may be unreachable
+POLL = 0.5  # seconds to wait for reports before the halt flag is checked
+# A search without any measured loss ends after so many trials of one of these states.
+HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}
+STEP_TIMEOUT = 30.0  # seconds that running steps get to end when the time is over
+MIRRORED_EVERY = 30.0  # seconds between updates of Optuna's tables
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
 
 
@@ -46,14 +47,14 @@ def run(
     listen: Listener = ignore,
     halt: threading.Event | None = None,
 ) -> comparison.Comparison:
-    """Search until the budget is spent, and return what was found.
+    """Search until the budget is spent and return the comparison.
 
-    A stored search of the same name and spec is continued; a finished one is only read.
+    A stored search with the same name and spec is continued; a finished one is only read.
 
     Args:
         spec: What to search, with what budget.
-        store: Where everything is kept, while it happens.
-        listen: Told every event.
+        store: Where everything is stored, as it happens.
+        listen: Called with every event.
         halt: Set it to stop early: running steps are finished and saved, nothing new starts.
 
     Raises:
@@ -62,15 +63,17 @@ def run(
     """
     from_spec.ready(spec)
     folder = folder_of(store.url, spec.search_name)
-    with sitting(folder, spec.search_name):
+    with exclusive(folder, spec.search_name):
         worker = coordinator(store.url, folder)
         asked = checked(spec, store)
         # An engine that refuses to start must leave nothing stored.
         with nullcontext() if asked.finished else closing(from_spec.start(spec)) as engine:
-            # Who held the lock before is dead: what it ran need not wait for its leases to end.
+            # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
             if engine:
-                store.tell(spec.search_name, Command.CONTINUE)  # whatever its workers were told
+                store.tell(
+                    spec.search_name, Command.CONTINUE
+                )  # this cancels an earlier pause or stop
                 halt = halt or threading.Event()
                 with closing(Mirror(store.url)) as mirror:
                     loop = Loop(
@@ -84,15 +87,15 @@ def run(
 
 
 def coordinator(url: str, folder: Path) -> str:
-    """Return the name under which a search's command runs trials: the same each time."""
+    """Return the worker name of the search command: the same each time it runs."""
     if urls.file(url) is not None:
-        return COORDINATOR  # its lock lies beside the database, wherever that is moved
+        return COORDINATOR  # its lock file moves with the database
     return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
 
 
 def refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable where nothing reached its last step with a loss."""
-    trials = [trial for ledger in opened.ledgers for trial in ledger.trials.values()]
+    """Raise NothingUsable if no trial reached its last step with a loss."""
+    trials = [trial for state in opened.states for trial in state.trials.values()]
     if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
         return
     reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
@@ -101,17 +104,17 @@ def refuse_nothing(opened: Opened) -> None:
 
 
 class Loop:
-    """One process's part in a search; without a mirror, nothing of it is shown to Optuna's tools.
+    """The loop of one process that takes part in a search.
 
     Args:
         spec: What to search, with what budget.
         store: Where everything is kept.
         opened: The search.
-        listen: Told every event.
+        listen: Called with every event.
         halt: Set to stop early.
         folder: Where checkpoints go.
-        mirror: Optuna's tables.
-        worker: Who this is.
+        mirror: Optuna's tables; without it, Optuna's tools see nothing of the search.
+        worker: Name of this process.
     """
 
     def __init__(  # noqa: PLR0913  what a search is made of
@@ -128,136 +131,135 @@ class Loop:
     ) -> None:
         self.spec, self.store, self.opened = spec, store, opened
         self.listen, self.halt, self.folder = listen, halt, folder
-        self.ledgers = opened.ledgers
-        self.share = Share(
-            store, opened.search, self.ledgers, spec=spec, worker=worker, revision=opened.revision
+        self.states = opened.states
+        self.participant = Participant(
+            store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
-        self.recorder = Recorder(self.share, listen, spec=spec, folder=folder, mirror=mirror)
+        self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
         self.stopping: float | None = None  # when workers were asked to stop
-        self.foretold = not worker.startswith(COORDINATOR)  # who joins does not set the budget
-        self.over = False  # the search is complete, or this process's part in it
-        self.reflected = time.monotonic()
-        self.recording = 0.0  # seconds of this sitting spent deciding and writing
-        self.before = sum(ledger.runs() for ledger in self.ledgers)
-        self.store.patience = Patience(seconds=OUTAGE, wait=self._outage)
+        self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
+        self.over = False  # nothing is left to do for this process
+        self.mirrored = time.monotonic()
+        self.recording = 0.0  # seconds that this process spent deciding and writing
+        self.before = sum(state.runs() for state in self.states)
+        self.store.retry = Retry(seconds=OUTAGE, wait=self._outage)
 
-    def run(self, backend: Backend) -> None:
-        """Run until nothing is left to start and nothing is under way; ends the backend."""
-        self.purse = Purse(
-            spec=self.spec,
-            ledgers=self.ledgers,
-            slots=backend.slots,
+    def run(self, engine: Engine) -> None:
+        """Run until nothing is left to start and nothing runs; closes the engine."""
+        self.tracker = BudgetTracker(
+            states=self.states,
+            slots=engine.slots,
             elapsed=self._elapsed,
             overhead=self._overhead,
         )
-        self._announce(backend.slots)
+        self._announce(engine.slots)
         try:
-            self._work(backend)
+            self._work(engine)
         except BaseException:
             self._abandon()
             raise
         finally:
-            backend.close()
-        self.share.spend()
-        self._reflect()
+            engine.close()
+        self.participant.spend()
+        self._mirror()
         self.listen(
             SearchEnded(
                 name=self.opened.search.name,
-                complete=self.share.state is SearchState.COMPLETE,
+                complete=self.participant.state is SearchState.COMPLETE,
                 seconds=self._elapsed(),
             )
         )
-        if self.share.state is SearchState.COMPLETE:
+        if self.participant.state is SearchState.COMPLETE:
             self._warn()
 
-    def _work(self, backend: Backend) -> None:
+    def _work(self, engine: Engine) -> None:
         while not self.over:
             began = time.monotonic()
-            self._beat(backend)
-            self._fill(backend)
+            self._beat(engine)
+            self._fill(engine)
             self.recording += time.monotonic() - began
             if self.over:
                 return
-            reports = backend.reports(POLL)
+            reports = engine.reports(POLL)
             began = time.monotonic()
             for report in reports:
                 if not self.recorder.take(report):
-                    backend.interrupt(report.trial)
-            self._tell()
-            self._foretell()
-            self._watch(backend)
+                    engine.interrupt(report.trial)
+            self._report_progress()
+            self._warn_of_shortage()
+            self._watch(engine)
             if not self.recorder.busy:
                 self.halt.wait(self._idle)
 
-    def _beat(self, backend: Backend) -> None:
-        """Give a sign of life when it is time to, and do what the answer says."""
-        answer = self.share.beat(self.recorder.own)
+    def _beat(self, engine: Engine) -> None:
+        """Send a heartbeat when it is due, and stop the trials that it reports as lost."""
+        answer = self.participant.beat(self.recorder.own)
         if answer is None:
             return
         for trial in answer.lost:
             self.recorder.forget(trial)
-            backend.interrupt(trial)
+            engine.interrupt(trial)
 
-    def _fill(self, backend: Backend) -> None:
-        """Give idle workers something to do, or end where nothing is left."""
+    def _fill(self, engine: Engine) -> None:
+        """Start jobs on idle workers, or end the search if nothing is left."""
         self._idle = 0.0
-        # Whose turn ended before it had decided has to look again: others may have begun things.
+        # If the turn ended before the decision, look again: others may have started trials.
         with suppress(LeaseLost):
-            while self._free(backend):
-                with self.share.turn(self.recorder.own) as decides:
-                    started = decides and not self._closed() and self._start(backend)
+            while self._free(engine):
+                with self.participant.turn(self.recorder.own) as decides:
+                    started = decides and not self._closed() and self._start(engine)
                     if decides and not started:
                         self._end_if_over()
                 if not started:
-                    # Others run, decide or are waited for: there is no use in asking at once.
+                    # Other processes run trials or decide: asking again at once is useless.
                     self._idle = WAIT if decides else 0.0
                     return
 
-    def _free(self, backend: Backend) -> bool:
-        """Say whether there is something to decide: what to start, or whether it is over."""
+    def _free(self, engine: Engine) -> bool:
+        """Return whether there is something to decide: what to start, or whether to end."""
         if self.over:
             return False
         if self._ending():
             return not self.recorder.busy
-        return len(self.recorder.busy) < backend.slots
+        return len(self.recorder.busy) < engine.slots
 
     def _ending(self) -> bool:
-        return self.stopping is not None or self._told_off()
+        return self.stopping is not None or self._asked_to_stop()
 
-    def _told_off(self) -> bool:
-        """Say whether somebody wants this process to stop running trials."""
-        return self.halt.is_set() or self.share.command is not Command.CONTINUE
+    def _asked_to_stop(self) -> bool:
+        """Return whether this process should stop running trials."""
+        return self.halt.is_set() or self.participant.command is not Command.CONTINUE
 
     def _closed(self) -> bool:
-        """Say whether another process ended the search, or began it anew with another spec."""
-        self.over = self.share.state is SearchState.COMPLETE or self.share.changed
+        """Return whether another process ended the search or changed its spec."""
+        self.over = self.participant.state is SearchState.COMPLETE or self.participant.changed
         return self.over
 
-    def _start(self, backend: Backend) -> bool:
-        """Start the next stretch of the study that has spent least."""
+    def _start(self, engine: Engine) -> bool:
+        """Start the next suggestion of the study that has spent the least."""
         if self._ending():
             return False
-        self.purse = replace(self.purse, slots=backend.slots + len(self.share.others))
-        for ledger in sorted(self.ledgers, key=Ledger.committed):
-            if self.purse.waits(ledger):
+        self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
+        for state in sorted(self.states, key=StudyState.committed):
+            if self.tracker.waits(state):
                 continue
-            searched = ledger.searched
-            stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
-            if ledger.searched and not searched:
-                self.recorder.end_search(ledger, self.purse.minutes())
-            if stretch:
-                backend.submit(self.recorder.start(ledger, stretch))
+            searched = state.searched
+            suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
+            if state.searched and not searched:
+                self.recorder.end_search(state, self.tracker.minutes_left())
+            if suggestion:
+                engine.submit(self.recorder.start(state, suggestion))
                 return True
         return False
 
     def _end_if_over(self) -> None:
-        """End what nobody can go on with; called within a turn that started nothing."""
+        """End the search if nobody can continue it; called in a turn that started nothing."""
         if self.recorder.busy or self.over:
             return
-        if self.share.command is Command.PAUSE and not self.halt.is_set():
+        if self.participant.command is Command.PAUSE and not self.halt.is_set():
             return
-        left = self._told_off() and not all(stages.complete(o, self.spec) for o in self.ledgers)
-        if self.share.others:
+        left = self._asked_to_stop() and not all(stages.complete(o) for o in self.states)
+        if self.participant.others:
             self.over = left
             return
         if left:
@@ -267,55 +269,55 @@ class Loop:
         self.over = True
 
     def _leave(self) -> None:
-        """Write down that nobody runs the search any more, unless somebody does."""
-        if not self.share.others:
-            self.share.state = SearchState.INTERRUPTED
+        """Store the search as interrupted, unless others still run it."""
+        if not self.participant.others:
+            self.participant.state = SearchState.INTERRUPTED
             self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
 
     def _abandon(self) -> None:
-        """Write down what can be before an error is told, which may be that of the database."""
-        self.store.patience = Patience()
+        """Store what is possible before an error is raised, perhaps one of the database."""
+        self.store.retry = Retry()
         with suppress(StorageError):
-            self.share.spend()
+            self.participant.spend()
             self._leave()
 
-    def _watch(self, backend: Backend) -> None:
-        """Stop early when told to, out of time or without hope; end workers that do not answer."""
+    def _watch(self, engine: Engine) -> None:
+        """Stop early if told to, out of time or hopeless; kill workers that do not answer."""
         minutes = self.spec.budget.resolved.minutes
         late = minutes is not None and self._elapsed() > minutes * 60
         now = time.monotonic()
-        if self.stopping is None and (self._told_off() or late or self._hopeless()):
+        if self.stopping is None and (self._asked_to_stop() or late or self._hopeless()):
             self.stopping = now
-            backend.interrupt()
-        elif self.stopping is not None and late and now > self.stopping + PATIENCE:
-            backend.kill()
-        elif self.stopping is not None and not (self._told_off() or late or self._hopeless()):
-            self.stopping = None  # it was only to pause
+            engine.interrupt()
+        elif self.stopping is not None and late and now > self.stopping + STEP_TIMEOUT:
+            engine.kill()
+        elif self.stopping is not None and not (self._asked_to_stop() or late or self._hopeless()):
+            self.stopping = None  # it was only a pause
 
     def _outage(self, seconds: float, why: str) -> bool:
-        """Wait for the database while what runs goes on running; say whether to give up."""
+        """Wait for the database while trials go on; return whether to give up."""
         self.listen(Notice(text=f"{why}; trying again"))
         return self.halt.wait(seconds)
 
     def _hopeless(self) -> bool:
-        trials = [t for ledger in self.ledgers for t in ledger.trials.values()]
-        measured = any(curve for ledger in self.ledgers for curve in ledger.losses.values())
+        trials = [t for state in self.states for t in state.trials.values()]
+        measured = any(curve for state in self.states for curve in state.losses.values())
         many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
         return many and not measured
 
-    def _reflect(self, every: float = 0.0) -> None:
-        """Bring Optuna's tables up to date, where that was last done long ago."""
+    def _mirror(self, every: float = 0.0) -> None:
+        """Update Optuna's tables if the last update is ``every`` seconds ago."""
         now = time.monotonic()
-        if now - self.reflected > every:
+        if now - self.mirrored > every:
             self.recorder.reflect()
-            self.reflected = now
+            self.mirrored = now
 
     def _elapsed(self) -> float:
-        return self.share.seconds + self.share.unspent()
+        return self.participant.seconds + self.participant.unspent()
 
     def _overhead(self) -> float:
-        """Return the seconds of deciding and writing that a full run takes."""
-        runs = sum(ledger.runs() for ledger in self.ledgers) - self.before
+        """Return the seconds of deciding and writing per full run."""
+        runs = sum(state.runs() for state in self.states) - self.before
         return self.recording / runs if runs else 0.0
 
     def _announce(self, workers: int) -> None:
@@ -326,72 +328,72 @@ class Loop:
                 storage=urls.mask(self.store.url),
                 task=search.task,
                 optimizers=self.spec.optimizers,
-                rungs=self.ledgers[0].ladder.steps,
+                rungs=self.states[0].ladder.steps,
                 resumed=self.opened.resumed,
                 workers=workers,
                 engine=self.spec.engine,
             )
         )
 
-    def _tell(self) -> None:
-        if self.share.unspent() > SAVED_EVERY:
-            self.share.spend()
-            self._reflect(MIRRORED_EVERY)
+    def _report_progress(self) -> None:
+        if self.participant.unspent() > SAVED_EVERY:
+            self.participant.spend()
+            self._mirror(MIRRORED_EVERY)
         order = [Role.SEARCH, Role.SELECT, Role.JUDGE]
-        names = {ledger.study.optimizer: ledger for ledger in self.ledgers}
-        best = {name: ledger.best() for name, ledger in names.items()}
+        names = {state.study.optimizer: state for state in self.states}
+        best = {name: state.best() for name, state in names.items()}
         self.listen(
             Spent(
-                stage=min((stages.stage(ledger) for ledger in self.ledgers), key=order.index),
-                runs={name: ledger.runs() for name, ledger in names.items()},
-                planned={name: self.purse.planned(ledger) for name, ledger in names.items()},
+                stage=min((stages.stage(state) for state in self.states), key=order.index),
+                runs={name: state.runs() for name, state in names.items()},
+                planned={name: self.tracker.planned(state) for name, state in names.items()},
                 seconds=self._elapsed(),
-                left=self.purse.left(),
+                left=self.tracker.seconds_left(),
                 best={n: t.loss for n, t in best.items() if t and t.loss is not None},
             )
         )
 
-    def _foretell(self) -> None:
-        """Say, once every optimizer has run a little, whether the minutes will do."""
-        if self.foretold or self._ending() or not all(one.runs() for one in self.ledgers):
+    def _warn_of_shortage(self) -> None:
+        """Warn once, after every optimizer has run a little, if the minutes are too few."""
+        if self.warned or self._ending() or not all(one.runs() for one in self.states):
             return
-        self.foretold = True  # later the pace is known better, but little can be done
-        if text := self.purse.short():
+        self.warned = True  # a later warning would be more exact but come too late
+        if text := self.tracker.shortage():
             self.listen(Notice(text=text))
 
     def _close(self) -> None:
-        """Stop what will not go on, and store what is recommended."""
-        self.share.spend()
-        for ledger in self.ledgers:
-            self.share.keep_turn()
+        """Stop all paused trials and store the recommendations."""
+        self.participant.spend()
+        for state in self.states:
+            self.participant.keep_turn()
             idle = [
                 trial
-                for trial in ledger.of(Role.SEARCH)
+                for trial in state.of(Role.SEARCH)
                 if trial.state in {TrialState.PAUSED, TrialState.WAITING}
             ]
             reasons = {t.id: f"at step {t.step} of {t.target} when the search ended" for t in idle}
-            self.recorder.stop(ledger, reasons)
-            winner = racing.chosen(ledger, self.spec)
-            judged = any(t.source == winner and t.loss for t in ledger.of(Role.JUDGE))
-            self.recorder.close(ledger, winner if judged else None)
-        self.share.keep_turn()
-        self.share.state = SearchState.COMPLETE
+            self.recorder.stop(state, reasons)
+            winner = racing.chosen(state)
+            judged = any(t.source == winner and t.loss for t in state.of(Role.JUDGE))
+            self.recorder.close(state, winner if judged else None)
+        self.participant.keep_turn()
+        self.participant.state = SearchState.COMPLETE
         self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
-        for left in self.folder.glob("*.p*t*"):  # states, and what a killed worker was writing
+        for left in self.folder.glob("*.p*t*"):  # checkpoints, and files that a killed worker left
             left.unlink(missing_ok=True)
 
     def _warn(self) -> None:
-        """Say where the budget did not reach, and where a range may end too early."""
-        minutes = self.purse.enough()
+        """Warn if the budget was too small or a range may be too narrow."""
+        minutes = self.tracker.minutes_needed()
         enough = f" to about {minutes} minutes" if minutes else ""
-        for ledger in self.ledgers:
-            scarce = filter(None, [stages.scarce(ledger, self.spec)])
-            for text in (*widening.recommended(ledger, racing.chosen(ledger, self.spec)), *scarce):
-                self.listen(Notice(text=f"{ledger.study.optimizer}: {text}"))
-            if not stages.complete(ledger, self.spec):
+        for state in self.states:
+            scarce = filter(None, [stages.scarce(state)])
+            for text in (*widening.recommended(state, racing.chosen(state)), *scarce):
+                self.listen(Notice(text=f"{state.study.optimizer}: {text}"))
+            if not stages.complete(state):
                 self.listen(
                     Notice(
-                        text=f"the budget ended before {ledger.study.optimizer} was judged on "
-                        f"{self.spec.seeds} seeds; raise it{enough} and run the same command again"
+                        text=f"the budget ended before {state.study.optimizer} was judged on "
+                        f"{self.spec.seeds} seeds. Raise it{enough} and run the same command again"
                     )
                 )

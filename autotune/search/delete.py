@@ -1,4 +1,4 @@
-"""A search removed from the database and the disk, while its lock keeps others from running it."""
+"""Delete a search from the database and the disk, while its lock stops others from running it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from autotune.errors import AlreadyThere, SpecError
-from autotune.search.lock import COORDINATOR, folder_of, sitting
+from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.stored import opened, split
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
@@ -17,19 +17,19 @@ from autotune.studies.store import Store
 
 @contextmanager
 def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
-    """Give a search that nobody runs, nor can begin to run; raises AlreadyThere."""
+    """Yield a search that nobody runs or can start to run; raises AlreadyThere."""
     name, optimizer = split(text)
     if optimizer:
         raise SpecError(f"a search is deleted whole, got '{text}'; name it alone: {name}")
     with opened(storage) as store:
-        store.search(name)  # a lock is taken of a search that is there
-        with sitting(folder_of(store.url, name), name):
+        store.search(name)  # raises NotFound before a lock file is made
+        with exclusive(folder_of(store.url, name), name):
             _refuse_workers(store, name)
             yield store.search(name)
 
 
 def _refuse_workers(store: Store, name: str) -> None:
-    """Refuse a search that workers run, which hold no lock but leases."""
+    """Refuse a search that workers run: these have leases, not the lock."""
     workers = store.holders(store.search(name).id)[0] - {COORDINATOR}
     if workers:
         raise AlreadyThere(
@@ -39,7 +39,7 @@ def _refuse_workers(store: Store, name: str) -> None:
 
 
 def described(storage: str | None, search: SearchRecord) -> str:
-    """Say what there is of a search."""
+    """Return in words what would be deleted."""
     url = urls.resolve(storage)
     counted = _count(sum(sum(study.counts.values()) for study in search.studies), "trial")
     files = _checkpoints(url, search)
@@ -52,7 +52,7 @@ def described(storage: str | None, search: SearchRecord) -> str:
 
 
 def delete(storage: str | None, search: SearchRecord) -> None:
-    """Remove Optuna's copy, then checkpoints; the rows go last, so that it can be tried again."""
+    """Delete Optuna's copy, then checkpoints, then rows: if it fails, it can be repeated."""
     url = urls.resolve(storage)
     with closing(Mirror(url)) as mirror:
         for study in search.studies:
@@ -64,7 +64,7 @@ def delete(storage: str | None, search: SearchRecord) -> None:
 
 
 def _checkpoints(url: str, search: SearchRecord) -> list[Path]:
-    """Return a search's checkpoints, and what a killed worker was writing."""
+    """Return a search's checkpoints, and files that a killed worker left."""
     return list(folder_of(url, search.name).glob("*.p*t*"))
 
 

@@ -1,4 +1,4 @@
-"""What ``autotune show`` tells of a search and of a trial, as values."""
+"""What ``autotune show`` prints about a search and a trial, as values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.results.comparison import Comparison, Row, load
 from autotune.results.intervals import Estimate
-from autotune.results.reliability import Honesty, honesty
+from autotune.results.reliability import Reliability, reliability_of
 from autotune.scheduler import widening
 from autotune.search.status import current, settled
 from autotune.search.stored import newest, opened, resumable, split, studies
@@ -19,13 +19,14 @@ from autotune.studies.store import Store
 
 
 def search(storage: str | None, study: str | None) -> dict[str, Any]:
-    """Return a search, and of the studies asked for: trials, last losses and what was judged."""
+    """Return a search and its studies' trials, last losses and judgements."""
     with opened(storage) as store:
         found, chosen = _find(store, study)
         trials = {each.optimizer: trials_of(store, found, each) for each in chosen}
         measured = {each.optimizer: store.measured(each.id) for each in chosen}
-        honest = {
-            each.optimizer: _honesty(store, found, each, trials[each.optimizer]) for each in chosen
+        reliabilities = {
+            each.optimizer: _reliability(store, found, each, trials[each.optimizer])
+            for each in chosen
         }
         ranges = {each.optimizer: _ranges(store, each, trials[each.optimizer]) for each in chosen}
         ended = {
@@ -36,11 +37,11 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
     return {
         "search": found,
         "trials": trials,
-        "measured": {  # by number, as trials are named to a person
+        "measured": {  # by number, as the user knows trials
             name: {each.number: last for each in those if (last := measured[name].get(each.id))}
             for name, those in trials.items()
         },
-        "honesty": honest,
+        "reliability": reliabilities,
         "ranges": ranges,
         "ended": {name: text for name, text in ended.items() if text},
         "exports": {name: those for name, those in exports.items() if those},
@@ -81,7 +82,7 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
 
 
 def search_of(storage: str | None, study: str | None) -> SearchRecord:
-    """Return the search that a study is of, the newest when none is named."""
+    """Return the search of a study; the newest search if none is named."""
     with opened(storage) as store:
         return _find(store, study)[0]
 
@@ -101,29 +102,29 @@ def trials_of(store: Store, search: SearchRecord, study: StudyRecord) -> list[Tr
     return trials if search.state is SearchState.RUNNING else list(map(settled, trials))
 
 
-def _honesty(
+def _reliability(
     store: Store, search: SearchRecord, study: StudyRecord, trials: Sequence[TrialRecord]
-) -> Honesty | None:
-    """Return what a study's measurements are worth; None for a task without steps."""
+) -> Reliability | None:
+    """Return how reliable a study's measurements are; None for a task without steps."""
     if not search.task.get("steps"):
         return None
     rungs = rungs_of(search.task).steps
-    return honesty(trials, store.losses(study.id, rungs), rungs)
+    return reliability_of(trials, store.losses(study.id, rungs), rungs)
 
 
 def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> list[str]:
-    """Say which ranges were widened, and where the recommended setting lies at the end of one."""
+    """Return which ranges were widened, and warn if the recommended setting lies at an end."""
     number = (store.recommendation(study.id) or {}).get("source")
     chosen = [each for each in trials if number and each.number == number]
     found = [text for each in chosen for text in widening.warnings(each.params, study.space)]
-    return [*widening.told(study.space), *found]
+    return [*widening.widened_ranges(study.space), *found]
 
 
 def _exports(store: Store, study: StudyRecord) -> list[dict[str, Any]]:
-    """Return which files were written from a study, and when; not what they hold."""
+    """Return which files were written from a study and when, without their content."""
     return [{k: one[k] for k in ("format", "path", "created")} for one in store.exports(study.id)]
 
 
 def _judged(row: Row) -> Estimate | None:
-    """Return a mean over the fresh seeds; one that failed on a seed leaves out the worst."""
+    """Return the mean loss over fresh seeds; None if a run failed, which no mean can count."""
     return None if row.tuned.failures else row.tuned.loss

@@ -1,4 +1,4 @@
-"""What happens during a search, as values; the command line, logs and tests listen."""
+"""The events of a search, for listeners such as the command line, logs and tests."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from autotune.studies.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Anything a listener may hear."""
+    """Base class of all events."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchStarted(Event):
-    """A search begins, or goes on."""
+    """A search starts or continues."""
 
     name: str
     storage: str  # password masked
     task: Mapping[str, Any]
     optimizers: tuple[str, ...]
     rungs: tuple[int, ...]
-    resumed: int  # trials found from earlier sittings
+    resumed: int  # trials that were already stored
     workers: int
     engine: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent(Event):
-    """How much of the budget is used; told whenever it changed."""
+    """How much of the budget is used; sent whenever that changes."""
 
     stage: str  # "search", "select" or "judge"
     runs: Mapping[str, float]  # full runs spent, by optimizer
     planned: Mapping[str, float]  # full runs expected in the end, by optimizer
-    seconds: float  # of this search, all sittings together
+    seconds: float  # spent on this search, earlier runs of the command included
     left: float | None  # seconds expected until the end; None while unknown
     best: Mapping[str, float] = field(default_factory=dict)  # lowest full-length loss so far
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted(Event):
-    """A stretch of a trial was handed to a worker."""
+    """A worker starts to train a trial, from its start or from a pause."""
 
     optimizer: str
     trial: TrialRecord
-    stop: int  # the step this stretch ends at
+    stop: int  # the step it trains to
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialProgressed(Event):
-    """A running trial measured something."""
+    """A running trial measured a loss."""
 
     optimizer: str
     number: int
@@ -62,7 +62,7 @@ class TrialProgressed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded(Event):
-    """A stretch is over: the trial paused, completed, diverged, stopped or failed."""
+    """A job is over: the trial paused, completed, diverged, stopped or failed."""
 
     optimizer: str
     trial: TrialRecord
@@ -71,14 +71,14 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """One sentence a person should read."""
+    """A message for the user."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchEnded(Event):
-    """The search is complete or was interrupted."""
+    """The search is complete or interrupted."""
 
     name: str
     complete: bool
@@ -89,4 +89,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event."""

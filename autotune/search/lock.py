@@ -1,4 +1,4 @@
-"""One process at a time runs a search: a lock that the system releases however the process ends."""
+"""A lock, so that one process at a time runs a search; the system frees it if the process dies."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from autotune.errors import AlreadyThere, StorageError
 from autotune.seeds import derive
 from autotune.studies import urls
 
-COORDINATOR = "search"  # the worker's name of who holds the lock
-PATIENCE = 0.5  # seconds to wait for one who only looks whether a search is run
-PAUSE = 0.01
-LOOKS = 3  # at a lock that is held, before it is said to be
+COORDINATOR = "search"  # worker name of the process that holds the lock
+LOCK_TIMEOUT = 0.5  # seconds to wait: a process that only checks the lock holds it for a moment
+RETRY_EVERY = 0.01  # seconds
+ATTEMPTS = 3  # tries before a lock counts as held
 _LOCK = "lock"
-# What making and opening raise when another process removes the folder at that moment.
+# Raised if another process removes the folder at that moment.
 _REMOVED = (FileNotFoundError, FileExistsError)
 
 
 def folder_of(url: str, name: str) -> Path:
-    """Return where the search of that name in that database keeps its lock and checkpoints."""
+    """Return the folder of a search's lock and checkpoints."""
     return urls.beside(url) / f"{derive(name):08x}"
 
 
 @contextmanager
-def sitting(folder: Path, name: str) -> Iterator[None]:
+def exclusive(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock of the search that keeps its checkpoints in ``folder``.
 
     Raises:
@@ -44,26 +44,26 @@ def sitting(folder: Path, name: str) -> Iterator[None]:
             _tidy(folder)
 
 
-def vacant(folder: Path) -> bool | None:
-    """Say whether no process holds the lock; None where that cannot be told."""
+def is_free(folder: Path) -> bool | None:
+    """Return whether no process holds the lock; None if that is unknown."""
     try:
         with (folder / _LOCK).open() as file:
-            return any(_free(file, look) for look in range(LOOKS))
+            return any(_can_lock(file, look) for look in range(ATTEMPTS))
     except FileNotFoundError:
         return True
     except OSError:
         return None
 
 
-def _free(file: IO[str], look: int) -> bool:
-    """Say whether the lock can be had; who else only looks has it for a moment."""
-    time.sleep(PAUSE if look else 0.0)
+def _can_lock(file: IO[str], look: int) -> bool:
+    """Return whether the lock can be taken; a process that checks it holds it for a moment."""
+    time.sleep(RETRY_EVERY if look else 0.0)
     return lock_descriptor(file.fileno(), blocking=False)
 
 
 def _taken(folder: Path, name: str) -> IO[str]:
-    """Return the locked file, having waited a little for who only looks at it."""
-    deadline = time.monotonic() + PATIENCE
+    """Return the locked file; waits a moment for processes that only check it."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         late = time.monotonic() > deadline
         try:
@@ -76,16 +76,16 @@ def _taken(folder: Path, name: str) -> IO[str]:
         except OSError as error:
             if late or not isinstance(error, _REMOVED):
                 raise StorageError(f"cannot write in {folder.parent} ({error.strerror})") from None
-        time.sleep(PAUSE)
+        time.sleep(RETRY_EVERY)
 
 
 def _attempt(folder: Path) -> IO[str]:
-    """Lock the file; BlockingIOError or one of _REMOVED where another was quicker."""
+    """Lock the file; raises BlockingIOError or one of _REMOVED if another process was faster."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / _LOCK).open("w")
     try:
         taken = lock_descriptor(file.fileno(), blocking=False)
-        # It may have been removed since it was opened, and another one made.
+        # Another process may have removed the file after it was opened, and made a new one.
         if not taken or not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
             raise BlockingIOError
     except OSError:
@@ -95,10 +95,10 @@ def _attempt(folder: Path) -> IO[str]:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove the lock and its folders where they hold nothing else.
+    """Remove the lock file and its folders if they hold nothing else.
 
-    Safe while the lock is held: who locks the removed file sees that it is no longer at its path,
-    and who finds no folder makes it again.
+    This is safe while the lock is held: a process that locks the removed file sees that it is no
+    longer at its path, and a process that finds no folder makes it again.
     """
     with suppress(OSError):
         if [path.name for path in folder.iterdir()] == [_LOCK]:

@@ -1,4 +1,4 @@
-"""Begin a search, or find a stored one and go on with it."""
+"""Start a search, or find a stored one and continue it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from autotune.engines import from_spec
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
+from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
@@ -22,7 +23,7 @@ from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
 
-# What has to agree for a search to go on, and what to call it.
+# Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
     "data_hash": "content of its data or model file",
     "model_hash": "content of its data or model file",
@@ -38,22 +39,22 @@ class Opened:
     """A search ready to run."""
 
     search: SearchRecord
-    ledgers: tuple[Ledger, ...]
-    resumed: int  # trials found
+    states: tuple[StudyState, ...]
+    resumed: int  # trials that were already stored
     finished: bool  # nothing is left to do for this budget
-    revision: int = -1  # of the search, when the ledgers were filled
+    revision: int = -1  # of the search when the states were read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A search that may be opened, before anything of it is stored.
+    """A checked search, before anything of it is stored.
 
     Args:
         spec: What to search.
-        facts: Of its task.
-        spaces: By optimizer.
-        ladder: The rungs of its runs.
-        stored: What is stored under its name; None for a new one.
+        facts: Facts of its task.
+        spaces: Spaces by optimizer.
+        ladder: The rungs of its trials.
+        stored: The stored search of that name; None for a new one.
     """
 
     spec: SearchSpec
@@ -64,7 +65,7 @@ class Checked:
 
     @property
     def finished(self) -> bool:
-        """Say whether nothing is left to do for this budget."""
+        """Return whether nothing is left to do for this budget."""
         if self.stored is None or self.stored.state is not SearchState.COMPLETE:
             return False
         old = parse(dict(self.stored.spec))
@@ -85,10 +86,10 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
 def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any], dict[str, Space]]:
     """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
 
-    ``engine`` is another than the spec's that this process runs trials on.
+    ``engine``: the engine of this process, if it is not the spec's.
     """
     check_names(spec)
-    check_budget(spec)
+    check_budget(Policy.of(spec))
     task = resolve(**task_arguments(spec))
     from_spec.check(engine or spec.engine, task)
     spaces = spaces_of(spec)
@@ -97,7 +98,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any]
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
-    """Refuse spaces in which nothing can be searched, and a sampler that cannot propose in them."""
+    """Refuse spaces with nothing to search, and a sampler that cannot propose in them."""
     if all(space.points == 1 for space in spaces.values()):
         raise SpecError(
             f"the space of {' and of '.join(spaces)} holds a single setting, so there is nothing "
@@ -107,7 +108,7 @@ def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 
 def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
-    """Refuse a sampler that cannot propose in a space, or not on this machine."""
+    """Refuse a sampler that cannot propose in a space or cannot run on this machine."""
     check = getattr(load("autotune.samplers", spec.sampler), "check", None)
     if check:
         for space in spaces.values():
@@ -115,7 +116,7 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
-    """Return what may be opened; raises AlreadyThere where the name is another search's."""
+    """Check a search; raises AlreadyThere if its name belongs to another one."""
     facts, spaces = prepare(spec, engine)
     try:
         stored = store.search(spec.search_name)
@@ -130,9 +131,10 @@ def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checke
 def open_search(
     found: Checked, store: Store, *, dead: str | None = None, blame: bool = True
 ) -> Opened:
-    """Return the search that is stored, or a new one.
+    """Return the stored search, or store a new one.
 
-    What a worker named ``dead`` was running is taken back at once, and may be to ``blame``.
+    Trials of the worker named ``dead`` are taken back at once. ``blame``: a trial counts its lost
+    workers, because it may be what ended them.
     """
     search = found.stored or _create(found, store)
     store.reap(search.id, worker=dead, blame=blame)
@@ -152,7 +154,7 @@ def _create(found: Checked, store: Store) -> SearchRecord:
 def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
     spec = found.spec
     if not found.finished:
-        # Others may have ended it since it was read; only another budget takes it up again.
+        # Another process may have ended it meanwhile; only a new budget reopens it.
         unless = SearchState.COMPLETE if search.state is not SearchState.COMPLETE else None
         store.update_search(
             search.name,
@@ -160,13 +162,13 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
             spec=spec.model_dump(mode="json"),
             unless=unless,
         )
-    ledgers = tuple(_ledger(found, search, name, space) for name, space in found.spaces.items())
+    states = tuple(_state_of(found, search, name, space) for name, space in found.spaces.items())
     changes = store.changes(search.id)
-    merge(ledgers, changes)
+    merge(states, changes)
     return Opened(
         search=store.search(search.name),
-        ledgers=ledgers,
-        resumed=sum(len(ledger.trials) for ledger in ledgers),
+        states=states,
+        resumed=sum(len(state.trials) for state in states),
         finished=found.finished,
         revision=changes.revision,
     )
@@ -182,22 +184,23 @@ def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], sto
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
             f"{', '.join(dict.fromkeys(changed))}; "
-            "pass --study NAME (in Python, name=) to begin a new one"
+            "give --search NAME (in Python, name=) to begin a new one"
         )
 
 
 def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Return what makes a task another than the stored one, each in words once."""
+    """Return in words what differs between a stored task and this one."""
     words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
     return list(dict.fromkeys(words))
 
 
-def _ledger(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> Ledger:
+def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> StudyState:
     counted = found.spec.budget.resolved.trials is not None
-    return Ledger(
+    return StudyState(
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
-        # Comparing early leaves compute for more settings: of no use where they are counted.
-        ladder=found.ladder.patient() if counted else found.ladder,
+        policy=Policy.of(found.spec),
+        # Early rungs save compute for more settings, which is useless if their number is fixed.
+        ladder=found.ladder.from_safe() if counted else found.ladder,
     )

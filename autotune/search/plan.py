@@ -1,4 +1,4 @@
-"""What a search would do and cost, before anything is run."""
+"""What a search would do and cost, before anything runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.scheduler import stages
+from autotune.scheduler.policy import Policy
 from autotune.search import opening
 from autotune.space.presets import presets_of
 from autotune.studies.spec import SearchSpec
@@ -15,15 +16,15 @@ from autotune.studies.spec import SearchSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The shape of a search.
+    """The plan of a search.
 
     Args:
-        name: Of the search.
+        name: Name of the search.
         task: What identifies the task.
         optimizers: Registry names.
         rungs: Steps at which a trial may pause; the last is a full run.
-        budget: The limits that hold.
-        full_runs: Full runs of one optimizer, by stage; "search" is None where only time limits it.
+        budget: Its limits.
+        full_runs: Full runs of one optimizer, by stage; "search" is None if only time limits it.
         spaces: Searched parameters by optimizer, as plain data.
         presets: Settings tried first, by optimizer.
     """
@@ -43,7 +44,7 @@ class Plan:
 
 
 def plan(spec: SearchSpec) -> Plan:
-    """Return what a search would do; builds the task, trains nothing, writes nothing."""
+    """Return the plan of a search; builds the task but trains and stores nothing."""
     facts, spaces = opening.prepare(spec)
     rungs = rungs_of(facts)
     return Plan(
@@ -65,10 +66,9 @@ def plan(spec: SearchSpec) -> Plan:
 
 
 def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
-    budget = spec.budget.resolved
-    limits = []
-    if budget.runs is not None:
-        limits.append(max(0.0, budget.runs - stages.final_runs(spec)))
-    if budget.trials is not None:
-        limits.append(stages.search_runs(spec, budget.trials, rungs.patient()))
+    policy, limits = Policy.of(spec), []
+    if policy.budget.runs is not None:
+        limits.append(max(0.0, policy.budget.runs - stages.final_runs(policy)))
+    if policy.budget.trials is not None:
+        limits.append(stages.search_runs(policy, policy.budget.trials, rungs.from_safe()))
     return min(limits, default=None)

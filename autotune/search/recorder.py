@@ -1,4 +1,4 @@
-"""Keeps store, memory and listeners in step while a process runs trials of a search."""
+"""Record what happens to trials: in the store, in memory and for listeners."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from autotune.errors import LeaseLost, Unavailable
 from autotune.scheduler import stopping
-from autotune.scheduler.stages import Stretch
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.stages import Suggestion
+from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import task_arguments
-from autotune.search.turns import Share
+from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Role, TrialRecord, TrialState
@@ -27,86 +27,87 @@ STATES = {
 
 
 class Recorder:
-    """Turns stretches into jobs and reports into records.
+    """Turns suggestions into jobs and reports into records.
 
     Args:
-        share: This process's part in the search.
-        listen: Told what happened.
-        spec: What was asked for.
+        participant: This process as a part of the search.
+        listen: Called with every event.
+        spec: The spec of the search.
         folder: Where checkpoints go.
-        mirror: Shown every search trial that is over.
+        mirror: Optuna's tables, which get every finished search trial.
     """
 
     def __init__(
         self,
-        share: Share,
+        participant: Participant,
         listen: Listener,
         *,
         spec: SearchSpec,
         folder: Path,
         mirror: Mirror | None = None,
     ) -> None:
-        self.share, self.listen = share, listen
-        self.search, self.ledgers, self.store = share.search, share.ledgers, share.store
+        self.participant, self.listen = participant, listen
+        self.search, self.states = participant.search, participant.states
+        self.store = participant.store
         self.spec, self.folder = spec, folder
         self._mirror = mirror
-        self.own: dict[int, int] = {}  # the attempts under way here, by trial
-        self.busy: dict[int, int] = {}  # likewise, with those that another has taken over
+        self.own: dict[int, int] = {}  # attempts that run here, by trial
+        self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
-    def start(self, ledger: Ledger, stretch: Stretch) -> Job:
-        """Store a stretch as begun, which ends this process's turn, and return its job."""
-        if stretch.wider is not None:
-            self._widen(ledger, stretch.wider)
-        if stretch.notice is not None:
-            self.listen(Notice(text=f"{ledger.study.optimizer}: {stretch.notice}"))
-        trial, attempt = self._lease(ledger, stretch)
-        self.share.deciding = False
+    def start(self, state: StudyState, suggestion: Suggestion) -> Job:
+        """Store a suggestion as started and return its job; this ends the process's turn."""
+        if suggestion.wider is not None:
+            self._widen(state, suggestion.wider)
+        if suggestion.notice is not None:
+            self.listen(Notice(text=f"{state.study.optimizer}: {suggestion.notice}"))
+        trial, attempt = self._lease(state, suggestion)
+        self.participant.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
-        ledger.keep(running)
+        state.keep(running)
         self.own[trial.id] = self.busy[trial.id] = attempt
-        ledger.stops[trial.id] = stretch.stop
+        state.stops[trial.id] = suggestion.stop
         self.listen(
-            TrialStarted(optimizer=ledger.study.optimizer, trial=running, stop=stretch.stop)
+            TrialStarted(optimizer=state.study.optimizer, trial=running, stop=suggestion.stop)
         )
         return Job(
             trial=trial.id,
             attempt=attempt,
             task=task_arguments(self.spec),
-            optimizer=ledger.study.optimizer,
+            optimizer=state.study.optimizer,
             hyper=trial.hyper,
             warmup=trial.warmup,
             seed=training(self.spec.seed, trial.seed),
             start=trial.step,
-            stop=stretch.stop,
+            stop=suggestion.stop,
             target=trial.target,
-            evaluate=ledger.ladder.steps,
-            # A name of its own: what an older attempt still writes must not replace what is read.
+            evaluate=state.ladder.steps,
+            # One name per attempt, because an older attempt may still write its own file.
             checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
         )
 
-    def _widen(self, ledger: Ledger, wider: Widened) -> None:
-        """Store a study's new ranges before anything is proposed there, and say so."""
-        ledger.space = wider.space
-        optimizer = ledger.study.optimizer
+    def _widen(self, state: StudyState, wider: Widened) -> None:
+        """Store a study's new ranges before a setting in them is stored, and tell the user."""
+        state.space = wider.space
+        optimizer = state.study.optimizer
         self.store.update_search(self.search.name, space={optimizer: wider.space.as_data()})
         self.listen(Notice(text=f"{optimizer}: {wider.reason}"))
 
-    def _lease(self, ledger: Ledger, stretch: Stretch) -> tuple[TrialRecord, int]:
-        worker, stop = self.share.worker, stretch.stop
-        if stretch.trial is not None:
-            trial = stretch.trial
+    def _lease(self, state: StudyState, suggestion: Suggestion) -> tuple[TrialRecord, int]:
+        worker, stop = self.participant.worker, suggestion.stop
+        if suggestion.trial is not None:
+            trial = suggestion.trial
             return trial, self.store.begin(trial.id, worker, stop=stop, turn=worker)
-        if stretch.proposal is None:
-            raise ValueError("a stretch needs a trial or a proposal")
-        study = ledger.study.id
-        return self.store.begin_new(study, stretch.proposal, worker, stop=stop, turn=worker), 1
+        if suggestion.proposal is None:
+            raise ValueError("a suggestion needs a trial or a proposal")
+        study = state.study.id
+        return self.store.begin_new(study, suggestion.proposal, worker, stop=stop, turn=worker), 1
 
     def take(self, report: Report) -> bool:
-        """Record a report; say whether its trial is still this process's.
+        """Record a report; return False if another process has taken over its trial.
 
-        One of an older attempt is ignored, one of a trial that another took over is not stored.
+        Reports of older attempts are ignored; those of a trial that was taken over are not stored.
         """
         if self.busy.get(report.trial) != report.attempt:
             return True
@@ -115,76 +116,78 @@ class Recorder:
             del self.busy[report.trial]
         if report.trial not in self.own:
             return False
-        ledger = self._ledger(report.trial)
+        state = self._state_of(report.trial)
         try:
             if over:
-                self._end(ledger, report)
+                self._end(state, report)
             else:
-                self._progress(ledger, report)
+                self._progress(state, report)
         except LeaseLost:
             self.forget(report.trial)
             return False
         return True
 
     def forget(self, trial: int) -> None:
-        """Let go of a trial that another process has taken over."""
+        """Give up a trial that another process has taken over."""
         if self.own.pop(trial, None) is None:
             return
-        ledger = self._ledger(trial)
-        who = f"{ledger.study.optimizer} trial {ledger.trials[trial].number}"
-        self.listen(Notice(text=f"{who}: another worker took it over, as this one seemed dead"))
-        self.share.restore(ledger, trial)
+        state = self._state_of(trial)
+        who = f"{state.study.optimizer} trial {state.trials[trial].number}"
+        self.listen(
+            Notice(text=f"{who}: another worker took it over, because this one did not answer")
+        )
+        self.participant.restore(state, trial)
 
-    def stop(self, ledger: Ledger, reasons: Mapping[int, str]) -> None:
-        """Close paused trials that the search will not take further."""
-        for kept in self.store.stop_trials(ledger.study.id, reasons):
-            ledger.keep(kept)
+    def stop(self, state: StudyState, reasons: Mapping[int, str]) -> None:
+        """Stop paused trials that the search will not continue."""
+        for kept in self.store.stop_trials(state.study.id, reasons):
+            state.keep(kept)
             self._remove(kept)
 
-    def close(self, ledger: Ledger, source: int | None) -> None:
-        """Store that a study's search is over under this budget, and what it recommends.
+    def close(self, state: StudyState, source: int | None) -> None:
+        """Store that a study's search is over for this budget, and what it recommends.
 
-        A recommendation that was judged stands until another one is.
+        A judged recommendation stays until another one is judged.
         """
-        known = self.store.recommendation(ledger.study.id) or {"source": None}
+        known = self.store.recommendation(state.study.id) or {"source": None}
         budget = self.spec.budget.resolved.model_dump(mode="json")
         source = known["source"] if source is None else source
         content = {"source": source, "budget": budget}
         if known.get("budget") == budget and "ended" in known:
             content["ended"] = known["ended"]
-        self.store.save_recommendation(ledger.study.id, content)
+        self.store.save_recommendation(state.study.id, content)
 
-    def end_search(self, ledger: Ledger, minutes: float | None) -> None:
-        """Store that no further setting is to be tried, and say so where it is early."""
-        self.close(ledger, None)
-        ended = stopping.told(ledger, self.spec, minutes)
+    def end_search(self, state: StudyState, minutes: float | None) -> None:
+        """Store that no further setting is tried; tell the user if that is early."""
+        self.close(state, None)
+        ended = stopping.why_stopped(state, minutes)
         if ended is not None:
-            known = self.store.recommendation(ledger.study.id) or {}
-            self.store.save_recommendation(ledger.study.id, {**known, "ended": ended})
-            self.listen(Notice(text=f"{ledger.study.optimizer}: {ended}"))
+            known = self.store.recommendation(state.study.id) or {}
+            self.store.save_recommendation(state.study.id, {**known, "ended": ended})
+            self.listen(Notice(text=f"{state.study.optimizer}: {ended}"))
 
-    def _ledger(self, trial: int) -> Ledger:
-        return next(ledger for ledger in self.ledgers if trial in ledger.trials)
+    def _state_of(self, trial: int) -> StudyState:
+        return next(state for state in self.states if trial in state.trials)
 
     def _remove(self, trial: TrialRecord) -> None:
-        """Delete every state of a trial but the one that was recorded."""
+        """Delete all checkpoints of a trial except the recorded one."""
         for file in self.folder.glob(f"{trial.study}-{trial.number}*.p*t"):
             name = file.stem.split("-")
             if name[:2] == [str(trial.study), str(trial.number)] and file.name != trial.checkpoint:
                 file.unlink(missing_ok=True)
 
-    def _progress(self, ledger: Ledger, report: Report) -> None:
-        trial = ledger.trials[report.trial]
+    def _progress(self, state: StudyState, report: Report) -> None:
+        trial = state.trials[report.trial]
         self.store.add_points(report.trial, report.attempt, report.points)
-        self._hear(ledger, trial, report)
+        self._progress_of(state, trial, report)
 
-    def _hear(self, ledger: Ledger, trial: TrialRecord, report: Report) -> None:
-        """Keep a report's points in memory and tell listeners."""
-        ledger.keep(trial, report.points)
+    def _progress_of(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
+        """Keep a report's points in memory and send them to listeners."""
+        state.keep(trial, report.points)
         for point in report.points:
             self.listen(
                 TrialProgressed(
-                    optimizer=ledger.study.optimizer,
+                    optimizer=state.study.optimizer,
                     number=trial.number,
                     step=point.step,
                     loss=point.loss,
@@ -192,37 +195,37 @@ class Recorder:
                 )
             )
 
-    def _end(self, ledger: Ledger, report: Report) -> None:
-        trial = ledger.trials[report.trial]
-        before = ledger.best()
-        kept = self._lost(ledger, report) if report.outcome is Outcome.LOST else None
+    def _end(self, state: StudyState, report: Report) -> None:
+        trial = state.trials[report.trial]
+        before = state.best()
+        kept = self._lost(state, report) if report.outcome is Outcome.LOST else None
         if kept is None:
-            self._hear(ledger, trial, report)
-            kept = self._kept(ledger, trial, report)
+            self._progress_of(state, trial, report)
+            kept = self._kept(state, trial, report)
         del self.own[trial.id]
-        ledger.stops.pop(trial.id, None)
+        state.stops.pop(trial.id, None)
         self._remove(kept)
-        best = ledger.best()
-        self.listen(TrialEnded(optimizer=ledger.study.optimizer, trial=kept, best=best != before))
+        best = state.best()
+        self.listen(TrialEnded(optimizer=state.study.optimizer, trial=kept, best=best != before))
         if kept.state is not TrialState.DIVERGED and report.reason:
-            who = f"{ledger.study.optimizer} trial {trial.number}"
+            who = f"{state.study.optimizer} trial {trial.number}"
             self.listen(Notice(text=f"{who}: {report.reason}"))
 
-    def _lost(self, ledger: Ledger, report: Report) -> TrialRecord:
-        """Take a trial whose worker died back to where it was last saved."""
+    def _lost(self, state: StudyState, report: Report) -> TrialRecord:
+        """Set a trial whose worker died back to its last checkpoint."""
         self.store.lose(report.trial, report.attempt, report.reason or "its worker died")
-        self.share.restore(ledger, report.trial)
-        return ledger.trials[report.trial]
+        self.participant.restore(state, report.trial)
+        return state.trials[report.trial]
 
-    def _kept(self, ledger: Ledger, trial: TrialRecord, report: Report) -> TrialRecord:
-        state, step = self._state(trial, report)
-        loss = ledger.losses[trial.id].get(step) if state is not TrialState.DIVERGED else None
-        right = ledger.accuracies[trial.id].get(step) if loss is not None else None
+    def _kept(self, state: StudyState, trial: TrialRecord, report: Report) -> TrialRecord:
+        reached, step = self._reached(trial, report)
+        loss = state.losses[trial.id].get(step) if reached is not TrialState.DIVERGED else None
+        right = state.accuracies[trial.id].get(step) if loss is not None else None
         file = f"{trial.study}-{trial.number}-{report.attempt}.pt"
         kept = self.store.record(
             trial.id,
             report.attempt,
-            state=state,
+            state=reached,
             step=step,
             loss=loss,
             accuracy=right,
@@ -231,29 +234,29 @@ class Recorder:
             points=report.points,
             checkpoint=(file, report.checksum) if report.saved and report.checksum else None,
         )
-        ledger.keep(kept)
+        state.keep(kept)
         return kept
 
-    def _state(self, trial: TrialRecord, report: Report) -> tuple[TrialState, int]:
-        """Return a trial's state and the step it counts as having reached."""
+    def _reached(self, trial: TrialRecord, report: Report) -> tuple[TrialState, int]:
+        """Return a trial's new state and the step that it has reached."""
         if report.outcome in STATES:
             return STATES[report.outcome], report.step
         if report.step >= trial.target:
             return TrialState.COMPLETE, report.step
-        # One that took its steps again and was interrupted before it caught up is where it was.
+        # A trial that repeated steps and was interrupted early does not lose steps.
         step = max(report.step, trial.step)
         return (TrialState.PAUSED if step else TrialState.WAITING), step
 
     def reflect(self) -> None:
-        """Show ended search trials to Optuna's tools, in Optuna's own tables.
+        """Write finished search trials into Optuna's tables, for Optuna's tools.
 
-        What was missed is shown the next time: nothing of a search depends on it.
+        If that fails, it is done the next time: the search does not depend on it.
         """
         if self._mirror is None:
             return
-        for ledger in self.ledgers:
-            name = f"{self.search.name}/{ledger.study.optimizer}"
-            trials, space = ledger.of(Role.SEARCH), ledger.space.as_data()
+        for state in self.states:
+            name = f"{self.search.name}/{state.study.optimizer}"
+            trials, space = state.of(Role.SEARCH), state.space.as_data()
             try:
                 self._mirror.tell_all(name, trials, space, self.store.curve)
             except Unavailable as error:

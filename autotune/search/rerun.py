@@ -1,4 +1,4 @@
-"""One stored trial run again alone: the same setting and seed give the same curve."""
+"""Run one stored trial again: the same setting and seed must give the same curve."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from autotune.tasks.resolve import resolve
 from autotune.training.job import Job, Outcome, Report
 
 SIMULATED, BATCHED = "simulated", "batched"
-# How a trial ends that is not at the last step of a stretch.
+# Outcomes of trials that ended before their last step.
 _ENDS = {TrialState.DIVERGED: Outcome.DIVERGED, TrialState.FAILED: Outcome.FAILED}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Where two curves are furthest apart."""
+    """The point at which two curves differ most."""
 
     metric: str
     step: int
@@ -32,16 +32,16 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """A trial's curve of a second run beside the stored one.
+    """The curve of a second run compared with the stored one.
 
     Args:
-        equal: Whether they are the same, bit for bit, and so is how they end.
-        largest: The largest difference of finite losses; None where there is none.
-        compared: Points that both have.
-        points: Of the second run.
-        outcome: How it ended.
-        reason: Why, where it ended early.
-        notes: What else was different than the first time.
+        equal: Whether curves and endings are the same, bit for bit.
+        largest: The largest difference of finite values; None if there is none.
+        compared: Number of points that both curves have.
+        points: Points of the second run.
+        outcome: How the second run ended.
+        reason: Why it ended early, if it did.
+        notes: Other differences from the first run.
     """
 
     equal: bool
@@ -54,7 +54,7 @@ class Rerun:
 
 
 def rerun(search: SearchRecord, trial: TrialRecord, curve: Sequence[Point], job: Job) -> Rerun:
-    """Run a trial's job in this process, and compare the curve with the stored one."""
+    """Run a trial's job in this process and compare its curve with the stored one."""
     reports = _run(job)
     points = tuple(point for report in reports for point in report.points)
     end = reports[-1]
@@ -74,10 +74,10 @@ def rerun(search: SearchRecord, trial: TrialRecord, curve: Sequence[Point], job:
 
 
 def whole(search: SearchRecord, optimizer: str, trial: TrialRecord, curve: Sequence[Point]) -> Job:
-    """Return a stored trial as one stretch from its first step to where it is.
+    """Return a stored trial as one job from its first step to its last.
 
     Raises:
-        SpecError: It was not trained, or what it was trained on has changed.
+        SpecError: It was not trained, or its task has changed.
         NothingUsable: It has taken no step.
     """
     who = f"trial {trial.number} of {search.name}/{optimizer}"
@@ -116,14 +116,14 @@ def _steps(curve: Sequence[Point]) -> list[int]:
 
 
 def _run(job: Job) -> list[Report]:
-    backend = Inline()
+    engine = Inline()
     found: list[Report] = []
     try:
-        backend.submit(job)
+        engine.submit(job)
         while not found or found[-1].outcome is Outcome.PROGRESS:
-            found += backend.reports(0.0)
+            found += engine.reports(0.0)
     finally:
-        backend.close()
+        engine.close()
     return found
 
 
@@ -132,7 +132,7 @@ _Pair = tuple[int, str, float | None, float | None]
 
 
 def _pairs(curve: Sequence[Point], points: Sequence[Point]) -> list[_Pair]:
-    """Pair what was measured at the steps that both curves have."""
+    """Pair the values at the steps that both curves have."""
     again = {point.step: point for point in points}
     return [
         (one.step, metric, getattr(one, name), getattr(again[one.step], name))
@@ -152,7 +152,7 @@ def _largest(pairs: Sequence[_Pair]) -> Difference | None:
 
 
 def _notes(search: SearchRecord) -> list[str]:
-    """Say what may make a difference."""
+    """Return what may cause differences."""
     notes = [
         f"the search was begun with {text}"
         for text in environment.differences(search.environment, environment.facts())

@@ -1,11 +1,11 @@
-"""How a search stands: told by its lock too, for one that was killed could not write it down."""
+"""The status of a search; its lock is checked too, because a killed process stores nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 
-from autotune.search.lock import COORDINATOR, folder_of, vacant
+from autotune.search.lock import COORDINATOR, folder_of, is_free
 from autotune.studies import urls
 from autotune.studies.attempts import lease
 from autotune.studies.reading import Reader
@@ -19,12 +19,12 @@ from autotune.studies.records import (
 
 
 def current(search: SearchRecord, store: Reader) -> SearchRecord:
-    """Return a search as it stands now: interrupted when no process runs it any more.
+    """Return a search with its present state: interrupted if no process runs it any more.
 
-    Of its own command the lock tells, where it can be seen, and of workers their leases.
+    The lock shows whether its command runs, if the file is on this machine; leases show workers.
     """
     if search.state is SearchState.RUNNING and _abandoned(search, store):
-        search = store.search(search.name)  # it may have ended before its lock was looked at
+        search = store.search(search.name)  # it may have ended meanwhile
         if search.state is SearchState.RUNNING:
             search = replace(search, state=SearchState.INTERRUPTED)
     if search.state is SearchState.RUNNING:
@@ -33,7 +33,7 @@ def current(search: SearchRecord, store: Reader) -> SearchRecord:
 
 
 def settled(trial: TrialRecord) -> TrialRecord:
-    """Return a trial that no worker runs any more as it was last saved."""
+    """Return a trial as last saved, for a search that nobody runs any more."""
     if trial.state is not TrialState.RUNNING:
         return trial
     return replace(trial, state=TrialState.PAUSED if trial.step else TrialState.WAITING)
@@ -43,8 +43,8 @@ def _abandoned(search: SearchRecord, store: Reader) -> bool:
     workers, silent = store.holders(search.id)
     if urls.file(store.url) is None:
         return not workers and silent > lease().total_seconds()
-    vacated = vacant(folder_of(store.url, search.name)) is True
-    return vacated and not workers - {COORDINATOR}
+    free = is_free(folder_of(store.url, search.name)) is True
+    return free and not workers - {COORDINATOR}
 
 
 def _recounted(study: StudyRecord, store: Reader) -> StudyRecord:

@@ -1,4 +1,4 @@
-"""The store a command reads, and the searches in it by the names people type."""
+"""The store that a command reads, and how it finds searches by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autotune.studies.store import Store
 
 @contextmanager
 def opened(given: str | None) -> Iterator[Store]:
-    """Open the store to read from; a database file that is not there is not made."""
+    """Open the store to read it; a missing database file is not created."""
     if not there(given):
         file = urls.file(urls.resolve(given))
         raise NotFound(f"no searches: there is no database {file}; autotune search makes one")
@@ -24,7 +24,7 @@ def opened(given: str | None) -> Iterator[Store]:
 
 
 def there(given: str | None) -> bool:
-    """Say whether there is a database; a server is asked when it is opened."""
+    """Return whether there is a database; True for a server, which is checked when opened."""
     file = urls.file(urls.resolve(given))
     return file is None or file.exists()
 
@@ -55,7 +55,7 @@ def split(text: str) -> tuple[str, str | None]:
 
 
 def newest(store: Store) -> SearchRecord:
-    """Return the search that was begun last."""
+    """Return the search that was started last."""
     searches = store.searches()
     if not searches:
         raise NotFound("no searches yet; autotune search begins one")

@@ -1,4 +1,4 @@
-"""One search, several processes: each sees what all did, and one at a time decides what is next."""
+"""Share one search between processes: they take turns to decide, each knowing all results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from autotune.scheduler import widening
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.studies.attempts import lease
 from autotune.studies.records import (
     Answer,
@@ -25,82 +25,82 @@ from autotune.studies.records import (
 from autotune.studies.spec import Budget, SearchSpec, parse
 from autotune.studies.store import Store
 
-BEATS = 4  # signs of life within a lease
-ASKING = 0.3  # seconds to go on asking for a turn before looking at reports again
-# Seconds between askings, doubled with each in vain: dozens that never rest starve who decides.
+BEATS = 4  # heartbeats per lease
+ASKING = 0.3  # seconds to try to get the turn before reports are read again
+# Seconds between tries, doubled each time: without it, many workers starve the one that decides.
 SHORTEST, LONGEST = 0.02, 0.6
 
 
-def merge(ledgers: Sequence[Ledger], found: Changes, own: Container[int] = ()) -> None:
-    """Bring ledgers up to date with what the store says; trials of one's ``own`` are ahead of it.
+def merge(states: Sequence[StudyState], found: Changes, own: Container[int] = ()) -> None:
+    """Update states from the store, but for ``own`` trials: this process knows more of these.
 
-    A trial is RUNNING only while somebody holds it.
+    A trial is RUNNING only while a process holds its lease.
     """
-    by_study = {ledger.study.id: ledger for ledger in ledgers}
-    for ledger in ledgers:
-        ledger.space = widening.recorded(ledger.space, found.spaces.get(ledger.study.id, {}))
+    by_study = {state.study.id: state for state in states}
+    for state in states:
+        state.space = widening.recorded(state.space, found.spaces.get(state.study.id, {}))
     budget = parse(dict(found.spec)).budget.resolved
-    for ledger in ledgers:
-        closed = found.recommended.get(ledger.study.id, {}).get("budget")
-        ledger.searched = ledger.searched or (closed is not None and Budget(**closed) == budget)
+    for state in states:
+        closed = found.recommended.get(state.study.id, {}).get("budget")
+        state.searched = state.searched or (closed is not None and Budget(**closed) == budget)
     for trial in found.trials:
         if trial.id not in own:
             take(by_study[trial.study], trial, found.curves.get(trial.id, ()))
-    for ledger in ledgers:
-        held = [found.held[trial] for trial in found.held if trial in ledger.trials]
-        ledger.stops = {each.trial: each.stop for each in held if each.stop is not None}
+    for state in states:
+        held = [found.held[trial] for trial in found.held if trial in state.trials]
+        state.stops = {each.trial: each.stop for each in held if each.stop is not None}
 
 
-def take(ledger: Ledger, trial: TrialRecord, points: Sequence[Point]) -> None:
-    """Put what the store says of a trial in place of what a ledger knew."""
+def take(state: StudyState, trial: TrialRecord, points: Sequence[Point]) -> None:
+    """Replace what a state knows of a trial by what the store says."""
     steps = {point.step for point in points}
-    for known in (ledger.losses, ledger.accuracies):
+    for known in (state.losses, state.accuracies):
         curve = known.get(trial.id, {})
         for step in set(curve) - steps:
             del curve[step]
-    last = ledger.timed.get(trial.id)
+    last = state.timed.get(trial.id)
     if last is not None and last.step not in steps:
-        del ledger.timed[trial.id]  # its worker was lost, and with it the end of the curve
+        del state.timed[trial.id]  # its worker was lost, and the end of its curve too
         last = max((p for p in points if p.step < last.step), key=lambda p: p.step, default=None)
         if last is not None:
-            ledger.timed[trial.id] = last
+            state.timed[trial.id] = last
     new = [point for point in points if last is None or point.step > last.step]
-    ledger.keep(_revived(trial, ledger), new)
+    state.keep(_revived(trial, state), new)
 
 
-def _revived(trial: TrialRecord, ledger: Ledger) -> TrialRecord:
-    """Take up a stopped trial where a search goes on."""
-    if trial.state is TrialState.STOPPED and not ledger.searched:
+def _revived(trial: TrialRecord, state: StudyState) -> TrialRecord:
+    """Return a stopped trial as paused if the search goes on."""
+    if trial.state is TrialState.STOPPED and not state.searched:
         return replace(trial, state=TrialState.PAUSED)
     return trial
 
 
-class Share:
-    """One process's part in a search.
+class Participant:
+    """One process that takes part in a search.
 
     Args:
-        store: Where the search is kept.
+        store: Where the search is stored.
         search: The search.
-        ledgers: Its studies, as far as they are known.
-        spec: What this process runs; another in the store ends its part.
-        worker: The name by which the store knows this process.
-        revision: Of the search, when the ledgers were filled.
+        states: Its studies, as last read.
+        spec: The spec that this process runs; if the stored one changes, the process ends.
+        worker: Name of this process in the store.
+        revision: Revision of the search when the states were read.
     """
 
     def __init__(
         self,
         store: Store,
         search: SearchRecord,
-        ledgers: Sequence[Ledger],
+        states: Sequence[StudyState],
         *,
         spec: SearchSpec,
         worker: str,
         revision: int = -1,
     ) -> None:
-        self.store, self.search, self.ledgers = store, search, ledgers
+        self.store, self.search, self.states = store, search, states
         self.worker = worker
-        self.others: Mapping[int, Held] = {}  # what is run elsewhere, by trial
-        self.deciding = False  # whether it is this process's turn, until it has begun something
+        self.others: Mapping[int, Held] = {}  # what other processes run, by trial
+        self.deciding = False  # whether it is this process's turn; ends when it starts a trial
         self.state = SearchState.RUNNING
         self.command = Command.CONTINUE
         self.changed = False  # whether the search goes on under another spec
@@ -112,7 +112,7 @@ class Share:
 
     @contextmanager
     def turn(self, own: Container[int]) -> Iterator[bool]:
-        """Be the one who decides, knowing everything; gives False where another is deciding."""
+        """Take the turn and read what others did; yields False if another process has the turn."""
         self.deciding = self._ask()
         try:
             if self.deciding:
@@ -134,24 +134,24 @@ class Share:
         return True
 
     def keep_turn(self) -> None:
-        """Go on deciding; raises LeaseLost where that took too long and another decides."""
+        """Extend the turn; raises LeaseLost if another process has taken it."""
         self.store.keep_turn(self.search.id, self.worker)
 
     def update(self, own: Container[int]) -> None:
-        """Learn what the other processes did."""
+        """Read what the other processes did."""
         found = self.store.changes(self.search.id, self._revision)
-        merge(self.ledgers, found, own)
+        merge(self.states, found, own)
         self._revision = found.revision
         self.state, self.command = found.state, found.command
         self.changed = self.changed or dict(found.spec) != self._spec
         self.others = {t: held for t, held in found.held.items() if t not in own}
 
-    def restore(self, ledger: Ledger, trial: int) -> None:
-        """Take a trial that is no longer this process's as the store has it."""
-        take(ledger, self.store.trial(trial), self.store.curve(trial))
+    def restore(self, state: StudyState, trial: int) -> None:
+        """Read a trial from the store that this process does not run any more."""
+        take(state, self.store.trial(trial), self.store.curve(trial))
 
     def beat(self, held: Mapping[int, int]) -> Answer | None:
-        """Give a sign of life when it is time to; None when it is not."""
+        """Send a heartbeat if it is due and return the answer; None if it is not due."""
         now = time.monotonic()
         if now - self._beaten < lease().total_seconds() / BEATS:
             return None
@@ -160,11 +160,11 @@ class Share:
         return answer
 
     def spend(self) -> None:
-        """Add the time since it was last told to the search's."""
+        """Add the time since the last call to the search's stored time."""
         now = time.monotonic()
         self.seconds = self.store.tick(self.search.id, now - self._told)
         self._told = now
 
     def unspent(self) -> float:
-        """Return the seconds since time was last added."""
+        """Return the seconds that are not yet stored."""
         return time.monotonic() - self._told

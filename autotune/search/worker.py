@@ -1,4 +1,4 @@
-"""A worker: joins a search that is stored, on any machine that reaches its database."""
+"""A worker: joins a stored search from any machine that can reach its database."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from autotune import environment
-from autotune.engines.base import Backend
+from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.registry import load
 from autotune.search.coordinator import Loop
 from autotune.search.events import Listener, Notice, ignore
-from autotune.search.lock import folder_of, sitting
+from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState
@@ -24,16 +24,16 @@ from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.training.job import Job, Outcome, Report
 
-EARLY = 30.0  # seconds within which a failure speaks against the machine
-FAILURES = 3  # of them in a row, before a worker stops
+EARLY = 30.0  # a failure within so many seconds is probably the machine's fault
+FAILURES = 3  # early failures in a row that stop a worker
 
 
-class Flapping(AutotuneError):
-    """Nothing that a worker begins comes to anything."""
+class TooManyFailures(AutotuneError):
+    """The first trials of a worker all failed."""
 
 
 def name() -> str:
-    """Return a worker's name: where it runs, and a part that no other has."""
+    """Return a unique worker name: host, process and a random part."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
@@ -42,10 +42,10 @@ class Terms:
     """How a worker takes part.
 
     Args:
-        name: One to come back under: what it ran before is taken back at once.
-        workers: Trials side by side.
+        name: Its name. If a worker restarts with the same name, its old trials are free at once.
+        workers: Trials that run at the same time.
         engine: Where they run.
-        strict: Refuse to run with other versions than the search was begun with.
+        strict: Refuse to run with other versions than those of the search.
     """
 
     name: str = field(default_factory=name)
@@ -62,19 +62,19 @@ def work(
     listen: Listener = ignore,
     halt: threading.Event | None = None,
 ) -> SearchRecord:
-    """Run trials of a stored search until it is over or told to stop; return how it stands.
+    """Run trials of a stored search until it is over or told to stop; return its record.
 
     Args:
         study: The search's name.
-        store: Where it is kept.
+        store: Where it is stored.
         terms: How to take part.
-        listen: Told every event.
-        halt: Set it to stop early: running steps are finished, saved and handed back.
+        listen: Called with every event.
+        halt: Set it to stop early: running steps are finished and saved, and others may go on.
 
     Raises:
         NotFound: There is no such search.
-        SpecError: Its task or its versions are not those of this machine.
-        Flapping: The first trials here failed, one after another.
+        SpecError: Its task or its versions differ from those of this machine.
+        TooManyFailures: The first trials here all failed.
     """
     terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
@@ -83,7 +83,7 @@ def work(
         command = store.changes(search.id, _NEVER).command
         if command is Command.STOP:
             raise SpecError(
-                f"search '{study}' was told to stop; let it go on with: "
+                f"search '{study}' was told to stop; continue it with: "
                 f"autotune tell {study} continue"
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
@@ -94,20 +94,20 @@ def work(
             guard = Guard(engine, halt)
             loop = _loop(asked, store, listen, halt, mirror=mirror, worker=terms.name)
             loop.run(guard)
-        with suppress(AlreadyThere), sitting(loop.folder, study):
-            pass  # which removes the folder where nothing is left in it
+        with suppress(AlreadyThere), exclusive(loop.folder, study):
+            pass  # leaving it removes the folder if that is empty
         search = store.search(study)
-        if guard.flapping:
-            raise Flapping(
-                f"the first {FAILURES} trials here failed, the last said: {guard.flapping}; "
-                "mend this machine and start the worker again"
+        if guard.last_failure:
+            raise TooManyFailures(
+                f"the first {FAILURES} trials here failed, the last said: {guard.last_failure}; "
+                "repair this machine and start the worker again"
             )
-        if not loop.share.changed:
+        if not loop.participant.changed:
             break
     return search
 
 
-_NEVER = 2**31 - 1  # no search gets to this revision: only its state is asked for
+_NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
 
 
 def _loop(
@@ -125,23 +125,23 @@ def _loop(
 
 
 class Guard:
-    """A backend that stops its worker when nothing it begins comes to anything."""
+    """An engine that stops its worker if all its first trials fail."""
 
-    def __init__(self, backend: Backend, halt: threading.Event) -> None:
-        self.slots = backend.slots
-        self.flapping: str | None = None  # what the last failure said
-        self._backend, self._halt = backend, halt
+    def __init__(self, engine: Engine, halt: threading.Event) -> None:
+        self.slots = engine.slots
+        self.last_failure: str | None = None  # what the last failure said
+        self._engine, self._halt = engine, halt
         self._began: dict[int, float] = {}
         self._failures = 0
 
     def submit(self, job: Job) -> None:
         """Start a job."""
         self._began[job.trial] = time.monotonic()
-        self._backend.submit(job)
+        self._engine.submit(job)
 
     def reports(self, timeout: float) -> list[Report]:
-        """Return what was reported, having counted failures."""
-        found = self._backend.reports(timeout)
+        """Return the reports and count failures."""
+        found = self._engine.reports(timeout)
         for report in found:
             self._count(report)
         return found
@@ -152,24 +152,24 @@ class Guard:
         elif time.monotonic() - self._began.get(report.trial, 0.0) < EARLY:
             self._failures += 1
         if self._failures >= FAILURES:
-            self.flapping = report.reason or report.outcome
+            self.last_failure = report.reason or report.outcome
             self._halt.set()
 
     def interrupt(self, trial: int | None = None) -> None:
         """Ask a trial's job, or every job, to save and stop."""
-        self._backend.interrupt(trial)
+        self._engine.interrupt(trial)
 
     def kill(self, trial: int | None = None) -> None:
         """End the worker of a trial's job, or of every job, at once."""
-        self._backend.kill(trial)
+        self._engine.kill(trial)
 
     def close(self) -> None:
         """End every worker."""
-        self._backend.close()
+        self._engine.close()
 
 
 def _same_versions(search: SearchRecord, listen: Listener, *, strict: bool) -> None:
-    """Warn of other code than the search was begun with, which may compute other losses."""
+    """Warn of other versions than those of the search: they may compute other losses."""
     other = environment.differences(search.environment, environment.facts())
     if not other:
         return

@@ -1,1 +1,1 @@
-"""What may be set: ranges of an optimizer's settings, and the settings to try first."""
+"""Search spaces: the ranges of an optimizer's parameters, and the settings to try first."""

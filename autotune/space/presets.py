@@ -1,4 +1,4 @@
-"""The optimizers' spaces as a spec changes them, and the settings to try first in each."""
+"""The optimizers' spaces with a spec's changes, and the settings to try first in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autotune.studies.spec import SearchSpec
 
 
 def spaces_of(spec: SearchSpec) -> dict[str, Space]:
-    """Return each optimizer's space; raises UnknownName for a change that concerns none."""
+    """Return each optimizer's space; raises UnknownName for a parameter that none of them has."""
     names = set().union(*map(_known, spec.optimizers))
     takers = names.union(*map(optimizers.defaults, spec.optimizers))
     for key in _shared(spec):
@@ -25,7 +25,7 @@ def spaces_of(spec: SearchSpec) -> dict[str, Space]:
 
 
 def space_of(spec: SearchSpec, optimizer: str) -> Space:
-    """Return an optimizer's space with the spec's changes; its own ones win over everybody's."""
+    """Return an optimizer's space with the spec's changes: its own win over the shared ones."""
     defaults = optimizers.defaults(optimizer)
     takes = _known(optimizer).union(defaults)
     changes = {key: value for key, value in _shared(spec).items() if key in takes}
@@ -39,19 +39,19 @@ def _known(optimizer: str) -> set[str]:
 
 
 def _shared(spec: SearchSpec) -> dict[str, Any]:
-    """Return the changes for all optimizers; each concerns those that have the parameter."""
+    """Return the changes for all optimizers that have the parameter."""
     return {key: value for key, value in spec.space.items() if key not in spec.optimizers}
 
 
 def _over(shared: Any, own: Any) -> Any:
-    """Put an optimizer's change over everybody's: either may give one end of a range."""
+    """Merge an optimizer's change into the shared one: each may give one end of a range."""
     if isinstance(shared, Mapping) and isinstance(own, Mapping):
         return {**shared, **own}
     return own
 
 
 def presets_of(optimizer: str, space: Space) -> list[Setting]:
-    """Return the settings to try first, each once; the optimizer's default leads."""
+    """Return the settings to try first, without duplicates, the optimizer's default first."""
     found: list[Setting] = []
     for entry in optimizers.presets(optimizer):
         hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}

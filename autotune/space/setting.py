@@ -1,4 +1,4 @@
-"""One point of a space: what an optimizer is created with, and the schedule's warm-up."""
+"""One point of a space: the optimizer's arguments and the warm-up of the schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Setting:
     """A setting and where it came from.
 
     Args:
-        origin: Who proposed it.
+        origin: What proposed it.
         params: Coordinates in the space; samplers read these.
         hyper: Keyword arguments of ``autotune.optimizers.create``; runs read these.
         warmup: Fraction of the schedule spent warming up.

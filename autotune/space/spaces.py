@@ -1,8 +1,8 @@
-"""The settings a search may try: coordinates, and the way from them to an optimizer's arguments.
+"""Search spaces: coordinates, and how they translate into an optimizer's arguments.
 
-Coordinates are chosen so that each acts alone: weight decay is searched as the timescale
-1/(lr * weight_decay) in steps, decays near one by their distance from one, and Win's second
-reckless step by its ratio to the first.
+Coordinates are chosen to be independent: weight decay is searched as the timescale
+1/(lr * weight_decay) in steps, a beta as 1 - beta, and Win's second reckless step as its ratio to
+the first.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from autotune.registry import unknown
 from autotune.space.setting import Setting
 
 DEFAULT_WARMUP = 0.1
-EDGE = 0.02  # of a range: closer to its end counts as at the boundary
-MOVED = ", moved into the space"  # ends the origin of a setting that a person's space changed
+EDGE = 0.02  # part of a range that counts as its end
+MOVED = ", moved into the space"  # suffix of the origin of a setting that the user's space changed
 _SWITCH = ("yes", "no")
 _WHOLES = {"betas": "one_minus_beta", "momentum": "one_minus_momentum", "reckless_steps": "gamma"}
 
@@ -28,12 +28,12 @@ Params = Mapping[str, Value]
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers between two bounds, spread evenly or evenly in the logarithm."""
+    """Numbers between two bounds, on a linear or logarithmic scale."""
 
     low: float
     high: float
     log: bool = False
-    began: tuple[float, float] | None = None  # its ends before it was widened
+    began: tuple[float, float] | None = None  # its bounds before it was widened
 
     def at(self, unit: float) -> float:
         """Return the value at ``unit`` in [0, 1]."""
@@ -43,11 +43,11 @@ class Range:
         return min(max(value, self.low), self.high)
 
     def nearest(self, value: Value) -> float:
-        """Return ``value``, or the end it lies beyond."""
+        """Return ``value`` clipped to the range."""
         return min(max(float(value), self.low), self.high)
 
     def unit(self, value: Value) -> float:
-        """Return where ``value`` lies, clipped to [0, 1]."""
+        """Return the position of ``value`` in the range, clipped to [0, 1]."""
         number = self.nearest(value)
         if self.low == self.high:
             return 0.5
@@ -63,13 +63,13 @@ class Range:
         return Range(low=self.began[0], high=self.began[1], log=self.log)
 
     def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
-        """Return a logarithmic range with an end moved, in parts of the width it began with.
+        """Return a logarithmic range with one end moved; distances are parts of the first width.
 
         Args:
-            upper: Which end.
+            upper: Move the upper end, else the lower one.
             step: How far to move it.
-            furthest: How far from where it began it may be.
-            most: No value is larger.
+            furthest: Largest distance from its first place.
+            most: Largest value allowed.
         """
         low, high = self.began or (self.low, self.high)
         reach = (high / low) ** step
@@ -84,7 +84,7 @@ class Range:
         return Range(low=low, high=high, log=True, began=self.began or (self.low, self.high))
 
     def as_data(self) -> list[Any]:
-        """Return the range as plain data, what it began with at the end."""
+        """Return the range as plain data; its first bounds come last."""
         return ["log" if self.log else "linear", self.low, self.high, *(self.began or ())]
 
 
@@ -99,11 +99,11 @@ class Choice:
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
 
     def nearest(self, value: Value) -> Value:
-        """Return ``value``, or the first option where it is none of them."""
+        """Return ``value`` if it is an option, else the first option."""
         return value if value in self.options else self.options[0]
 
     def unit(self, value: Value) -> float:
-        """Return the middle of the option's share; an unknown option counts as the first."""
+        """Return the middle of an option's part of [0, 1]; an unknown one counts as the first."""
         return (self.options.index(self.nearest(value)) + 0.5) / len(self.options)
 
     def as_data(self) -> list[Any]:
@@ -116,13 +116,13 @@ Parameter = Range | Choice
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What an optimizer's settings may be.
+    """The space of an optimizer's settings.
 
     Args:
-        parameters: To search.
-        defaults: Arguments of the optimizer's default.
-        fixed: Values held fixed.
-        asked: Names a person set: only these change a preset.
+        parameters: Parameters to search.
+        defaults: The optimizer's default arguments.
+        fixed: Parameters with a fixed value.
+        asked: Parameters that the user set: only these change a preset.
     """
 
     parameters: Mapping[str, Parameter]
@@ -140,17 +140,17 @@ class Space:
 
     @property
     def points(self) -> float:
-        """Return how many settings there are, infinitely many where a range is searched."""
+        """Return the number of settings; infinite if a range is searched."""
         parameters = self.parameters.values()
         return math.prod(len(p.options) if isinstance(p, Choice) else math.inf for p in parameters)
 
     def at(self, units: Sequence[float]) -> dict[str, Value]:
-        """Return the coordinates of a point of the unit cube."""
+        """Return the coordinates at a point of the unit cube."""
         pairs = zip(self.parameters.items(), units, strict=True)
         return {name: parameter.at(unit) for (name, parameter), unit in pairs}
 
     def units(self, params: Params) -> list[float]:
-        """Return a point's place in the unit cube."""
+        """Return the point of the unit cube at these coordinates."""
         return [parameter.unit(params[name]) for name, parameter in self.parameters.items()]
 
     def setting(self, params: Params, origin: str) -> Setting:
@@ -159,10 +159,10 @@ class Space:
         return Setting(origin=origin, params=dict(params), hyper=hyper, warmup=warmup)
 
     def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
-        """Return a known setting, changed only where a person's space forbids it.
+        """Return a known setting, changed only where the user's space forbids it.
 
-        A value outside a range is moved to its end; fixed values win over the preset's. Weight
-        decay stays when lr moves, even if no timescale of the space can say it.
+        A value outside a range is moved to its end; fixed values replace the preset's. Weight decay
+        stays when lr moves, even if its timescale is then outside the space.
         """
         given = {**self.defaults, **hyper}
         changes = self._changes(given, warmup)
@@ -176,7 +176,7 @@ class Space:
         return Setting(origin=origin + moved, params=params, hyper=full, warmup=warm)
 
     def _changes(self, hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
-        """Return the coordinates in which a setting is not what a person asked for."""
+        """Return the coordinates that must change to satisfy the user's space."""
         lr = self._asked("lr", hyper["lr"])
         old: dict[str, Any] = dict.fromkeys(self.fixed)
         old |= {"timescale": math.inf, **encode({**hyper, "lr": lr}, warmup), "lr": hyper["lr"]}
@@ -195,7 +195,7 @@ class Space:
         return value
 
     def edges(self, params: Params) -> list[str]:
-        """Return the searched ranges at whose end ``params`` lies."""
+        """Return the names of the ranges at whose end ``params`` lies."""
         found = []
         for name, parameter in self.parameters.items():
             if isinstance(parameter, Range) and name in params:
@@ -211,7 +211,7 @@ class Space:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether values agree but for what rounding 1 - beta or 1 / (lr * decay) adds."""
+    """Return whether values agree up to the rounding of 1 - beta or 1 / (lr * decay)."""
     if isinstance(one, float | int) and isinstance(other, float | int):
         return math.isclose(one, other)
     return bool(one == other)
@@ -237,7 +237,7 @@ def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def _kept(rest: dict[str, Value], name: str, beta: float) -> float:
-    """Return one minus the coordinate; an untouched beta keeps every bit."""
+    """Return one minus the coordinate; an unchanged beta keeps every bit."""
     return 1 - float(rest.pop(name)) if name in rest else beta
 
 
@@ -271,20 +271,20 @@ def encode(hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
 
 
 def known(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> set[str]:
-    """Return the names a person may set for an optimizer."""
+    """Return the names that the user may set for an optimizer."""
     return {*data, *encode(defaults, DEFAULT_WARMUP), "timescale"}
 
 
 def build(
     data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> Space:
-    """Return an optimizer's space with a person's ``overrides``.
+    """Return an optimizer's space with the user's ``overrides``.
 
     Args:
         data: The optimizer's own space as plain data.
-        defaults: Keyword arguments of its default.
-        overrides: By parameter: ``{"low": a, "high": b, "scale": "log" | "linear"}``, where what
-            is left out stays the optimizer's own, a list of options or one fixed value.
+        defaults: Its default keyword arguments.
+        overrides: By parameter: ``{"low": a, "high": b, "scale": "log" | "linear"}`` (missing keys
+            keep the optimizer's own values), a list of options, or one fixed value.
     """
     parameters = {name: _parameter(entry) for name, entry in data.items()}
     fixed: dict[str, Value] = {}
@@ -329,7 +329,7 @@ def _several(override: Any) -> bool:
 
 
 def _switched(name: str, override: Any) -> Any:
-    """Return "yes" or "no" again, of which YAML makes true and false."""
+    """Return "yes" or "no", which YAML reads as true and false."""
     if _several(override):
         return [_switched(name, option) for option in override]
     word = ("yes" if override else "no") if isinstance(override, bool) else override
@@ -356,7 +356,7 @@ def _range(name: str, override: Mapping[str, Any], old: Parameter | None) -> Ran
 
 
 def _empty(name: str, override: Mapping[str, Any], low: float, high: float) -> str:
-    """Return the sentence on a range without a value; one end may be the optimizer's own."""
+    """Return the error for an empty range; one end may be the optimizer's own."""
     own = next((key for key in ("low", "high") if key not in override), None)
     hint = "" if own is None else f", of which {own} is the optimizer's own; give both"
     return f"space.{name}: low must be below high, got low {low:g} and high {high:g}{hint}"
@@ -370,7 +370,7 @@ def _parameter(entry: Sequence[Any]) -> Parameter:
 
 
 def idle(name: str, params: Params) -> bool:
-    """Tell whether a coordinate has no effect: without decay there is no timescale."""
+    """Return whether a coordinate has no effect: without decay there is no timescale."""
     return name == "timescale" and params.get("decayed") == "no"
 
 

@@ -1,4 +1,4 @@
-"""A GPT of 0.12 million parameters on bytes of Python's standard library."""
+"""GPT of 0.12 million parameters on Python's source, 4 seconds a full run; for text."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Supervised:
     telling: float = 0.0  # share of a run before which its loss does not rank settings
     origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
     side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
-    abreast: int = 1  # runs that train quickest side by side, as measured
+    runs_at_once: int = 1  # runs that train quickest side by side, as measured
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""

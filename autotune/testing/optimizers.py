@@ -14,6 +14,7 @@ from torch import Tensor
 
 from autotune.optimizers.registry import create, defaults, presets, space
 from autotune.testing.backends import BACKENDS, usable
+from autotune.testing.expect import expect
 from autotune.testing.trajectories import Trajectory, drawn, final
 
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
@@ -248,12 +249,6 @@ class OptimizerContract:
         """Read what was picked off ``repr``."""
         optimizer = create(name, [parameter(1)], backend="torch")
         expect("backend: torch" in repr(optimizer), "repr does not show the backend")
-
-
-def expect(truth: bool, otherwise: str) -> None:
-    """Fail with a sentence: pytest explains an ``assert`` only in the tests it collects itself."""
-    if not truth:
-        raise AssertionError(otherwise)
 
 
 def coordinates(preset: dict[str, Any]) -> dict[str, float]:

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from autotune.tasks.base import Run, Task
-
-
-def expect(holds: bool, sentence: str) -> None:
-    """Fail a test with a sentence unless it holds."""
-    if not holds:
-        raise AssertionError(sentence)
+from autotune.testing.expect import expect
 
 
 def weights(run: Run) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The state of a paused trial on disk: written whole or not at all, and checked when read."""
+"""Checkpoints of paused trials: written completely or not at all, and checked when read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import nn
 
 from autotune.studies import atomic
 
-# Writing is skipped where training the same steps again is quicker. A pessimistic disk: on a fast
-# one, a few seconds of training are repeated; on a slow one, workers do not queue for it.
+# Saving is skipped if training the same steps again is faster. The speed is that of a slow disk, so
+# workers do not wait for one; on a fast disk, a few seconds of training are repeated.
 BYTES_PER_SECOND = 200e6
-SPARE_BYTES = 2e9  # left free on the disk
+SPARE_BYTES = 2e9  # that stay free on the disk
 
-# RuntimeError is torch's word for a disk that fills; the others are pickle's for odd values.
+# torch raises RuntimeError if the disk is full; pickle raises the others for odd values.
 UNWRITABLE = (RuntimeError, pickle.PicklingError, TypeError, AttributeError)
-# What torch.load and load_state_dict raise of a file that is cut, damaged or of something else.
+# Raised by torch.load and load_state_dict for a file that is cut, damaged or something else.
 UNREADABLE = (
     OSError,
     EOFError,
@@ -34,7 +34,7 @@ UNREADABLE = (
 
 
 def worth_keeping(model: nn.Module, optimizer: torch.optim.Optimizer, seconds: float) -> bool:
-    """Say whether saving and loading takes less than the ``seconds`` of training from step 0."""
+    """Return whether saving and loading is faster than ``seconds`` of training from step 0."""
     return 2 * size(model, optimizer) / BYTES_PER_SECOND < seconds
 
 
@@ -52,8 +52,7 @@ def save(
 ) -> str:
     """Write the state after ``step`` steps of the trial with that ``identity``.
 
-    Returns the file's checksum. Raises OSError, whatever the cause, and leaves an older file as it
-    was.
+    Returns the file's checksum. Raises OSError for any problem; an older file then stays as it was.
     """
     _room(path, size(model, optimizer))
     state = {
@@ -69,7 +68,7 @@ def save(
 
 
 def own(state: Any) -> Any:
-    """Return a state whose tensors share no memory with what is not saved: all of it would be."""
+    """Return a state with its own memory: torch would save all memory that a tensor shares."""
     if isinstance(state, dict):
         return {name: own(value) for name, value in state.items()}
     if isinstance(state, torch.Tensor) and state.untyped_storage().nbytes() > state.nbytes:
@@ -78,14 +77,14 @@ def own(state: Any) -> Any:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a state that was saved elsewhere; raises OSError and leaves an older file as it was."""
+    """Write a checkpoint that was saved elsewhere; if it raises OSError, an older file stays."""
     _room(path, len(data))
     with atomic.writing(path) as file:
         file.write(data)
 
 
 def _room(path: Path, needed: int) -> None:
-    """Raise OSError where so many bytes would fill the disk."""
+    """Raise OSError if so many bytes would fill the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     room = os.statvfs(path.parent)
     if room.f_bavail * room.f_frsize < needed + SPARE_BYTES:
@@ -100,23 +99,23 @@ def _write(path: Path, state: dict[str, Any]) -> str:
 
 
 class _Summed:
-    """A file whose checksum is taken while it is written."""
+    """A file that computes its checksum while it is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.checksum = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        """Write some bytes and count them in."""
+        """Write some bytes and add them to the checksum."""
         self.checksum.update(data)
         return self.file.write(data)
 
     def flush(self) -> None:
-        """Write what is waiting to be."""
+        """Write what is buffered."""
         self.file.flush()
 
 
 def checksum(path: Path) -> str | None:
-    """Return the checksum of a file; None when it cannot be read."""
+    """Return the checksum of a file; None if it cannot be read."""
     try:
         return atomic.checksum(path)
     except OSError:
@@ -131,10 +130,10 @@ def restore(
     identity: int,
     expected: str | None = None,
 ) -> int | None:
-    """Load the last saved state up to ``step`` and return its step.
+    """Load a checkpoint of at most ``step`` steps and return its step.
 
-    None when the file is missing, broken, another trial's or from a later step, or has another
-    checksum than the one ``expected``; model and optimizer may then be half loaded, and are to be
+    Returns None if the file is missing, damaged, another trial's or from a later step, or if its
+    checksum is not the ``expected`` one. Model and optimizer may then be half loaded and must be
     built again.
     """
     if expected is not None and checksum(path) != expected:

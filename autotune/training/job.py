@@ -1,6 +1,6 @@
-"""What crosses the border between the engine and wherever trials run.
+"""What the search sends to engines and gets back: jobs and reports.
 
-A job and a report are small frozen values: they pickle, and ``asdict`` of either is JSON.
+Both are small frozen values: they can be pickled, and ``asdict`` of either is JSON.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from autotune.studies.records import Point
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A stretch of one trial: train from ``start`` to ``stop`` of ``target`` steps."""
+    """A part of one trial: train from step ``start`` to ``stop`` of ``target``."""
 
     trial: int  # the store's id
-    attempt: int  # fencing number: reports of an older attempt are refused
+    attempt: int  # reports of older attempts are refused
     task: Mapping[str, Any]  # arguments of autotune.tasks.resolve.resolve
     optimizer: str
     hyper: Mapping[str, Any]
@@ -28,32 +28,32 @@ class Job:
     stop: int
     target: int
     evaluate: tuple[int, ...]  # steps after which validation loss is measured
-    checkpoint: str | None = None  # where state is written to at a pause
-    resume: str | None = None  # where it is read from (start > 0), if elsewhere
-    checksum: str | None = None  # of what is read
+    checkpoint: str | None = None  # file to write at a pause
+    resume: str | None = None  # file to read if start > 0, if not ``checkpoint``
+    checksum: str | None = None  # of the file that is read
 
 
 class Outcome(StrEnum):
-    """What a report tells."""
+    """What a report says."""
 
-    PROGRESS = "progress"  # a point on the curve; the job goes on
+    PROGRESS = "progress"  # new points; the job goes on
     REACHED = "reached"  # the job's last step was taken
-    INTERRUPTED = "interrupted"  # asked to stop early; state was saved at `step`
+    INTERRUPTED = "interrupted"  # stopped early as asked, and saved at `step`
     DIVERGED = "diverged"
-    FAILED = "failed"  # the task's own code raised: running it again would not help
-    LOST = "lost"  # the worker died or the machine failed: worth another attempt
+    FAILED = "failed"  # the task's code raised: trying again would not help
+    LOST = "lost"  # the worker or machine died: worth another attempt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a worker says about a job."""
+    """A worker's message about a job."""
 
     trial: int
     attempt: int
     outcome: Outcome
     step: int
     points: tuple[Point, ...] = ()
-    seconds: float = 0.0  # this attempt's training and evaluation, so far
+    seconds: float = 0.0  # training and evaluation in this attempt so far
     reason: str | None = None
     saved: bool = False  # whether the checkpoint holds the state at `step`
     checksum: str | None = None  # of the checkpoint
@@ -61,8 +61,8 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
 
 
-def untold(job: Job, outcome: Outcome, reason: str | None = None, *, worker: str) -> Report:
-    """Return a report of a job that took no step it could tell of itself."""
+def empty_report(job: Job, outcome: Outcome, reason: str | None = None, *, worker: str) -> Report:
+    """Return a report of a job that has reported no step itself."""
     return Report(
         trial=job.trial,
         attempt=job.attempt,

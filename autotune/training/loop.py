@@ -1,4 +1,4 @@
-"""The training loop: steps of a schedule, and a point wherever something is measured."""
+"""The training loop: it takes steps and yields a point at each measurement."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from autotune.training.lr_schedule import multiplier
 
 
 class Diverged(Exception):
-    """A loss that is no number; the message says which and when."""
+    """A loss became NaN or infinite; the message says which loss and when."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """A stretch of a schedule, and where to measure.
+class Segment:
+    """The part of a schedule to train, and where to measure.
 
     Args:
-        start: Steps taken before.
-        stop: Steps taken in the end.
+        start: First step.
+        stop: Step to stop at.
         target: Steps of the full schedule.
         warmup: Fraction of the schedule spent warming up.
         evaluate: Steps after which the validation loss is measured.
@@ -42,24 +42,24 @@ class Course:
 def train(
     run: Run,
     optimizer: torch.optim.Optimizer,
-    course: Course,
+    segment: Segment,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Point]:
-    """Train along ``course``, yielding a point at every measurement and one at the last step.
+    """Train along ``segment``, yielding a point at every measurement and one at the last step.
 
-    Stops after the step in which ``interrupted`` became true; raises Diverged when a loss is NaN or
-    infinite, and ValueError when an accuracy is. Seconds of the points count from the first step of
-    this stretch, their own measurement included.
+    Stops after the step in which ``interrupted`` became true. Raises Diverged if a loss is NaN or
+    infinite, and ValueError if an accuracy is. The seconds of a point count from ``start`` to the
+    end of its measurement.
     """
     began = time.perf_counter()
     peaks = [group["lr"] for group in optimizer.param_groups]
-    for step in range(course.start, course.stop):
-        _set_rates(optimizer, peaks, multiplier(step, course.target, course.warmup))
+    for step in range(segment.start, segment.stop):
+        _set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
         loss = take_step(run, optimizer, step)
         done = step + 1
-        last = done == course.stop or interrupted()
-        if last or done in course.evaluate or done % course.every == 0:
-            yield _measure(run, done, loss, began, course)
+        last = done == segment.stop or interrupted()
+        if last or done in segment.evaluate or done % segment.every == 0:
+            yield _measure(run, done, loss, began, segment)
         if last:
             break
     _set_rates(optimizer, peaks, 1.0)
@@ -76,7 +76,7 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
 
 
 def finite(loss: float, which: str, step: int) -> float:
-    """Return a loss that is a number; raises Diverged of one that is none."""
+    """Return a finite loss; raises Diverged for any other."""
     if not math.isfinite(loss):
         raise Diverged(f"{which} loss became {loss} at step {step}")
     return loss
@@ -87,8 +87,8 @@ def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: flo
         group["lr"] = peak * factor
 
 
-def _measure(run: Run, done: int, train_loss: float, began: float, course: Course) -> Point:
-    if done not in course.evaluate:
+def _measure(run: Run, done: int, train_loss: float, began: float, segment: Segment) -> Point:
+    if done not in segment.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
     measured = run.evaluate()
     finite(measured.loss, "validation", done)

@@ -6,10 +6,10 @@ import math
 
 
 def multiplier(step: int, steps: int, warmup: float) -> float:
-    """Return what the learning rate is multiplied by at ``step`` (from 0) of ``steps``.
+    """Return the factor on the peak learning rate at ``step`` (from 0) of ``steps``.
 
-    ``warmup`` is a fraction of the schedule, w steps of it. No step is taken at a rate of zero: the
-    first takes 1/(w + 1) of the peak, and the cosine would reach zero at ``steps``.
+    ``warmup`` is a fraction of the schedule: w steps. No step has rate 0: the first step has
+    1/(w + 1) of the peak, and the cosine would reach 0 only at ``steps``, after the last step.
     """
     rising = round(warmup * steps)
     if step < rising:

@@ -1,7 +1,7 @@
-"""What a process does before it trains, wherever it was started.
+"""Prepare a process for training.
 
-One thread, because two OpenMP pools on the same cores spin against each other (30 times slower,
-measured); the libraries, because no trial's clock should see the seconds they take to load.
+It uses one thread, because two OpenMP pools on the same cores block each other (30 times slower,
+measured). It loads all libraries, so that loading them does not count as a trial's time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 
 
 def single_threaded() -> None:
-    """Let this process train on one thread, and take no time over numbers that are almost 0."""
+    """Use one thread, and round numbers that are almost 0 to 0, which is faster."""
     import torch
 
     torch.set_num_threads(1)
@@ -20,13 +20,13 @@ def single_threaded() -> None:
 
 @cache
 def start_worker() -> None:
-    """Make this process fit for trials, once, however many it runs."""
-    # Ctrl-C may reach the whole process group: the coordinator decides what becomes of it.
+    """Prepare this process for trials; later calls do nothing."""
+    # Ctrl-C may reach all processes of the group: only the coordinator reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from autotune.optimizers import create
 
     single_threaded()
-    # The first optimizer of a process loads what all of them need.
+    # Making an optimizer loads the libraries that all of them need.
     create("adamw", [torch.nn.Parameter(torch.zeros(1))])

@@ -1,4 +1,4 @@
-"""One stretch of one trial, from a job to reports: what a worker does."""
+"""Run one job, from its start to its last report: the work of a worker."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from autotune.tasks.base import Run, Task
 from autotune.tasks.resolve import resolve
 from autotune.training import checkpoint
 from autotune.training.job import Job, Outcome, Report
-from autotune.training.loop import Course, Diverged, train
+from autotune.training.loop import Diverged, Segment, train
 
-POINTS = 40  # of the training loss on a full curve
-QUIET = 0.5  # seconds between reports of one job: each costs the coordinator a transaction
+POINTS = 40  # points of the training loss on a full curve
+QUIET = 0.5  # seconds between progress reports: each costs a transaction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A run with its optimizer, and the steps that were taken."""
+class Prepared:
+    """A run with its optimizer and the steps taken so far."""
 
     run: Run
     optimizer: torch.optim.Optimizer
     start: int
-    repeats: str | None = None  # why steps are taken that were taken before
+    repeats: str | None = None  # why steps are repeated, if they are
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """What became of a trial's state."""
+    """The result of saving a trial: a checksum, or a problem."""
 
     checksum: str | None = None
     problem: str | None = None
@@ -48,22 +48,22 @@ class Saved:
 def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
     """Run a job, yielding a report at every measurement and one when it is over.
 
-    Whatever goes wrong inside the task ends in a report: a loss that is no number and out of memory
-    as DIVERGED, an exception of the user's code as FAILED.
+    Every error in the task becomes a report: DIVERGED for a NaN or infinite loss and for out of
+    memory, FAILED for an exception in the user's code.
     """
-    stretch = _Stretch(job, worker)
+    running = _Running(job, worker)
     try:
-        yield from stretch.run(interrupted)
+        yield from running.run(interrupted)
     except Exception as error:
-        # The task is anybody's code: its failure is a result of this trial, not of the worker.
-        outcome, reason = verdict(error, stretch.step)
+        # The task is the user's code: its failure is a result of the trial, not of the worker.
+        outcome, reason = verdict(error, running.step)
     else:
         return
-    yield stretch.report(outcome, reason=reason)
+    yield running.report(outcome, reason=reason)
 
 
-class _Stretch:
-    """A job under way: what it reached, and what of it is not yet reported."""
+class _Running:
+    """A running job, with its points that are not yet reported."""
 
     def __init__(self, job: Job, worker: str) -> None:
         self.job, self.worker = job, worker
@@ -76,17 +76,17 @@ class _Stretch:
         """Train and save; raises what the task raises."""
         job = self.job
         task = task_of(job)
-        self._began = told = time.perf_counter()  # what a process loads once is no trial's cost
+        self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
         self._facts = facts(trial.optimizer)
-        for point in train(trial.run, trial.optimizer, _course(job, trial.start), interrupted):
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), interrupted):
             self.step = point.step
             self._points.append(point)
             if time.perf_counter() - told > QUIET:
                 told = time.perf_counter()
                 yield self.report(Outcome.PROGRESS)
-        # Asked once more because it raises where nobody is left to record the step: the file then
-        # stays at the step that was recorded.
+        # Called once more because it raises if the coordinator is gone: nobody would record the new
+        # checkpoint then, so the recorded one must stay.
         interrupted()
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
         saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
@@ -97,7 +97,7 @@ class _Stretch:
     def report(
         self, outcome: Outcome, *, checksum: str | None = None, reason: str | None = None
     ) -> Report:
-        """Return what is to be told now; points are told once."""
+        """Return a report with all points that are not yet reported."""
         points, self._points = tuple(self._points), []
         return Report(
             trial=self.job.trial,
@@ -118,10 +118,10 @@ class _Stretch:
 
 
 def verdict(error: Exception, step: int) -> tuple[Outcome, str]:
-    """Return what an exception makes of a trial, and the reason to give."""
+    """Return the outcome of a trial after an exception, and the reason to show."""
     if isinstance(error, Diverged):
         return Outcome.DIVERGED, str(error)
-    # On the CPU torch has no class for it, only the name of what could not allocate.
+    # On the CPU, torch has no own class for it; the message names the allocator.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     ):
@@ -130,7 +130,7 @@ def verdict(error: Exception, step: int) -> tuple[Outcome, str]:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception as one line for a trial's reason: what, and where in which file."""
+    """Return an exception as one line: its class, message, file and line."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -139,8 +139,8 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}{where}"
 
 
-def prepare(job: Job, task: Task) -> Trial:
-    """Build the run and its optimizer, at the last saved state if there is one."""
+def prepare(job: Job, task: Task) -> Prepared:
+    """Build the run and its optimizer, and load the last checkpoint if there is one."""
     run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
     source = job.resume or job.checkpoint
     repeats = None
@@ -149,17 +149,17 @@ def prepare(job: Job, task: Task) -> Trial:
             Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
         )
         if found is not None:
-            return Trial(run=run, optimizer=optimizer, start=found)
+            return Prepared(run=run, optimizer=optimizer, start=found)
         run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
         repeats = _missing(Path(source), job) if job.resume else None
-    # Equal seeds give equal curves: without its state, a trial takes the same steps again.
-    return Trial(run=run, optimizer=optimizer, start=0, repeats=repeats)
+    # Equal seeds give equal curves, so without a checkpoint the trial repeats its steps.
+    return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
 
 
 def _missing(path: Path, job: Job) -> str:
-    """Say why a trial that was saved begins at its first step."""
+    """Return why a trial with a checkpoint starts again at its first step."""
     what = "is damaged or another trial's" if path.exists() else "is not on this machine"
-    return f"its state {path.name} {what}, steps 1 to {job.start} were taken again"
+    return f"its checkpoint {path.name} {what}, so steps 1 to {job.start} were repeated"
 
 
 def build(
@@ -178,13 +178,13 @@ def optimizer_of(
 
 
 def _identity(job: Job) -> int:
-    """Return a number that differs for trials whose states differ at the same step."""
+    """Return a number that identifies which trial a checkpoint belongs to."""
     what = [dict(job.task), job.optimizer, dict(job.hyper), job.warmup, job.seed, job.target]
     return derive("state", json.dumps(what, sort_keys=True))
 
 
 def task_of(job: Job) -> Task:
-    """Return a job's task with its data and libraries loaded; its code may raise."""
+    """Return a job's task with data and libraries loaded; the user's code may raise."""
     return _task(json.dumps(dict(job.task), sort_keys=True))
 
 
@@ -196,12 +196,12 @@ def _task(arguments: str) -> Task:
 
 
 def forget() -> None:
-    """Drop loaded tasks: a process that begins another search may find other files."""
+    """Drop loaded tasks, because their files may change before another search."""
     _task.cache_clear()
 
 
-def _course(job: Job, start: int) -> Course:
-    return Course(
+def _segment(job: Job, start: int) -> Segment:
+    return Segment(
         start=start,
         stop=job.stop,
         target=job.target,
@@ -219,9 +219,9 @@ def every(job: Job) -> int:
 def pause(
     job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
 ) -> Saved:
-    """Save a trial that may go on; say why where it was not saved although it should be.
+    """Save a trial that may continue; the result tells if that failed.
 
-    It is not where training it again takes no longer: that would take ``seconds``.
+    It is not saved if training it again, which takes ``seconds``, is faster.
     """
     if job.checkpoint is None or step >= job.target:
         return Saved()
@@ -231,10 +231,10 @@ def pause(
     try:
         found = checkpoint.save(path, model, optimizer, step, _identity(job))
     except OSError as error:
-        return Saved(problem=f"its state was not saved: {error}")
+        return Saved(problem=f"its checkpoint was not saved: {error}")
     return Saved(checksum=found)
 
 
 def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return what a worker tells of how it trains."""
+    """Return facts about how this process trains."""
     return {"backend": getattr(optimizer, "backend_used", None)}

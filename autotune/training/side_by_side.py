@@ -1,4 +1,4 @@
-"""The training loop of many runs side by side, each with a setting and a seed of its own."""
+"""Train many runs at once, each with its own setting and seed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from autotune.optimizers.stacked import alike
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
-from autotune.training.loop import Course, Diverged, train
+from autotune.training.loop import Diverged, Segment, train
 from autotune.training.lr_schedule import multiplier
 from autotune.training.runner import build
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One of the runs: what its optimizer is created with, warm-up and seed."""
+    """The setting and seed of one run."""
 
     hyper: Mapping[str, Any]
     warmup: float
     seed: int
 
 
-class Abreast:
-    """Runs of one task and one optimizer, stepped together.
+class SideBySide:
+    """Runs of one task and one optimizer that are trained together.
 
-    What one run's loss becomes never reaches another: a diverged one goes on as NaN.
+    Runs do not influence each other: a diverged one goes on as NaN.
     """
 
     def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
@@ -55,12 +55,12 @@ class Abreast:
         return losses.detach()
 
     def load(self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Let run k go on from where another one is."""
+        """Set run k to the state of another model and optimizer."""
         self.replicas.model(k).load_state_dict(model.state_dict())
         self.optimizer.rows[k].load_state_dict(optimizer.state_dict())
 
     def rest(self) -> None:
-        """Set the learning rates to their peaks, as they are in a checkpoint."""
+        """Set the learning rates to their peaks, as checkpoints have them."""
         for row, peak in zip(self.optimizer.rows, self._peaks, strict=True):
             for group in row.param_groups:
                 group["lr"] = peak
@@ -77,17 +77,17 @@ class Abreast:
                 group["lr"] = rate
 
 
-def curves(
+def loss_curves(
     task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
 ) -> NDArray[np.float32]:
     """Return each run's validation losses at the rungs; infinite once it diverged.
 
-    Runs of a task whose model cannot be trained side by side are made one after another.
+    If the task's model cannot be trained side by side, the runs are made one after another.
     """
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
     if isinstance(task, Supervised) and task.side_by_side:
         for part in alike(optimizer, [member.hyper for member in members]):
-            runs = Abreast(task, optimizer, [members[k] for k in part])
+            runs = SideBySide(task, optimizer, [members[k] for k in part])
             found[part] = _together(runs, rungs)
     else:
         for k, member in enumerate(members):
@@ -95,7 +95,7 @@ def curves(
     return found
 
 
-def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:
+def _together(runs: SideBySide, rungs: Sequence[int]) -> NDArray[np.float32]:
     alive = torch.ones(len(runs.members), dtype=torch.bool)
     columns = []
     for step in range(max(rungs)):
@@ -109,7 +109,7 @@ def _together(runs: Abreast, rungs: Sequence[int]) -> NDArray[np.float32]:
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
     run, made = build(task, optimizer, member.hyper, member.seed)
-    course = Course(
+    segment = Segment(
         start=0,
         stop=max(rungs),
         target=task.steps,
@@ -119,6 +119,6 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
     )
     found = []
     with suppress(Diverged):
-        for point in train(run, made, course):
+        for point in train(run, made, segment):
             found.append(math.inf if point.loss is None else point.loss)
     return found + [math.inf] * (len(rungs) - len(found))

@@ -244,7 +244,7 @@ def test_reliability_warns_where_seeds_differ_more_than_the_best_settings(page, 
 
     assert at.warning[0].value == words.plain(
         "the best settings differ by less (0.00071) than one setting does from seed to seed "
-        "(0.25): which of them is best, this budget cannot tell"
+        "(0.25): this budget cannot tell which of them is best"
     )
 
 
@@ -266,8 +266,8 @@ def test_reliability_names_a_range_that_was_widened(page, fresh):
     at = page("study", url, tab="Reliability")
 
     assert at.info[0].value == words.plain(
-        "lr was searched from 0.0001 to 0.5, wider than the 0.0001 to 0.1 it began with: "
-        "the best settings lay at the end"
+        "lr was searched from 0.0001 to 0.5; the range 0.0001 to 0.1 was widened because "
+        "the best settings lay at its end"
     )
 
 

@@ -162,7 +162,7 @@ def test_a_function_that_does_something_else_is_refused_under_the_same_name():
         autotune.tune(adder(3.0), progress="off", **SHORT)
     assert str(refused.value) == (
         "search 'problem' is already in sqlite:///autotune.db with another content of its data or "
-        "model file; pass --study NAME (in Python, name=) to begin a new one"
+        "model file; give --search NAME (in Python, name=) to begin a new one"
     )
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from autotune.bench.search import record as recording
 from autotune.bench.search.grid import ground
-from autotune.bench.search.record import Plan, plan, progress, record
+from autotune.bench.search.record import Recording, plan, progress, record
 from autotune.bench.search.table import read
 from autotune.cli import main
 from autotune.errors import SpecError
 from autotune.tasks.resolve import resolve
-from autotune.training.side_by_side import curves
+from autotune.training.side_by_side import loss_curves
 
 GRID = {"lr": [1e-3, 1e-1], "weight_decay": [0.4, 0.02, 8.0], "one_minus_beta1": [0.1]}
 ASKED = {"model": "mlp", "steps": 9, "batch_size": 8}
@@ -30,7 +30,7 @@ def test_a_table_holds_what_runs_alone_measure(tmp_path):
     assert table.setting(3) == {"lr": 0.1, "weight_decay": 0.02, "one_minus_beta1": 0.1}
     member = planned().member(1, 3)
     assert member.hyper["betas"] == (0.9, 0.92, 0.99)
-    [expected] = curves(resolve(**ASKED), "adan-win", [member], table.rungs)
+    [expected] = loss_curves(resolve(**ASKED), "adan-win", [member], table.rungs)
     np.testing.assert_allclose(table.losses[1, 3], expected, rtol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["t.npz"]
 
@@ -124,7 +124,7 @@ def test_one_seed_is_refused():
         SpecError,
         match=r"^a table must have at least 2 seeds, one to search on and one to judge on, got 1$",
     ):
-        Plan(task=resolve("mlp"), asked={}, optimizer="adan", axes={"lr": (0.1,)}, seeds=1)
+        Recording(task=resolve("mlp"), asked={}, optimizer="adan", axes={"lr": (0.1,)}, seeds=1)
 
 
 COMMAND = ["bench", "record", "--model", "mlp", "--steps", "9", "--seeds", "2", "--batch-size", "8"]
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path, monkeypatch):
     def stopping(*given):
         raise KeyboardInterrupt  # a test that runs in the background may not get the signal
 
-    monkeypatch.setattr(recording, "curves", stopping)
+    monkeypatch.setattr(recording, "loss_curves", stopping)
     result = invoke(tmp_path)
     assert result.exit_code == 130
     assert result.stderr.endswith("interrupted after 0 runs; the same command goes on\n")

@@ -182,7 +182,7 @@ def test_a_search_sees_the_first_half_of_the_seeds():
 
 def test_recommendations_are_read_by_what_was_run_not_by_the_clock():
     trace = Trace(default=9)
-    trace.stretches = [(0.0, 1.0), (0.0, 2.0), (3.0, 4.0)]  # nothing runs between 2 and 3
+    trace.intervals = [(0.0, 1.0), (0.0, 2.0), (3.0, 4.0)]  # nothing runs between 2 and 3
     trace.recommend(1.0, 1)
     trace.recommend(2.0, 2)
     trace.recommend(4.0, 3)
@@ -192,7 +192,7 @@ def test_recommendations_are_read_by_what_was_run_not_by_the_clock():
 
 def test_a_method_on_a_double_budget_is_read_twice_as_late():
     trace = Trace(default=9, share=0.5)
-    trace.stretches = [(float(i), i + 1.0) for i in range(4)]
+    trace.intervals = [(float(i), i + 1.0) for i in range(4)]
     for i in range(4):
         trace.recommend(i + 1.0, i)
     assert trace.at([0.5, 1.0, 2.0]) == [0, 1, 3]
@@ -201,14 +201,14 @@ def test_a_method_on_a_double_budget_is_read_twice_as_late():
 def test_whole_runs_are_begun_only_where_they_can_be_paid():
     trace = play(arena(runs=2.9), uniform(SHAPE, 1))
     assert trace.spent <= 2.9
-    assert len(trace.stretches) >= 2
+    assert len(trace.intervals) >= 2
 
 
 def test_a_diverged_run_costs_what_it_ran():
     always = Chance(stream=iter([(5, 0, 0)] * 6 + [(3, 1, 1)] * 9))
     trace = play(arena(runs=3.0), always)
-    assert trace.stretches[0] == (0.0, pytest.approx(27 / 81))
-    assert len(trace.stretches) == 6 + 1
+    assert trace.intervals[0] == (0.0, pytest.approx(27 / 81))
+    assert len(trace.intervals) == 6 + 1
 
 
 def test_the_furthest_and_then_the_lowest_is_recommended():
@@ -225,7 +225,7 @@ def test_optuna_s_halving_stops_most_trials_early():
     pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     halving = Optuna(SHAPE, RandomSampler(seed=1), pruner)
     trace = play(arena(), halving)
-    lengths = [round(81 * (end - begin)) for begin, end in trace.stretches]
+    lengths = [round(81 * (end - begin)) for begin, end in trace.intervals]
     assert set(lengths) == set(RUNGS)
     assert lengths.count(3) > len(lengths) / 3
 

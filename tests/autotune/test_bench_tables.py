@@ -11,7 +11,7 @@ from autotune.bench.search.grid import ground
 from autotune.bench.search.record import plan
 from autotune.bench.search.table import read
 from autotune.tasks.resolve import resolve
-from autotune.training.side_by_side import curves
+from autotune.training.side_by_side import loss_curves
 
 TABLES = Path(__file__).parents[2] / "benchmarks" / "tables"
 HASHES = {
@@ -70,7 +70,7 @@ def check_again(name, what, places, rtol):
     numbers = [table.number(place) for place in places]
     for seed in (0, 5):
         members = [what.member(seed, number) for number in numbers]
-        found = curves(what.task, what.optimizer, members, rungs)
+        found = loss_curves(what.task, what.optimizer, members, rungs)
         np.testing.assert_allclose(found, table.losses[seed, numbers, :2], rtol=rtol)
 
 

@@ -92,11 +92,11 @@ def test_help_states_the_defaults_a_search_has() -> None:
     text = " ".join(wrapped.split()).replace("adamw- win2", "adamw-win2")
     spec = parse({"model": "gpt-nano"})
     assert f"Fresh seeds to judge on. [default: {spec.seeds}]" in text
-    assert f"Trials side by side. [default: {spec.workers}]" in text
-    assert f"models that train side by side. [default: {spec.engine}]" in text
+    assert f"Trials to run at the same time. [default: {spec.workers}]" in text
+    assert f"described by autotune list engines. [default: {spec.engine}]" in text
     assert f"as optuna:CmaEsSampler. [default: {spec.sampler}]" in text
     assert f"as optuna:MedianPruner. [default: {spec.pruner}]" in text
-    assert f"Seed of everything random. [default: {spec.seed}]" in text
+    assert f"Seed of all random choices. [default: {spec.seed}]" in text
     assert f"repeat for several. [default: {', '.join(spec.optimizers)}]" in text
     assert f"[default: {spec.budget.resolved.runs:g} when no limit is given]" in text
 

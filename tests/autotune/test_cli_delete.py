@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune.cli import main
-from autotune.search.lock import folder_of, sitting
+from autotune.search.lock import exclusive, folder_of
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
@@ -39,7 +39,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         attempt = store.begin(trial.id, "search")
         done = store.record(trial.id, attempt, state=TrialState.COMPLETE, step=9, loss=1.0)
     mirror = Mirror(URL)
-    mirror.tell("net/adan", done, {})
+    mirror.tell_all("net/adan", [done], {}, lambda trial: [])
     mirror.close()
     folder = folder_of(URL, "net")
     folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_a_person_is_asked(answer: str, said: str, left: list[str], net: Path) -
 
 
 def test_a_search_that_is_being_run_is_refused(net: Path) -> None:
-    with sitting(net, "net"):
+    with exclusive(net, "net"):
         result = invoke("delete", "net", "--yes")
     assert result.exit_code == 6
     assert result.stderr == (

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from autotune.cli import main
 from autotune.cli.shared import catalog
+from autotune.cli.views import format
 from autotune.cli.views import json as documents
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
@@ -184,6 +185,28 @@ def test_everything_registered_says_what_it_is(kind: str) -> None:
     assert len(set(said.values())) == len(said)
 
 
+@pytest.mark.parametrize("kind", catalog.GROUPS)
+def test_what_is_listed_is_told_to_users_on_one_line(kind: str) -> None:
+    lines = told("list", kind).splitlines()
+    assert max(map(len, lines)) <= 110
+    inside = r"\b(jobs?|reports?|slots?|backends?|protocol|interface|neutral record)\b"
+    assert [line for line in lines if re.search(inside, line, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize("kind", ["engines", "models", "exports", "samplers", "pruners"])
+def test_what_is_listed_says_when_to_take_it(kind: str) -> None:
+    """A choice is told in two parts: what it does; when to take it."""
+    assert [
+        name for name, line in catalog.descriptions(kind).items() if line.count("; ") != 1
+    ] == []
+
+
+def test_win_is_told_by_what_it_adds_to_its_optimizer() -> None:
+    lines = catalog.descriptions("optimizers")
+    assert lines["adan-win"].startswith("Adan with Win: ")
+    assert lines["adamw-win2"].startswith("AdamW with Win2: ")
+
+
 def own_words(thing: Any) -> str:
     """Return the first line that a class says of itself, or a function's file."""
     text = inspect.getdoc(thing if inspect.isclass(thing) else import_module(thing.__module__))
@@ -194,8 +217,8 @@ def test_show_tells_facts_studies_and_the_best_trials(storage: str) -> None:
     text = told("show", "gpt-nano", "--storage", storage)
     assert "search      gpt-nano, complete" in text
     assert "searched    3 min 20 s" in text
-    assert "budget      2 trials an optimizer" in text
-    assert "the furthest first, then the lowest loss: 5 an optimizer (--trials shows all)" in text
+    assert "budget      2 trials per optimizer" in text
+    assert "best 5 search trials of each optimizer, the longest first (--trials shows all)" in text
     assert "0.97 0.92 0.9987" in text
 
 
@@ -339,3 +362,16 @@ def test_json_never_holds_nan_or_infinity() -> None:
         "infinite": [None],
         "fine": 1.5,
     }
+
+
+def test_facts_are_named_in_words_and_long_hashes_are_cut() -> None:
+    facts = format.facts(
+        {"data_hash": "21e6792cd43a" + "0" * 52, "image_size": 1200, "model": "a_b"}
+    )
+    assert facts == {"data hash": "21e6792cd43a", "image size": "1,200", "model": "a_b"}
+
+
+def test_show_and_its_json_name_the_same_task(storage: str) -> None:
+    assert "batch size  8" in told("show", "gpt-nano", "--storage", storage)
+    document = json.loads(told("show", "--json", "--storage", storage))
+    assert document["search"]["task"]["batch_size"] == 8

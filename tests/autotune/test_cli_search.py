@@ -117,7 +117,7 @@ def test_another_spec_under_the_same_name_is_refused(there: Path) -> None:
     assert result.exit_code == 6
     assert result.stderr == (
         "error: search 'line' is already in sqlite:///autotune.db with another seed; "
-        "pass --study NAME (in Python, name=) to begin a new one\n"
+        "give --search NAME (in Python, name=) to begin a new one\n"
     )
 
 
@@ -265,7 +265,7 @@ def test_an_interrupted_search_is_saved_and_says_how_to_go_on(
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (code, "")
     lines = err.splitlines()
-    assert "stopping: running steps are finished and saved; again to abort" in lines
+    assert "stopping: finishing the current steps and saving; again to abort" in lines
     assert re.fullmatch(
         r"interrupted: (1 trial is|\d trials are) saved; "
         r"go on with: autotune search --resume line",
@@ -317,3 +317,45 @@ def test_a_second_ctrl_c_aborts_and_the_search_can_still_go_on(
     result = invoke("search", "--resume", "line", "--progress", "off")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "look    autotune dashboard"
+
+
+def planned(*args: str) -> tuple[str, str]:
+    """Return the name of the search that a dry run plans, and what it says on stderr."""
+    result = invoke(*COMMAND, "--dry-run", "--json", *args)
+    assert result.exit_code == 0, result.stderr
+    name = json.loads(result.stdout)["settings"]["name"]
+    assert name["source"] == "--search"
+    return name["value"], result.stderr
+
+
+def test_search_names_the_search(folder: Path) -> None:
+    assert planned("--search", "first") == ("first", "")
+
+
+@pytest.mark.parametrize("form", [("--study", "first"), ("--study=first",)], ids=["two", "one"])
+def test_the_old_name_study_still_names_the_search(form: tuple[str, ...], folder: Path) -> None:
+    notice = "--study is now --search; --study will be removed in the next release\n"
+    assert planned(*form) == ("first", notice)
+
+
+@pytest.mark.parametrize("silent", [("--quiet",), ("--progress", "json")], ids=" ".join)
+def test_the_old_name_is_silent_where_a_program_reads(
+    silent: tuple[str, ...], folder: Path
+) -> None:
+    assert planned("--study", "first", *silent) == ("first", "")
+
+
+def test_the_old_and_the_new_name_together_are_refused(folder: Path) -> None:
+    result = invoke(*COMMAND, "--study", "first", "--search", "second")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: --study is the old name of --search; give --search alone; "
+        "see autotune search --help\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["search", "worker"])
+def test_help_tells_the_new_name_alone(command: str) -> None:
+    text = invoke(command, "--help").stdout
+    assert "--search NAME" in text
+    assert "--study" not in text

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune.cli import main
-from autotune.search.lock import folder_of, sitting
+from autotune.search.lock import exclusive, folder_of
 from autotune.search.status import current
 from autotune.studies.records import (
     Point,
@@ -114,7 +114,7 @@ def test_looking_at_a_killed_search_changes_nothing(killed: Store) -> None:
 
 
 def test_a_search_whose_lock_is_held_is_running(killed: Store) -> None:
-    with sitting(folder_of(killed.url, "a net"), "a net"):
+    with exclusive(folder_of(killed.url, "a net"), "a net"):
         result = invoke("list")
         document = json.loads(invoke("show", "--json").stdout)
     assert "  running  " in result.stdout

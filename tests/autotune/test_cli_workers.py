@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from autotune.cli import main
 from autotune.engines import gpus
 from autotune.search.lock import folder_of
+from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
 from autotune.studies.store import Store
 
@@ -67,7 +68,7 @@ def test_a_stale_lease_is_found_and_left(store, trial, stale):
     assert code == 4
     assert out == (
         f"net: trial {trial} is held by w1, not heard of since its lease; --fix takes the trial "
-        "back to where it was saved\nmend them with: autotune doctor --fix\n"
+        "back to where it was saved\nrepair with: autotune doctor --fix\n"
     )
     assert store.trial(trial).state is TrialState.RUNNING
 
@@ -83,7 +84,7 @@ def test_a_trial_that_nobody_holds_is_mended(store, trial, tmp_path):
     code, out, _ = invoke("doctor", "--fix")
     assert (code, out) == (
         0,
-        "net: trial adan/0 is called running but nobody holds it; mended: calls it waiting\n",
+        "net: trial adan/0 is called running but nobody holds it; repaired: calls it waiting\n",
     )
     assert store.trial(trial).state is TrialState.WAITING
 
@@ -93,6 +94,24 @@ def test_orphans_are_deleted(store, trial, tmp_path):
     assert "1 rows of autotune_points belong to nothing" in invoke("doctor")[1]
     assert invoke("doctor", "--fix")[0] == 0
     assert invoke("doctor")[0] == 0
+
+
+def test_what_a_running_trial_is_writing_is_left_alone(store, trial):
+    store.begin(trial, "w1")
+    folder = folder_of(store.url, "net")
+    folder.mkdir(parents=True)
+    with atomic.writing(folder / "1-0-1.pt") as file:
+        file.write(b"half of a state")
+        assert invoke("doctor", "--fix") == (0, "nothing is wrong with sqlite:///autotune.db\n", "")
+
+
+def test_what_a_killed_worker_was_writing_is_deleted(store, trial):
+    folder = folder_of(store.url, "net")
+    folder.mkdir(parents=True)
+    part = atomic.part_of(folder / "1-0-1.pt")
+    part.touch()
+    assert invoke("doctor", "--fix")[0] == 0
+    assert not part.exists()
 
 
 def _execute(folder, statement):
@@ -130,7 +149,7 @@ def test_a_damaged_checkpoint_is_forgotten_and_deleted(store, trial, saved):
 def test_a_missing_table_cannot_be_mended(store, tmp_path):
     _execute(tmp_path, "DROP TABLE autotune_exports")
     code, out, _ = invoke("doctor", "--fix")
-    assert (code, out) == (4, "table autotune_exports is missing; nothing here can mend it\n")
+    assert (code, out) == (4, "table autotune_exports is missing; this cannot be repaired here\n")
 
 
 def test_findings_are_one_document(store, trial, stale):
@@ -145,11 +164,27 @@ def test_a_word_reaches_the_workers(store):
 
 
 def test_a_worker_needs_a_search_that_is_there(store):
-    code, _, said = invoke("worker", "--study", "nte")
+    code, _, said = invoke("worker", "--search", "nte")
     assert (code, said) == (
         6,
         "error: no search 'nte' in sqlite:///autotune.db; did you mean 'net'? (known: net)\n",
     )
+
+
+def test_a_worker_takes_the_old_name_of_the_option_too(store):
+    code, _, said = invoke("worker", "--study", "nte")
+    assert code == 6
+    assert said.splitlines() == [
+        "--study is now --search; --study will be removed in the next release",
+        "error: no search 'nte' in sqlite:///autotune.db; did you mean 'net'? (known: net)",
+    ]
+
+
+def test_a_worker_needs_the_name_of_a_search(store):
+    code, _, said = invoke("worker")
+    assert (code, said) == (
+        2, "error: missing option '--search'; see autotune worker --help\n"
+    )  # fmt: skip
 
 
 def test_a_search_that_a_worker_runs_is_not_deleted(store, trial):
@@ -178,7 +213,7 @@ def test_a_terminated_worker_hands_back_and_says_so(url, task_file, tmp_path):
     command.send_signal(signal.SIGTERM)
     command.communicate(timeout=60)
     worker = subprocess.Popen(
-        [*program, "worker", "--study", "slow", "--name", "w1", *common],
+        [*program, "worker", "--search", "slow", "--name", "w1", *common],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _running(tmp_path)

@@ -1,22 +1,45 @@
-"""An engine that refuses to start leaves everything as it was."""
+"""Every registered engine keeps the contract, and one that refuses leaves all as it was."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 
 from autotune import registry
+from autotune.engines.base import Backend
 from autotune.errors import SpecError
-from autotune.search.coordinator import run
+from autotune.search import run
 from autotune.search.events import TrialEnded
 from autotune.search.worker import Terms, work
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
+from autotune.testing.clusters import need_ray
+from autotune.testing.engines import EngineContract
+
+
+@pytest.fixture(scope="module", params=registry.names("autotune.engines"))
+def start(request: pytest.FixtureRequest) -> partial[Backend]:
+    if request.param == "ray":
+        need_ray()
+    return partial(registry.load("autotune.engines", request.param), workers=2)
+
+
+@pytest.fixture(scope="module")
+def engine(start: partial[Backend]) -> Iterator[Backend]:
+    with closing(start()) as engine:
+        yield engine
+
+
+class TestEngines(EngineContract):
+    """Where trials run: each of them."""
+
 
 PLUGIN = """
 class Broken:

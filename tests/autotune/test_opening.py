@@ -53,7 +53,7 @@ def test_another_model_of_equal_size_is_another_search(
     with pytest.raises(
         AlreadyThere,
         match=r"^search 'net' is already in sqlite:///.*autotune\.db with another content of its "
-        r"data or model file; pass --study NAME \(in Python, name=\) to begin a new one$",
+        r"data or model file; give --search NAME \(in Python, name=\) to begin a new one$",
     ):
         checked(spec, store)
 
@@ -64,5 +64,5 @@ def test_counted_settings_all_run_to_the_second_rung(
 ) -> None:
     spec = parse({"model": f"{file}:net", "optimizers": ["adan"], "budget": budget})
     with Store(f"{tmp_path}/counted.db") as counted:
-        [ledger] = open_search(checked(spec, counted), counted).ledgers
-    assert ledger.ladder.first == ledger.ladder.steps[rung]
+        [state] = open_search(checked(spec, counted), counted).states
+    assert state.ladder.first == state.ladder.steps[rung]

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from autotune.pruners.ladder import ladder
+from autotune.scheduler.policy import Policy
 from autotune.scheduler.proposals import propose
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.study_state import StudyState
 from autotune.space.presets import presets_of, space_of
 from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
@@ -18,25 +19,26 @@ class Study:
 
     def __init__(self, best=0.01, **spec):
         self.best = best  # learning rate
-        self.spec = parse({"model": "m", "optimizers": ["adan"], **spec})
-        space = space_of(self.spec, "adan")
-        self.ledger = Ledger(
+        spec = parse({"model": "m", "optimizers": ["adan"], **spec})
+        space = space_of(spec, "adan")
+        self.state = StudyState(
             study=StudyRecord(id=1, search="m", optimizer="adan", space={}),
             space=space,
             presets=presets_of("adan", space),
+            policy=Policy.of(spec),
             ladder=ladder(81),
         )
 
     def propose(self, count):
         found = []
         for _ in range(count):
-            proposal = propose(self.ledger, self.spec)
+            proposal = propose(self.state)
             found.append(proposal)
             self.keep(proposal)
         return found
 
     def keep(self, proposal, short=None):
-        number = len(self.ledger.trials)
+        number = len(self.state.trials)
         fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
         trial = TrialRecord(id=number + 1, study=1, number=number, **fields)
         loss = abs(proposal.hyper["lr"] - self.best)
@@ -44,17 +46,17 @@ class Study:
             Point(step=3, seconds=0.1, loss=loss if short is None else short),
             Point(step=9, seconds=0.3, loss=loss),
         ]
-        self.ledger.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
+        self.state.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
 
 
 def test_what_is_expected_is_told_of_every_setting_that_was_measured_or_diverged():
     study = Study()
     study.propose(4)
-    trials = study.ledger.trials
+    trials = study.state.trials
     for id, state in ((2, TrialState.DIVERGED), (3, TrialState.FAILED)):
-        study.ledger.keep(replace(trials[id], state=state))
-    study.ledger.losses[4].pop(9)
-    told = study.ledger.forecast()
+        study.state.keep(replace(trials[id], state=state))
+    study.state.losses[4].pop(9)
+    told = study.state.forecast()
     assert [seen.params for seen in told] == [trials[id].params for id in (1, 2, 4)]
     assert [(seen.loss is None, seen.reached) for seen in told] == [
         (False, 9),
@@ -79,9 +81,9 @@ def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rat
 def test_a_widened_range_is_not_tested_again():
     study = Study()
     study.propose(9)
-    parameters = study.ledger.space.parameters
+    parameters = study.state.space.parameters
     wider = {**parameters, "lr": parameters["lr"].wider(upper=True, step=0.25, furthest=0.5)}
-    study.ledger.space = replace(study.ledger.space, parameters=wider)
+    study.state.space = replace(study.state.space, parameters=wider)
     assert "range test" not in {proposal.origin for proposal in study.propose(6)}
 
 
@@ -117,7 +119,7 @@ def test_a_sampler_asked_for_by_name_gets_all_turns_after_the_known_settings():
 def test_nothing_is_tried_twice():
     study = Study(space={"lr": [1e-3, 3e-3, 1e-2], "warmup": [0.1, 0.2]} | fixed())
     tried = []
-    while proposal := propose(study.ledger, study.spec):
+    while proposal := propose(study.state):
         tried.append((proposal.hyper["lr"], proposal.warmup))
         study.keep(proposal)
     assert len(tried) == len(set(tried)) == 6
@@ -136,7 +138,7 @@ def test_the_same_trials_give_the_same_proposal():
 def test_what_runs_whole_is_the_same_setting_and_says_so():
     study = Study()
     study.propose(9)
-    whole, other = propose(study.ledger, study.spec, whole=True), propose(study.ledger, study.spec)
+    whole, other = propose(study.state, whole=True), propose(study.state)
     assert whole == replace(other, origin=f"{other.origin}, run whole")
 
 
@@ -146,8 +148,8 @@ def test_another_seed_proposes_something_else():
 
 def test_a_space_with_one_point_has_one_proposal():
     study = Study()
-    study.ledger.space = build({}, {"lr": 1e-3, "weight_decay": 0.0}, {})
-    study.ledger.presets = [study.ledger.space.preset({}, 0.1, "preset:default")]
+    study.state.space = build({}, {"lr": 1e-3, "weight_decay": 0.0}, {})
+    study.state.presets = [study.state.space.preset({}, 0.1, "preset:default")]
     study.propose(1)
-    assert propose(study.ledger, study.spec) is None
-    assert study.ledger.of(Role.SEARCH)[0].origin == "preset:default"
+    assert propose(study.state) is None
+    assert study.state.of(Role.SEARCH)[0].origin == "preset:default"

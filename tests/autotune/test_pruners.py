@@ -5,54 +5,24 @@ import re
 import pytest
 
 from autotune.errors import SpecError, UnknownName
-from autotune.pruners.ladder import Ladder
 from autotune.registry import load, names
 from autotune.studies.records import TrialState
+from autotune.testing import pruners
+from autotune.testing.pruners import PrunerContract, study
 from autotune.testing.trials import search_trial
 
-RUNGS = Ladder(steps=(3, 9, 27, 81), first=3)
 PRUNERS = [*names("autotune.pruners"), "optuna:PercentilePruner(percentile=25)", "optuna:NopPruner"]
-PAUSED, COMPLETE = TrialState.PAUSED, TrialState.COMPLETE
 
 
-def trial(number, step, state=PAUSED, loss=None):
-    return search_trial(number, step=step, state=state, loss=loss)
-
-
-def study(*curves):
-    """Return trials that reached the rungs of their curves, and the curves."""
-    steps = RUNGS.steps
-    trials = [
-        trial(n, steps[len(c) - 1], COMPLETE if len(c) == 4 else PAUSED, c[-1])
-        for n, c in enumerate(curves)
-    ]
-    return trials, {100 + n: dict(zip(steps, c, strict=False)) for n, c in enumerate(curves)}
+class TestPruners(PrunerContract):
+    @pytest.fixture(params=PRUNERS)
+    def pruner(self, request):
+        return load("autotune.pruners", request.param)
 
 
 def going(name, trials, losses):
-    """Return who goes on, and to which step."""
-    found = load("autotune.pruners", name)(trials, losses, RUNGS)
-    return found and (found[0].number, found[1])
-
-
-@pytest.mark.parametrize("name", PRUNERS)
-def test_nobody_goes_on_where_nobody_waits(name):
-    assert going(name, *study([1.0, 1.0, 1.0, 1.0])) is None
-    assert going(name, [], {}) is None
-
-
-@pytest.mark.parametrize("name", PRUNERS)
-def test_who_goes_on_is_one_that_waits_at_a_rung(name):
-    trials, losses = study(*[[1.0 + n / 10] * (1 + n % 4) for n in range(16)])
-    trials.append(trial(16, 5))  # interrupted between two rungs
-    trials.append(trial(17, 2, TrialState.DIVERGED))
-    trials.append(trial(18, 2, TrialState.FAILED))
-    first = going(name, trials, losses)
-    assert first == going(name, trials, losses)
-    if first is not None:
-        number, stop = first
-        assert trials[number].state is PAUSED
-        assert stop == RUNGS.above(trials[number].step)
+    """Return who goes on under a pruner of that name, and to which step."""
+    return pruners.going(load("autotune.pruners", name), trials, losses)
 
 
 def test_without_pruning_the_one_nearest_to_its_end_goes_on():
@@ -73,7 +43,7 @@ def test_asha_keeps_apart_what_was_reached_at_different_rungs():
 
 def test_a_diverged_trial_is_the_worst_of_every_rung_to_asha():
     trials, losses = study([5.0])
-    trials = [trial(1, 0, TrialState.DIVERGED), *trials]
+    trials = [search_trial(1, state=TrialState.DIVERGED), *trials]
     assert going("asha", trials, losses) == (0, 9)
 
 

@@ -4,42 +4,45 @@ import math
 
 from autotune.pruners.ladder import ladder
 from autotune.scheduler import racing
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
 from autotune.studies.records import Role, StudyRecord, TrialState
 from autotune.studies.spec import parse
 from autotune.testing.trials import search_trial
 
-SPEC = parse({"model": "m", "optimizers": ["adamw"], "finalists": 2})
+POLICY = Policy.of(parse({"model": "m", "optimizers": ["adamw"], "finalists": 2}))
 DEFAULTS = {"lr": 1e-3, "weight_decay": 0.0}
 
 
 def study(search, *laps):
     """A study whose default is trial 0; a loss of None is a trial that was cut short."""
     record = StudyRecord(id=1, search="m", optimizer="adamw", space={})
-    ledger = Ledger(study=record, space=build({}, DEFAULTS, {}), presets=[], ladder=ladder(81))
+    state = StudyState(
+        study=record, space=build({}, DEFAULTS, {}), presets=[], policy=POLICY, ladder=ladder(81)
+    )
     for number, loss in enumerate(search):
-        keep(ledger, Role.SEARCH, loss, None, 0, number)
+        keep(state, Role.SEARCH, loss, None, 0, number)
     for seed, losses in zip(racing.SEEDS, laps, strict=False):
         for source, loss in losses.items():
-            keep(ledger, Role.SELECT, loss, source, seed, None)
-    return ledger
+            keep(state, Role.SELECT, loss, source, seed, None)
+    return state
 
 
-def keep(ledger, role, loss, source, seed, number):
-    id = len(ledger.trials) + 1
-    state = TrialState.PAUSED if loss is None else TrialState.COMPLETE
+def keep(state, role, loss, source, seed, number):
+    id = len(state.trials) + 1
+    ended = TrialState.PAUSED if loss is None else TrialState.COMPLETE
     if loss == math.inf:
-        state, loss = TrialState.DIVERGED, None
-    ledger.keep(
+        ended, loss = TrialState.DIVERGED, None
+    state.keep(
         search_trial(
             id if number is None else number,
             id=id,
             role=role,
             seed=seed,
             source=source,
-            state=state,
-            step=9 if state is TrialState.PAUSED else 81,
+            state=ended,
+            step=9 if ended is TrialState.PAUSED else 81,
             loss=loss,
         )
     )
@@ -50,50 +53,50 @@ def numbers(trials):
 
 
 def test_everyone_runs_the_first_lap():
-    ledger = study([None, 1.0, 1.1, 1.2])
-    assert numbers(racing.missing(ledger, SPEC, 0)) == [0, 1, 2]
-    assert racing.chosen(ledger, SPEC) is None
+    state = study([None, 1.0, 1.1, 1.2])
+    assert numbers(racing.missing(state, 0)) == [0, 1, 2]
+    assert racing.chosen(state) is None
 
 
 def test_one_that_is_clearly_ahead_runs_no_second_lap():
-    ledger = study([None, 1.0, 1.5], {0: 2.0, 1: 1.0, 2: 1.5})
-    assert racing.missing(ledger, SPEC, 1) == []
-    assert racing.chosen(ledger, SPEC) == 1
+    state = study([None, 1.0, 1.5], {0: 2.0, 1: 1.0, 2: 1.5})
+    assert racing.missing(state, 1) == []
+    assert racing.chosen(state) == 1
 
 
 def test_two_that_change_places_run_a_second_lap_without_the_default():
-    ledger = study([None, 1.0, 1.1], {0: 2.0, 1: 1.1, 2: 1.0})
-    assert numbers(racing.missing(ledger, SPEC, 1)) == [1, 2]
+    state = study([None, 1.0, 1.1], {0: 2.0, 1: 1.1, 2: 1.0})
+    assert numbers(racing.missing(state, 1)) == [1, 2]
 
 
 def test_the_second_lap_decides_by_the_mean_over_all_that_both_ran():
     first = {0: 2.0, 1: 1.1, 2: 1.0}
-    assert racing.chosen(study([None, 1.0, 1.1], first, {1: 1.2, 2: 1.0}), SPEC) == 2
-    assert racing.chosen(study([None, 1.0, 1.1], first, {1: 1.0, 2: 1.2}), SPEC) == 1
+    assert racing.chosen(study([None, 1.0, 1.1], first, {1: 1.2, 2: 1.0})) == 2
+    assert racing.chosen(study([None, 1.0, 1.1], first, {1: 1.0, 2: 1.2})) == 1
 
 
 def test_half_a_second_lap_decides_nothing():
-    ledger = study([None, 1.0, 1.1], {0: 2.0, 1: 1.1, 2: 1.0}, {2: 9.0})
-    assert racing.chosen(ledger, SPEC) == 2
-    assert numbers(racing.missing(ledger, SPEC, 1)) == [1]
+    state = study([None, 1.0, 1.1], {0: 2.0, 1: 1.1, 2: 1.0}, {2: 9.0})
+    assert racing.chosen(state) == 2
+    assert numbers(racing.missing(state, 1)) == [1]
 
 
 def test_a_default_that_leads_is_run_again_with_the_finalists():
-    ledger = study([None, 1.0, 1.1], {0: 0.9, 1: 1.1, 2: 1.0})
-    assert numbers(racing.missing(ledger, SPEC, 1)) == [0, 1, 2]
+    state = study([None, 1.0, 1.1], {0: 0.9, 1: 1.1, 2: 1.0})
+    assert numbers(racing.missing(state, 1)) == [0, 1, 2]
 
 
 def test_what_diverges_on_a_fresh_seed_is_out():
-    ledger = study([None, 1.0, 1.1], {0: 2.0, 1: math.inf, 2: 1.5})
-    assert racing.chosen(ledger, SPEC) == 2
-    assert racing.missing(ledger, SPEC, 1) == []
+    state = study([None, 1.0, 1.1], {0: 2.0, 1: math.inf, 2: 1.5})
+    assert racing.chosen(state) == 2
+    assert racing.missing(state, 1) == []
 
 
 def test_the_default_is_left_where_everything_diverged():
-    ledger = study([None, 1.0, 1.1], dict.fromkeys((0, 1, 2), math.inf))
-    assert racing.chosen(ledger, SPEC) == 0
+    state = study([None, 1.0, 1.1], dict.fromkeys((0, 1, 2), math.inf))
+    assert racing.chosen(state) == 0
 
 
 def test_a_setting_that_was_good_once_and_bad_once_is_not_chosen():
-    ledger = study([None, 0.5, 1.0], {0: 2.0, 1: 3.0, 2: 1.0})
-    assert racing.chosen(ledger, SPEC) == 2
+    state = study([None, 0.5, 1.0], {0: 2.0, 1: 3.0, 2: 1.0})
+    assert racing.chosen(state) == 2

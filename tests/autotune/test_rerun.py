@@ -216,7 +216,7 @@ def test_a_trial_without_a_step_is_refused(finished):
         (
             ["problem", "--rerun"],
             2,
-            "--rerun runs one trial; name its number; see autotune show --help",
+            "--rerun needs the number of a trial; see autotune show --help",
         ),
     ],
 )

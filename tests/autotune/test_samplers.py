@@ -12,16 +12,8 @@ from autotune.samplers import auto, sobol
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
 from autotune.space.spaces import Choice, build
+from autotune.testing.samplers import CHOICES, SPACE, SamplerContract, observed
 
-SPACE = build(
-    {
-        "lr": ("log", 1e-4, 1e-1),
-        "decayed": ("choice", ("yes", "no")),
-        "warmup": ("linear", 0.0, 0.5),
-    },
-    {"lr": 1e-3},
-    {},
-)
 OPTUNA = [
     "optuna:GPSampler",
     "optuna:NSGAIIISampler",
@@ -33,50 +25,10 @@ OPTUNA = [
 SAMPLERS = [*names("autotune.samplers"), *OPTUNA]
 
 
-def loss(params):
-    return (math.log10(params["lr"]) + 2) ** 2 + (params["decayed"] == "no")
-
-
-def observed(count):
-    points = [sobol.sampler(SPACE, [], index=i, seed=1) for i in range(count)]
-    return [Observation(params=p, loss=loss(p)) for p in points]
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("count", [0, 1, 12])
-def test_proposals_lie_in_the_space(name, count):
-    params = load("autotune.samplers", name)(SPACE, observed(count), index=9, seed=3)
-    assert params.keys() == SPACE.parameters.keys()
-    assert 1e-4 <= params["lr"] <= 1e-1
-    assert params["decayed"] in {"yes", "no"}
-    assert 0 <= params["warmup"] <= 0.5
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_proposals_depend_on_nothing_but_the_arguments(name):
-    sampler = load("autotune.samplers", name)
-    first = sampler(SPACE, observed(8), index=9, seed=3)
-    assert sampler(SPACE, observed(8), index=9, seed=3) == first
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_another_seed_proposes_something_else(name):
-    sampler = load("autotune.samplers", name)
-    found = {sampler(SPACE, observed(8), index=9, seed=seed)["lr"] for seed in range(4)}
-    assert len(found) > 1
-
-
-def proposals(name, seen):
-    sampler = load("autotune.samplers", name)
-    return [sampler(SPACE, seen, index=9, seed=seed) for seed in range(4)]
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_diverged_trials_are_told(name):
-    diverged = [Observation(params=p.params, loss=None) for p in observed(6)]
-    blind, seeing = proposals(name, diverged), proposals(name, observed(12))
-    if seeing != blind:  # else it proposes whatever was observed
-        assert proposals(name, diverged + observed(12)) != seeing
+class TestSamplers(SamplerContract):
+    @pytest.fixture(params=SAMPLERS)
+    def sampler(self, request):
+        return load("autotune.samplers", request.param)
 
 
 @pytest.mark.parametrize("name", ["auto", "gp", "tpe"])
@@ -227,13 +179,8 @@ def test_the_model_avoids_what_was_tried_where_settings_are_few(monkeypatch):
     assert set(asked) <= {11.0, 12.0}
 
 
-def test_a_space_of_choices_alone_is_sampled():
-    choices = build({}, {"lr": 1e-3}, {"lr": [1e-3, 1e-2]})
-    assert choices.parameters == {"lr": Choice(options=(1e-3, 1e-2))}
-    for name in SAMPLERS:
-        seen = [Observation(params={"lr": 1e-3}, loss=1.0)] * 6
-        params = load("autotune.samplers", name)(choices, seen, index=9, seed=1)
-        assert params["lr"] in {1e-3, 1e-2}
+def test_a_space_of_choices_alone_has_no_range():
+    assert CHOICES.parameters == {"lr": Choice(options=(1e-3, 1e-2))}
 
 
 def test_seeds_change_with_every_part():

@@ -10,7 +10,7 @@ from autotune import environment
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.search.coordinator import run
 from autotune.search.events import Notice, SearchStarted, TrialEnded
-from autotune.search.worker import Flapping, Guard, Terms, work
+from autotune.search.worker import Guard, Terms, TooManyFailures, work
 from autotune.studies.records import Command, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -74,9 +74,7 @@ def test_an_unknown_search_is_named(store):
 
 def test_a_search_that_was_told_to_stop_is_not_joined(store, left):
     store.tell("problem", Command.STOP)
-    sentence = (
-        "search 'problem' was told to stop; let it go on with: autotune tell problem continue"
-    )
+    sentence = "search 'problem' was told to stop; continue it with: autotune tell problem continue"
     with pytest.raises(SpecError, match=f"^{sentence}$"):
         work("problem", store=store, terms=ALONE)
 
@@ -163,12 +161,14 @@ def test_three_early_failures_stop_a_worker(store, task_file):
             halt.set()
 
     run(raising, store=store, listen=listen, halt=halt)
-    with pytest.raises(Flapping, match=r"^the first 3 trials here failed, the last said: Runtime"):
+    with pytest.raises(
+        TooManyFailures, match=r"^the first 3 trials here failed, the last said: Runtime"
+    ):
         work("raising", store=store, terms=ALONE)
 
 
 class Told:
-    """A backend that reports what it is told to."""
+    """An engine that reports what it is told to."""
 
     slots = 1
 
@@ -184,7 +184,7 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "flaps"),
+    ("outcomes", "stops"),
     [
         ([Outcome.LOST] * 3, True),
         ([Outcome.LOST, Outcome.FAILED, Outcome.LOST], True),
@@ -192,7 +192,7 @@ class Told:
         ([Outcome.DIVERGED] * 3, False),
     ],
 )
-def test_only_failures_in_a_row_count(outcomes, flaps):
+def test_only_failures_in_a_row_count(outcomes, stops):
     guard = Guard(Told(outcomes), threading.Event())
     guard.submit(
         Job(
@@ -202,4 +202,4 @@ def test_only_failures_in_a_row_count(outcomes, flaps):
     )  # fmt: skip
     for _ in outcomes:
         guard.reports(0.0)
-    assert (guard.flapping == "why") is flaps
+    assert (guard.last_failure == "why") is stops

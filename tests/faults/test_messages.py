@@ -138,14 +138,14 @@ def test_what_another_process_took_over_is_not_stored(tmp_path, spec, undisturbe
 
 
 def test_who_decides_too_slowly_decides_anew(tmp_path, spec, undisturbed, judge, monkeypatch):
-    following, slow = stages.following, iter([True, False, True, True])
+    suggest, slow = stages.next_suggestion, iter([True, False, True, True])
 
-    def hesitant(ledger, spec, affordable):
+    def hesitant(state, affordable):
         if next(slow, False):
             store.leave_turn(1, "search")  # as if the turn had ended
-        return following(ledger, spec, affordable)
+        return suggest(state, affordable)
 
-    monkeypatch.setattr(stages, "following", hesitant)
+    monkeypatch.setattr(stages, "next_suggestion", hesitant)
     with Store(f"sqlite:///{tmp_path}/autotune.db") as store:
         _loop(spec, store).run(Inline())
         judge("turns that end while deciding", store, undisturbed)

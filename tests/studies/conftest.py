@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,15 @@ def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(url: str, kind: str, blank: Path, tmp_path: Path) -> Iterator[Store]:
+def open_store(url: str, kind: str, blank: Path, tmp_path: Path) -> Callable[[], Store]:
     if kind == "sqlite":
         shutil.copy(blank, tmp_path)
-    with Store(url) as opened:
+    return partial(Store, url)
+
+
+@pytest.fixture
+def store(open_store: Callable[[], Store]) -> Iterator[Store]:
+    with open_store() as opened:
         yield opened
 
 

@@ -12,7 +12,7 @@ from autotune.studies import attempts
 from autotune.studies.errors import LeaseLost, NotFound, SpecError, Unavailable
 from autotune.studies.models import Attempt
 from autotune.studies.records import Command, Point, TrialState
-from autotune.studies.retry import Patience, patient
+from autotune.studies.retry import Retry, retried
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -81,12 +81,6 @@ def test_a_trial_is_reaped_once(store, begun, lapse):
     assert (len(store.reap(1)), store.reap(1)) == (1, [])
 
 
-def test_the_trials_of_a_worker_known_to_be_dead_are_reaped_at_once(store, begun):
-    mine, _ = begun("w1")
-    begun("w2")
-    assert store.reap(1, worker="w1") == [mine]
-
-
 def test_a_trial_that_lost_three_workers_in_a_row_is_given_up(store, begun, lapse):
     trial, _ = begun()
     for worker in ("w2", "w3", None):
@@ -131,13 +125,6 @@ def test_a_report_after_the_reaper_came_is_refused_and_changes_nothing(store, be
     assert store.trial(trial) == before
 
 
-def test_a_report_that_comes_twice_is_stored_once(store, begun):
-    trial, attempt = begun()
-    for _ in range(2):
-        store.record(trial, attempt, state=TrialState.PAUSED, step=9, seconds=2.0)
-    assert store.trial(trial).seconds == 2.0
-
-
 def test_an_expired_lease_that_nobody_took_may_be_renewed(store, begun, lapse):
     trial, attempt = begun()
     lapse(100)
@@ -151,22 +138,9 @@ def test_a_sign_of_life_tells_what_was_lost(store, begun):
     assert store.beat(1, "w1", dict([kept, taken])).lost == {taken[0]}
 
 
-def test_a_command_comes_with_the_answer_to_a_sign_of_life(store, search):
-    assert store.beat(1, "w1", {}).command is Command.CONTINUE
-    store.tell("net", Command.STOP)
-    assert store.beat(1, "w1", {}).command is Command.STOP
-
-
 def test_a_command_to_an_unknown_search_names_those_there_are(store, search):
     with pytest.raises(NotFound, match=r"^no search 'nte' in .*did you mean 'net'"):
         store.tell("nte", Command.STOP)
-
-
-def test_one_decides_at_a_time(store, search):
-    assert store.take_turn(1, "w1")
-    assert not store.take_turn(1, "w2")
-    store.leave_turn(1, "w1")
-    assert store.take_turn(1, "w2")
 
 
 def test_a_turn_is_used_up_by_beginning(store, search, proposal):
@@ -191,18 +165,6 @@ def test_a_turn_that_another_took_cannot_be_kept(store, search):
     sentence = "the turn of w1 was over before it had decided"
     with pytest.raises(LeaseLost, match=f"^{sentence}$"):
         store.keep_turn(1, "w1")
-
-
-def test_changes_tell_only_of_what_is_new(store, search, begun):
-    old, attempt = begun()
-    store.record(old, attempt, state=TrialState.COMPLETE, step=90)
-    before = store.changes(1).revision
-    new, attempt = begun("w2")
-    store.add_points(new, attempt, [Point(step=3, seconds=1.0, loss=2.0)])
-    found = store.changes(1, before)
-    assert [trial.id for trial in found.trials] == [new]
-    assert [point.step for point in found.curves[new]] == [3]
-    assert [(held.worker, held.stop) for held in found.held.values()] == [("w2", 90)]
 
 
 def test_changes_hold_everything_at_first(store, search, begun):
@@ -263,10 +225,10 @@ def test_a_lease_that_is_no_number_of_seconds_is_refused(monkeypatch, given):
 class Away:
     """Something that is away for its first few calls."""
 
-    def __init__(self, times, patience):
-        self.times, self.patience, self.calls = times, patience, 0
+    def __init__(self, times, retry):
+        self.times, self.retry, self.calls = times, retry, 0
 
-    @patient
+    @retried
     def ask(self):
         self.calls += 1
         if self.calls <= self.times:
@@ -276,18 +238,18 @@ class Away:
 
 def test_nothing_is_tried_twice_without_patience():
     with pytest.raises(Unavailable, match=r"^it is away$"):
-        Away(1, Patience()).ask()
+        Away(1, Retry()).ask()
 
 
 def test_with_patience_it_is_tried_until_it_is_there():
     told = []
-    patience = Patience(seconds=60, wait=lambda seconds, why: told.append((seconds, why)))
-    assert Away(3, patience).ask() == "here"
+    retry = Retry(seconds=60, wait=lambda seconds, why: told.append((seconds, why)))
+    assert Away(3, retry).ask() == "here"
     assert [why for _, why in told] == ["it is away"] * 3
 
 
 def test_who_waits_may_give_up():
-    away = Away(3, Patience(seconds=60, wait=lambda seconds, why: True))
+    away = Away(3, Retry(seconds=60, wait=lambda seconds, why: True))
     with pytest.raises(Unavailable, match=r"^it is away$"):
         away.ask()
     assert away.calls == 1

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import doctest
-import json
 import re
-from dataclasses import asdict
 from datetime import UTC
 
 import pytest
@@ -14,8 +12,8 @@ from sqlalchemy import create_engine, insert, select
 from autotune.studies import store as store_module
 from autotune.studies.errors import AlreadyThere, NotFound, SpecError, StorageError
 from autotune.studies.models import CurvePoint, Trial
-from autotune.studies.records import Point, Role, SearchState, TrialState
-from autotune.studies.store import Store
+from autotune.studies.records import Point, SearchState, TrialState
+from autotune.testing.stores import StoreContract
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -23,24 +21,14 @@ def kind(request):
     return request.param
 
 
-def test_a_search_comes_back_with_a_study_for_each_optimizer(store, search):
-    assert store.search("net") == search
-    assert [study.optimizer for study in search.studies] == ["adan", "adamw"]
-
-
-def test_searches_are_listed_newest_first(store):
-    for name in ("one", "two", "three"):
-        store.create_search(name, {}, {}, {}, {})
-    assert [search.name for search in store.searches()] == ["three", "two", "one"]
-
-
-def test_an_empty_store_lists_nothing(store):
-    assert store.searches() == []
+class TestStore(StoreContract):
+    """The store on each kind of database."""
 
 
 def test_a_name_is_given_once(store, search, url):
     sentence = (
-        f"search 'net' is already in {url}; continue it with --resume net or pass another --study"
+        f"search 'net' is already in {url}; continue it with --resume net or give another "
+        "name with --search NAME"
     )
     with pytest.raises(AlreadyThere, match=f"^{re.escape(sentence)}$"):
         store.create_search("net", {}, {}, {}, {})
@@ -87,43 +75,6 @@ def test_equal_environments_are_kept_once(store, search):
     assert other.environment == search.environment
 
 
-def test_a_trial_is_numbered_within_its_study(store, search, proposal):
-    first, second = search.studies
-    numbers = [store.add_trial(study.id, proposal()).number for study in (first, second, first)]
-    assert numbers == [0, 0, 1]
-
-
-def test_a_trial_comes_back_as_it_was_proposed(store, search, proposal):
-    asked = proposal(role=Role.JUDGE, origin="tuned", seed=4, source=7)
-    trial = store.trial(store.add_trial(search.studies[0].id, asked).id)
-    assert asdict(trial).items() >= asdict(asked).items()
-    assert trial.state is TrialState.WAITING
-
-
-def test_records_are_made_of_what_json_can_hold(store, search, ended):
-    ended(1, points=[Point(step=1, seconds=0.5, loss=2.0)], loss=2.0)
-    for record in (store.search("net"), store.trials(1)[0], store.curve(1)[0]):
-        assert json.dumps(asdict(record), default=str)
-
-
-def test_a_trial_records_how_it_ended(search, ended):
-    trial = ended(1, loss=0.5, accuracy=0.9, seconds=3.0)
-    assert (trial.state, trial.step, trial.loss, trial.accuracy, trial.seconds) == (
-        TrialState.COMPLETE,
-        90,
-        0.5,
-        0.9,
-        3.0,
-    )
-
-
-def test_seconds_add_up_over_attempts(store, search, ended):
-    trial = ended(1, TrialState.PAUSED, step=30, seconds=2.0)
-    attempt = store.begin(trial.id, "worker-2")
-    again = store.record(trial.id, attempt, state=TrialState.COMPLETE, step=90, seconds=4.0)
-    assert again.seconds == 6.0
-
-
 def test_beginning_makes_a_trial_run(store, search, proposal):
     trial = store.add_trial(1, proposal())
     assert store.begin(trial.id, "worker-1") == 1
@@ -154,57 +105,6 @@ def test_points_of_an_older_attempt_are_not_merged(store, search, proposal, curv
     with pytest.raises(StorageError, match=f"^{re.escape(LATE)}$"):
         store.add_points(trial.id, late, curve(3))
     assert store.curve(trial.id) == ()
-
-
-def test_a_curve_is_kept_by_step(store, search, ended, curve):
-    trial = ended(1, points=list(reversed(curve(5))))
-    assert store.curve(trial.id) == tuple(curve(5))
-
-
-def test_a_step_measured_again_replaces_the_first(store, search, proposal, curve):
-    trial = store.add_trial(1, proposal())
-    attempt = store.begin(trial.id, "worker-1")
-    store.add_points(trial.id, attempt, curve(3))
-    store.add_points(trial.id, attempt, [Point(step=2, seconds=9.0)])
-    assert store.curve(trial.id) == (*curve(2), Point(step=2, seconds=9.0))
-
-
-def test_curves_are_given_for_one_study(store, search, ended, curve):
-    mine = [ended(1, points=curve(length)).id for length in (2, 3)]
-    ended(2, points=curve(4))
-    ended(1)
-    assert {trial: len(points) for trial, points in store.curves(1).items()} == {
-        mine[0]: 2,
-        mine[1]: 3,
-    }
-
-
-def test_the_last_loss_is_given_of_each_trial_that_has_one(store, search, ended, curve):
-    points = [Point(step=3, seconds=1.0, loss=2.0), Point(step=9, seconds=2.0, loss=1.5)]
-    mine = ended(1, points=[*points, Point(step=14, seconds=3.0, train_loss=1.0)])
-    ended(1, points=curve(4))
-    ended(2, points=points)
-    assert store.measured(1) == {mine.id: points[1]}
-
-
-def test_trials_are_given_by_role(store, search, ended):
-    for role in (Role.SEARCH, Role.JUDGE, Role.SEARCH):
-        ended(1, role=role)
-    assert [trial.number for trial in store.trials(1, Role.SEARCH)] == [0, 2]
-
-
-def test_a_study_counts_its_trials_by_state(store, search, ended):
-    for state in (TrialState.COMPLETE, TrialState.COMPLETE, TrialState.DIVERGED):
-        ended(1, state)
-    assert store.search("net").studies[0].counts == {"complete": 2, "diverged": 1}
-
-
-def test_the_best_loss_is_that_of_a_completed_search_trial(store, search, ended):
-    ended(1, loss=0.5)
-    ended(1, loss=0.7)
-    ended(1, TrialState.STOPPED, loss=0.1)
-    ended(1, role=Role.JUDGE, loss=0.2)
-    assert [study.best for study in store.search("net").studies] == [0.5, None]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
@@ -246,29 +146,9 @@ def test_an_unknown_number_is_named(store, url, proposal, ask, sentence):
         ask(store, proposal)
 
 
-def test_a_search_that_ended_meanwhile_is_not_taken_up_again(store, search):
-    store.update_search("net", state=SearchState.COMPLETE)
-    late = store.update_search("net", state=SearchState.RUNNING, unless=SearchState.COMPLETE)
-    assert late.state is SearchState.COMPLETE
-
-
-def test_a_search_is_updated_field_by_field(store, search):
-    store.update_search("net", state=SearchState.INTERRUPTED, add_seconds=2.5)
-    updated = store.update_search("net", add_seconds=1.5, spec={"a": 1}, space={"adan": {"b": 2}})
-    assert (updated.state, updated.seconds) == (SearchState.INTERRUPTED, 4.0)
-    assert (updated.spec, updated.studies[0].space) == ({"a": 1}, {"b": 2})
-
-
 def test_a_space_of_an_optimizer_that_is_not_searched_is_refused(store, search, url):
     with pytest.raises(NotFound, match=f"^{re.escape(f'no study net/lamb in {url}')}$"):
         store.update_search("net", space={"lamb": {}})
-
-
-def test_a_recommendation_replaces_the_one_before(store, search):
-    assert store.recommendation(1) is None
-    for number in (1, 2):
-        store.save_recommendation(1, {"trial": number})
-    assert store.recommendation(1) == {"trial": 2}
 
 
 def test_exports_are_remembered_in_order(store, search):
@@ -278,19 +158,6 @@ def test_exports_are_remembered_in_order(store, search):
         ("yaml", "out.yaml"),
         ("json", None),
     ]
-
-
-def test_a_deleted_search_leaves_nothing_behind(store, search, ended, curve):
-    trial = ended(1, points=curve(3))
-    store.delete_search("net")
-    assert (store.searches(), store.trials(1), store.curve(trial.id)) == ([], [], ())
-
-
-def test_a_number_is_not_given_out_twice(store, search, ended):
-    before = ended(1)
-    store.delete_search("net")
-    again = store.create_search("net", {}, {}, {"adan": {}}, {})
-    assert ended(again.studies[0].id).id > before.id
 
 
 CHANGES = {
@@ -317,25 +184,11 @@ def test_any_change_changes_the_signature(store, search, ended, proposal, name, 
     assert store.signature(name) != before
 
 
-def test_another_search_leaves_a_signature_alone(store, search):
-    before = store.signature("net")
-    store.create_search("other", {}, {}, {"adan": {}}, {})
-    assert store.signature("net") == before
-
-
 def test_replacing_a_search_changes_the_signature(store, search):
     before = store.signature()
     store.delete_search("net")
     store.create_search("net", {"model": "net"}, {}, {}, {})
     assert store.signature() != before
-
-
-def test_what_was_written_is_there_after_closing(store, search, ended, url, curve):
-    ended(1, loss=0.5, points=curve(4))
-    expected = (store.search("net"), store.trials(1), store.curves(1))
-    store.close()
-    with Store(url) as again:
-        assert (again.search("net"), again.trials(1), again.curves(1)) == expected
 
 
 def test_the_example_of_the_store_runs():

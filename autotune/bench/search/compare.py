@@ -1,4 +1,4 @@
-"""Compare methods by the regrets of paired repetitions: medians, ratios, ranks, and words."""
+"""Compare methods by their regrets in paired repetitions: medians, ratios, ranks, verdicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from autotune.bench.search.table import Floats
 from autotune.results.intervals import CONFIDENCE
 
 RESAMPLES = 4000
-# Of the way from the best setting to the median one: closer is no difference worth a logarithm.
+# Smaller regrets count as this one, because their logarithms would exaggerate tiny differences.
 FLOOR = 1e-3
 
 
 class Verdict(StrEnum):
-    """What the numbers allow one to say."""
+    """What the numbers show."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -36,13 +36,13 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A geometric mean of one method's regret over another's, repetition by repetition.
+    """The geometric mean of one method's regret divided by another's, over repetitions.
 
     Args:
-        ratio: Below 1 where the first is better.
-        low: End of the interval.
-        high: End of the interval.
-        p: Of Wilcoxon's signed-rank test.
+        ratio: Below 1 if the first is better.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        p: p-value of Wilcoxon's signed-rank test.
         median: The ratio of the two medians.
     """
 
@@ -54,14 +54,14 @@ class Ratio:
 
     @property
     def verdict(self) -> Verdict:
-        """Return who is better; both the interval and the test have to say so."""
+        """Return which is better; interval and test must agree."""
         if self.p >= 1 - CONFIDENCE or self.low <= 1 <= self.high:
             return Verdict.UNDECIDED
         return Verdict.BETTER if self.high < 1 else Verdict.WORSE
 
 
 def spreads(regrets: Floats) -> list[Spread | None]:
-    """Return the median at each checkpoint; None where the method takes no such budget."""
+    """Return the median at each checkpoint; None if the method cannot use that budget."""
     found: list[Spread | None] = []
     for column in regrets.T:
         if np.isnan(column).any():
@@ -73,7 +73,7 @@ def spreads(regrets: Floats) -> list[Spread | None]:
 
 
 def ratios(records: Sequence[Record], one: str, other: str) -> list[Ratio | None]:
-    """Return how one method compares with another at each checkpoint, tables weighing alike."""
+    """Return the ratio of two methods at each checkpoint; all tables have equal weight."""
     pairs = [(_log(record.regrets[one]), _log(record.regrets[other])) for record in records]
     medians = [np.median(np.exp(a), axis=0) / np.median(np.exp(b), axis=0) for a, b in pairs]
     middle = np.exp(np.log(medians).mean(axis=0))
@@ -106,7 +106,7 @@ def _ratio(differences: Sequence[Floats], middle: float) -> Ratio | None:
 
 
 def ranks(records: Sequence[Record]) -> dict[str, list[float | None]]:
-    """Return each method's mean rank at each checkpoint, 1 being the best; ties share theirs."""
+    """Return each method's mean rank at each checkpoint; 1 is best, ties share a rank."""
     from scipy.stats import rankdata
 
     names = list(records[0].regrets)
@@ -119,9 +119,9 @@ def ranks(records: Sequence[Record]) -> dict[str, list[float | None]]:
 
 
 def reached(records: Sequence[Record], name: str, by: str, checkpoints: Sequence[float]) -> float:
-    """Return the first checkpoint at which a method is as good as another is in the end.
+    """Return the first checkpoint at which a method is as good as another one in the end.
 
-    It has to hold on every table; infinity where it never does.
+    That must hold on every table; infinity if it never does.
     """
     for i, runs in enumerate(checkpoints):
         medians = [
@@ -138,7 +138,7 @@ def _log(regrets: Floats) -> Floats:
 
 
 def _again(count: int) -> np.ndarray:
-    """Return which repetitions each resample has; always the same, so that results are."""
+    """Return the repetitions of each bootstrap resample, always the same ones."""
     return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
 
 
@@ -149,7 +149,7 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 
 def verdicts(found: Sequence[Ratio | None], checkpoints: Sequence[float]) -> dict[Verdict, str]:
-    """Return at which full runs one is better, worse or undecided, in words."""
+    """Return for each verdict the budgets with it, in words."""
     by: Mapping[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
     for ratio, runs in zip(found, checkpoints, strict=True):
         if ratio is not None:

@@ -1,4 +1,4 @@
-"""A table's grid as the space of a search: the engine proposes there and nowhere else."""
+"""The grid of a table as a search space, in which only its settings are proposed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from autotune.space.presets import presets_of
 from autotune.space.setting import Setting
 from autotune.space.spaces import Params, Range, Space, Value, encode, known
 
-RENAMED = {"reckless": "gamma1"}  # a table's word, and the coordinate of a space
+RENAMED = {"reckless": "gamma1"}  # name in a table -> coordinate of a space
 
 
 @dataclass(frozen=True, kw_only=True)
 class Levels(Range):
-    """A range of which only some values can be had, each with an equal share of [0, 1]."""
+    """A range with a few allowed values, each with an equal part of [0, 1]."""
 
     values: tuple[float, ...]
 
@@ -31,19 +31,19 @@ class Levels(Range):
         return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
 
     def nearest(self, value: Value) -> float:
-        """Return the nearest value that can be had."""
+        """Return the nearest allowed value."""
         return self.values[self.place(value)]
 
     def unit(self, value: Value) -> float:
-        """Return the middle of the share of the nearest value."""
+        """Return the middle of the nearest value's part of [0, 1]."""
         return (self.place(value) + 0.5) / len(self.values)
 
     def wider(self, upper: bool, step: float, furthest: float, most: float = math.inf) -> Range:
-        """Return the same: nothing was recorded beyond."""
+        """Return the same range: nothing was recorded beyond it."""
         return self
 
     def place(self, value: Value) -> int:
-        """Return the nearest value's place among them."""
+        """Return the index of the nearest value."""
         number = max(float(value), self.low) if self.log else float(value)
         scale = math.log if self.log else float
         distances = [abs(scale(known) - scale(number)) for known in self.values]
@@ -51,7 +51,7 @@ class Levels(Range):
 
 
 def levels(values: tuple[float, ...]) -> Levels:
-    """Return an axis; it is logarithmic where its steps are more even that way."""
+    """Return an axis; it is logarithmic if its values are more evenly spaced that way."""
     return Levels(low=values[0], high=values[-1], log=_logarithmic(values), values=values)
 
 
@@ -68,22 +68,22 @@ def _unevenness(values: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Space):
-    """A space whose every setting is on a table's grid, whoever proposed it."""
+    """A space in which every setting is on a table's grid."""
 
     def setting(self, params: Params, origin: str) -> Setting:
-        """Return the nearest setting there is."""
+        """Return the nearest recorded setting."""
         near = {name: axis.nearest(params[name]) for name, axis in self.parameters.items()}
         return super().setting(near, origin)
 
     def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
-        """Return the nearest setting there is, in the same words whoever proposes it."""
+        """Return the nearest recorded setting, the same for every sampler."""
         known = super().preset(hyper, warmup, origin)
         return self.setting(known.params, known.origin)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """A table as the engine meets it.
+    """A table as the search uses it.
 
     Args:
         table: The recorded runs.
@@ -98,7 +98,7 @@ class Ground:
     presets: tuple[Setting, ...]
 
     def places(self, hyper: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the places on the axes that are nearest to an optimizer's arguments."""
+        """Return the indices on the axes that are nearest to an optimizer's arguments."""
         coordinates = encode(hyper, 0.0)
         axes = self.space.parameters.items()
         return tuple(
@@ -111,7 +111,7 @@ class Ground:
 
     @property
     def known(self) -> tuple[tuple[int, ...], ...]:
-        """Return the places of the settings to try first, each once."""
+        """Return the indices of the settings to try first, without duplicates."""
         return tuple(dict.fromkeys(self.places(setting.hyper) for setting in self.presets))
 
     @property
@@ -121,7 +121,7 @@ class Ground:
 
 
 def ground(table: Table) -> Ground:
-    """Return a table's grid as a space; raises SpecError for a parameter nobody knows."""
+    """Return a table's grid as a space; raises SpecError for an unknown parameter."""
     optimizer = table.optimizer or _optimizer(table.axes)
     if optimizer not in optimizers.names():
         raise UnknownName(f"{table.name}: {unknown('optimizer', optimizer, optimizers.names())}")
@@ -141,7 +141,7 @@ def ground(table: Table) -> Ground:
 
 
 def _optimizer(axes: Mapping[str, object]) -> str:
-    """Return the plainest optimizer that has all the parameters."""
+    """Return the simplest optimizer that has all the parameters."""
     name = "adan" if "one_minus_beta3" in axes else "adamw"
     if "one_minus_momentum" in axes:
         name = "sgd"

@@ -1,4 +1,4 @@
-"""Every way to search that is compared, by the name one asks for it."""
+"""All search methods that can be compared, by name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Played:
     """One repetition of a method.
 
     Args:
-        numbers: The setting recommended at each checkpoint; None where no such budget is taken.
-        spent: Full runs that were run.
-        took: Time until the last one's end, in full runs.
+        numbers: Setting recommended at each checkpoint; None if the method cannot use that budget.
+        spent: Full runs that were spent.
+        took: Time until the end of the last trial, in full runs.
     """
 
     numbers: tuple[int | None, ...]
@@ -39,12 +39,12 @@ def _read(trace: Trace, checkpoints: Sequence[float]) -> Played:
 
 
 def ours(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Search once, for the whole budget, and read what would be recommended on the way."""
+    """Search once with the whole budget; read what would be recommended at each checkpoint."""
     return _read(search_ours.search(arena), checkpoints)
 
 
 def ours_planned(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Search once for each checkpoint, planned for it, as one would who has no more."""
+    """Search once per checkpoint, with that checkpoint as the whole budget."""
     numbers: list[int | None] = []
     trace = Trace(default=arena.ground.default)
     for runs in checkpoints:
@@ -63,7 +63,7 @@ def random(arena: Arena, checkpoints: Sequence[float]) -> Played:
 
 
 def random2x(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Draw uniformly, on twice the budget."""
+    """Draw uniformly, with twice the budget."""
     return _read(play(arena, uniform(arena.shape, arena.seed), share=0.5), checkpoints)
 
 
@@ -78,7 +78,7 @@ def tpe(arena: Arena, checkpoints: Sequence[float]) -> Played:
 
 
 def tpe_told(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Ask the same, told the settings first that ours knows."""
+    """Do the same, after the known settings of our method."""
     return _read(play(arena, _tpe(arena, arena.ground.known)), checkpoints)
 
 
@@ -97,12 +97,12 @@ def gp(arena: Arena, checkpoints: Sequence[float]) -> Played:
 
 
 def asha(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Draw uniformly, and let Optuna's asynchronous halving stop trials from the first rung on."""
+    """Draw uniformly; Optuna's asynchronous halving stops trials from the first rung on."""
     return _read(play(arena, _asha(arena)), checkpoints)
 
 
 def asha_told(arena: Arena, checkpoints: Sequence[float]) -> Played:
-    """Do the same, after the settings that ours knows."""
+    """Do the same, after the known settings of our method."""
     return _read(play(arena, _asha(arena, arena.ground.known)), checkpoints)
 
 
@@ -133,7 +133,7 @@ METHODS: Mapping[str, Method] = {
     "tpe-told": tpe_told,
     "asha-told": asha_told,
 }
-POLICIES = ("sampler", "pruner")  # what may follow the name of our own
+POLICIES = ("sampler", "pruner")  # may follow the name of our method
 
 
 def named(names: Sequence[str]) -> dict[str, Method]:

@@ -1,4 +1,4 @@
-"""This project's own search on a table: the engine as it is, its store too, on recorded curves."""
+"""Our own search on recorded curves, with the real search loop and the real store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
 from autotune.pruners.ladder import SAFE_RUNG, Ladder
 from autotune.scheduler import racing, stages
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import Loop
 from autotune.search.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import Checked, check_sampler, open_search
@@ -24,17 +25,17 @@ from autotune.studies.records import Role, TrialState
 from autotune.studies.spec import Budget, SearchSpec
 from autotune.studies.store import Store
 
-SEEDS = 64  # seed indices that an engine may ask for
+SEEDS = 64  # seed indices that a search may use
 
-# Runs that report on a recommendation without a say in it: the held-out seeds do that here, for
-# every method alike, so they are neither paid for nor counted.
+# Judging runs do not change the recommendation. Here the held-out seeds judge all methods, so these
+# runs are neither paid for nor counted.
 JUDGING = 2.0 * SearchSpec.model_fields["seeds"].default
 
 
 def search(arena: Arena, **policies: Any) -> Trace:
-    """Return what one search of the whole budget spent and would have recommended meanwhile.
+    """Return what one search with the whole budget spent and would have recommended over time.
 
-    ``policies`` are keys of a spec: the sampler or pruner to use instead of our own.
+    ``policies`` are keys of a spec: another sampler or pruner than our own.
     """
     with (
         TemporaryDirectory(prefix="autotune-bench-") as folder,
@@ -44,7 +45,7 @@ def search(arena: Arena, **policies: Any) -> Trace:
 
 
 def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
-    """Search in a store that is kept; raises SpecError for a budget too small for the engine."""
+    """Search with a given store; raises SpecError if the budget is too small."""
     spec = SearchSpec(
         model="recorded",
         optimizers=(arena.ground.optimizer,),
@@ -56,16 +57,16 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
         **policies,
     )
     check_sampler(spec, {arena.ground.optimizer: arena.ground.space})
-    stages.check_budget(spec)
+    stages.check_budget(Policy.of(spec))
     opened = open_search(_recorded(spec, arena.ground), store)
-    backend = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
-    scribe = _Scribe(spec, arena.ground, opened.ledgers[0], backend)
-    Loop(spec, store, opened, scribe, threading.Event(), folder).run(backend)
-    return scribe.trace
+    engine = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
+    listener = _TraceListener(arena.ground, opened.states[0], engine)
+    Loop(spec, store, opened, listener, threading.Event(), folder).run(engine)
+    return listener.trace
 
 
 def _recorded(spec: SearchSpec, ground: Ground) -> Checked:
-    """Return a search whose space and rungs are the table's."""
+    """Return a search with the space and rungs of the table."""
     rungs = ground.table.rungs
     return Checked(
         spec=spec,
@@ -76,52 +77,51 @@ def _recorded(spec: SearchSpec, ground: Ground) -> Checked:
 
 
 def _seeds(spec: SearchSpec, recorded: int) -> dict[int, int]:
-    """Deal the recorded seeds to the engine's seed indices, in another order each repetition."""
+    """Assign recorded seeds to seed indices, in a new order for each repetition."""
     order = np.random.default_rng([spec.seed, 2]).permutation(recorded).tolist()
     return {training(spec.seed, index): order[index % recorded] for index in range(SEEDS)}
 
 
-class _Scribe:
-    """Listens to a search and writes down what it spends and would recommend."""
+class _TraceListener:
+    """A listener that records what a search spends and would recommend."""
 
-    def __init__(
-        self, spec: SearchSpec, ground: Ground, ledger: Ledger, backend: Simulated
-    ) -> None:
-        self.spec, self.ground, self.ledger, self.backend = spec, ground, ledger, backend
+    def __init__(self, ground: Ground, state: StudyState, engine: Simulated) -> None:
+        self.ground, self.state, self.engine = ground, state, engine
         self.trace = Trace(default=ground.default)
         self._began: dict[int, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Write down an event."""
+        """Record an event."""
         if isinstance(event, TrialStarted | TrialEnded) and event.trial.role is Role.JUDGE:
             return
         if isinstance(event, TrialStarted):
-            self._began[event.trial.id] = self.backend.clock
+            self._began[event.trial.id] = self.engine.clock
         elif isinstance(event, TrialEnded):
             began = self._began.pop(event.trial.id)
-            self.trace.stretches.append((began, self.backend.clock))
+            self.trace.intervals.append((began, self.engine.clock))
         if isinstance(event, TrialEnded | TrialProgressed):
             self._recommend()
 
     def _recommend(self) -> None:
-        number = recommended(self.ledger, self.spec)
+        number = recommended(self.state)
         if number is not None:
-            hyper = self.ledger.of(Role.SEARCH)[number].hyper
-            self.trace.recommend(self.backend.clock, self.ground.number(hyper))
+            hyper = self.state.of(Role.SEARCH)[number].hyper
+            self.trace.recommend(self.engine.clock, self.ground.number(hyper))
 
 
-def recommended(ledger: Ledger, spec: SearchSpec) -> int | None:
-    """Return the search trial an engine stopped now would recommend; None before any loss.
+def recommended(state: StudyState) -> int | None:
+    """Return the search trial that would be recommended now; None before any loss.
 
-    Until finalists are compared, that is the lowest loss among the furthest, as for all methods.
+    Until finalists are compared, that is the lowest loss among the trials that went furthest, as
+    for all methods.
     """
-    number = racing.chosen(ledger, spec)
+    number = racing.chosen(state)
     if number is not None:
         return number
     seen = [
         (-step, loss, trial.number)
-        for trial in ledger.of(Role.SEARCH)
+        for trial in state.of(Role.SEARCH)
         if trial.state not in {TrialState.DIVERGED, TrialState.FAILED}
-        for step, loss in ledger.losses[trial.id].items()
+        for step, loss in state.losses[trial.id].items()
     ]
     return min(seen)[-1] if seen else None

@@ -1,4 +1,4 @@
-"""Other ways to search: Optuna's samplers and pruners, and plain chance."""
+"""Methods to compare with: Optuna's samplers and pruners, and random search."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from scipy.stats.qmc import Sobol
 from autotune.pruners.ladder import ETA
 from autotune.samplers.base import unwarned
 
-Places = tuple[int, ...]  # of a setting's values on the axes of a table
+Places = tuple[int, ...]  # index of a setting's value on each axis of a table
 
 
 class Peer(Protocol):
-    """Proposes settings, and hears what they did."""
+    """Proposes settings and gets their results."""
 
-    halves: bool  # whether it may stop a trial at a rung: else only whole runs are begun
+    halves: bool  # whether it may stop a trial at a rung; if not, only whole runs are started
 
     def ask(self) -> tuple[int, Places]:
         """Return the next trial's number and setting."""
 
     def goes_on(self, trial: int, rung: int, loss: float) -> bool:
-        """Hear a loss short of the end; say whether the trial goes on."""
+        """Take a loss at a rung; return whether the trial continues."""
 
     def tell(self, trial: int, loss: float, *, whole: bool) -> None:
-        """Hear how a trial ended."""
+        """Take the last loss of a trial."""
 
 
 @dataclass(kw_only=True)
 class Chance:
-    """Settings from a stream, whatever they do."""
+    """Settings from a stream that ignores all results."""
 
     halves = False
     stream: Iterator[Places]
     asked: int = -1
 
     def ask(self) -> tuple[int, Places]:
-        """Return the next of the stream."""
+        """Return the next setting of the stream."""
         self.asked += 1
         return self.asked, next(self.stream)
 
@@ -63,7 +63,7 @@ def uniform(shape: Sequence[int], seed: int) -> Chance:
 
 
 def sobol(shape: Sequence[int], seed: int) -> Chance:
-    """Return scrambled Sobol points, each moved to its cell of the grid."""
+    """Return scrambled Sobol points, each moved to its grid cell."""
     points = Sobol(len(shape), scramble=True, rng=seed)
 
     def stream() -> Iterator[Places]:
@@ -75,7 +75,7 @@ def sobol(shape: Sequence[int], seed: int) -> Chance:
 
 
 class Optuna:
-    """One of Optuna's samplers, and one of its pruners, on whole numbers; ``known`` go first."""
+    """An Optuna sampler and pruner on a grid; the ``known`` settings go first."""
 
     def __init__(
         self,
@@ -108,13 +108,13 @@ class Optuna:
         return trial.number, tuple(trial.params[axis] for axis in self._axes)
 
     def goes_on(self, trial: int, rung: int, loss: float) -> bool:
-        """Ask the pruner; a rung's resource is a power of eta, whatever its steps."""
+        """Ask the pruner; rung k has the resource ``eta**k``."""
         with unwarned():
             self._trials[trial].report(loss, ETA**rung)
             return not self._trials[trial].should_prune()
 
     def tell(self, trial: int, loss: float, *, whole: bool) -> None:
-        """Tell a whole run's loss; a diverged one is told as infinite, the worst result."""
+        """Tell the loss of a whole run; that of a diverged one is infinite."""
         state = None if whole else self._pruned
         with unwarned():
             self._study.tell(self._trials.pop(trial), loss if whole else None, state=state)

@@ -1,4 +1,4 @@
-"""Play a peer's search on recorded curves: several workers, one simulated clock, one budget."""
+"""Run another method on recorded curves, with several workers, a simulated clock and a budget."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from autotune.bench.search.trace import ROUNDING, Trace
 
 @dataclass(frozen=True, kw_only=True)
 class Arena:
-    """What a method may know, and what it may spend.
+    """What a method may know and spend.
 
     Args:
         ground: Recorded runs on the seeds that a search may see.
-        runs: Full runs to spend, every one counted.
-        workers: Trials side by side.
-        seed: Of everything random in this repetition.
+        runs: Full runs to spend in all.
+        workers: Trials that run at the same time.
+        seed: Random seed of this repetition.
     """
 
     ground: Ground
@@ -31,11 +31,11 @@ class Arena:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return how many values each parameter has."""
+        """Return the number of values of each parameter."""
         return self.ground.table.shape
 
     def with_runs(self, runs: float) -> Arena:
-        """Return the same with another budget."""
+        """Return a copy with another budget."""
         return replace(self, runs=runs)
 
 
@@ -51,12 +51,12 @@ class _Trial:
 
 
 def play(arena: Arena, peer: Peer, share: float = 1.0) -> Trace:
-    """Return what a peer spent and recommended.
+    """Return what a method spent and recommended.
 
     Args:
-        arena: Where, and on what budget.
-        peer: Who proposes.
-        share: Of each full run, how much is counted.
+        arena: The recorded runs and the budget.
+        peer: The method.
+        share: Part of each full run that is counted.
     """
     return _Game(arena, peer, share).play()
 
@@ -74,7 +74,7 @@ class _Game:
         self.asked = 0
 
     def play(self) -> Trace:
-        """Start trials while the budget lasts, and follow them to their ends."""
+        """Start trials while there is budget, and run them to their ends."""
         while self._fill():
             trial = heapq.heappop(self.running)
             self.clock = trial.due
@@ -87,7 +87,7 @@ class _Game:
         return bool(self.running)
 
     def _pay(self, rung: int, start: int = 0) -> bool:
-        """Set aside what it costs to reach a rung; say whether it was there."""
+        """Reserve the cost of reaching a rung; return whether the budget allows it."""
         cost = (self.table.rungs[rung] - start) / self.table.target
         if cost > self.left + ROUNDING:
             return False
@@ -97,7 +97,7 @@ class _Game:
     def _start(self) -> None:
         id, places = self.peer.ask()
         number = self.table.number(places)
-        # A seed for each trial: what one gets who sets none.
+        # Each trial has its own seed, as for users who set none.
         curve = self.table.curve(int(self.draw.integers(self.table.seeds)), number)
         due = self.clock + self.table.rungs[0] / self.table.target
         trial = _Trial(due, self.asked, id, number, curve, self.clock)
@@ -105,7 +105,7 @@ class _Game:
         heapq.heappush(self.running, trial)
 
     def _reach(self, trial: _Trial) -> None:
-        """Hear a loss at a rung, and go on to the next if the peer and the budget allow."""
+        """Report a loss at a rung and continue to the next if method and budget allow it."""
         step, loss = trial.curve[trial.rung]
         self._recommend(trial, step, loss)
         whole = trial.rung == len(self.table.rungs) - 1 or math.isinf(loss)
@@ -114,13 +114,13 @@ class _Game:
             trial.due = self.clock + (self.table.rungs[trial.rung] - step) / self.table.target
             heapq.heappush(self.running, trial)
             return
-        self.trace.stretches.append((trial.began, self.clock))
+        self.trace.intervals.append((trial.began, self.clock))
         if not self.peer.halves:
             self.left += 1 - step / self.table.target  # a diverged run ends early
         self.peer.tell(trial.id, loss, whole=whole)
 
     def _recommend(self, trial: _Trial, step: int, loss: float) -> None:
-        """Recommend the lowest loss among the furthest; what diverged is out."""
+        """Recommend the lowest loss among the trials that went furthest; never a diverged one."""
         self.seen[trial.order] = (-step, loss, trial.number)
         if math.isinf(loss):
             del self.seen[trial.order]

@@ -1,4 +1,4 @@
-"""Regret against full runs as a picture: an SVG file that any browser shows and nothing fetches."""
+"""Plot regret against full runs as one self-contained SVG file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.bench.search.repeat import Record
 
 WIDTH, HEIGHT, GAP = 460, 340, 30
 LEFT, RIGHT, TOP, BOTTOM = 60, 110, 40, 45
-# Okabe and Ito's colours, which stay apart for the colour-blind.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 COLORS = (
     *("#d55e00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7"),
     *("#e69f00", "#000000", "#999999", "#f0e442"),
@@ -20,7 +20,7 @@ COLORS = (
 
 
 def picture(records: Sequence[Record], checkpoints: Sequence[float]) -> str:
-    """Return one panel a table: medians as lines, their intervals as bands."""
+    """Return one panel per table: medians as lines, their intervals as bands."""
     width = len(records) * (WIDTH + GAP)
     panels = ("".join(_panel(record, checkpoints)) for record in records)
     parts = [
@@ -42,11 +42,11 @@ class _Scale:
     regret: tuple[float, float]
 
     def x(self, runs: float) -> float:
-        """Return where a number of full runs is."""
+        """Return the x position of a number of full runs."""
         return LEFT + _part(runs, *self.runs) * (WIDTH - LEFT - RIGHT)
 
     def y(self, regret: float) -> float:
-        """Return where a regret is; larger is higher."""
+        """Return the y position of a regret."""
         part = _part(max(regret, self.regret[0]), *self.regret)
         return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
@@ -60,7 +60,7 @@ def _panel(record: Record, checkpoints: Sequence[float]) -> Iterator[str]:
     known = [spread for line in found.values() for spread in line if spread]
     low = max(FLOOR, min((spread.low for spread in known), default=FLOOR))
     high = max((spread.high for spread in known), default=1.0)
-    # Whole powers of ten, one apart at least.
+    # Whole powers of ten, at least two of them.
     first = math.floor(math.log10(low))
     last = max(first + 1, math.ceil(math.log10(max(high, low))))
     scale = _Scale(runs=(checkpoints[0], checkpoints[-1]), regret=(10.0**first, 10.0**last))

@@ -22,9 +22,9 @@ from autotune.errors import SpecError
 from autotune.pruners.ladder import ladder
 from autotune.space.spaces import decode
 from autotune.tasks.base import Task
-from autotune.training.side_by_side import Member, curves
+from autotune.training.side_by_side import Member, loss_curves
 
-SAVED_EVERY = 10.0  # seconds between writes of what is not yet a table
+SAVED_EVERY = 10.0  # seconds between writes of an incomplete table
 
 DEFAULT = {
     "lr": tuple(10 ** (k / 2) for k in range(-6, 3)),
@@ -38,7 +38,7 @@ Ticked = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Recording:
     """What to record.
 
     Args:
@@ -69,16 +69,16 @@ class Plan:
 
     @property
     def settings(self) -> int:
-        """Return how many settings the grid has."""
+        """Return the number of settings in the grid."""
         return math.prod(map(len, self.axes.values()))
 
     @property
     def runs(self) -> int:
-        """Return how many runs there are."""
+        """Return the number of runs."""
         return self.seeds * self.settings
 
     def facts(self) -> dict[str, Any]:
-        """Return what decides the losses."""
+        """Return everything that the losses depend on."""
         return {
             "task": dict(self.task.facts()),
             "asked": dict(self.asked),
@@ -104,7 +104,7 @@ class Plan:
         )
 
     def nothing(self) -> Floats:
-        """Return the losses before any run: numbers that no run gives."""
+        """Return the losses before any run: NaN everywhere."""
         return np.full((self.seeds, self.settings, len(self.rungs)), np.nan, dtype=np.float32)
 
 
@@ -114,16 +114,16 @@ def plan(
     optimizer: str,
     grid: Mapping[str, Sequence[float]],
     runs: int,
-) -> Plan:
-    """Return what to record; raises SpecError for a grid that no table could have."""
+) -> Recording:
+    """Return what to record; raises SpecError for a grid that a table cannot have."""
     axes = {name: tuple(sorted(map(float, values))) for name, values in grid.items()}
-    made = Plan(task=task, asked=asked, optimizer=optimizer, axes=axes, seeds=runs)
+    made = Recording(task=task, asked=asked, optimizer=optimizer, axes=axes, seeds=runs)
     ground(made.table(np.zeros_like(made.nothing()), "the grid"))
     return made
 
 
-def record(what: Plan, path: Path, ticked: Ticked = lambda over, total: None) -> bool:
-    """Train what is not yet recorded, and write the table; say whether it is complete.
+def record(what: Recording, path: Path, ticked: Ticked = lambda over, total: None) -> bool:
+    """Train what is not yet recorded and write the table; return whether it is complete.
 
     An interrupt keeps what was trained in a file beside the table, and the same call goes on.
     """
@@ -132,7 +132,7 @@ def record(what: Plan, path: Path, ticked: Ticked = lambda over, total: None) ->
     try:
         for seed, numbers in _left(what, losses):
             members = [what.member(seed, number) for number in numbers]
-            losses[seed, numbers] = curves(what.task, what.optimizer, members, what.rungs)
+            losses[seed, numbers] = loss_curves(what.task, what.optimizer, members, what.rungs)
             ticked(_over(losses) - before, what.runs - before)
             if time.monotonic() - saved > SAVED_EVERY:
                 _save(what, _part(path), losses)
@@ -146,8 +146,8 @@ def record(what: Plan, path: Path, ticked: Ticked = lambda over, total: None) ->
     return True
 
 
-def progress(what: Plan, path: Path) -> int:
-    """Return how many runs an earlier call kept."""
+def progress(what: Recording, path: Path) -> int:
+    """Return the number of runs that earlier calls recorded."""
     return _over(_resumed(what, _part(path)))
 
 
@@ -155,9 +155,9 @@ def _over(losses: Floats) -> int:
     return int((~np.isnan(losses[:, :, -1])).sum())
 
 
-def _left(what: Plan, losses: Floats) -> Iterator[tuple[int, list[int]]]:
-    """Yield the runs to make together: settings of one seed, which share their batches."""
-    together = max(1, getattr(what.task, "abreast", 1))
+def _left(what: Recording, losses: Floats) -> Iterator[tuple[int, list[int]]]:
+    """Yield the runs to train together: settings with one seed, which share their batches."""
+    together = max(1, getattr(what.task, "runs_at_once", 1))
     for seed in range(what.seeds):
         missing = np.flatnonzero(np.isnan(losses[seed, :, -1])).tolist()
         for start in range(0, len(missing), together):
@@ -168,13 +168,13 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _save(what: Plan, path: Path, losses: Floats) -> None:
-    """Write what is there so far, replacing the file only once all of it is."""
+def _save(what: Recording, path: Path, losses: Floats) -> None:
+    """Write the losses so far; the old file is replaced only when the new one is complete."""
     save(path, losses=losses, facts_json=np.array(json.dumps(what.facts())))
 
 
-def _resumed(what: Plan, path: Path) -> Floats:
-    """Return the losses kept by an earlier call, or none."""
+def _resumed(what: Recording, path: Path) -> Floats:
+    """Return the losses of earlier calls; all missing if there are none."""
     if not path.exists():
         return what.nothing()
     with unreadable(path), np.load(path, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""What a recommendation is worth, on seeds that no method saw."""
+"""How good a recommendation is, on seeds that no method saw."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Judge:
     """The truth about every setting: its mean loss at full length over held-out seeds.
 
     Args:
-        truth: By setting; one that diverged on a held-out seed is as bad as the worst that did not.
-        best: Of the truth.
-        scale: From the best to the median setting.
+        truth: Loss by setting; one that diverged on a held-out seed counts as the worst finite one.
+        best: The lowest loss.
+        scale: Difference between the median and the best setting.
     """
 
     truth: Floats
@@ -30,16 +30,16 @@ class Judge:
 
 
 def floors(seen: Table, judge: Judge) -> list[float]:
-    """Return for each seed the regret of the setting whose full run on it is the best of all.
+    """Return for each seed the regret of the setting that is the best on this seed.
 
-    The best of many settings on one seed is partly luck, so this is not 0: where methods get below
-    it, the table can hardly tell them apart.
+    The best of many settings on one seed is partly lucky, so this is not 0. Methods with a smaller
+    regret can hardly be told apart on this table.
     """
     return [judge.regret(int(np.argmin(losses))) for losses in seen.losses[:, :, -1]]
 
 
 def split(table: Table) -> tuple[Table, Judge]:
-    """Return the half of the seeds a search may see, and the judge who has the others."""
+    """Return the half of the seeds that a search may see, and the judge with the other half."""
     if table.seeds < 2:
         raise SpecError(
             f"{table.name} must have at least 2 seeds, one to search and one to judge on, got 1"
@@ -49,7 +49,7 @@ def split(table: Table) -> tuple[Table, Judge]:
 
 
 def judge(table: Table) -> Judge:
-    """Return the judge who knows a table."""
+    """Return the judge of a table."""
     truth = table.losses[:, :, -1].astype(np.float64).mean(axis=0)
     finite = np.isfinite(truth)
     if not finite.any():

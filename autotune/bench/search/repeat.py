@@ -1,4 +1,4 @@
-"""Repetitions of every method on every table, paired: the same seeds for all."""
+"""Repeat every method on every table, with the same seeds for all methods."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from autotune.seeds import derive
 
 CHECKPOINTS = (2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0)
 
-Ticked = Callable[[int, int], None]  # told how many plays are over, and how many there are
+Ticked = Callable[[int, int], None]  # gets the number of finished repetitions, and of all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How often, how much and how.
+    """How the methods are compared.
 
     Args:
         reps: Repetitions of each method on each table.
         runs: Full runs that each may spend.
-        workers: Trials side by side.
-        seed: Of everything random.
+        workers: Trials that run at the same time.
+        seed: Seed of all random choices.
     """
 
     reps: int
@@ -45,24 +45,24 @@ class Protocol:
 
     @property
     def checkpoints(self) -> tuple[float, ...]:
-        """Return after how many full runs recommendations are read."""
+        """Return the numbers of full runs after which recommendations are read."""
         return tuple(sorted({*(c for c in CHECKPOINTS if c < self.runs), self.runs}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What all methods did on one table.
+    """The results of all methods on one table.
 
     Args:
         table: Its name.
-        optimizer: What was run.
-        settings: How many the grid has.
-        seen: Seeds a search could see.
-        held: Seeds it was judged on.
-        floors: By seed that a search could see: the regret of the best setting on it.
-        regrets: By method: repetitions x checkpoints; NaN where a method takes no such budget.
-        spent: By method: full runs of each repetition.
-        took: By method: time of each repetition, in full runs.
+        optimizer: The optimizer that was recorded.
+        settings: Settings in the grid.
+        seen: Seeds that a search could see.
+        held: Seeds that judged it.
+        floors: For each seen seed, the regret of the best setting on it.
+        regrets: By method, repetitions x checkpoints; NaN if a method cannot use that budget.
+        spent: By method, full runs of each repetition.
+        took: By method, time of each repetition in full runs.
     """
 
     table: str
@@ -78,7 +78,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class _Field:
-    """A table under way."""
+    """A table and the results on it so far."""
 
     ground: Ground
     judge: Judge
@@ -96,7 +96,7 @@ class _Field:
         self.costs[name].append((played.spent, played.took))
 
     def record(self, reps: int) -> Record:
-        """Return what the first repetitions found, of which every method has as many."""
+        """Return the results of the first ``reps`` repetitions, which every method has."""
         table = self.ground.table
         costs = {name: np.array(rows[:reps]) for name, rows in self.costs.items()}
         return Record(
@@ -120,8 +120,8 @@ def repeat(
 ) -> tuple[list[Record], bool]:
     """Return a record of each table, and whether all repetitions were played.
 
-    An interrupt ends it with the repetitions that every method on every table has played; before
-    there are two of them it is raised.
+    After an interrupt, only the repetitions count that every method finished on every table; with
+    fewer than two of them, the interrupt is raised.
     """
     fields = [_field(table, methods) for table in tables]
     total, over, done = protocol.reps * len(tables) * len(methods), 0, 0

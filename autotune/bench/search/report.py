@@ -1,4 +1,4 @@
-"""What a benchmark of searches found, in tables and in words: losses as plainly as wins."""
+"""The report of a search benchmark, as tables and sentences: losses as clearly as wins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotune.bench.search import compare
 from autotune.bench.search.compare import Ratio, Spread, Verdict
 from autotune.bench.search.repeat import Protocol, Record
 
-SUBJECT = "ours"  # whom the others are compared with, where it was played
+SUBJECT = "ours"  # the others are compared with it, if it was run
 YARDSTICK = "random"
 MARKS = {Verdict.BETTER: "+", Verdict.WORSE: "-", Verdict.UNDECIDED: " "}
 SENTENCES = {
@@ -25,7 +25,7 @@ SENTENCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A benchmark, ready to be told."""
+    """The results of a benchmark."""
 
     records: Sequence[Record]
     protocol: Protocol
@@ -39,12 +39,12 @@ class Report:
 
     @property
     def others(self) -> list[str]:
-        """Return the methods it is compared with."""
+        """Return the other methods."""
         return [name for name in self.records[0].regrets if name != self.subject]
 
     @property
     def reps(self) -> int:
-        """Return how many repetitions were played."""
+        """Return the number of repetitions."""
         return len(next(iter(self.records[0].regrets.values())))
 
     def ratios(self) -> dict[str, list[Ratio | None]]:
@@ -89,7 +89,7 @@ def _ratio_data(found: dict[str, list[Ratio | None]]) -> dict[str, list[dict[str
 
 
 def header(record: Record, report: Report) -> str:
-    """Say what was measured."""
+    """Return what was measured."""
     workers = report.protocol.workers
     return (
         f"{record.table}: {record.settings:,} settings of {record.optimizer}, {record.seen} seeds "
@@ -99,7 +99,7 @@ def header(record: Record, report: Report) -> str:
 
 
 def floor(record: Record) -> str:
-    """Say what regret the seeds themselves cause: a smaller one is partly luck."""
+    """Return the regret that the seeds alone cause: a smaller one is partly luck."""
     low, high = min(record.floors), max(record.floors)
     size = f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
     return f"whoever knew all full runs on one of the seen seeds would have a regret of {size}"
@@ -146,7 +146,7 @@ def ranked(report: Report) -> list[list[str]]:
 
 
 def conclusions(report: Report) -> Iterator[str]:
-    """Yield who is better at which budget, a sentence for each other method."""
+    """Yield one sentence per other method: which is better at which budget."""
     checkpoints = report.protocol.checkpoints
     for name, found in report.ratios().items():
         parts = []
@@ -166,7 +166,7 @@ def conclusions(report: Report) -> Iterator[str]:
 
 
 def _range(ratios: Sequence[Ratio]) -> str:
-    """Say how large ratios are, and how sure."""
+    """Return the range of ratios and the largest p-value."""
     ends = sorted({f"{end(r.ratio for r in ratios):.2f}" for end in (min, max)}, key=float)
     size = " to ".join(ends)
     return f"{size} times its regret, p <= {max(r.p for r in ratios):.1g}"

@@ -1,4 +1,4 @@
-"""Trials that were run before: losses come from a table, and time is a number that jumps."""
+"""An engine that replays recorded trials: losses come from a table, and time is simulated."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from autotune.training.job import Job, Outcome, Report
 class _Running:
     job: Job
     began: float
-    coming: deque[Report]  # their ``seconds`` say when
+    coming: deque[Report]  # each is due after its ``seconds``
 
     @property
     def due(self) -> float:
-        """Return when its next report comes."""
+        """Return when its next report is due."""
         return self.began + self.coming[0].seconds
 
 
 class Simulated:
-    """A fake clock, in full runs, and jobs that read recorded curves side by side.
+    """Jobs that read recorded curves, on a simulated clock that counts full runs.
 
     Args:
-        workers: Jobs side by side.
+        workers: Jobs that run at the same time.
         ground: The recorded runs.
-        seeds: Which of the recorded seeds answers a job's seed.
+        seeds: Recorded seed for each seed of a job.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Simulated:
         self._running: list[_Running] = []
 
     def submit(self, job: Job) -> None:
-        """Take a job; it ends when the clock is there."""
+        """Take a job; it ends when the clock reaches its end."""
         coming = deque(self._reports(job))
         self._running.append(_Running(job=job, began=self.clock, coming=coming))
 
@@ -55,7 +55,7 @@ class Simulated:
         """Move the clock to the next report, and return it."""
         if not self._running:
             return []
-        # Of two at one time the one that was submitted first is told first.
+        # Of two reports at the same time, the job that was submitted first comes first.
         running = min(self._running, key=lambda one: one.due)
         self.clock = max(self.clock, running.due)
         report = running.coming.popleft()
@@ -64,7 +64,7 @@ class Simulated:
         return [report]
 
     def interrupt(self, trial: int | None = None) -> None:
-        """Let jobs end at the step they are in."""
+        """End jobs at the step they are in."""
         for running in self._running:
             if trial in (None, running.job.trial):
                 running.coming = deque([self._interrupted(running)])
@@ -73,7 +73,7 @@ class Simulated:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Forget what was running."""
+        """Forget all jobs."""
         self._running.clear()
 
     def _interrupted(self, running: _Running) -> Report:
@@ -82,7 +82,7 @@ class Simulated:
         return _report(job, Outcome.INTERRUPTED, step=step, seconds=seconds)
 
     def _reports(self, job: Job) -> Iterator[Report]:
-        """Yield what a job will report, and the time it will have taken until then."""
+        """Yield the reports of a job, with the seconds until each."""
         table = self._ground.table
         wrong = {job.stop, job.target, *job.evaluate} - set(table.rungs)
         if wrong:

@@ -1,4 +1,4 @@
-"""Recorded curves of every setting of a grid: the file, its checks, and its parts."""
+"""Tables: the recorded curves of every setting of a grid, and their files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autotune.errors import SpecError
 from autotune.studies import atomic
 
 ARRAYS = ("names", "configs", "rungs", "losses", "grid_json")
-CLOSE = 1e-6  # relative: two files may round one value of a grid differently
+CLOSE = 1e-6  # relative tolerance: files may round the same value differently
 
 Floats = NDArray[np.floating[Any]]
 Axes = Mapping[str, tuple[float, ...]]  # values by parameter, ascending
@@ -27,7 +27,7 @@ Axes = Mapping[str, tuple[float, ...]]  # values by parameter, ascending
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What every setting of a grid did on several seeds; a diverged run has infinite losses.
+    """The losses of every setting of a grid on several seeds; infinite once a run diverged.
 
     Args:
         name: Of the file, without its ending.
@@ -50,12 +50,12 @@ class Table:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return how many values each parameter has."""
+        """Return the number of values of each parameter."""
         return tuple(map(len, self.axes.values()))
 
     @property
     def seeds(self) -> int:
-        """Return how often each setting was run."""
+        """Return the number of runs of each setting."""
         return len(self.losses)
 
     @property
@@ -64,7 +64,7 @@ class Table:
         return self.rungs[-1]
 
     def number(self, places: Sequence[int]) -> int:
-        """Return the number of the setting that has these places on the axes."""
+        """Return the number of the setting with these indices on the axes."""
         return int(np.ravel_multi_index(tuple(places), self.shape))
 
     def setting(self, number: int) -> dict[str, float]:
@@ -74,7 +74,7 @@ class Table:
         return {name: values[int(place)] for (name, values), place in pairs}
 
     def curve(self, seed: int, number: int) -> list[tuple[int, float]]:
-        """Return a run's steps and losses, up to and with the step at which it diverged."""
+        """Return a run's steps and losses, up to and including the step at which it diverged."""
         curve = []
         for step, loss in zip(self.rungs, self.losses[seed, number].tolist(), strict=True):
             curve.append((step, loss))
@@ -83,7 +83,7 @@ class Table:
         return curve
 
     def only(self, seeds: Sequence[int]) -> Table:
-        """Return the table of some seeds, in their order; nothing of the others is in it."""
+        """Return a table with only these seeds, in this order."""
         return replace(self, losses=self.losses[list(seeds)].copy())
 
 
@@ -118,7 +118,7 @@ def _check_losses(losses: Floats, settings: int, rungs: int) -> None:
 
 
 def read(path: str | Path) -> Table:
-    """Return the table in an ``.npz`` file; raises SpecError, with the file's name in front."""
+    """Read the table of an ``.npz`` file; raises SpecError with the file's name."""
     try:
         return _table(Path(path).stem, _arrays(Path(path)))
     except SpecError as error:
@@ -126,7 +126,7 @@ def read(path: str | Path) -> Table:
 
 
 def write(table: Table, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
-    """Write a table and how it was made, replacing the file only once all of it is there."""
+    """Write a table and how it was made; an old file is replaced only by a complete one."""
     settings = [list(table.setting(number).values()) for number in range(math.prod(table.shape))]
     save(
         Path(path),
@@ -141,7 +141,7 @@ def write(table: Table, path: str | Path, facts: Mapping[str, Any] | None = None
 
 
 def save(path: Path, **arrays: Any) -> None:
-    """Write arrays to a file, which is replaced only once all of them are there."""
+    """Write arrays to a file; an old file is replaced only by a complete one."""
     try:
         with atomic.writing(path) as file:
             np.savez_compressed(file, **arrays)
@@ -150,15 +150,15 @@ def save(path: Path, **arrays: Any) -> None:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a file; objects, which would have to be unpickled, are refused."""
-    # NumPy would leave a broken file open.
+    """Read the arrays of a file; objects are refused, because they would be unpickled."""
+    # Opened here, because NumPy would leave a damaged file open.
     with unreadable(), path.open("rb") as file:
         return _checked(np.load(file, allow_pickle=False))
 
 
 @contextmanager
 def unreadable(path: Path | None = None) -> Iterator[None]:
-    """Turn what NumPy raises of a broken file into a sentence, with the file's name if given."""
+    """Turn NumPy's errors for a damaged file into one sentence with the file's name."""
     prefix = "" if path is None else f"{path}: "
     try:
         yield
@@ -217,7 +217,7 @@ def _axes(names: NDArray[Any], grid_json: NDArray[Any]) -> dict[str, tuple[float
 
 
 def _order(axes: Mapping[str, tuple[float, ...]], configs: NDArray[Any]) -> NDArray[np.intp]:
-    """Return where in the file each setting of the grid is."""
+    """Return the row in the file of each setting of the grid."""
     shape = tuple(map(len, axes.values()))
     expected = (math.prod(shape), len(shape))
     if configs.shape != expected:

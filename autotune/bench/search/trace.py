@@ -1,4 +1,4 @@
-"""What a method spent and what it would have recommended, at every moment of a simulated clock."""
+"""What a method spent and would have recommended at each moment of the simulated clock."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ ROUNDING = 1e-9
 
 @dataclass(kw_only=True)
 class Trace:
-    """The stretches that were run, and the recommendations between them.
+    """When trials ran, and what was recommended when.
 
     Args:
-        default: Number of the setting recommended before anything was measured.
-        share: Of what is spent, how much counts: a method on a double budget has 0.5.
+        default: Number of the setting recommended before any measurement.
+        share: Part of the spent runs that counts: 0.5 for a method with a double budget.
     """
 
     default: int
     share: float = 1.0
-    stretches: list[tuple[float, float]] = field(default_factory=list)  # when each began and ended
-    said: list[tuple[float, int]] = field(default_factory=list)  # when, and the setting's number
+    intervals: list[tuple[float, float]] = field(default_factory=list)  # start and end of each job
+    said: list[tuple[float, int]] = field(
+        default_factory=list
+    )  # time and number of the recommended setting
 
     def recommend(self, moment: float, number: int) -> None:
-        """Note what is recommended from a moment on."""
+        """Record what is recommended from a moment on."""
         if not self.said or self.said[-1][1] != number:
             self.said.append((moment, number))
 
     @property
     def spent(self) -> float:
-        """Return the full runs that were run."""
-        return sum(end - begin for begin, end in self.stretches)
+        """Return the full runs that were spent."""
+        return sum(end - begin for begin, end in self.intervals)
 
     @property
     def took(self) -> float:
-        """Return when the last stretch ended."""
-        return max((end for _, end in self.stretches), default=0.0)
+        """Return when the last job ended."""
+        return max((end for _, end in self.intervals), default=0.0)
 
     def at(self, runs: Sequence[float]) -> list[int]:
         """Return what was recommended by the time that each of ``runs`` full runs were run."""
@@ -49,7 +51,7 @@ class Trace:
 
     def _moments(self, runs: Sequence[float]) -> list[float]:
         """Return when this much had been run; never, where less was run in all."""
-        begins, ends = np.array(self.stretches or [(0.0, 0.0)]).T
+        begins, ends = np.array(self.intervals or [(0.0, 0.0)]).T
         times = np.unique([*begins, *ends])
         work = np.clip(times[:, None] - begins, 0.0, ends - begins).sum(axis=1)
         moments = []

@@ -1,1 +1,1 @@
-"""One module a command; each is imported when its command is used."""
+"""A module for each command, imported when the command is used."""

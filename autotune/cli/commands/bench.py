@@ -1,4 +1,4 @@
-"""``autotune bench``: measurements on this machine, each a command."""
+"""``autotune bench``: the group of benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Benchmarks(Modules):
 
 @click.group("bench", cls=Benchmarks)
 def command() -> None:
-    """Measure what is here, on this machine.
+    """Benchmark optimizer steps and searches on this machine.
 
     Example: autotune bench step --shapes resnet50
     """

@@ -1,4 +1,4 @@
-"""``autotune bench record``: a table of recorded curves, for ``autotune bench search``."""
+"""``autotune bench record``: record the curves that ``autotune bench search`` replays."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ import click
 
 from autotune.cli.shared.failures import INTERRUPTED
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import QUIET, say, talk
-from autotune.cli.views.progress_line import ticking
+from autotune.cli.shared.options import QUIET, say, verbosity
+from autotune.cli.views.progress_line import progress_line
 from autotune.errors import SpecError
 
 
 @click.command("record", cls=Command)
-@click.option("--model", required=True, help="A registered model, or file.py:function.")
-@click.option("--data", help="As autotune search takes it.")
+@click.option(
+    "--model", required=True, help="A name from autotune list models, or file.py:function."
+)
+@click.option("--data", help="Data to train on, as for autotune search.")
 @click.option("--steps", type=int, help="Steps of a full run.  [default: the model's]")
-@click.option("--batch-size", type=int, help="Samples of a batch.  [default: the model's]")
-@click.option("--optimizer", default="adan-win", show_default=True, help="What is tuned.")
+@click.option("--batch-size", type=int, help="Samples per step.  [default: the model's]")
+@click.option("--optimizer", default="adan-win", show_default=True, help="Optimizer to record.")
 @click.option(
     "--grid",
     default="default",
     show_default=True,
     metavar="FILE",
-    help="YAML or JSON file: lists of values by parameter.",
+    help="YAML or JSON file with a list of values for each parameter.",
 )
-@click.option("--seeds", default=6, show_default=True, help="Runs of each setting.")
+@click.option(
+    "--seeds",
+    default=6,
+    show_default=True,
+    help="Runs of each setting, each with a seed of its own.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="The table (.npz).",
+    help="Table to write (.npz).",
 )
-@talk
+@verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -47,10 +54,10 @@ def command(
     out: Path,
     **asked: Any,
 ) -> None:
-    """Train every setting of a grid on several seeds, and write what each measured.
+    """Train every setting of a grid on several seeds, and write the losses to a table.
 
-    A grid's parameters are lr, weight_decay, reckless and one_minus_beta1 to 3, any of them. Small
-    models are trained side by side. Ctrl-C keeps what was trained; the same command goes on.
+    A grid may have the parameters lr, weight_decay, reckless and one_minus_beta1 to 3. Small models
+    are trained side by side. Ctrl-C keeps the finished runs; repeat the command to go on.
 
     Example: autotune bench record --model mlp --grid default --out mlp.npz
     """
@@ -69,8 +76,8 @@ def command(
     after = f", goes on after {kept}" if kept else ""
     say(f"{what.settings} settings, {seeds} seeds: {what.runs} runs{after}")
     single_threaded()
-    with ticking(quiet=bool(ctx.meta.get(QUIET))) as ticked:
-        complete = record.record(what, out, ticked)
+    with progress_line(quiet=bool(ctx.meta.get(QUIET))) as show:
+        complete = record.record(what, out, show)
     if not complete:
         say(f"interrupted after {record.progress(what, out)} runs; the same command goes on")
         ctx.exit(INTERRUPTED)

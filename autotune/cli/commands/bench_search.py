@@ -1,4 +1,4 @@
-"""``autotune bench search``: this project's search beside others, on recorded curves."""
+"""``autotune bench search``: compare search methods on recorded curves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 
 from autotune.cli.shared.failures import INTERRUPTED
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import QUIET, as_json, talk
+from autotune.cli.shared.options import QUIET, as_json, verbosity
 from autotune.cli.views.json import document
-from autotune.cli.views.progress_line import ticking
+from autotune.cli.views.progress_line import progress_line
 from autotune.cli.views.table import table
 from autotune.errors import SpecError
 
@@ -30,9 +30,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=_FILE,
     multiple=True,
     required=True,
-    help="Recorded curves of a grid (.npz); repeat for several, which weigh alike.",
+    help="Recorded curves of a grid (.npz); repeat for several, with equal weight.",
 )
-@click.option("--reps", default=40, show_default=True, help="Repetitions, paired over methods.")
+@click.option(
+    "--reps",
+    default=40,
+    show_default=True,
+    help="Repetitions; in each, all methods get the same seeds.",
+)
 @click.option(
     "--budget", default=30.0, show_default=True, metavar="RUNS", help="Full runs for each method."
 )
@@ -40,8 +45,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--methods",
     default=METHODS,
     show_default=True,
-    help="Methods, separated by commas; ours-planned searches anew for each budget read, "
-    "tpe-told and asha-told begin with the settings that ours knows, "
+    help="Methods, separated by commas. ours-planned runs a separate search for each budget; "
+    "tpe-told and asha-told start with the settings that ours knows; "
     "ours/tpe/asha is ours with that sampler and that pruner.",
 )
 @click.option(
@@ -49,13 +54,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Trials side by side, in simulated time.",
+    help="Trials at the same time, in simulated time.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@click.option("--out", type=_FILE, help="File to write the JSON document to.")
-@click.option("--plot", type=_FILE, help="SVG file to draw regret against full runs in.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all random choices.")
+@click.option("--out", type=_FILE, help="JSON file to write the results to.")
+@click.option("--plot", type=_FILE, help="SVG file to draw regret over full runs to.")
 @as_json
-@talk
+@verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -73,10 +78,10 @@ def command(
 ) -> None:
     """Compare this project's search with others at equal compute, on recorded curves.
 
-    Every method sees half of a table's seeds; what it recommends after 2, 5, 10, ... full runs is
-    judged on the others, as regret: 0 is the best setting of the table, 1 the median one. Every run
-    counts. + marks where ours is better than the other and - where it is worse, by interval and
-    test. Ctrl-C reports the repetitions played so far.
+    Every method sees half of a table's seeds. The setting that it recommends after 2, 5, 10, ...
+    full runs is judged on the other half by its regret: 0 is the best setting of the table, 1 the
+    median one. Every run counts. + marks where ours is significantly better, - where it is worse.
+    After Ctrl-C the repetitions so far are reported.
 
     Example: autotune bench search --table benchmarks/tables/digits_adan_win.npz --reps 40
     """
@@ -87,43 +92,43 @@ def command(
     from autotune.bench.search.table import read
 
     for path in (out, plot):
-        _check(path)
+        _check_folder(path)
     protocol = search_repeat.Protocol(reps=reps, runs=budget, workers=workers, seed=seed)
     chosen = search_methods.named([name.strip() for name in methods.split(",")])
     found = [read(path) for path in tables]
-    with ticking(quiet=bool(ctx.meta.get(QUIET))) as ticked:
-        records, complete = search_repeat.repeat(found, chosen, protocol, ticked)
+    with progress_line(quiet=bool(ctx.meta.get(QUIET))) as show:
+        records, complete = search_repeat.repeat(found, chosen, protocol, show)
     report = search_report.Report(records=records, protocol=protocol, complete=complete)
     text = document(**report.as_data()) if as_json or out else ""
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
     if plot is not None:
         plot.write_text(search_plot.picture(records, protocol.checkpoints), encoding="utf-8")
-    click.echo(text if as_json else _told(report))
+    click.echo(text if as_json else _text(report))
     if not complete:
         ctx.exit(INTERRUPTED)
 
 
-def _check(path: Path | None) -> None:
-    """Refuse a file that cannot be written before minutes are spent on what goes into it."""
+def _check_folder(path: Path | None) -> None:
+    """Refuse a file in a missing folder now, before minutes are spent on its content."""
     if path is not None and not path.absolute().parent.is_dir():
         raise SpecError(f"{path} is in a folder that does not exist: {path.absolute().parent}")
 
 
-def _told(report: Report) -> str:
-    from autotune.bench.search import report as told
+def _text(report: Report) -> str:
+    from autotune.bench.search import report as sections
 
     checkpoints = report.protocol.checkpoints
     parts = []
     for record in report.records:
-        parts += [told.header(record, report), table(told.medians(record, checkpoints))]
-        parts.append(told.floor(record))
+        parts += [sections.header(record, report), table(sections.medians(record, checkpoints))]
+        parts.append(sections.floor(record))
         if report.others:
-            parts.append(table(told.compared(report, [record])))
+            parts.append(table(sections.compared(report, [record])))
     if len(report.records) > 1 and report.others:
-        parts += ["all tables", table(told.compared(report, report.records))]
+        parts += ["all tables", table(sections.compared(report, report.records))]
     if report.others:
-        parts += [table(told.ranked(report)), "\n".join(told.conclusions(report))]
+        parts += [table(sections.ranked(report)), "\n".join(sections.conclusions(report))]
     if not report.complete:
         parts.append(
             f"interrupted after {report.reps} of {report.protocol.reps} repetitions: "

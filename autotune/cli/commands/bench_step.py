@@ -1,4 +1,4 @@
-"""``autotune bench step``: how long a step of each optimizer takes, beside other people's."""
+"""``autotune bench step``: how long a step takes, here and in other packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from autotune.bench.step.workload import Options, Workload
 from autotune.cli.shared.failures import INTERRUPTED
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import as_json, say, talk
+from autotune.cli.shared.options import as_json, say, verbosity
 from autotune.cli.shared.step_options import step_options
 from autotune.cli.views.json import document
 from autotune.errors import SpecError
@@ -19,7 +19,7 @@ from autotune.errors import SpecError
 @click.command("step", cls=Command)
 @step_options
 @as_json
-@talk
+@verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -33,9 +33,9 @@ def command(
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Time optimizer steps, beside other people's optimizers.
+    """Time optimizer steps, and compare them with those of other packages.
 
-    Everyone takes turns, in rounds. All that is printed was measured in this run.
+    Optimizers take turns in several rounds. All printed numbers were measured in this run.
 
     Example: autotune bench step --shapes resnet50 --optimizer adan
     Example: autotune bench step --shapes small --against none --json

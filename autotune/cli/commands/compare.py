@@ -1,4 +1,4 @@
-"""``autotune compare``: optimizers side by side, from the store."""
+"""``autotune compare``: the optimizers of stored searches, compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import as_json, storage, talk
+from autotune.cli.shared.options import as_json, storage, verbosity
 from autotune.cli.views.comparison import report
 from autotune.cli.views.json import document
 from autotune.cli.views.table import width
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 @click.argument("searches", nargs=-1, required=True, shell_complete=completion.searches)
 @storage
 @as_json
-@talk
+@verbosity
 def command(searches: tuple[str, ...], storage: str | None, as_json: bool) -> None:
-    """Compare a search's optimizers, default and tuned.
+    """Compare the optimizers of a search, each with its default and its tuned setting.
 
-    All ran on the same fresh seeds. Betas are close to one, as torch takes them.
+    All of them were run on the same fresh seeds. Betas are close to one, as in torch.
 
     Example: autotune compare resnet50
     """

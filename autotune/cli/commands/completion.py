@@ -1,4 +1,4 @@
-"""``autotune completion``: the script that makes a shell complete names."""
+"""``autotune completion``: a script with which a shell completes names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import click
 from click.shell_completion import get_completion_class
 
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import talk
+from autotune.cli.shared.options import verbosity
 
 
 @click.command("completion", cls=Command)
 @click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
-@talk
+@verbosity
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print a script that completes commands, options and names.

@@ -1,4 +1,4 @@
-"""``autotune dashboard``: look at searches in a browser."""
+"""``autotune dashboard``: show searches in a browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import storage, talk
+from autotune.cli.shared.options import storage, verbosity
 from autotune.errors import SpecError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -23,9 +23,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
-@click.option("--allow-remote", is_flag=True, help="Let --host be reachable from other machines.")
+@click.option("--allow-remote", is_flag=True, help="Allow a --host that other machines can reach.")
 @storage
-@talk
+@verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -35,7 +35,7 @@ def command(
     allow_remote: bool,
     storage: str | None,
 ) -> None:
-    """Look at searches in a browser.
+    """Show searches in a browser.
 
     Example: autotune dashboard --port 8501
     """
@@ -46,9 +46,9 @@ def command(
         )
     from autotune.studies import urls
 
-    # By name: this package must not depend on the dashboard, which depends on it.
+    # Imported by name: the dashboard depends on this package, not the other way round.
     serve = import_module("autotune.app.serve").serve
     try:
         ctx.exit(serve(urls.resolve(storage), host, port, browser))
-    except KeyboardInterrupt:  # the way a dashboard is meant to end
+    except KeyboardInterrupt:  # the usual way to stop a dashboard
         ctx.exit(0)

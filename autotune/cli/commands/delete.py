@@ -1,4 +1,4 @@
-"""``autotune delete``: forget a search."""
+"""``autotune delete``: delete a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import say, storage, talk
+from autotune.cli.shared.options import say, storage, verbosity
 from autotune.errors import SpecError
 
 
@@ -16,11 +16,11 @@ from autotune.errors import SpecError
 @click.argument("search", shell_complete=completion.searches)
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @storage
-@talk
+@verbosity
 def command(search: str, yes: bool, storage: str | None) -> None:
-    """Delete a search with its trials, Optuna's copy of them and its checkpoints.
+    """Delete a search with its trials and checkpoints, also from Optuna's tables.
 
-    One that is running is refused. Exported files stay.
+    A running search is refused. Exported files are kept.
 
     Example: autotune delete resnet50
     """
@@ -28,14 +28,14 @@ def command(search: str, yes: bool, storage: str | None) -> None:
 
     with delete.held(storage, search) as found:
         what = delete.described(storage, found)
-        if yes or _agreed(what):
+        if yes or _confirmed(what):
             delete.delete(storage, found)
             say(f"deleted {what}")
         else:
             say("nothing was deleted")
 
 
-def _agreed(what: str) -> bool:
+def _confirmed(what: str) -> bool:
     if not sys.stdin.isatty():
         raise SpecError(f"deleting {what} needs --yes where nobody can be asked")
     return click.confirm(f"delete {what}?", err=True)

@@ -1,24 +1,24 @@
-"""``autotune doctor``: what is wrong with a database of searches."""
+"""``autotune doctor``: find and repair what is wrong with a database of searches."""
 
 from __future__ import annotations
 
 import click
 
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import as_json, storage, talk
+from autotune.cli.shared.options import as_json, storage, verbosity
 from autotune.cli.views.json import document
 
 
 @click.command("doctor", cls=Command)
-@click.option("--fix", is_flag=True, help="Mend what can be mended.")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired.")
 @storage
 @as_json
-@talk
+@verbosity
 @click.pass_context
 def command(ctx: click.Context, /, *, fix: bool, storage: str | None, as_json: bool) -> None:
-    """Check a database: its schema, orphans, stale leases, and checkpoints.
+    """Check a database: schema, orphaned rows, stale leases and checkpoints.
 
-    It exits with 0 when nothing is wrong or everything was mended, else with 4.
+    The exit code is 0 if nothing is wrong or everything was repaired, else 4.
 
     Example: autotune doctor --fix
     """
@@ -29,4 +29,4 @@ def command(ctx: click.Context, /, *, fix: bool, storage: str | None, as_json: b
         click.echo(document(findings=found))
     else:
         click.echo(doctor.text(found, storage, fix=fix))
-    ctx.exit(0 if all(finding.mended for finding in found) else doctor.SICK)
+    ctx.exit(0 if all(finding.mended for finding in found) else doctor.PROBLEMS)

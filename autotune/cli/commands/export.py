@@ -1,4 +1,4 @@
-"""``autotune export``: a tuned setting in the form another tool reads."""
+"""``autotune export``: a tuned setting in a format that another tool reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import say, storage, talk
+from autotune.cli.shared.options import say, storage, verbosity
 from autotune.errors import SpecError
 
 
@@ -19,22 +19,27 @@ from autotune.errors import SpecError
     "form",
     required=True,
     shell_complete=completion.registered("exports"),
-    help="Form to write: yaml, json, torch, ...; autotune list exports names them.",
+    help="Format: yaml, json, torch, ...; autotune list exports describes them.",
 )
-@click.option("--trial", "number", type=click.IntRange(min=0), help="Export this trial instead.")
+@click.option(
+    "--trial", "number", type=click.IntRange(min=0), help="Export the setting of this trial."
+)
 @click.option(
     "--which",
     type=click.Choice(["tuned", "default"]),
     default="tuned",
     show_default=True,
-    help="Setting to export.",
+    help="Which setting to export.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write.  [default: print it]",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @storage
-@talk
+@verbosity
 def command(
     study: str,
     form: str,
@@ -46,8 +51,8 @@ def command(
 ) -> None:
     """Write a tuned setting for another tool.
 
-    STUDY is a search or SEARCH/OPTIMIZER; without an optimizer it is the one with the lowest
-    loss. Betas are close to one, as torch takes them.
+    STUDY is SEARCH/OPTIMIZER, or SEARCH for its optimizer with the lowest loss. Betas are close
+    to one, as in torch.
 
     Example: autotune export resnet50/adan --as torch -o tuned.py
     """

@@ -1,4 +1,4 @@
-"""``autotune list``: the searches of a database, or what is registered."""
+"""``autotune list``: the searches of a database, or the names that options accept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from autotune.cli.shared import catalog
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import as_json, say, storage, talk
+from autotune.cli.shared.options import as_json, say, storage, verbosity
 from autotune.cli.views.json import document
 from autotune.cli.views.table import table
 
@@ -17,9 +17,9 @@ KINDS = ("searches", *catalog.GROUPS)
 @click.argument("kind", type=click.Choice(KINDS), default="searches", metavar="[KIND]")
 @storage
 @as_json
-@talk
+@verbosity
 def command(kind: str, storage: str | None, as_json: bool) -> None:
-    """List searches, or what is registered.
+    """List searches, or the names that options accept.
 
     KIND is searches, optimizers, models, exports, samplers, pruners or engines.
 
@@ -33,12 +33,12 @@ def command(kind: str, storage: str | None, as_json: bool) -> None:
 
 
 def _registered(kind: str, as_json: bool) -> None:
-    described = catalog.described(kind)
+    found = catalog.descriptions(kind)
     if as_json:
-        items = [{"name": name, "summary": line} for name, line in described.items()]
+        items = [{"name": name, "summary": line} for name, line in found.items()]
         click.echo(document(**{kind: items}))
     else:
-        click.echo(table([("name", ""), *described.items()]))
+        click.echo(table([("name", "description"), *found.items()]))
 
 
 def _searches(storage: str | None, as_json: bool) -> None:

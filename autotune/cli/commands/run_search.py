@@ -1,4 +1,4 @@
-"""A search run from the command line: begun or resumed, interruptible, and told at its end."""
+"""Run or resume a search for ``autotune search``, handle interrupts, and give its result."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a search ended; without a comparison it was interrupted."""
+    """How a search ended; the comparison is None if it was interrupted."""
 
     comparison: Comparison | None
     exit_code: int
 
 
-def resolved(request: Request, storage: str | None, resume: str | None) -> Resolved:
-    """Return the settings of a search; a resumed one has those it was begun with."""
+def resolve_request(request: Request, storage: str | None, resume: str | None) -> Resolved:
+    """Return the settings of a search; a resumed search keeps those it was begun with."""
     if resume is None:
         return resolve(request)
     with opened(storage) as store:
@@ -44,8 +44,8 @@ def resolved(request: Request, storage: str | None, resume: str | None) -> Resol
 
 
 def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
-    """Run a search to its end or to an interrupt, which says how to go on."""
-    # A user's function may print: standard output is for the result.
+    """Run a search until it ends or is interrupted; print how to go on after an interrupt."""
+    # Only the result may go to stdout, but a user's function may print there.
     with redirect_stdout(sys.stderr):
         try:
             ended = _run(spec, storage, form, interrupt.halt)
@@ -67,7 +67,7 @@ def _run(spec: SearchSpec, storage: str | None, form: str, halt: threading.Event
         return session.run(spec, storage, listen=listen, halt=halt)
 
 
-def told(comparison: Comparison, storage: str | None, as_json: bool) -> str:
+def result_text(comparison: Comparison, storage: str | None, as_json: bool) -> str:
     """Return the comparison and what to do next, for a person or a program."""
     name = comparison.search.name
     following = {"look": f"autotune dashboard{flag(storage)}"}

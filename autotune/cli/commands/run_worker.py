@@ -1,4 +1,4 @@
-"""A worker run from the command line: joined, told about, and handed back when it ends."""
+"""Run a worker for ``autotune worker`` until its search is over or it is interrupted."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from autotune.studies.store import Store
 
 
 def run(
-    study: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
+    name: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
 ) -> int:
-    """Work until the search is over or an interrupt, and return the exit code."""
+    """Work until the search is over or an interrupt comes; return the exit code."""
     with opened(storage) as store:
-        store.search(study)  # before torch is loaded, and without making a database
+        store.search(name)  # refuses an unknown name before torch is loaded
     gpu = gpus.claim()
     if gpu is not None:
         say(f"this worker uses GPU {gpu}")
     from autotune.search.worker import Terms, work
 
-    part = Terms(**{name: value for name, value in terms.items() if value is not None})
-    # A user's function may print: standard output is for results, and a worker has none.
+    part = Terms(**{key: value for key, value in terms.items() if value is not None})
+    # A user's function may print, but stdout is for results, and a worker has none.
     with (
         redirect_stdout(sys.stderr),
         Store(urls.resolve(storage)) as store,
         listening(form) as listen,
     ):
-        search = work(study, store=store, terms=part, listen=listen, halt=interrupt.halt)
+        search = work(name, store=store, terms=part, listen=listen, halt=interrupt.halt)
     interrupt.over = True
     if search.state is SearchState.COMPLETE:
         say(

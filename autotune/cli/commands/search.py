@@ -1,4 +1,4 @@
-"""``autotune search``: find settings, then say what they are worth."""
+"""``autotune search``: find good settings, then judge the best ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from autotune.cli.shared.help import Command
 from autotune.cli.shared.interrupt import interruptible
-from autotune.cli.shared.options import QUIET, as_json, storage, talk
+from autotune.cli.shared.options import QUIET, as_json, storage, verbosity
 from autotune.cli.shared.spec_options import spec_options
 from autotune.cli.views.progress import progress
 
@@ -19,7 +19,7 @@ from autotune.cli.views.progress import progress
 @progress
 @storage
 @as_json
-@talk
+@verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -35,26 +35,26 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Search settings of optimizers, and judge the best on fresh seeds.
+    """Search for the best settings of optimizers, and judge them on fresh seeds.
 
-    The same command again goes on where it stopped. Betas are close to one, as torch takes them.
+    To go on with an interrupted search, repeat the command. Betas are close to one, as in torch.
 
     Example: autotune search --model gpt-nano --optimizer adan --optimizer adamw --minutes 1
     Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
     """
-    # Before anything is imported: an interrupt in the middle of an import may be lost.
+    # Before the imports: an interrupt during an import may be lost.
     with interruptible() as interrupt:
         from autotune.cli.commands import run_search
         from autotune.cli.views import plan
         from autotune.config import Request
 
         request = Request(flags=flags, files=files, space=space, assignments=assignments)
-        resolved = run_search.resolved(request, storage, resume)
+        resolved = run_search.resolve_request(request, storage, resume)
         if dry_run:
-            click.echo(plan.told(resolved, storage, as_json))
+            click.echo(plan.dry_run_text(resolved, storage, as_json))
             return
         form = "off" if ctx.meta.get(QUIET) else progress
         ended = run_search.run(resolved.spec, storage, form, interrupt)
     if ended.comparison is not None:
-        click.echo(run_search.told(ended.comparison, storage, as_json))
+        click.echo(run_search.result_text(ended.comparison, storage, as_json))
     ctx.exit(ended.exit_code)

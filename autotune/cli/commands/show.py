@@ -1,4 +1,4 @@
-"""``autotune show``: one search, or one trial of it."""
+"""``autotune show``: a search, or one of its trials."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import click
 
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import as_json, storage, talk
+from autotune.cli.shared.options import as_json, storage, verbosity
 from autotune.cli.views.json import document
 
 
 @click.command("show", cls=Command)
 @click.argument("study", required=False, shell_complete=completion.searches)
 @click.argument("number", metavar="[TRIAL]", type=click.IntRange(min=0), required=False)
-@click.option(
-    "--rerun", is_flag=True, help="Train the trial again, and set both curves side by side."
-)
-@click.option("--trials", "every", is_flag=True, help="Show every trial, not only the best.")
+@click.option("--rerun", is_flag=True, help="Train the trial again, and compare both curves.")
+@click.option("--trials", "every", is_flag=True, help="Show all trials, not only the best.")
 @storage
 @as_json
-@talk
+@verbosity
 def command(
     study: str | None,
     number: int | None,
@@ -30,8 +28,8 @@ def command(
 ) -> None:
     """Show a search, or one of its trials.
 
-    STUDY is a search or SEARCH/OPTIMIZER, the newest search when left out. Betas are close to
-    one, as torch takes them.
+    STUDY is SEARCH/OPTIMIZER, or SEARCH for all its optimizers; the default is the newest search.
+    Betas are close to one, as in torch.
 
     Example: autotune show resnet50
     Example: autotune show resnet50/adan 17
@@ -42,11 +40,11 @@ def command(
 
     if rerun:
         if number is None:
-            raise click.UsageError("--rerun runs one trial; name its number")
-        from autotune.cli.views import rerun as both
+            raise click.UsageError("--rerun needs the number of a trial")
+        from autotune.cli.views import rerun as rerun_view
 
-        content = both.content(storage, study, number)
-        text = both.text(content)
+        content = rerun_view.content(storage, study, number)
+        text = rerun_view.text(content)
     elif number is None:
         content = details.search(storage, study)
         text = show.search_text(content, every)

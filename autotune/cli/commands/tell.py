@@ -1,4 +1,4 @@
-"""``autotune tell``: a word to all workers of a search."""
+"""``autotune tell``: an order to all workers of a search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from autotune.cli.shared.completion import searches
 from autotune.cli.shared.help import Command
-from autotune.cli.shared.options import say, storage, talk
+from autotune.cli.shared.options import say, storage, verbosity
 
 WORDS = ("stop", "pause", "continue")
 
@@ -15,12 +15,12 @@ WORDS = ("stop", "pause", "continue")
 @click.argument("search", shell_complete=searches)
 @click.argument("word", type=click.Choice(WORDS))
 @storage
-@talk
+@verbosity
 def command(search: str, word: str, storage: str | None) -> None:
     """Tell all workers of a search to stop, pause or continue.
 
-    They hear it with their next sign of life, a quarter of a minute later at most, and save what
-    they run. It holds for workers that join later; autotune search --resume lets it go on too.
+    They obey within about 15 seconds and save their trials. Workers that join later obey as well,
+    until autotune tell SEARCH continue or autotune search --resume SEARCH.
 
     Example: autotune tell resnet50 stop
     """

@@ -1,1 +1,1 @@
-"""What several commands share: options, help texts, errors, interrupts."""
+"""Options, help texts, errors and interrupts, which several commands share."""

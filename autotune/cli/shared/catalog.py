@@ -1,4 +1,4 @@
-"""What is registered, with a line about each; read from source, so nothing is loaded."""
+"""Registered names with a line about each, read from the source files without importing them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ GROUPS = {
     "pruners": "autotune.pruners",
     "engines": "autotune.engines",
 }
-_ACCELERATED = {"win": "with Win's averaging", "win2": "with Win2's averaging"}
+_WIN = {
+    "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
+    "win2": "{name} with Win2: two copies of the weights take longer steps and are averaged in.",
+}
 
 
 def names(kind: str) -> list[str]:
-    """Return the names of a kind that a spec or a command may use."""
+    """Return the names of a kind that a spec or a command accepts."""
     return optimizers.names() if kind == "optimizers" else registry.names(GROUPS[kind])
 
 
-def described(kind: str) -> dict[str, str]:
-    """Return the names of a kind and the first line of what each says about itself."""
+def descriptions(kind: str) -> dict[str, str]:
+    """Return the names of a kind, each with the first line of its docstring."""
     entries = {entry.name: entry for entry in entry_points(group=GROUPS[kind])}
     return {name: _line(name, entries) for name in names(kind)}
 
@@ -35,9 +38,9 @@ def described(kind: str) -> dict[str, str]:
 def _line(name: str, entries: Mapping[str, EntryPoint]) -> str:
     if name in entries:
         return _summary(entries[name])
-    # Every optimizer runs under Win too, by a suffix that is not registered by itself.
+    # Every optimizer also runs with Win, by a suffix of its name that is not registered.
     base, _, suffix = name.rpartition("-")
-    return f"{_summary(entries[base]).rstrip('.')}, {_ACCELERATED[suffix]}."
+    return _WIN[suffix].format(name=_summary(entries[base]).partition(":")[0].rstrip("."))
 
 
 def _summary(entry: EntryPoint) -> str:
@@ -48,7 +51,7 @@ def _summary(entry: EntryPoint) -> str:
     if spec is None or spec.origin is None:
         return "not installed completely"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    # A function is what its file is for; a class may share its file with others.
+    # A class has a docstring of its own; for a function the docstring of its file is taken.
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     text = ast.get_docstring(classes.get(entry.attr, tree)) or ""
     return text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Names a shell completes, from the registry and the store; nothing here loads torch."""
+"""Names that a shell completes, from the registry and the store, without loading torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotune.errors import AutotuneError
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _starting(names: Iterable[str], start: str) -> list[CompletionItem]:
+def _matching(names: Iterable[str], start: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(start)]
 
 
@@ -23,18 +23,18 @@ def registered(group: str) -> Complete:
     def complete(_: click.Context, __: click.Parameter, start: str) -> list[CompletionItem]:
         from autotune.cli.shared.catalog import names
 
-        return _starting(names(group), start)
+        return _matching(names(group), start)
 
     return complete
 
 
 def searches(ctx: click.Context, _: click.Parameter, start: str) -> list[CompletionItem]:
-    """Complete names of stored searches; a database that cannot be read completes nothing."""
+    """Complete the names of stored searches; none if the database cannot be read."""
     from autotune.search.stored import opened
 
     url = ctx.params.get("storage") or os.environ.get("AUTOTUNE_STORAGE")
     try:
         with opened(url) as store:
-            return _starting([search.name for search in store.searches()], start)
+            return _matching([search.name for search in store.searches()], start)
     except AutotuneError:
         return []

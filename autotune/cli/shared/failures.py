@@ -1,4 +1,4 @@
-"""How a command ends badly: one sentence on stderr and an exit code."""
+"""Errors of a command: one sentence on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DEBUG = "autotune.debug"
 INTERRUPTED = 130
 
 
-class Refused(click.ClickException):
-    """A failure that is already one sentence."""
+class CommandError(click.ClickException):
+    """An error with its sentence and its exit code."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -24,8 +24,8 @@ class Refused(click.ClickException):
 
 
 @contextmanager
-def told(ctx: click.Context) -> Iterator[None]:
-    """Turn what a command raises into one sentence, after its traceback where asked."""
+def as_command_error(ctx: click.Context) -> Iterator[None]:
+    """Turn an exception into a CommandError; with --debug, print its traceback first."""
     try:
         yield
     except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
@@ -33,15 +33,15 @@ def told(ctx: click.Context) -> Iterator[None]:
     except Exception as error:
         if ctx.meta.get(DEBUG) or os.environ.get("AUTOTUNE_DEBUG"):
             click.echo(traceback.format_exc(), err=True, nl=False)
-        raise _refused(error) from error
+        raise _command_error(error) from error
 
 
-def _refused(error: Exception) -> Refused:
+def _command_error(error: Exception) -> CommandError:
     if isinstance(error, AutotuneError):
-        return Refused(str(error), error.exit_code)
+        return CommandError(str(error), error.exit_code)
     text = " ".join(str(error).split())
     name = type(error).__name__
-    return Refused(
+    return CommandError(
         f"{name}: {text}; run again with --debug for the traceback"
         if text
         else f"{name}; run again with --debug for the traceback",
@@ -49,17 +49,17 @@ def _refused(error: Exception) -> Refused:
     )
 
 
-def code(run: Callable[[], object]) -> int:
-    """Return the exit code of ``run``, having said what went wrong."""
+def exit_code(run: Callable[[], object]) -> int:
+    """Call ``run``, print its error if it has one, and return the exit code."""
     try:
         result = run()
-    except Refused as error:
-        return _say(error.format_message(), error.code)
+    except CommandError as error:
+        return _print_error(error.format_message(), error.code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        return _say(_sentence(error), error.exit_code)
+        return _print_error(_sentence(error), error.exit_code)
     except click.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
@@ -67,7 +67,7 @@ def code(run: Callable[[], object]) -> int:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """Rewrite click's sentences in this project's form."""
+    """Rewrite a sentence of click in the form of this project's errors."""
     text = error.format_message().rstrip(".")
     text = text.replace("'. Did you mean", "'; did you mean")
     hint = ""
@@ -76,6 +76,6 @@ def _sentence(error: click.ClickException) -> str:
     return text[:1].lower() + text[1:] + hint
 
 
-def _say(sentence: str, exit_code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     click.echo(f"error: {sentence}", err=True)
-    return exit_code
+    return code

@@ -1,4 +1,4 @@
-"""The command ``autotune``: commands are imported when they are used, each from its module."""
+"""The command ``autotune``, whose commands are imported only when they are used."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ COMMANDS = (
 
 
 class Modules(click.Group):
-    """A group whose commands are modules of this package, named alike after a prefix."""
+    """A group of commands; each is the module ``prefix`` + its name in ``cli/commands``."""
 
     names: ClassVar[tuple[str, ...]] = ()
     prefix: ClassVar[str] = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order one uses them."""
+        """Return the commands in the order in which people use them."""
         return list(self.names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import the module of a command and return the command."""
         if cmd_name not in self.names:
             return None
         module = import_module(f"autotune.cli.commands.{self.prefix}{cmd_name}")
@@ -39,7 +39,7 @@ class Modules(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; a wrong name suggests the nearest."""
+        """Find the command; the error for an unknown name suggests the nearest one."""
         if args[0] not in self.names and not ctx.resilient_parsing:
             from autotune.registry import unknown
 
@@ -48,23 +48,23 @@ class Modules(click.Group):
 
 
 class Commands(Modules):
-    """The command ``autotune`` itself, which tells what its commands raise."""
+    """The command ``autotune`` itself, which prints the errors of its commands."""
 
     names = COMMANDS
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what it raises becomes one sentence."""
-        with failures.told(ctx):
+        """Run the command; an exception becomes one sentence."""
+        with failures.as_command_error(ctx):
             return super().invoke(ctx)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line and exit with its code."""
         extra |= {"prog_name": "autotune", "standalone_mode": False}
-        sys.exit(failures.code(lambda: super(Commands, self).main(*args, **extra)))
+        sys.exit(failures.exit_code(lambda: super(Commands, self).main(*args, **extra)))
 
 
 def _color() -> bool | None:
-    """Return whether to color; None leaves it to whether the stream is a terminal."""
+    """Return whether to use colors; None: only if the stream is a terminal."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return True if os.environ.get("FORCE_COLOR") else None
@@ -74,7 +74,7 @@ def _color() -> bool | None:
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Find the setting that makes Adan and Win train your model best.
+    """Find the settings of Adan, Win and AdamW that train your model best.
 
     Example: autotune search --model resnet50 --optimizer adan --optimizer adamw
     """

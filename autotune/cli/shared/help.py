@@ -1,4 +1,4 @@
-"""How --help reads: options under headings, examples that can be pasted."""
+"""The layout of --help: options under headings, examples that can be pasted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLE = "Example: "
 
 
 class Option(click.Option):
-    """An option that belongs under a heading."""
+    """An option listed under a heading."""
 
     def __init__(self, *args: Any, heading: str = "Options", **extra: Any) -> None:
         super().__init__(*args, **extra)
@@ -19,10 +19,10 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose examples are never wrapped and whose options have headings."""
+    """A command that lists options under headings and never wraps its examples."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sentence, then the examples line by line."""
+        """Write the text, then each example on a line of its own."""
         text, *examples = cleandoc(self.help or "").split(EXAMPLE)
         formatter.write_paragraph()
         with formatter.indentation():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a search to save and stop, the second ends it at once."""
+"""Handle Ctrl-C and SIGTERM: the first one saves and stops a search, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Which signal came, if any; ``halt`` is set by the first."""
+    """The signal that was received, if any; the first one sets ``halt``."""
 
     def __init__(self) -> None:
         self.halt = threading.Event()
         self.signal: int | None = None
-        self.over = False  # the search has ended: what is left is to say so
+        self.over = False  # the search has ended: only its result is left to print
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -30,13 +30,16 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signal = number
         self.halt.set()
-        # It runs within whatever was interrupted: a reader that is gone must not fail a trial.
+        # This runs inside the interrupted code: a closed stderr must not fail a trial.
         with suppress(OSError):
-            click.echo("stopping: running steps are finished and saved; again to abort", err=True)
+            click.echo(
+                "stopping: finishing the current steps and saving; again to abort",
+                err=True,
+            )
 
     @property
     def exit_code(self) -> int:
-        """Return what a shell expects after this signal."""
+        """Return the exit code that shells expect after this signal."""
         return 128 + (self.signal or signal.SIGINT)
 
 

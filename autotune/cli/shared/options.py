@@ -1,4 +1,4 @@
-"""Options that several commands share, each a decorator."""
+"""Options that several commands share, as decorators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUIET = "autotune.quiet"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _store(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         ctx.meta[key] = value
 
@@ -29,16 +29,16 @@ def _verbose(_: click.Context, __: click.Parameter, count: int) -> None:
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
 
-def talk(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --debug, --verbose and --quiet, which every command takes."""
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --debug, --verbose and --quiet to a command."""
     for option in (
         click.option(
             "-q",
             "--quiet",
             is_flag=True,
             expose_value=False,
-            callback=_remember(QUIET),
-            help="Say nothing on stderr but errors.",
+            callback=_store(QUIET),
+            help="Print only errors on stderr.",
         ),
         click.option(
             "-v",
@@ -46,13 +46,13 @@ def talk(command: Callable[..., Any]) -> Callable[..., Any]:
             count=True,
             expose_value=False,
             callback=_verbose,
-            help="Log more on stderr; twice for everything.",
+            help="Log more on stderr; -vv logs everything.",
         ),
         click.option(
             "--debug",
             is_flag=True,
             expose_value=False,
-            callback=_remember(DEBUG),
+            callback=_store(DEBUG),
             help="Show the traceback of an error (also AUTOTUNE_DEBUG=1).",
         ),
     ):
@@ -69,11 +69,11 @@ storage: Decorator = click.option(
 )
 
 as_json: Decorator = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."
+    "--json", "as_json", is_flag=True, help="Print JSON instead of text."
 )
 
 
 def say(text: str) -> None:
-    """Tell a person something on stderr, unless --quiet."""
+    """Print a message on stderr, unless --quiet was given."""
     if not click.get_current_context().meta.get(QUIET):
         click.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""The flags of ``autotune search`` that set keys of its spec, and the files behind them."""
+"""The options of ``autotune search`` that set keys of its spec."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import click
 
 from autotune.cli.shared.completion import registered, searches
 from autotune.cli.shared.help import Option
+from autotune.cli.shared.search_option import SearchOption
 
 FILE = click.Path(path_type=Path)
 
-# Numbers are checked by the spec, which names the source of a wrong one, not by click.
+# The spec checks numbers, not click: its error names where a wrong number came from.
 _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "What to tune": (
         (
@@ -21,25 +22,39 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("models"),
-                "help": "A registered model, or your own as file.py:function, which may take "
-                "seed and classes.",
+                "help": "A name from autotune list models, or your own function as "
+                "file.py:function.",
             },
         ),
-        (("--data",), {"metavar": "PATH", "help": "Data to train on instead of the model's own."}),
+        (
+            ("--data",),
+            {
+                "metavar": "PATH",
+                "help": "Data to train on, such as a folder of images.  [default: the model's]",
+            },
+        ),
         (
             ("--optimizer",),
             {
                 "multiple": True,
                 "metavar": "NAME",
                 "shell_complete": registered("optimizers"),
-                "help": "One to tune; repeat for several.  [default: adan, adamw-win2, adamw]",
+                "help": "Optimizer to tune; repeat for several.  "
+                "[default: adan, adamw-win2, adamw]",
             },
         ),
-        (("--steps",), {"type": int, "help": "Steps of a full run."}),
-        (("--batch-size",), {"type": int, "help": "Samples a step."}),
+        (
+            ("--steps",),
+            {"type": int, "help": "Training steps of a full run.  [default: the model's]"},
+        ),
+        (("--batch-size",), {"type": int, "help": "Samples per step.  [default: the model's]"}),
         (
             ("--space",),
-            {"type": FILE, "metavar": "FILE", "help": "Ranges, choices or fixed values, as YAML."},
+            {
+                "type": FILE,
+                "metavar": "FILE",
+                "help": "YAML file of ranges, choices and fixed values.",
+            },
         ),
     ),
     "Budget": (
@@ -48,52 +63,56 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             ("--runs",),
             {
                 "type": float,
-                "help": "Full runs to spend on each.  [default: 20 when no limit is given]",
+                "help": "Full runs to spend on each optimizer.  "
+                "[default: 20 when no limit is given]",
             },
         ),
         (
             ("--minutes",),
-            {"type": float, "help": "Wall time of the whole search; the first limit ends it."},
+            {
+                "type": float,
+                "help": "Minutes for the whole search; the first limit reached ends it.",
+            },
         ),
         (
             ("--patience",),
             {
                 "type": int,
-                "help": "End an optimizer's search once this many settings in a row did not take "
-                "the lead.  [default: none, the budget is spent]",
+                "help": "End an optimizer's search after this many settings in a row without a new "
+                "best.  [default: never]",
             },
         ),
         (("--seeds",), {"type": int, "help": "Fresh seeds to judge on.  [default: 3]"}),
     ),
-    "How": (
-        (("--workers",), {"type": int, "help": "Trials side by side.  [default: 2]"}),
+    "How to run": (
+        (("--workers",), {"type": int, "help": "Trials to run at the same time.  [default: 2]"}),
         (
             ("--engine",),
             {
                 "metavar": "NAME",
                 "shell_complete": registered("engines"),
-                "help": "Where trials run: processes, inline, ray, or batched for models that "
-                "train side by side.  [default: processes]",
+                "help": "How trials run: processes, inline, batched or ray, described by "
+                "autotune list engines.  [default: processes]",
             },
         ),
         (
             ("--ray-address",),
             {
                 "metavar": "ADDRESS",
-                "help": "A Ray cluster, as auto or HOST:PORT.  [default: one for this search]",
+                "help": "Ray cluster to use, as auto or HOST:PORT.  [default: start one here]",
             },
         ),
         (
             ("--gpus-per-trial",),
-            {"type": float, "help": "GPUs a trial needs on Ray, or a part of one."},
+            {"type": float, "help": "GPUs for each trial on Ray, such as 1 or 0.5."},
         ),
         (
             ("--sampler",),
             {
                 "metavar": "NAME",
                 "shell_complete": registered("samplers"),
-                "help": "Who proposes settings: auto, random, sobol, tpe, gp, or any of Optuna's "
-                "as optuna:CmaEsSampler.  [default: auto]",
+                "help": "How settings are chosen: auto, random, sobol, tpe, gp, or a sampler of "
+                "Optuna as optuna:CmaEsSampler.  [default: auto]",
             },
         ),
         (
@@ -101,14 +120,21 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "metavar": "NAME",
                 "shell_complete": registered("pruners"),
-                "help": "Who decides which trials go on: auto, asha, hyperband, median, none, or "
-                "any of Optuna's as optuna:MedianPruner.  [default: auto]",
+                "help": "Which trials stop early: by auto, asha, hyperband, median, none, or a "
+                "pruner of Optuna as optuna:MedianPruner.  [default: auto]",
             },
         ),
-        (("--seed",), {"type": int, "help": "Seed of everything random.  [default: 0]"}),
+        (("--seed",), {"type": int, "help": "Seed of all random choices.  [default: 0]"}),
     ),
-    "Where from": (
-        (("--study",), {"metavar": "NAME", "help": "Name of the search.  [default: the model's]"}),
+    "Which search, which files": (
+        (
+            ("--search",),
+            {
+                "cls": SearchOption,
+                "metavar": "NAME",
+                "help": "Name of the search.  [default: the model's]",
+            },
+        ),
         (
             ("--resume",),
             {
@@ -123,7 +149,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "type": FILE,
                 "multiple": True,
                 "metavar": "FILE",
-                "help": "A spec as YAML, JSON or TOML; repeat, later ones win.",
+                "help": "Spec as YAML, JSON or TOML; repeat for several, later ones win.",
             },
         ),
         (
@@ -131,7 +157,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 "multiple": True,
                 "metavar": "KEY=VALUE",
-                "help": "Any key of a spec, such as space.lr.low=1e-4.",
+                "help": "Set a key of the spec, such as space.lr.low=1e-4.",
             },
         ),
         (
@@ -143,9 +169,9 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
 
 
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags, under their headings."""
+    """Add the options, under their headings."""
     options = [
-        click.option(*names, cls=Option, heading=heading, **about)
+        click.option(*names, **{"cls": Option, "heading": heading, **about})
         for heading, flags in _FLAGS.items()
         for names, about in flags
     ]

@@ -1,4 +1,4 @@
-"""The flags of ``autotune bench step``."""
+"""The options of ``autotune bench step``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "default": "resnet50",
                 "show_default": True,
                 "metavar": "NAME",
-                "help": f"Whose tensors to step: {', '.join(SHAPES)}.",
+                "help": f"Model whose parameters are stepped: {', '.join(SHAPES)}.",
             },
         ),
         (
@@ -31,53 +31,72 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 **_NAMES,
                 "shell_complete": registered("optimizers"),
-                "help": "One to measure; repeat for several.  [default: all]",
+                "help": "Optimizer to measure; repeat for several.  [default: all]",
             },
         ),
         (
             ("--backend", "backends"),
-            {**_NAMES, "help": "One to measure; repeat.  [default: all that run here]"},
+            {
+                **_NAMES,
+                "help": "Kernel backend to measure; repeat for several.  "
+                "[default: all that run here]",
+            },
         ),
         (
             ("--against",),
             {
                 **_NAMES,
-                "help": f"An optimizer of others, or {NOBODY}; repeat.  [default: all there are]",
+                "help": f"Optimizer of another package to compare with, or {NOBODY}; repeat for "
+                "several.  "
+                "[default: all installed]",
             },
         ),
     ),
-    "How": (
+    "How to measure": (
         (
             ("--dtype",),
             {
                 "type": click.Choice(DTYPES),
                 "default": DTYPES[0],
                 "show_default": True,
-                "help": "Of parameters and gradients.",
+                "help": "Type of parameters and gradients.",
             },
         ),
         (
             ("--device",),
-            {"type": click.Choice(DEVICES), "help": "Where.  [default: cuda, or cpu without one]"},
+            {
+                "type": click.Choice(DEVICES),
+                "help": "Device to measure on.  [default: cuda if there is one, else cpu]",
+            },
         ),
         (
             ("--threads",),
-            {"type": _COUNT, "default": 1, "show_default": True, "help": "Of PyTorch, on CPUs."},
+            {
+                "type": _COUNT,
+                "default": 1,
+                "show_default": True,
+                "help": "Threads that PyTorch uses on a CPU.",
+            },
         ),
         (
             ("--repeats", "rounds"),
-            {"type": _COUNT, "default": 5, "show_default": True, "help": "Rounds of everyone."},
+            {
+                "type": _COUNT,
+                "default": 5,
+                "show_default": True,
+                "help": "Rounds; each measures every optimizer.",
+            },
         ),
         (
             ("--first-steps/--no-first-steps",),
-            {"default": True, "help": "Time first steps too, in new processes."},
+            {"default": True, "help": "Also time each first step, in a new process."},
         ),
         (
             ("--save",),
             {
                 "type": click.Path(path_type=Path),
                 "metavar": "FILE",
-                "help": "Also write the JSON document.",
+                "help": "Also write the results there, as JSON.",
             },
         ),
     ),
@@ -85,7 +104,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
 
 
 def step_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags, under their headings."""
+    """Add the options, under their headings."""
     options = [
         click.option(*names, cls=Option, heading=heading, **about)
         for heading, flags in _FLAGS.items()

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one bar an optimizer, the stage, the best loss, the time left."""
+"""Progress on a terminal: a bar for each optimizer, the stage, the best loss, the time left."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from autotune.cli.views import format
-from autotune.cli.views.progress import ended, left, opening
+from autotune.cli.views.progress import started_line, time_left, trial_ended_line
 from autotune.search.events import Event, Notice, SearchStarted, Spent, TrialEnded
 from autotune.studies.records import TrialState
 
 
 class Bars:
-    """Listens to a search and draws it."""
+    """A listener that draws the progress of a search."""
 
     def __init__(self) -> None:
         self.progress = Progress(
@@ -41,17 +41,17 @@ class Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the screen as it was."""
+        """Remove the bars."""
         self.progress.stop()
 
     def __call__(self, event: Event) -> None:
-        """Draw what an event changed."""
+        """Draw the change that an event reports."""
         if isinstance(event, SearchStarted):
-            self._print(opening(event))
+            self._print(started_line(event))
         elif isinstance(event, Notice):
             self._print(event.text)
         elif isinstance(event, TrialEnded) and event.trial.state is TrialState.FAILED:
-            self._print(ended(event))
+            self._print(trial_ended_line(event))
         elif isinstance(event, Spent):
             self._draw(event)
 
@@ -65,7 +65,7 @@ class Bars:
             description=event.stage,
             completed=sum(event.runs.values()),
             total=sum(event.planned.values()),
-            note=left(event).removeprefix(", ") or "estimating the time left",
+            note=time_left(event).removeprefix(", ") or "estimating the time left",
         )
         for optimizer, planned in event.planned.items():
             runs = event.runs.get(optimizer, 0.0)

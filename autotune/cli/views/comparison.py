@@ -1,4 +1,4 @@
-"""The comparison a search ends with: settings, losses with intervals, verdicts in words."""
+"""The comparison at the end of a search: settings, losses with intervals, verdicts in words."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _line(contender: Contender) -> dict[str, str]:
 
 
 def setting(hyper: Mapping[str, Any], warmup: float | None) -> dict[str, str]:
-    """Write a setting's parts under the names of the table's columns."""
+    """Write the parts of a setting, by column of the table."""
     return {
         "lr": format.number(hyper.get("lr")),
         "weight decay": format.number(hyper.get("weight_decay")),

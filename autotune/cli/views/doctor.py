@@ -1,4 +1,4 @@
-"""What ``autotune doctor`` found, as values and as text."""
+"""The findings of ``autotune doctor``, as values and as text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from autotune.studies.doctor import Doctor, Finding
 from autotune.studies.errors import StorageError
 from autotune.studies.store import Store
 
-SICK = StorageError.exit_code
+PROBLEMS = StorageError.exit_code
 
 
 def findings(storage: str | None, *, fix: bool) -> list[Finding]:
-    """Examine a database; one that needs no mending is only read."""
+    """Examine a database, and repair it with ``fix``; without, it is only read."""
     if not fix:
         with opened(storage) as store:
             return _examine(store, fix=False)
-    with opened(storage):  # refuses one that is not there, or not ours, before it is changed
+    with opened(
+        storage
+    ):  # refuses a missing database, or one of another program, before any change
         pass
     with Store(urls.resolve(storage)) as store:
         return _examine(store, fix=True)
@@ -31,12 +33,12 @@ def _examine(store: Store, *, fix: bool) -> list[Finding]:
 
 
 def text(found: Sequence[Finding], storage: str | None, *, fix: bool) -> str:
-    """Write the findings, one a line, and how to mend them."""
+    """Write each finding on a line, and how to repair them."""
     if not found:
         return f"nothing is wrong with {urls.mask(urls.resolve(storage))}"
     lines = [f"{_who(each)}{each.text}; {_what(each, fix=fix)}" for each in found]
     if not fix and any(each.mends for each in found):
-        lines.append(f"mend them with: autotune doctor --fix{flag(storage)}")
+        lines.append(f"repair with: autotune doctor --fix{flag(storage)}")
     return "\n".join(lines)
 
 
@@ -46,5 +48,5 @@ def _who(finding: Finding) -> str:
 
 def _what(finding: Finding, *, fix: bool) -> str:
     if finding.mends is None:
-        return "nothing here can mend it"
-    return f"mended: {finding.mends}" if fix else f"--fix {finding.mends}"
+        return "this cannot be repaired here"
+    return f"repaired: {finding.mends}" if fix else f"--fix {finding.mends}"

@@ -1,7 +1,8 @@
-"""How numbers, settings and times read to a person."""
+"""Numbers, settings and times as text for people."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,14 +27,14 @@ def percent(value: float | None) -> str:
 
 
 def close_to_one(value: float) -> str:
-    """Write a beta so that two significant digits of its distance from one survive."""
+    """Write a beta with two significant digits of its distance from one, as in 0.9987."""
     distance = Decimal(1) - Decimal(repr(value))
     digits = max(2, 1 - distance.adjusted()) if distance else 0
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:g}"
 
 
 def betas(hyper: Mapping[str, Any]) -> str:
-    """Write the betas of a setting, or what stands in their place."""
+    """Write the betas of a setting, or its momentum."""
     if "betas" in hyper:
         return " ".join(close_to_one(beta) for beta in hyper["betas"])
     if "momentum" in hyper:
@@ -42,14 +43,14 @@ def betas(hyper: Mapping[str, Any]) -> str:
 
 
 def gammas(hyper: Mapping[str, Any]) -> str:
-    """Write Win's reckless-step ratios, where the setting has any."""
+    """Write Win's reckless-step ratios, if the setting uses Win."""
     if hyper.get("acceleration", "none") == "none":
         return NONE
     return " ".join(number(ratio) for ratio in hyper.get("reckless_steps", ())) or NONE
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span in the two units that matter."""
+    """Write a time span in its two largest units."""
     if seconds is None:
         return NONE
     minutes, rest = divmod(round(seconds), 60)
@@ -67,13 +68,22 @@ def moment(at: datetime | None) -> str:
 
 
 def counts(by_state: Mapping[str, int]) -> str:
-    """Write how many trials are in each state."""
+    """Write the number of trials in each state."""
     known = [f"{count} {state}" for state, count in by_state.items() if count]
     return ", ".join(known) or "none"
 
 
+def facts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Write the facts of a task or a machine: names in words, long hashes cut."""
+    return {name.replace("_", " "): _short(value(item)) for name, item in values.items()}
+
+
+def _short(text: str) -> str:
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
+
+
 def value(anything: Any) -> str:
-    """Write a value of a setting or a fact of a task."""
+    """Write a value of a setting or of a task."""
     if isinstance(anything, float):
         return close_to_one(anything) if 0.5 < anything < 1 else f"{anything:.6g}"
     if isinstance(anything, bool):

@@ -1,4 +1,4 @@
-"""What --json prints: one document with a schema version, which every JSON parser reads."""
+"""The output of --json: one document with a schema version, which every JSON parser reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def line(**content: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` in JSON's types; NaN and infinities, which JSON lacks, become null."""
+    """Return ``value`` in JSON's types; NaN and infinity, which JSON lacks, become null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields}

@@ -1,4 +1,4 @@
-"""What ``autotune list`` tells of the searches in a database, as values and as text."""
+"""The searches of a database for ``autotune list``, as values and as text."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ HEADER = ("name", "model", "optimizers", "trials", "lowest loss", "state", "last
 
 
 def searches(storage: str | None) -> dict[str, Any]:
-    """Return the searches, newest first, what was judged best in each, and how to go on."""
+    """Return the searches, newest first, the judged best of each, and how to go on with them."""
     try:
         with opened(storage) as store:
             found = [current(each, store) for each in store.searches()]
             judged = {each.name: best for each in found if (best := _judged(each, store))}
-    except NotFound:  # a database that is not there, or is empty, holds none
+    except NotFound:  # a missing or an empty database has no searches
         found, judged = [], {}
     return {"searches": found, "judged": judged, "resume": resumable(found, storage)}
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """Write the searches, one a line."""
+    """Write each search on a line."""
     judged = content["judged"]
     return table([HEADER, *(_row(each, judged.get(each.name)) for each in content["searches"])])
 
 
 def hint(content: Mapping[str, Any]) -> str:
-    """Say how to go on with what was interrupted; nothing where nothing was."""
+    """Say how to go on with each interrupted search; empty if there is none."""
     commands = content["resume"]
     return "\n".join(f"{name} was interrupted; go on with: {commands[name]}" for name in commands)
 
 
 def _judged(search: SearchRecord, store: Store) -> dict[str, Any] | None:
-    """Return the optimizer of the lowest mean on fresh seeds, once the search has compared all."""
+    """Return the optimizer with the lowest mean on fresh seeds, once the search is complete."""
     if search.state is not SearchState.COMPLETE:
         return None
     best = load(store, search.name).rows[0]
@@ -67,7 +67,7 @@ def _row(search: SearchRecord, judged: Mapping[str, Any] | None) -> tuple[str, .
 
 
 def _lowest(search: SearchRecord, judged: Mapping[str, Any] | None) -> str:
-    """Write a loss with where it comes from: the search's own seed flatters what it picked."""
+    """Write a loss and its seeds: on the seed of the search, the picked setting looks too good."""
     if judged:
         return f"{judged['loss']} {judged['optimizer']} (judged)"
     bests = [(study.best, study.optimizer) for study in search.studies if study.best is not None]

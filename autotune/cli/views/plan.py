@@ -1,4 +1,4 @@
-"""What --dry-run tells: every setting with its source, the plan, and what it costs."""
+"""The output of --dry-run: every setting with its source, the plan, and its cost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from autotune.config import Resolved, flat
 from autotune.search.plan import Plan, plan
 from autotune.studies import urls
 
+_LEGEND = """\
+(one_minus_beta1 is 1 - beta1, since betas are close to one; timescale is 1 / (lr * weight decay),
+in steps; decayed: whether there is weight decay; gamma1 is Win's first reckless step, gamma_ratio
+the second one divided by it)"""
 
-def told(resolved: Resolved, storage: str | None, as_json: bool) -> str:
-    """Return the resolved settings and the plan, for a person or a program."""
+
+def dry_run_text(resolved: Resolved, storage: str | None, as_json: bool) -> str:
+    """Return the settings and the plan, as text or as JSON."""
     planned = plan(resolved.spec)
     settings = flat(resolved)
     place = urls.mask(urls.resolve(storage))
@@ -31,14 +36,14 @@ def _settings(settings: Mapping[str, tuple[Any, str]]) -> str:
 
 
 def _shape(planned: Plan, storage: str) -> str:
-    told = {"search": planned.name, "storage": storage}
-    told |= {key: format.value(value) for key, value in planned.task.items()}
-    told |= {"rungs": f"{', '.join(map(str, planned.rungs))} steps"}
-    return facts(told)
+    rows = {"search": planned.name, "storage": storage}
+    rows |= format.facts(planned.task)
+    rows |= {"rungs": f"{', '.join(map(str, planned.rungs))} steps"}
+    return facts(rows)
 
 
 def _spaces(planned: Plan) -> str:
-    """Lay out what is searched, a column an optimizer."""
+    """Write the search spaces in a table with a column for each optimizer."""
     names = sorted({name for space in planned.spaces.values() for name in space}, key=_order)
     spaces = planned.spaces.values()
     rows = [
@@ -47,10 +52,7 @@ def _spaces(planned: Plan) -> str:
     ]
     first = {name: "; ".join(origins) for name, origins in planned.presets.items()}
     return (
-        f"{table([('searched', *planned.spaces), *rows])}\n"
-        "(betas are close to one and searched by their distance from it; "
-        "timescale is 1 / (lr * weight decay), in steps)\n\n"
-        f"tried first\n{facts(first)}"
+        f"{table([('searched', *planned.spaces), *rows])}\n{_LEGEND}\n\ntried first\n{facts(first)}"
     )
 
 
@@ -69,7 +71,7 @@ def _range(data: Sequence[Any]) -> str:
 
 
 def _cost(planned: Plan) -> str:
-    """Say what each optimizer may spend, and what that is in steps for all of them."""
+    """Say what each optimizer may spend, and how many steps that is for all of them."""
     known = [runs for runs in planned.full_runs.values() if runs is not None]
     least = "at least " if len(known) < len(planned.full_runs) else ""
     stages = {
@@ -80,5 +82,5 @@ def _cost(planned: Plan) -> str:
     steps = round(sum(known) * planned.rungs[-1] * len(planned.optimizers))
     return (
         f"full runs for each optimizer\n{facts(stages | total)}\n"
-        f"{least}{steps:,} steps for all {len(planned.optimizers)}"
+        f"{least}{steps:,} steps for all optimizers"
     )

@@ -1,4 +1,4 @@
-"""What a search says on stderr while it runs: bars, lines, JSON or nothing."""
+"""Progress of a search on stderr: bars, lines, JSON or nothing."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ progress: Decorator = click.option(
     type=click.Choice(FORMS),
     default="auto",
     show_default=True,
-    help="How to tell on stderr what happens.",
+    help="How to show progress on stderr.",
 )
 
 
 @contextmanager
 def listening(form: str) -> Iterator[Listener]:
-    """Give a listener that shows a search in the chosen form; ``auto`` looks at stderr."""
+    """Give a listener that shows progress in this form; ``auto`` depends on what stderr is."""
     if form == "auto":
         form = "rich" if _draws() else "plain"
     if form == "rich":
@@ -63,61 +63,61 @@ def _draws() -> bool:
 def as_json(event: Event) -> None:
     """Write an event as one line of JSON."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
-    # The event's own fields stay apart: some are named like the line's.
+    # Under "data": an event may have fields with the same names as the line.
     click.echo(line(event=kind, data=event), err=True)
 
 
 class Lines:
-    """Writes one line an ended trial and one a stage: quiet enough for a log."""
+    """Writes a line for each trial that ends and for each new stage; fit for a log."""
 
     def __init__(self) -> None:
         self.stage: Role | None = None
         self.left = ""
 
     def __call__(self, event: Event) -> None:
-        """Write the lines for an event, if it deserves any."""
+        """Write the lines of an event; most events have none."""
         for text in self._texts(event):
             click.echo(text, err=True)
 
     def _texts(self, event: Event) -> Iterator[str]:
         if isinstance(event, SearchStarted):
-            yield opening(event)
+            yield started_line(event)
         elif isinstance(event, TrialStarted):
-            # How long it will take is known soon after the first trials have begun.
+            # The first stage is announced later, once the time left is known.
             if self.stage:
-                yield from self._begun(event.trial.role)
+                yield from self._stage_lines(event.trial.role)
         elif isinstance(event, TrialEnded):
-            yield from self._begun(event.trial.role)
-            yield ended(event)
+            yield from self._stage_lines(event.trial.role)
+            yield trial_ended_line(event)
         elif isinstance(event, Spent):
-            self.left = left(event)
-            yield from self._begun(Role(event.stage))
+            self.left = time_left(event)
+            yield from self._stage_lines(Role(event.stage))
         elif isinstance(event, Notice):
             yield event.text
 
-    def _begun(self, stage: Role) -> Iterator[str]:
-        """Tell of a stage once, before anything in it; studies enter it one after another."""
+    def _stage_lines(self, stage: Role) -> Iterator[str]:
+        """Announce a stage once, before its first trial; studies reach it at different times."""
         order = list(Role)
         if self.stage is None or order.index(stage) > order.index(self.stage):
             self.stage = stage
             yield f"stage: {stage}{self.left}"
 
 
-def opening(event: SearchStarted) -> str:
-    """Say what is about to be searched."""
+def started_line(event: SearchStarted) -> str:
+    """Say what is searched, and where it runs."""
     resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
     data, precision = event.task.get("data", "its data"), event.task.get("precision")
-    # A file that brings its own data and loss computes in what it likes.
-    told = f"{precision}, " if precision and data != event.task.get("model") else ""
+    # The precision of a user's own problem is not known.
+    computed = f"{precision}, " if precision and data != event.task.get("model") else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {data}, {told}"
+        f"{event.name}: {', '.join(event.optimizers)} on {data}, {computed}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 
 
-def ended(event: TrialEnded) -> str:
-    """Say how a stretch of a trial ended."""
+def trial_ended_line(event: TrialEnded) -> str:
+    """Say how a trial ended or paused."""
     trial = event.trial
     best = "  best" if event.best else ""
     role = "" if trial.role is Role.SEARCH else f" ({trial.role})"
@@ -134,6 +134,6 @@ def _result(trial: TrialRecord) -> str:
     return f"loss {format.loss(trial.loss)}"
 
 
-def left(event: Spent) -> str:
-    """Say how long the search will take, once that is known."""
+def time_left(event: Spent) -> str:
+    """Say how long the search will still take, once that is known."""
     return "" if event.left is None else f", about {format.duration(event.left)} left"

@@ -1,4 +1,4 @@
-"""How far a measurement is and how long it will take, on stderr."""
+"""A line on stderr: how far a benchmark is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ EVERY = {True: 0.5, False: 10.0}  # seconds between lines, by whether stderr is 
 
 
 @contextmanager
-def ticking(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that is told how many parts are over, and of how many."""
-    shown = _Shown(terminal=sys.stderr.isatty())
+def progress_line(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function to call with the number of finished parts and of all parts."""
+    line = _ProgressLine(terminal=sys.stderr.isatty())
     try:
-        yield (lambda over, total: None) if quiet else shown
+        yield (lambda done, total: None) if quiet else line
     finally:
-        shown.clear()
+        line.clear()
 
 
-class _Shown:
-    """One line on a terminal, written over and over; a line now and then elsewhere."""
+class _ProgressLine:
+    """On a terminal one line, rewritten each time; elsewhere a new line every ten seconds."""
 
     def __init__(self, *, terminal: bool) -> None:
         self.terminal = terminal
-        self.began = self.told = time.monotonic()
+        self.began = self.last = time.monotonic()
         self.width = 0
 
-    def __call__(self, over: int, total: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self.told < EVERY[self.terminal]:
+        if now - self.last < EVERY[self.terminal]:
             return
-        self.told = now
-        left = (now - self.began) / over * (total - over)
-        text = f"{over} of {total}, about {duration(left)} left"
+        self.last = now
+        left = (now - self.began) / done * (total - done)
+        text = f"{done} of {total}, about {duration(left)} left"
         if self.terminal:
             click.echo(f"\r{text:{self.width}}", nl=False, err=True)
             self.width = len(text)
@@ -46,6 +46,6 @@ class _Shown:
             click.echo(text, err=True)
 
     def clear(self) -> None:
-        """Take the line off the terminal."""
+        """Remove the line from the terminal."""
         if self.width:
             click.echo(f"\r{'':{self.width}}\r", nl=False, err=True)

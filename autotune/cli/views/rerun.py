@@ -1,4 +1,4 @@
-"""What ``autotune show --rerun`` tells: both curves side by side, and whether they are equal."""
+"""The output of ``autotune show --rerun``: both curves, and whether they are equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADER = ("step", "training loss", "again", "validation loss", "again")
 
 
 def content(storage: str | None, study: str | None, number: int) -> dict[str, Any]:
-    """Run a stored trial again; writes nothing into the study."""
+    """Run a stored trial again, without storing anything."""
     found = details.trial(storage, study, number)
     search = details.search_of(storage, study)
     trial, curve = found["trial"], found["curve"]
@@ -30,7 +30,7 @@ def content(storage: str | None, study: str | None, number: int) -> dict[str, An
 
 
 def text(found: Mapping[str, Any]) -> str:
-    """Write both curves and what sets them apart."""
+    """Write both curves and how they differ."""
     again: Rerun = found["rerun"]
     curves = [{point.step: point for point in points} for points in (found["curve"], again.points)]
     rows = [

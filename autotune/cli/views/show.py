@@ -1,4 +1,4 @@
-"""What ``autotune show`` tells, as text."""
+"""A search or a trial as text, for ``autotune show``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from autotune.cli.views import format
 from autotune.cli.views.comparison import setting
 from autotune.cli.views.table import facts, table
-from autotune.results.reliability import Honesty
+from autotune.results.reliability import Reliability
 from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
 
 TOP = 5
 BETAS = "(betas are close to one)"
 STUDIES = ("optimizer", "full runs", "best (search seed)", "judged (fresh seeds)", "trials")
-TRIALS = ("optimizer", "trial", "for", "origin", "state", "step", "loss at step")
+TRIALS = ("optimizer", "trial", "stage", "origin", "state", "step", "loss at step")
 PROXY = ("optimizer", "at steps", "settings", "all", "best tenth")
 SEEDS = ("optimizer", "from seed to seed", "among the best settings")
 EXPORTS = ("optimizer", "as", "file", "at")
@@ -25,21 +25,21 @@ BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
 def search_text(content: Mapping[str, Any], every: bool) -> str:
-    """Write a search: what it is, how far each optimizer got, its trials."""
+    """Write a search: its facts, the progress of each optimizer, its trials."""
     found: SearchRecord = content["search"]
-    rule = f"search trials, the furthest first, then the lowest loss: {TOP} an optimizer"
-    title = "all trials" if every else f"{rule} (--trials shows all)"
+    best = f"best {TOP} search trials of each optimizer, the longest first (--trials shows all)"
+    title = "all trials" if every else best
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
     ended = "\n".join(f"{name}: {text}" for name, text in content["ended"].items())
     studies = [_studies(content), *([ended] if ended else [])]
-    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["honesty"])]
+    parts = [facts(_facts(content)), *studies, trials, *_proxy(content["reliability"])]
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
         parts.append("\n".join(["ranges", *ranges]))
     if content["exports"]:
         parts.append(_exports(content["exports"]))
     if found.environment:
-        parts.append("environment\n" + facts(_values(found.environment)))
+        parts.append("environment\n" + facts(format.facts(found.environment)))
     return "\n\n".join(parts)
 
 
@@ -48,7 +48,7 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
     return {
         "search": f"{found.name}, {found.state}",
         **({"go on": content["resume"][found.name]} if content["resume"] else {}),
-        **_values(found.task),
+        **format.facts(found.task),
         "budget": _budget(found.spec.get("budget") or {}),
         **{kind: found.spec[kind] for kind in POLICIES if kind in found.spec},
         "searched": f"{format.duration(found.seconds)}, last active {format.moment(found.updated)}",
@@ -63,12 +63,12 @@ def _budget(budget: Mapping[str, Any]) -> str:
     rest = dict(budget)
     patience = rest.pop("patience", None)
     limits = [
-        f"{format.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'an optimizer'}"
+        f"{format.number(limit, 6)} {unit} {'in all' if unit == 'minutes' else 'per optimizer'}"
         for unit, limit in rest.items()
         if limit
     ] or ["the default"]
     if patience:
-        limits.append(f"until {patience} settings in a row do not take the lead")
+        limits.append(f"until {patience} settings in a row bring no new best")
     return ", ".join(limits)
 
 
@@ -97,8 +97,8 @@ def _exports(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     return f"exported\n{table([EXPORTS, *rows])}"
 
 
-def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:
-    """Yield what short runs and single seeds were worth, where anything can be said."""
+def _proxy(found: Mapping[str, Reliability | None]) -> Iterator[str]:
+    """Yield how much short runs and single seeds tell, where enough was measured."""
     rows = [
         (name, f"{a.short} and {a.long}", str(a.trials), *map(_correlation, (a.overall, a.top)))
         for name, one in found.items()
@@ -106,13 +106,13 @@ def _proxy(found: Mapping[str, Honesty | None]) -> Iterator[str]:
         if a.overall is not None
     ]
     if rows:
-        title = "what short runs are worth: rank correlation of losses at neighbouring rungs"
+        title = "how well short runs predict longer ones: rank correlation of losses"
         yield f"{title}\n{table([PROXY, *rows])}"
-    told = [(name, one) for name, one in found.items() if one and one.noise is not None]
-    seeds = [(n, format.loss(one.noise), format.loss(one.spread)) for n, one in told]
+    measured = [(name, one) for name, one in found.items() if one and one.noise is not None]
+    seeds = [(n, format.loss(one.noise), format.loss(one.spread)) for n, one in measured]
     if seeds:
-        yield f"what one seed is worth: standard deviations of the loss\n{table([SEEDS, *seeds])}"
-    yield from (f"{name}: {one.warning}" for name, one in told if one.warning)
+        yield f"how much one seed tells: standard deviation of the loss\n{table([SEEDS, *seeds])}"
+    yield from (f"{name}: {one.warning}" for name, one in measured if one.warning)
 
 
 def _correlation(value: float | None) -> str:
@@ -135,14 +135,14 @@ def _top(trials: Iterable[TrialRecord], measured: Mapping[int, Point]) -> list[T
 
 
 def _rank(trial: TrialRecord, last: Point | None) -> tuple[bool, int, float, int]:
-    """Order by how far a trial was measured, then by its loss there; failures come last."""
+    """Order by the last measured step, then by the loss there; failures come last."""
     seen = _seen(trial, last)
     step, loss = (seen.step, seen.loss) if seen else (0, None)
     return trial.state in BAD, -step, math.inf if loss is None else loss, trial.number
 
 
 def _seen(trial: TrialRecord, last: Point | None) -> Point | None:
-    """Return the last measurement that counts: an interrupted trial stands between two of them."""
+    """Return the last point with a loss; None for a trial that diverged or failed."""
     if trial.state in BAD:
         return None
     own = Point(step=trial.step, seconds=trial.seconds, loss=trial.loss, accuracy=trial.accuracy)
@@ -164,11 +164,11 @@ def _cells(trial: TrialRecord, last: Point | None) -> list[str]:
 
 
 def trial_text(content: Mapping[str, Any]) -> str:
-    """Write a trial: its setting, how it ended and its curve."""
+    """Write a trial: its setting, its end and its curve."""
     each: TrialRecord = content["trial"]
-    told = {
+    about = {
         "trial": f"{content['search']}/{content['optimizer']} {each.number}, {each.state}",
-        "for": f"{each.role}, seed {each.seed}, from {each.origin}",
+        "stage": f"{each.role}, seed {each.seed}, from {each.origin}",
         **({"reason": each.reason} if each.reason else {}),
         "steps": f"{each.step} of {each.target} in {format.duration(each.seconds)}",
         **_outcome(each, content["curve"]),
@@ -180,7 +180,7 @@ def trial_text(content: Mapping[str, Any]) -> str:
         for p in content["curve"]
     ]
     header = ("step", "training loss", "validation loss", "accuracy")
-    parts = [f"{facts(told)}\n{BETAS}", *([table([header, *rows])] if rows else [])]
+    parts = [f"{facts(about)}\n{BETAS}", *([table([header, *rows])] if rows else [])]
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A benchmark of steps for a person: two tables, and one sentence for each conclusion."""
+"""The result of ``autotune bench step`` as text: two tables, and sentences that conclude."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from autotune.bench.step.results import Result, Row, Timing
 from autotune.cli.views import format
 from autotune.cli.views.table import table
 
-_EQUAL = 0.05
-_FEW = 8  # names that a sentence bears
+_EQUAL = 0.05  # times that differ by less count as equal
+_MOST_NAMES = 8  # in one sentence
 _VERSIONS = ("torch", "triton", "numba")
 
 
 def report(result: Result) -> str:
-    """Return all there is to say about a result."""
-    parts = ["\n".join(_opening(result)), table([*_own(result)])]
+    """Write a result."""
+    parts = ["\n".join(_opening(result)), table([*_our_rows(result)])]
     if result.peers:
-        parts.append(table([*_peers(result)]))
+        parts.append(table([*_peer_rows(result)]))
     return "\n\n".join([*parts, "\n".join(conclusions(result))])
 
 
@@ -46,7 +46,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else format.number(value)
 
 
-def _own(result: Result) -> Iterator[tuple[str, ...]]:
+def _our_rows(result: Result) -> Iterator[tuple[str, ...]]:
     yield (
         "optimizer", "backend", *_measures(result),
         "first s", "again s", "fastest peer of its rule",
@@ -58,11 +58,11 @@ def _own(result: Result) -> Iterator[tuple[str, ...]]:
             *_measured(result, row),
             format.number(row.first_step_s),
             format.number(row.next_first_step_s),
-            _beside(result, row),
+            _against_fastest(result, row),
         )
 
 
-def _peers(result: Result) -> Iterator[tuple[str, ...]]:
+def _peer_rows(result: Result) -> Iterator[tuple[str, ...]]:
     yield ("peer", "its rule", *_measures(result))
     for row in sorted(result.peers, key=lambda row: (row.optimizer, row.ms)):
         yield (row.peer, row.optimizer, *_measured(result, row))
@@ -86,18 +86,18 @@ def _measured(result: Result, row: Timing) -> tuple[str, ...]:
 
 
 def _fastest(result: Result, row: Row) -> str | None:
-    """Return the peer of the row's rule that it compares worst with."""
+    """Return the fastest peer of the same rule."""
     peers = [peer.peer for peer in result.peers if peer.optimizer == row.optimizer]
     return min(peers, key=lambda peer: row.ratios[peer], default=None)
 
 
-def _beside(result: Result, row: Row) -> str:
+def _against_fastest(result: Result, row: Row) -> str:
     peer = _fastest(result, row)
     return format.NONE if peer is None else f"{format.number(row.ratios[peer])}x {peer}"
 
 
 def conclusions(result: Result) -> Iterator[str]:
-    """Give what the tables come to, a sentence a line."""
+    """Yield the conclusions, a sentence each."""
     for backend in dict.fromkeys(row.backend for row in result.rows):
         yield _bandwidth([row for row in result.rows if row.backend == backend])
     if result.torch_first_s is not None:
@@ -109,11 +109,11 @@ def conclusions(result: Result) -> Iterator[str]:
         best = min((row for row in result.rows if row.optimizer == rule), key=lambda row: row.ms)
         peer = _fastest(result, best)
         if peer is not None:
-            yield _race(best, peer)
+            yield _ratio(best, peer)
     yield from _adan(result)
     yield from _noisy(result)
     yield from _host_bound(result)
-    yield from _absent(result)
+    yield from _not_measured(result)
 
 
 def _bandwidth(rows: Sequence[Row]) -> str:
@@ -129,7 +129,7 @@ def _bandwidth(rows: Sequence[Row]) -> str:
     )
 
 
-def _race(row: Row, peer: str) -> str:
+def _ratio(row: Row, peer: str) -> str:
     ratio = row.ratios[peer]
     if abs(ratio - 1) < _EQUAL:
         return f"{row.optimizer}: {row.backend} and {peer} are equally fast, within 5 %"
@@ -145,7 +145,7 @@ def _race(row: Row, peer: str) -> str:
 
 
 def _adan(result: Result) -> Iterator[str]:
-    """Compare our fastest forms with the fastest Adan of others: few others offer the rest."""
+    """Compare our optimizers with the fastest Adan of others, who seldom offer the rest."""
     best: dict[str, Row] = {}
     for row in sorted(result.rows, key=lambda row: -row.ms):
         best[row.optimizer] = row
@@ -177,14 +177,14 @@ def _host_bound(result: Result) -> Iterator[str]:
 
 
 def _named(result: Result, chosen: Callable[[Timing], bool]) -> str:
-    """Return the rows chosen by name, or their number where they are many."""
+    """Return the names of the chosen rows, or their number if they are many."""
     named = [f"{row.optimizer} {row.backend}" for row in result.rows if chosen(row)]
     named += [row.peer for row in result.peers if chosen(row)]
     everyone = len(result.rows) + len(result.peers)
-    return ", ".join(named) if len(named) <= _FEW else f"{len(named)} of {everyone} rows"
+    return ", ".join(named) if len(named) <= _MOST_NAMES else f"{len(named)} of {everyone} rows"
 
 
-def _absent(result: Result) -> Iterator[str]:
+def _not_measured(result: Result) -> Iterator[str]:
     if result.not_installed:
         yield f"not installed: {', '.join(dict.fromkeys(result.not_installed.values()))}"
     for name, reason in result.absent.items():

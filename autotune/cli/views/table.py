@@ -1,4 +1,4 @@
-"""Plain tables, as wide as their cells."""
+"""Plain tables, whose columns are as wide as their cells."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ GAP = "  "
 
 
 def width() -> int:
-    """Return the columns to write for: the terminal's, or 120 where there is none."""
+    """Return the width of the terminal in columns, or 120 if there is none."""
     if "COLUMNS" not in os.environ and not sys.stdout.isatty():
         return 120
     return shutil.get_terminal_size((120, 24)).columns
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows, the first being the header, in columns as wide as their cells."""
+    """Align rows in columns; the first row is the header."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = (
         GAP.join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)) for row in rows
@@ -32,5 +32,5 @@ def widest(text: str) -> int:
 
 
 def facts(pairs: Mapping[str, str]) -> str:
-    """Lay out names and values, one pair a line."""
+    """Write each name with its value on a line."""
     return table([(name, value) for name, value in pairs.items()]) if pairs else ""

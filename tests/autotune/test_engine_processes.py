@@ -26,99 +26,99 @@ def job(task_file, **changes):
     return Job(**fields)
 
 
-def until(backend, *outcomes):
+def until(engine, *outcomes):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for report in backend.reports(1.0):
+        for report in engine.reports(1.0):
             if report.outcome in outcomes:
                 return report
     raise AssertionError(f"none of {outcomes} was reported")
 
 
 @pytest.fixture(scope="module")
-def backend():
-    backend = Processes(workers=1)
-    yield backend
-    backend.close()
+def engine():
+    engine = Processes(workers=1)
+    yield engine
+    engine.close()
 
 
-def test_a_killed_job_is_lost_and_the_next_one_runs(backend, task_file):
-    backend.submit(job(task_file))
-    until(backend, Outcome.PROGRESS)
-    backend.kill()
-    lost = backend.reports(0.0)
+def test_a_killed_job_is_lost_and_the_next_one_runs(engine, task_file):
+    engine.submit(job(task_file))
+    until(engine, Outcome.PROGRESS)
+    engine.kill()
+    lost = engine.reports(0.0)
     assert [(report.outcome, report.reason) for report in lost] == [
         (Outcome.LOST, "its worker did not answer")
     ]
-    backend.submit(job(task_file, attempt=2, stop=4))
-    assert until(backend, Outcome.REACHED).attempt == 2
+    engine.submit(job(task_file, attempt=2, stop=4))
+    assert until(engine, Outcome.REACHED).attempt == 2
 
 
-def test_a_worker_that_is_stopped_by_the_system_can_be_killed(backend, task_file):
-    backend.submit(job(task_file))
-    until(backend, Outcome.PROGRESS)
-    os.kill(backend._workers[0].process.pid, signal.SIGSTOP)
-    backend.interrupt()
-    backend.kill(1)
-    assert until(backend, Outcome.LOST).step == 0
+def test_a_worker_that_is_stopped_by_the_system_can_be_killed(engine, task_file):
+    engine.submit(job(task_file))
+    until(engine, Outcome.PROGRESS)
+    os.kill(engine._workers[0].process.pid, signal.SIGSTOP)
+    engine.interrupt()
+    engine.kill(1)
+    assert until(engine, Outcome.LOST).step == 0
 
 
-def test_only_the_named_trial_is_killed(backend, task_file):
-    backend.submit(job(task_file, stop=4))
-    backend.kill(2)
-    assert until(backend, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+def test_only_the_named_trial_is_killed(engine, task_file):
+    engine.submit(job(task_file, stop=4))
+    engine.kill(2)
+    assert until(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
 
 
-def test_an_idle_worker_that_died_costs_the_next_job_nothing(backend, task_file):
-    backend._workers[0].process.kill()
-    backend._workers[0].process.join()
-    backend.submit(job(task_file, stop=4))
-    assert until(backend, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+def test_an_idle_worker_that_died_costs_the_next_job_nothing(engine, task_file):
+    engine._workers[0].process.kill()
+    engine._workers[0].process.join()
+    engine.submit(job(task_file, stop=4))
+    assert until(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
 
 
-def test_a_late_interrupt_does_not_stop_the_next_job(backend, task_file):
-    backend.submit(job(task_file, stop=4))
-    backend.interrupt()
-    backend.interrupt()
-    until(backend, Outcome.REACHED, Outcome.INTERRUPTED)
-    backend.submit(job(task_file, trial=2, stop=5))
-    assert until(backend, Outcome.REACHED, Outcome.INTERRUPTED).outcome is Outcome.REACHED
+def test_a_late_interrupt_does_not_stop_the_next_job(engine, task_file):
+    engine.submit(job(task_file, stop=4))
+    engine.interrupt()
+    engine.interrupt()
+    until(engine, Outcome.REACHED, Outcome.INTERRUPTED)
+    engine.submit(job(task_file, trial=2, stop=5))
+    assert until(engine, Outcome.REACHED, Outcome.INTERRUPTED).outcome is Outcome.REACHED
 
 
-def test_reports_name_the_worker_and_the_optimizers_backend(backend, task_file):
-    backend.submit(job(task_file, stop=4))
-    report = until(backend, Outcome.REACHED)
+def test_reports_name_the_worker_and_the_optimizers_backend(engine, task_file):
+    engine.submit(job(task_file, stop=4))
+    report = until(engine, Outcome.REACHED)
     assert report.worker == f"{os.getpid()}-0"
     assert report.facts["backend"] in {"numba", "torch"}
 
 
 def test_closing_ends_workers_at_work(task_file):
-    backend = Processes(workers=2)
-    backend.submit(job(task_file))
-    until(backend, Outcome.PROGRESS)
-    backend.close()
-    assert not any(worker.process.is_alive() for worker in backend._workers)
+    engine = Processes(workers=2)
+    engine.submit(job(task_file))
+    until(engine, Outcome.PROGRESS)
+    engine.close()
+    assert not any(worker.process.is_alive() for worker in engine._workers)
 
 
 def test_closing_takes_no_longer_than_its_grace_however_many_workers_hang(monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 1.5)
-    backend = Processes(workers=3)
-    for worker in backend._workers:
+    engine = Processes(workers=3)
+    for worker in engine._workers:
         os.kill(worker.process.pid, signal.SIGSTOP)
     began = time.monotonic()
-    backend.close()
+    engine.close()
     assert time.monotonic() - began < 1.5
-    assert not any(worker.process.is_alive() for worker in backend._workers)
+    assert not any(worker.process.is_alive() for worker in engine._workers)
 
 
 def test_nothing_is_killed_in_this_process(task_file):
-    backend = Inline()
+    engine = Inline()
     try:
-        backend.submit(job(task_file, stop=4))
-        backend.kill()
-        assert until(backend, Outcome.REACHED).worker == "inline"
+        engine.submit(job(task_file, stop=4))
+        engine.kill()
+        assert until(engine, Outcome.REACHED).worker == "inline"
     finally:
-        backend.close()
+        engine.close()
 
 
 COORDINATOR = """
@@ -128,7 +128,7 @@ from autotune.training.job import Job, Outcome
 from autotune.engines.processes import Processes
 
 def until(outcome):
-    while not any(report.outcome is outcome for report in backend.reports(1.0)):
+    while not any(report.outcome is outcome for report in engine.reports(1.0)):
         pass
 
 if __name__ == "__main__":
@@ -138,10 +138,10 @@ if __name__ == "__main__":
         trial=1, attempt=1, task=task, optimizer="adamw", hyper={}, warmup=0.1, seed=3, start=0,
         stop=1000, target=steps, evaluate=tuple(range(50, 20_000, 50)), checkpoint=sys.argv[2],
     )
-    backend = Processes(workers=1)
-    backend.submit(job)
+    engine = Processes(workers=1)
+    engine.submit(job)
     until(Outcome.REACHED)
-    backend.submit(replace(job, start=1000, stop=steps))
+    engine.submit(replace(job, start=1000, stop=steps))
     until(Outcome.PROGRESS)
     print(os.stat(sys.argv[2]).st_mtime_ns, flush=True)
     if sys.argv[3] == "killed":

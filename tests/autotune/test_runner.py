@@ -106,7 +106,7 @@ def test_a_failed_trial_says_its_backend_too(job, file):
 def test_an_accuracy_that_is_no_number_fails_the_trial(job, file):
     report = performed(replace(job, task=task(file, "blind")))
     assert report.outcome is Outcome.FAILED
-    assert report.reason.startswith("ValueError: accuracy became nan at step 3 (train.py:")
+    assert report.reason.startswith("ValueError: accuracy became nan at step 3 (loop.py:")
 
 
 def test_a_loss_that_is_no_number_is_divergence(job, file):
@@ -164,7 +164,7 @@ def test_a_state_that_cannot_be_saved_is_said_and_the_trial_goes_on(job, tmp_pat
     report = performed(replace(job, stop=9))
     assert report.outcome is Outcome.REACHED
     assert not report.saved
-    assert report.reason.startswith("its state was not saved: ")
+    assert report.reason.startswith("its checkpoint was not saved: ")
 
 
 def test_a_short_stretch_of_a_long_trial_is_saved(job, file):

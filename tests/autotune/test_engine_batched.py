@@ -28,10 +28,10 @@ def every_state_is_saved(monkeypatch):
 
 
 @pytest.fixture
-def backend():
-    backend = Batched(workers=8)
-    yield backend
-    backend.close()
+def engine():
+    engine = Batched(workers=8)
+    yield engine
+    engine.close()
 
 
 def job(trial=1, folder=None, **changes):
@@ -45,18 +45,18 @@ def job(trial=1, folder=None, **changes):
     return Job(**fields)
 
 
-def finished(backend, jobs):
+def finished(engine, jobs):
     """Return the last report of every job, and all points by trial."""
     last, points = {}, {}
     for each in jobs:
-        backend.submit(each)
+        engine.submit(each)
     while len(last) < len(jobs):
-        collect(backend, last, points)
+        collect(engine, last, points)
     return last, points
 
 
-def collect(backend, last, points):
-    for report in backend.reports(60.0):
+def collect(engine, last, points):
+    for report in engine.reports(60.0):
         points.setdefault(report.trial, []).extend(report.points)
         if report.outcome is not Outcome.PROGRESS:
             last[report.trial] = report
@@ -90,9 +90,9 @@ def close(one, other):
     return facts[0] == facts[1] and np.allclose(losses(one), losses(other), rtol=1e-4)
 
 
-def test_curves_are_those_of_single_trials(backend):
+def test_curves_are_those_of_single_trials(engine):
     jobs = [job(trial) for trial in range(1, 6)]
-    last, points = finished(backend, jobs)
+    last, points = finished(engine, jobs)
     single, expected = alone(jobs)
     assert {report.outcome for report in last.values()} == {Outcome.REACHED}
     for trial, report in last.items():
@@ -101,7 +101,7 @@ def test_curves_are_those_of_single_trials(backend):
         assert report.facts == single[trial].facts
 
 
-def test_trials_share_a_batch_when_they_start_and_stop_together(backend, monkeypatch):
+def test_trials_share_a_batch_when_they_start_and_stop_together(engine, monkeypatch):
     sizes = []
 
     def counted(lanes):
@@ -111,16 +111,16 @@ def test_trials_share_a_batch_when_they_start_and_stop_together(backend, monkeyp
     formed = batched._parts
     monkeypatch.setattr(batched, "_parts", counted)
     jobs = [job(1), job(2, stop=27), job(3), job(4, stop=27), job(5), job(6, optimizer="adamw")]
-    finished(backend, [replace(each, hyper={"lr": 1e-3}) for each in jobs])
+    finished(engine, [replace(each, hyper={"lr": 1e-3}) for each in jobs])
     assert sizes == [3, 2, 1]
 
 
-def test_a_batch_holds_no_more_than_is_quickest(backend, monkeypatch):
-    quickest = replace(batched.task_of(job()), abreast=2)
+def test_a_batch_holds_no_more_than_is_quickest(engine, monkeypatch):
+    quickest = replace(batched.task_of(job()), runs_at_once=2)
     monkeypatch.setattr(batched, "task_of", lambda _: quickest)
     for trial in (1, 2, 3):
-        backend.submit(job(trial))
-    reported = backend.reports(60.0)
+        engine.submit(job(trial))
+    reported = engine.reports(60.0)
     assert {report.trial for report in reported} == {1, 2}
 
 
@@ -131,8 +131,8 @@ def resumed(folder):
     ]
 
 
-def test_a_trial_goes_on_alone_from_what_a_batch_saved(backend, tmp_path):
-    last, _ = finished(backend, [job(trial, tmp_path) for trial in (1, 2, 3)])
+def test_a_trial_goes_on_alone_from_what_a_batch_saved(engine, tmp_path):
+    last, _ = finished(engine, [job(trial, tmp_path) for trial in (1, 2, 3)])
     assert all(report.saved for report in last.values())
     _, points = alone(resumed(tmp_path))
     _, whole = alone([job(trial, stop=27) for trial in (1, 2, 3)])
@@ -141,96 +141,96 @@ def test_a_trial_goes_on_alone_from_what_a_batch_saved(backend, tmp_path):
         assert close(points[trial], later)
 
 
-def test_a_batch_goes_on_from_what_trials_saved_alone(backend, tmp_path):
+def test_a_batch_goes_on_from_what_trials_saved_alone(engine, tmp_path):
     alone([job(trial, tmp_path) for trial in (1, 2, 3)])
-    _, points = finished(backend, resumed(tmp_path))
+    _, points = finished(engine, resumed(tmp_path))
     _, whole = alone([job(trial, stop=27) for trial in (1, 2, 3)])
     for trial in (1, 2, 3):
         later = [point for point in whole[trial] if point.step > 9]
         assert close(points[trial], later)
 
 
-def test_a_trial_whose_state_is_gone_takes_its_steps_again(backend, tmp_path):
-    finished(backend, [job(trial, tmp_path) for trial in (1, 2, 3)])
+def test_a_trial_whose_state_is_gone_takes_its_steps_again(engine, tmp_path):
+    finished(engine, [job(trial, tmp_path) for trial in (1, 2, 3)])
     (tmp_path / "2.pt").unlink()
-    last, points = finished(backend, resumed(tmp_path))
+    last, points = finished(engine, resumed(tmp_path))
     assert [points[trial][0].step for trial in (1, 2, 3)] == [10, 1, 10]
-    said = "its state 2.pt is not on this machine, steps 1 to 9 were taken again"
+    said = "its checkpoint 2.pt is not on this machine, so steps 1 to 9 were repeated"
     assert [last[trial].reason for trial in (1, 2, 3)] == [None, said, None]
 
 
-def test_a_saved_state_is_one_replica_s(backend, tmp_path):
-    finished(backend, [job(trial, tmp_path) for trial in range(1, 9)])
+def test_a_saved_state_is_one_replica_s(engine, tmp_path):
+    finished(engine, [job(trial, tmp_path) for trial in range(1, 9)])
     alone([job(9, tmp_path)])
     sizes = [(tmp_path / f"{trial}.pt").stat().st_size for trial in (1, 9)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
 
 
-def test_a_diverged_trial_ends_and_the_others_go_on(backend):
+def test_a_diverged_trial_ends_and_the_others_go_on(engine):
     wild = job(2, hyper={"lr": 1e38})
-    last, points = finished(backend, [job(1), wild, job(3)])
+    last, points = finished(engine, [job(1), wild, job(3)])
     outcomes = {trial: report.outcome for trial, report in last.items()}
     assert outcomes == {1: Outcome.REACHED, 2: Outcome.DIVERGED, 3: Outcome.REACHED}
     assert last[2].reason == alone([wild])[0][2].reason
     assert all(math.isfinite(point.train_loss) for point in points[1] + points[3])
 
 
-def test_an_interrupted_trial_is_saved_and_the_others_go_on(backend, tmp_path):
+def test_an_interrupted_trial_is_saved_and_the_others_go_on(engine, tmp_path):
     for trial in (1, 2):
-        backend.submit(job(trial, tmp_path))
-    backend._advance()
-    backend._advance()
-    backend.interrupt(2)
-    [report] = backend.reports(60.0)
+        engine.submit(job(trial, tmp_path))
+    engine._advance()
+    engine._advance()
+    engine.interrupt(2)
+    [report] = engine.reports(60.0)
     assert (report.trial, report.outcome, report.step) == (2, Outcome.INTERRUPTED, 2)
     assert report.saved
     assert [point.step for point in report.points] == [1, 2]
-    [report] = backend.reports(60.0)
+    [report] = engine.reports(60.0)
     assert (report.trial, report.outcome) == (1, Outcome.REACHED)
 
 
-def test_trials_that_wait_are_interrupted_where_they_are(backend):
-    backend.submit(job(1))
-    backend.submit(job(2, start=3))
-    backend.interrupt()
-    told = [(report.trial, report.outcome, report.step) for report in backend.reports(0.0)]
+def test_trials_that_wait_are_interrupted_where_they_are(engine):
+    engine.submit(job(1))
+    engine.submit(job(2, start=3))
+    engine.interrupt()
+    told = [(report.trial, report.outcome, report.step) for report in engine.reports(0.0)]
     assert told == [(1, Outcome.INTERRUPTED, 0), (2, Outcome.INTERRUPTED, 3)]
 
 
-def test_settings_of_other_rules_are_trained_too(backend):
+def test_settings_of_other_rules_are_trained_too(engine):
     jobs = [
         job(trial, optimizer="lamb", hyper={"lr": 1e-3, "weight_decay": decay})
         for trial, decay in [(1, 0.1), (2, 0.0), (3, 0.2)]
     ]
-    last, points = finished(backend, jobs)
+    last, points = finished(engine, jobs)
     assert {report.outcome for report in last.values()} == {Outcome.REACHED}
     _, expected = alone(jobs)
     assert all(close(points[trial], expected[trial]) for trial in last)
 
 
-def test_what_raises_fails_the_trials_of_its_batch(backend):
-    last, _ = finished(backend, [job(1, hyper={"lr": -1.0})])
+def test_what_raises_fails_the_trials_of_its_batch(engine):
+    last, _ = finished(engine, [job(1, hyper={"lr": -1.0})])
     assert last[1].outcome is Outcome.FAILED
     assert "lr must be at least 0 and finite, got -1" in last[1].reason
 
 
-def test_a_batch_tells_of_its_progress_now_and_then(backend, monkeypatch):
+def test_a_batch_tells_of_its_progress_now_and_then(engine, monkeypatch):
     monkeypatch.setattr(batched, "QUIET", 0.0)
-    backend.submit(job(1))
-    first = backend.reports(60.0)[0]
+    engine.submit(job(1))
+    first = engine.reports(60.0)[0]
     assert (first.outcome, first.step) == (Outcome.PROGRESS, 1)
-    assert backend.reports(60.0)[0].step == 2
+    assert engine.reports(60.0)[0].step == 2
 
 
-def test_reports_come_back_empty_when_time_is_up(backend):
-    backend.submit(job(1))
-    assert backend.reports(0.0) == []
+def test_reports_come_back_empty_when_time_is_up(engine):
+    engine.submit(job(1))
+    assert engine.reports(0.0) == []
 
 
-def test_nothing_is_killed_in_this_process(backend):
-    backend.submit(job(1))
-    backend.kill()
-    assert backend.reports(60.0)[0].outcome is Outcome.REACHED
+def test_nothing_is_killed_in_this_process(engine):
+    engine.submit(job(1))
+    engine.kill()
+    assert engine.reports(60.0)[0].outcome is Outcome.REACHED
 
 
 def test_closing_gives_the_process_its_threads_back():

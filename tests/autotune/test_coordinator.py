@@ -22,7 +22,7 @@ from autotune.search.events import (
     TrialEnded,
     TrialStarted,
 )
-from autotune.search.lock import sitting
+from autotune.search.lock import exclusive
 from autotune.seeds import derive
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -173,8 +173,8 @@ with Store(sys.argv[2]) as store:
 """
 
 
-@pytest.mark.parametrize("patience", [0.02, 0.3])
-def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undisturbed, patience):
+@pytest.mark.parametrize("delay", [0.02, 0.3])
+def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undisturbed, delay):
     path = tmp_path / "spec.yaml"
     path.write_text(
         f"model: '{task_file}:problem'\noptimizers: [adan, adamw]\n"
@@ -190,7 +190,7 @@ def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undis
             if any(study.counts.get("paused") for study in studies):
                 break
             time.sleep(0.01)
-    time.sleep(patience)
+    time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
     with Store(url) as store:
@@ -228,12 +228,12 @@ def test_a_budget_of_minutes_is_never_overshot(task_file, url):
 
 
 def test_minutes_that_are_too_few_are_told_once(task_file, url):
-    short = spec(task_file, budget={"minutes": 0.2}, steps=20_000)
+    short = spec(task_file, budget={"minutes": 0.2}, steps=6000)
     heard = []
     with Store(url) as store, suppress(NothingUsable):
         run(short, store=store, listen=heard.append)
     told = [event for event in heard if isinstance(event, Notice)]
-    assert sum("too few to choose and judge on 3 seeds" in event.text for event in told) == 1
+    assert sum("selecting and judging on 3 seeds needs about" in event.text for event in told) == 1
 
 
 def test_a_raised_budget_goes_on_where_it_ended(task_file, url):
@@ -252,7 +252,7 @@ def test_another_spec_under_the_same_name_is_refused(task_file, url):
         with pytest.raises(
             AlreadyThere,
             match=r"^search 'problem' is already in sqlite:///.*autotune\.db with another seed; "
-            r"pass --study NAME \(in Python, name=\) to begin a new one$",
+            r"give --search NAME \(in Python, name=\) to begin a new one$",
         ):
             run(spec(task_file, seed=1), store=store)
 
@@ -284,7 +284,7 @@ def test_two_processes_cannot_run_the_same_search(task_file, url, tmp_path):
     folder = tmp_path / "autotune.db.d" / f"{derive('problem'):08x}"
     with (
         Store(url) as store,
-        sitting(folder, "problem"),
+        exclusive(folder, "problem"),
         pytest.raises(
             AlreadyThere,
             match=r"^search 'problem' is being run by another process; wait for it or stop it$",
@@ -302,10 +302,10 @@ def job(task_file, **changes):
     return Job(**fields)
 
 
-def until_over(backend, on_report=lambda report: None):
+def until_over(engine, on_report=lambda report: None):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for report in backend.reports(1.0):
+        for report in engine.reports(1.0):
             if report.outcome is not Outcome.PROGRESS:
                 return report
             on_report(report)
@@ -313,28 +313,28 @@ def until_over(backend, on_report=lambda report: None):
 
 
 def test_a_killed_worker_is_reported_and_replaced(task_file):
-    backend = Processes(workers=1)
+    engine = Processes(workers=1)
     try:
-        backend.submit(job(task_file))
-        pid = backend._workers[0].process.pid
-        report = until_over(backend, lambda report: os.kill(pid, signal.SIGKILL))
+        engine.submit(job(task_file))
+        pid = engine._workers[0].process.pid
+        report = until_over(engine, lambda report: os.kill(pid, signal.SIGKILL))
         assert report.outcome is Outcome.LOST
         assert report.reason == "its worker died (SIGKILL)"
-        backend.submit(job(task_file, attempt=2, stop=4))
-        assert until_over(backend).outcome is Outcome.REACHED
+        engine.submit(job(task_file, attempt=2, stop=4))
+        assert until_over(engine).outcome is Outcome.REACHED
     finally:
-        backend.close()
+        engine.close()
 
 
 def test_an_interrupted_worker_stops_after_its_step(task_file):
-    backend = Processes(workers=1)
+    engine = Processes(workers=1)
     try:
-        backend.submit(job(task_file))
-        report = until_over(backend, lambda report: backend.interrupt())
+        engine.submit(job(task_file))
+        report = until_over(engine, lambda report: engine.interrupt())
         assert report.outcome is Outcome.INTERRUPTED
         assert 0 < report.step < 2000
     finally:
-        backend.close()
+        engine.close()
 
 
 def test_a_budget_that_ends_before_anything_was_measured_says_so(task_file, url):
@@ -383,7 +383,7 @@ def test_trials_that_end_at_once_use_up_the_budget_all_the_same(task_file, url, 
 
 
 def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkeypatch):
-    monkeypatch.setattr("autotune.search.coordinator.PATIENCE", 1.0)
+    monkeypatch.setattr("autotune.search.coordinator.STEP_TIMEOUT", 1.0)
     began = time.monotonic()
     hanging = spec(task_file, "hanging", budget={"minutes": 0.15}, engine="processes")
     with Store(url) as store, pytest.raises(NothingUsable):

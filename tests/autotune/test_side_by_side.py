@@ -13,7 +13,7 @@ from autotune.errors import SpecError
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
-from autotune.training.side_by_side import Abreast, Member, curves
+from autotune.training.side_by_side import Member, SideBySide, loss_curves
 
 SMALL = {"mlp": {"steps": 12}, "gpt-pico": {"steps": 9, "batch_size": 4}}
 
@@ -37,7 +37,7 @@ def members(optimizer="adan-win"):
 
 def alone(task, optimizer, member, rungs):
     """Return what the ordinary loop measures."""
-    [found] = curves(plain(task), optimizer, [member], rungs)
+    [found] = loss_curves(plain(task), optimizer, [member], rungs)
     return found
 
 
@@ -82,7 +82,7 @@ def test_curves_are_those_of_single_runs(name, optimizer):
     task = resolve(name, **SMALL[name])
     rungs = (3, task.steps)
     given = members(optimizer)
-    found = curves(task, optimizer, given, rungs)
+    found = loss_curves(task, optimizer, given, rungs)
     for member, curve in zip(given, found, strict=True):
         np.testing.assert_allclose(curve, alone(task, optimizer, member, rungs), rtol=1e-4)
 
@@ -90,8 +90,8 @@ def test_curves_are_those_of_single_runs(name, optimizer):
 def test_a_diverged_run_is_infinite_and_leaves_the_others_as_they_are():
     task, (first, second, third) = resolve("mlp", steps=8), members()
     wild = Member(hyper={**second.hyper, "lr": 1e38}, warmup=0.0, seed=2)
-    with_wild = curves(task, "adan-win", [first, wild, third], (2, 8))
-    without = curves(task, "adan-win", [first, members()[1], third], (2, 8))
+    with_wild = loss_curves(task, "adan-win", [first, wild, third], (2, 8))
+    without = loss_curves(task, "adan-win", [first, members()[1], third], (2, 8))
     assert with_wild[1].tolist() == [math.inf, math.inf]
     np.testing.assert_array_equal(with_wild[[0, 2]], without[[0, 2]])
 
@@ -103,7 +103,7 @@ def test_a_diverged_single_run_is_infinite_from_then_on():
 
 
 def test_every_run_follows_its_own_schedule():
-    runs = Abreast(resolve("mlp", steps=10), "adan-win", members())
+    runs = SideBySide(resolve("mlp", steps=10), "adan-win", members())
     runs.step(0)
     rates = [row.param_groups[0]["lr"] for row in runs.optimizer.rows]
     assert rates == pytest.approx([3e-3, 2e-2 / 3, 1e-3 / 6])

@@ -8,7 +8,8 @@ import pytest
 from autotune.bench.search.grid import levels
 from autotune.pruners.ladder import ladder
 from autotune.scheduler import widening
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import run
 from autotune.space.spaces import Range, build, from_data
 from autotune.studies.records import Point, Role, StudyRecord, TrialState
@@ -56,7 +57,13 @@ def study(*params, overrides=None):
     """Return a study whose settings were tried with ever larger losses."""
     space = build(DATA, DEFAULTS, overrides or {})
     record = StudyRecord(id=1, search="m", optimizer="adan", space={})
-    ledger = Ledger(study=record, space=space, presets=[], ladder=ladder(27))
+    state = StudyState(
+        study=record,
+        space=space,
+        presets=[],
+        policy=Policy.of(parse({"model": "m"})),
+        ladder=ladder(27),
+    )
     for number, changes in enumerate(params):
         trial = search_trial(
             number,
@@ -67,8 +74,8 @@ def study(*params, overrides=None):
             state=TrialState.PAUSED,
             step=9,
         )
-        ledger.keep(trial, [Point(step=9, seconds=1.0, loss=float(number))])
-    return ledger
+        state.keep(trial, [Point(step=9, seconds=1.0, loss=float(number))])
+    return state
 
 
 HIGH = [{"lr": 0.09}, {"lr": 0.08}, {"lr": 0.1}]
@@ -81,18 +88,18 @@ def test_a_range_is_widened_at_the_end_where_the_best_three_lie():
     assert (new.low, new.high) == (1e-4, pytest.approx(0.1 * 10**0.75))
     assert new.began == (1e-4, 0.1)
     assert found.reason == (
-        "lr is searched from 0.0001 to 0.562 from now on: "
-        "the 3 best of 9 settings tried lie at its upper end, 0.1"
+        "lr is now searched from 0.0001 to 0.562, because the 3 best of 9 settings lie at its "
+        "upper end, 0.1"
     )
     others = {name: p for name, p in found.space.parameters.items() if name != "lr"}
     assert others == {n: p for n, p in build(DATA, DEFAULTS, {}).parameters.items() if n != "lr"}
 
 
 def test_runs_too_short_to_rank_settings_widen_nothing():
-    ledger = study(*HIGH, *REST)
-    for trial in ledger.of(Role.SEARCH):
-        ledger.keep(replace(trial, step=1), [])
-    assert widening.widened(ledger) is None
+    state = study(*HIGH, *REST)
+    for trial in state.of(Role.SEARCH):
+        state.keep(replace(trial, step=1), [])
+    assert widening.widened(state) is None
 
 
 def test_the_lower_end_is_widened_likewise():
@@ -116,10 +123,10 @@ def test_a_range_stays_without_evidence(params):
 
 
 def test_a_range_is_not_widened_towards_what_diverges():
-    ledger = study(*HIGH, *REST)
-    bad = replace(ledger.trials[9], id=10, number=9, state=TrialState.DIVERGED)
-    ledger.keep(replace(bad, params={**MIDDLE, "lr": 0.095}))
-    assert widening.widened(ledger) is None
+    state = study(*HIGH, *REST)
+    bad = replace(state.trials[9], id=10, number=9, state=TrialState.DIVERGED)
+    state.keep(replace(bad, params={**MIDDLE, "lr": 0.095}))
+    assert widening.widened(state) is None
 
 
 @pytest.mark.parametrize("given", [{"low": 1e-4, "high": 1e-1}, {"high": 1e-1}])
@@ -128,27 +135,27 @@ def test_a_range_that_a_person_gave_stays(given):
 
 
 def test_a_range_grows_to_a_limit():
-    ledger = study(*HIGH, *REST)
+    state = study(*HIGH, *REST)
     for _ in range(2):
-        ledger.space = widening.widened(ledger).space
-        for trial in [ledger.trials[n] for n in (1, 2, 3)]:
-            ledger.keep(replace(trial, params={**trial.params, "lr": 9.0}))
-    assert ledger.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
-    assert widening.widened(ledger) is None
+        state.space = widening.widened(state).space
+        for trial in [state.trials[n] for n in (1, 2, 3)]:
+            state.keep(replace(trial, params={**trial.params, "lr": 9.0}))
+    assert state.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
+    assert widening.widened(state) is None
 
 
 def test_what_was_widened_is_not_widened_again_for_the_same_reason():
-    ledger = study(*HIGH, *REST)
-    ledger.space = widening.widened(ledger).space
-    assert widening.widened(ledger) is None
+    state = study(*HIGH, *REST)
+    state.space = widening.widened(state).space
+    assert widening.widened(state) is None
 
 
 def test_a_recommended_setting_is_found_by_its_number():
-    ledger = study(*REST, *HIGH)
-    late = replace(ledger.trials[9], id=20, number=19)  # after the finals of a smaller budget
-    ledger.keep(late)
-    assert [text.split(" is ")[0] for text in widening.recommended(ledger, 19)] == ["lr = 0.1"]
-    assert list(widening.recommended(ledger, 0)) == list(widening.recommended(ledger, None)) == []
+    state = study(*REST, *HIGH)
+    late = replace(state.trials[9], id=20, number=19)  # after the finals of a smaller budget
+    state.keep(late)
+    assert [text.split(" is ")[0] for text in widening.recommended(state, 19)] == ["lr = 0.1"]
+    assert list(widening.recommended(state, 0)) == list(widening.recommended(state, None)) == []
 
 
 def test_a_beta_stays_a_beta():
@@ -167,9 +174,9 @@ def test_a_widened_range_is_stored_with_what_it_began_with():
     assert from_data(data, {}).parameters["lr"] == wide
     assert wide.first == Range(low=1e-4, high=1e-1, log=True)
     assert widening.recorded(build(DATA, DEFAULTS, {}), data).parameters["lr"] == wide
-    assert widening.told(data) == [
-        "lr was searched from 0.0001 to 0.562, wider than the 0.0001 to 0.1 it began with: "
-        "the best settings lay at the end"
+    assert widening.widened_ranges(data) == [
+        "lr was searched from 0.0001 to 0.562; the range 0.0001 to 0.1 was widened because "
+        "the best settings lay at its end"
     ]
 
 
@@ -213,7 +220,7 @@ def test_a_search_widens_lr_says_so_and_goes_on_from_there(far, tmp_path):
         (later,) = store.search("problem").studies
     assert (kind, low < high, began[1] < high) == ("log", True, True)
     assert max(trial.hyper["lr"] for trial in trials) > began[1]
-    assert any(text.startswith("adamw: lr is searched from ") for text in _said(heard))
+    assert any(text.startswith("adamw: lr is now searched from ") for text in _said(heard))
     assert later.space["lr"][2] >= high
 
 

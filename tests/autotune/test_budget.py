@@ -9,8 +9,9 @@ import pytest
 
 from autotune.pruners.ladder import Ladder
 from autotune.scheduler import stages, stopping
-from autotune.scheduler.budget import Purse
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
@@ -36,18 +37,18 @@ class World:
         self.seconds, self.slots, self.slower, self.now = seconds, slots, slower, 0.0
         self.pausing = pausing  # seconds it takes to save a trial, and to load it
         preset = SPACE.preset({}, 0.1, "preset:default")
-        self.ledgers = [
-            Ledger(
+        self.states = [
+            StudyState(
                 study=StudyRecord(id=i, search="m", optimizer=name, space={}),
                 space=SPACE,
                 presets=[preset],
+                policy=Policy.of(self.spec),
                 ladder=RUNGS,
             )
             for i, name in enumerate(names)
         ]
-        self.purse = Purse(
-            spec=self.spec,
-            ledgers=self.ledgers,
+        self.tracker = BudgetTracker(
+            states=self.states,
             slots=slots,
             elapsed=lambda: self.now,
             overhead=lambda: 0.0,
@@ -60,47 +61,47 @@ class World:
                 pass
             if not self.flying:
                 return self
-            self.now, _, ledger, trial, stop = heapq.heappop(self.flying)
-            self.end(ledger, trial, stop)
+            self.now, _, state, trial, stop = heapq.heappop(self.flying)
+            self.end(state, trial, stop)
 
     def start(self):
-        for ledger in sorted(self.ledgers, key=Ledger.committed):
-            if self.purse.waits(ledger):
+        for state in sorted(self.states, key=StudyState.committed):
+            if self.tracker.waits(state):
                 continue
-            stretch = stages.following(ledger, self.spec, partial(self.purse.affordable, ledger))
-            if stretch:
-                trial = stretch.trial or self.add(ledger, stretch.proposal)
-                ledger.keep(replace(trial, state=TrialState.RUNNING))
-                ledger.stops[trial.id] = stretch.stop
-                took = (stretch.stop - trial.step) / 64 * self.seconds
+            suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
+            if suggestion:
+                trial = suggestion.trial or self.add(state, suggestion.proposal)
+                state.keep(replace(trial, state=TrialState.RUNNING))
+                state.stops[trial.id] = suggestion.stop
+                took = (suggestion.stop - trial.step) / 64 * self.seconds
                 took *= 1 + self.slower * (self.now > self.spec.budget.minutes * 20)
-                took += self.pausing * ((trial.step > 0) + (stretch.stop < 64))
+                took += self.pausing * ((trial.step > 0) + (suggestion.stop < 64))
                 done = (
                     self.now + took,
                     trial.id,
-                    ledger,
+                    state,
                     replace(trial, seconds=took),
-                    stretch.stop,
+                    suggestion.stop,
                 )
                 heapq.heappush(self.flying, done)
                 return True
         return False
 
-    def add(self, ledger, proposal):
-        number = len(ledger.trials)
+    def add(self, state, proposal):
+        number = len(state.trials)
         fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
-        return TrialRecord(id=1000 * ledger.study.id + number, study=1, number=number, **fields)
+        return TrialRecord(id=1000 * state.study.id + number, study=1, number=number, **fields)
 
-    def end(self, ledger, trial, stop):
-        before = ledger.trials[trial.id].seconds
+    def end(self, state, trial, stop):
+        before = state.trials[trial.id].seconds
         loss = 1 + (trial.params["lr"] / 0.01 - 1) ** 2 + 1e-3 * trial.seed
-        state = TrialState.COMPLETE if stop == 64 else TrialState.PAUSED
-        kept = replace(trial, state=state, step=stop, loss=loss, seconds=before + trial.seconds)
-        ledger.stops.pop(trial.id)
+        ended = TrialState.COMPLETE if stop == 64 else TrialState.PAUSED
+        kept = replace(trial, state=ended, step=stop, loss=loss, seconds=before + trial.seconds)
+        state.stops.pop(trial.id)
         step = self.seconds / 64
         first = Point(step=trial.step + 1, seconds=step)
         last = Point(step=stop, seconds=step * (stop - trial.step), loss=loss)
-        ledger.keep(kept, [first, last])
+        state.keep(kept, [first, last])
 
 
 @pytest.mark.parametrize("seconds", [2, 8, 16, 22])
@@ -109,9 +110,9 @@ def test_minutes_are_kept_and_everything_is_judged(seconds, optimizers, slots):
     minutes = max(7 * optimizers / slots / (3 / 2), seconds / 9)  # at least what waves need
     world = World(seconds, minutes, optimizers, slots).play()
     assert world.now <= minutes * 60
-    for ledger in world.ledgers:
-        assert stages.complete(ledger, world.spec)
-        seeds = {trial.seed for trial in ledger.of(Role.JUDGE)}
+    for state in world.states:
+        assert stages.complete(state)
+        seeds = {trial.seed for trial in state.of(Role.JUDGE)}
         assert len(seeds) >= 3
 
 
@@ -123,7 +124,7 @@ def test_most_of_the_minutes_are_used(seconds):
 
 def test_who_gives_up_early_leaves_its_time_to_the_others():
     world = World(2, 7, optimizers=2, patience=12)
-    flat = world.ledgers[0]
+    flat = world.states[0]
     first = search_trial(
         id=0,
         study=0,
@@ -137,8 +138,8 @@ def test_who_gives_up_early_leaves_its_time_to_the_others():
     )
     flat.keep(first, [Point(step=step, seconds=1.0, loss=0.0) for step in (38, 64)])
     world.play()
-    runs = [ledger.committed(Role.SEARCH) for ledger in world.ledgers]
-    assert stopping.reached(flat, world.spec)
+    runs = [state.committed(Role.SEARCH) for state in world.states]
+    assert stopping.reached(flat)
     assert runs[1] > runs[0] + 2
 
 
@@ -146,63 +147,63 @@ def test_who_gives_up_early_leaves_its_time_to_the_others():
 @pytest.mark.parametrize("slower", [0.0, 0.1, -0.3])
 def test_studies_search_alike(seconds, slower):
     world = World(seconds, 7, slower=slower).play()
-    runs = [ledger.committed(Role.SEARCH) for ledger in world.ledgers]
+    runs = [state.committed(Role.SEARCH) for state in world.states]
     assert max(runs) - min(runs) <= 2.0  # a lead, and a finalist taken to its end
 
 
 def test_a_machine_that_slows_down_still_judges_on_every_seed():
     world = World(14, 7, slower=0.1).play()
     assert world.now <= 7 * 60
-    assert all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+    assert all(stages.complete(state) for state in world.states)
 
 
 def test_finals_are_not_planned_as_slow_as_trials_that_pause():
     world = World(16, 7, pausing=3.0).play()
-    tried = [len(ledger.of(Role.SEARCH)) for ledger in world.ledgers]
+    tried = [len(state.of(Role.SEARCH)) for state in world.states]
     assert min(tried) >= 6
     assert world.now <= 7 * 60
-    assert all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+    assert all(stages.complete(state) for state in world.states)
 
 
 def test_too_few_minutes_still_try_the_default_of_every_optimizer():
     world = World(40, 3).play()
     assert world.now <= 3 * 60
-    assert all(ledger.of(Role.SEARCH) for ledger in world.ledgers)
-    assert not all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+    assert all(state.of(Role.SEARCH) for state in world.states)
+    assert not all(stages.complete(state) for state in world.states)
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(40, 3), (16, 2), (30, 6)])
 def test_minutes_that_would_have_been_enough_are_enough(seconds, minutes):
     short = World(seconds, minutes).play()
-    enough = short.purse.enough()
+    enough = short.tracker.minutes_needed()
     assert minutes < enough
     longer = World(seconds, enough).play()
-    assert all(stages.complete(ledger, longer.spec) for ledger in longer.ledgers)
+    assert all(stages.complete(state) for state in longer.states)
     assert longer.now > 0.6 * enough * 60
 
 
 def foretold(world):
     """Play until every optimizer has run a little, and return what is said then."""
-    while not all(ledger.runs() for ledger in world.ledgers):
-        assert world.purse.short() is None or any(ledger.runs() for ledger in world.ledgers)
+    while not all(state.runs() for state in world.states):
+        assert world.tracker.shortage() is None or any(state.runs() for state in world.states)
         while len(world.flying) < world.slots and world.start():
             pass
-        world.now, _, ledger, trial, stop = heapq.heappop(world.flying)
-        world.end(ledger, trial, stop)
-    return world.purse.short()
+        world.now, _, state, trial, stop = heapq.heappop(world.flying)
+        world.end(state, trial, stop)
+    return world.tracker.shortage()
 
 
 def test_too_few_minutes_are_told_as_soon_as_the_pace_is_known():
     world = World(40, 6)
-    assert world.purse.short() is None
+    assert world.tracker.shortage() is None
     assert foretold(world) == (
-        "5.2 of 6 minutes are left, too few to choose and judge on 3 seeds, which takes about 12 "
-        "at this pace; what fits is run, and Ctrl-C, then the same with --minutes 25, leaves as "
-        "many to search"
+        "5.2 of 6 minutes left; selecting and judging on 3 seeds needs about 12 minutes. The "
+        "search continues with what fits. For time to search as well: Ctrl-C, then rerun with "
+        "--minutes 25"
     )
     longer = World(40, 25).play()
-    assert all(stages.complete(ledger, longer.spec) for ledger in longer.ledgers)
-    assert all(len(ledger.of(Role.SEARCH)) > 9 for ledger in longer.ledgers)
+    assert all(stages.complete(state) for state in longer.states)
+    assert all(len(state.of(Role.SEARCH)) > 9 for state in longer.states)
 
 
 @pytest.mark.parametrize("runs", [12, 15, 16, 17, 18, 19, 20, 25])
@@ -212,7 +213,7 @@ def test_minutes_that_do_are_never_called_too_few(seconds, runs, slower):
     world = World(seconds, seconds * runs / 60, slower=slower)
     said = foretold(world)
     world.play()
-    complete = all(stages.complete(ledger, world.spec) for ledger in world.ledgers)
+    complete = all(stages.complete(state) for state in world.states)
     assert said is None or not complete
     assert said or complete or runs > 15
 
@@ -220,11 +221,11 @@ def test_minutes_that_do_are_never_called_too_few(seconds, runs, slower):
 def test_few_minutes_are_not_called_too_few_once_a_search_has_ended():
     world = World(40, 6)
     assert foretold(world)
-    world.ledgers[0].searched = True
-    assert world.purse.short() is None
+    world.states[0].searched = True
+    assert world.tracker.shortage() is None
 
 
 def test_enough_is_what_it_took_and_unknown_before_anything_ran():
-    assert World(2, 7).purse.enough() is None
+    assert World(2, 7).tracker.minutes_needed() is None
     world = World(2, 7).play()
-    assert world.purse.enough() == math.ceil(world.now / 60)
+    assert world.tracker.minutes_needed() == math.ceil(world.now / 60)

@@ -1,4 +1,4 @@
-"""Recorded trials behave as trials of any backend do, on a clock that jumps."""
+"""Recorded trials behave as trials of any engine do, on a clock that jumps."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ LOSSES = [
 SEEDS = {40: 1, 41: 0}
 
 
-def backend(workers=1):
+def engine(workers=1):
     table = Table(name="small", axes=AXES, rungs=(3, 9, 27), losses=np.array(LOSSES))
     return Simulated(workers, ground(table), SEEDS)
 
@@ -33,16 +33,16 @@ def job(trial=1, **changes):
     return Job(**fields)
 
 
-def everything(backend):
+def everything(engine):
     """Return the reports until nothing runs, each with the time it came at."""
     told = []
-    while reports := backend.reports(0.0):
-        told += [(report, backend.clock) for report in reports]
+    while reports := engine.reports(0.0):
+        told += [(report, engine.clock) for report in reports]
     return told
 
 
 def test_a_job_tells_its_losses_at_the_rungs_and_ends_at_its_stop():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job())
     told = everything(simulated)
     assert [report.outcome for report, _ in told] == ["progress", "progress", "reached"]
@@ -52,7 +52,7 @@ def test_a_job_tells_its_losses_at_the_rungs_and_ends_at_its_stop():
 
 
 def test_the_clock_counts_full_runs():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(stop=9))
     assert [clock for _, clock in everything(simulated)] == pytest.approx([3 / 27, 9 / 27])
     simulated.submit(job(start=9))
@@ -62,7 +62,7 @@ def test_the_clock_counts_full_runs():
 
 
 def test_jobs_of_several_workers_overlap():
-    simulated = backend(workers=2)
+    simulated = engine(workers=2)
     simulated.submit(job(1))
     simulated.reports(0.0)
     simulated.submit(job(2, stop=9))
@@ -75,13 +75,13 @@ def test_jobs_of_several_workers_overlap():
 
 
 def test_a_job_s_seed_says_which_recorded_run_it_is():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(seed=40))
     assert everything(simulated)[-1][0].points[0].loss == 1.2
 
 
 def test_a_seed_that_was_not_recorded_is_a_failure_that_costs_nothing():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(seed=7))
     ((report, clock),) = everything(simulated)
     assert (report.outcome, report.step, clock) == (Outcome.FAILED, 0, 0.0)
@@ -89,13 +89,13 @@ def test_a_seed_that_was_not_recorded_is_a_failure_that_costs_nothing():
 
 
 def test_the_nearest_recorded_setting_is_replayed():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(hyper={**HYPER, "lr": 0.02, "weight_decay": 0.01}))
     assert everything(simulated)[-1][0].points[0].loss == 0.9
 
 
 def test_a_diverged_run_ends_where_it_was_seen_to():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(hyper={**HYPER, "lr": 0.01, "weight_decay": 0.1}))
     told = everything(simulated)
     last, clock = told[-1]
@@ -105,13 +105,13 @@ def test_a_diverged_run_ends_where_it_was_seen_to():
 
 
 def test_a_run_that_would_diverge_later_reaches_an_earlier_stop():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job(hyper={**HYPER, "lr": 0.01, "weight_decay": 0.1}, stop=3))
     assert [report.outcome for report, _ in everything(simulated)] == [Outcome.REACHED]
 
 
 def test_an_interrupted_job_ends_at_the_step_it_is_in_and_goes_on_from_there():
-    simulated = backend(workers=2)
+    simulated = engine(workers=2)
     simulated.submit(job(1))
     simulated.submit(job(2, stop=9))
     while simulated.clock < 9 / 27 - 1e-9:
@@ -124,7 +124,7 @@ def test_an_interrupted_job_ends_at_the_step_it_is_in_and_goes_on_from_there():
 
 
 def test_an_interrupt_reaches_every_job_or_the_one_that_is_named():
-    simulated = backend(workers=2)
+    simulated = engine(workers=2)
     simulated.submit(job(1))
     simulated.submit(job(2))
     simulated.interrupt(2)
@@ -136,7 +136,7 @@ def test_an_interrupt_reaches_every_job_or_the_one_that_is_named():
 
 
 def test_nothing_is_killed_and_closing_forgets():
-    simulated = backend()
+    simulated = engine()
     simulated.submit(job())
     simulated.kill()
     assert simulated.reports(0.0)[0].outcome is Outcome.PROGRESS
@@ -146,4 +146,4 @@ def test_nothing_is_killed_and_closing_forgets():
 
 def test_steps_that_were_not_measured_are_refused():
     with pytest.raises(SpecError, match=r"^small was measured at steps 3, 9, 27, not at 5, 13$"):
-        backend().submit(job(stop=13, evaluate=(5, 9)))
+        engine().submit(job(stop=13, evaluate=(5, 9)))

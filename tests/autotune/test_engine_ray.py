@@ -50,8 +50,8 @@ def machine(head):
 def test_a_cluster_without_what_a_trial_needs_is_refused(head):
     where = f"any machine of the Ray cluster at '{head.address}'"
     sentence = (
-        f"a trial needs a CPU, and there is none left on {where}; "
-        "add a machine and give the command again"
+        f"a trial needs a free CPU, but there is none on {where}; "
+        "add a machine and run the same command again"
     )
     with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
         Ray.ready(address=head.address)
@@ -136,7 +136,7 @@ def working(session):
     told = subprocess.run(
         ["ps", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False
     )
-    return [line for line in told.stdout.splitlines() if line.startswith("ray::stretch")]
+    return [line for line in told.stdout.splitlines() if line.startswith("ray::run_job")]
 
 
 def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
@@ -164,11 +164,11 @@ def job(task_file, trial, steps):
     )  # fmt: skip
 
 
-def until(backend, outcome):
+def until(engine, outcome):
     """Return the next report of an outcome, and fail at one that ends a job otherwise."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for report in backend.reports(0.5):
+        for report in engine.reports(0.5):
             if report.outcome is outcome:
                 return report
             assert report.outcome is Outcome.PROGRESS, report
@@ -177,50 +177,50 @@ def until(backend, outcome):
 
 @pytest.fixture
 def joined(machine):
-    """A backend of three workers on a cluster with one CPU, on a machine that can be lost."""
-    backend = Ray(workers=3, address=machine.address)
-    yield machine, backend
-    backend.close()
+    """An engine of three workers on a cluster with one CPU, on a machine that can be lost."""
+    engine = Ray(workers=3, address=machine.address)
+    yield machine, engine
+    engine.close()
 
 
 def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joined, task_file):
-    machines, backend = joined
-    backend.submit(job(task_file, trial=1, steps=1_000_000))
-    until(backend, Outcome.PROGRESS)
-    backend.submit(job(task_file, trial=2, steps=50))
+    machines, engine = joined
+    engine.submit(job(task_file, trial=1, steps=1_000_000))
+    until(engine, Outcome.PROGRESS)
+    engine.submit(job(task_file, trial=2, steps=50))
     machines.lose()
-    lost = until(backend, Outcome.LOST)
+    lost = until(engine, Outcome.LOST)
     assert (lost.trial, lost.step, lost.reason) == (1, 0, "its machine left the Ray cluster")
     machines.add()
-    assert until(backend, Outcome.REACHED).trial == 2
+    assert until(engine, Outcome.REACHED).trial == 2
 
 
 def test_a_job_that_began_unheard_on_a_machine_that_left_is_run_again(
     joined, task_file, monkeypatch
 ):
-    machines, backend = joined
+    machines, engine = joined
     with monkeypatch.context() as deaf:
-        deaf.setattr(backend, "_letters", list)
-        deaf.setattr(backend, "_over", list)
-        backend.submit(job(task_file, trial=1, steps=50))
+        deaf.setattr(engine, "_messages", list)
+        deaf.setattr(engine, "_over", list)
+        engine.submit(job(task_file, trial=1, steps=50))
         machines.lose()
-        while not backend._gone:
-            assert backend.reports(0.5) == []
+        while not engine._gone:
+            assert engine.reports(0.5) == []
     machines.add()
-    assert until(backend, Outcome.REACHED).trial == 1
+    assert until(engine, Outcome.REACHED).trial == 1
 
 
 def test_without_what_trials_report_to_the_search_ends_in_a_sentence(joined, task_file):
-    _, backend = joined
-    backend.submit(job(task_file, trial=1, steps=1_000_000))
-    until(backend, Outcome.PROGRESS)
-    sys.modules["ray"].kill(backend._desk)
+    _, engine = joined
+    engine.submit(job(task_file, trial=1, steps=1_000_000))
+    until(engine, Outcome.PROGRESS)
+    sys.modules["ray"].kill(engine._mailbox)
     sentence = (
-        "Ray ended what trials send their reports to (ActorDiedError); give the command again to "
-        "go on"
+        "Ray ended the actor that collects reports (ActorDiedError); run the same command again "
+        "to continue"
     )
     with pytest.raises(AutotuneError, match=f"^{re.escape(sentence)}$"):
-        until(backend, Outcome.REACHED)
+        until(engine, Outcome.REACHED)
 
 
 REFUSED = [

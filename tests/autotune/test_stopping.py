@@ -5,7 +5,8 @@ import pytest
 from autotune.errors import SpecError
 from autotune.pruners.ladder import ladder
 from autotune.scheduler import stopping
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.search.coordinator import run
 from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialState
@@ -16,10 +17,12 @@ from autotune.testing.trials import search_trial
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
 
 
-def study(*losses, running=0):
+def study(*losses, running=0, **budget):
     """Return a study whose settings had these losses at the first rung."""
     record = StudyRecord(id=1, search="m", optimizer="adan", space={})
-    ledger = Ledger(study=record, space=SPACE, presets=[], ladder=ladder(27))
+    state = StudyState(
+        study=record, space=SPACE, presets=[], policy=Policy.of(spec(**budget)), ladder=ladder(27)
+    )
     for number, loss in enumerate([*losses, *[None] * running]):
         trial = search_trial(
             number,
@@ -30,8 +33,8 @@ def study(*losses, running=0):
             state=TrialState.RUNNING if loss is None else TrialState.PAUSED,
             step=0 if loss is None else 9,
         )
-        ledger.keep(trial, [] if loss is None else [Point(step=9, seconds=1.0, loss=loss)])
-    return ledger
+        state.keep(trial, [] if loss is None else [Point(step=9, seconds=1.0, loss=loss)])
+    return state
 
 
 def spec(**budget):
@@ -39,17 +42,17 @@ def spec(**budget):
 
 
 def test_patience_ends_where_that_many_settings_did_not_take_the_lead():
-    assert stopping.reached(study(3.0, 1.0, 2.0, 2.0, 2.0), spec(patience=3))
-    assert not stopping.reached(study(3.0, 1.0, 2.0, 2.0), spec(patience=3))
-    assert not stopping.reached(study(3.0, 2.0, 2.5, 2.5, 1.0), spec(patience=3))
+    assert stopping.reached(study(3.0, 1.0, 2.0, 2.0, 2.0, patience=3))
+    assert not stopping.reached(study(3.0, 1.0, 2.0, 2.0, patience=3))
+    assert not stopping.reached(study(3.0, 2.0, 2.5, 2.5, 1.0, patience=3))
 
 
 def test_settings_that_still_run_have_not_failed_to_take_the_lead():
-    assert not stopping.reached(study(1.0, 2.0, 2.0, running=3), spec(patience=3))
+    assert not stopping.reached(study(1.0, 2.0, 2.0, running=3, patience=3))
 
 
 def test_without_patience_a_search_spends_its_budget():
-    assert not stopping.reached(study(1.0, *[2.0] * 500), spec())
+    assert not stopping.reached(study(1.0, *[2.0] * 500))
 
 
 def test_patience_alone_keeps_the_budget_of_a_search_without_any():
@@ -66,11 +69,8 @@ def test_patience_alone_keeps_the_budget_of_a_search_without_any():
     ids=["trials", "runs", "minutes"],
 )
 def test_who_gives_up_says_after_what_and_with_what_left(budget, left):
-    found = stopping.told(study(1.0, 2.0, 2.0, 2.0), spec(patience=3, **budget), 4.0)
-    assert found == (
-        "3 settings in a row did not take the lead from trial 0, so no other was tried, "
-        f"with {left} left"
-    )
+    found = stopping.why_stopped(study(1.0, 2.0, 2.0, 2.0, patience=3, **budget), 4.0)
+    assert found == (f"stopped early: 3 settings in a row did not beat trial 0 ({left} left)")
 
 
 def test_patience_below_one_is_refused():
@@ -102,7 +102,7 @@ def test_a_search_that_gave_up_says_so_judges_and_goes_on_with_more_patience(tas
         run(wanted(task_file, trials=60, patience=9), store=store)
         more = len(store.trials(study.id, Role.SEARCH))
     assert 6 < tried < 60
-    assert ended.endswith(f"with {60 - tried} of 60 settings left")
+    assert ended.endswith(f"({60 - tried} of 60 settings left)")
     assert f"adamw: {ended}" in [event.text for event in heard if hasattr(event, "text")]
     assert again.rows[0].default.losses
     assert kept == tried

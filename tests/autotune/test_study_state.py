@@ -1,4 +1,4 @@
-"""What a ledger counts as it goes is what counting all of it anew gives."""
+"""What a study's state counts as it goes is what counting all of it anew gives."""
 
 from dataclasses import replace
 
@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.pruners.ladder import ladder
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
 from autotune.studies.records import Role, StudyRecord, TrialState
+from autotune.studies.spec import parse
 from autotune.testing.trials import search_trial
 
 LOST = {TrialState.DIVERGED, TrialState.FAILED}
@@ -23,7 +25,13 @@ EVENTS = st.tuples(
 
 def empty():
     record = StudyRecord(id=1, search="m", optimizer="adan", space={})
-    return Ledger(study=record, space=build({}, {}, {}), presets=[], ladder=ladder(TARGET))
+    return StudyState(
+        study=record,
+        space=build({}, {}, {}),
+        presets=[],
+        policy=Policy.of(parse({"model": "m"})),
+        ladder=ladder(TARGET),
+    )
 
 
 def numbered(number):
@@ -38,27 +46,27 @@ def cost(trial):
 
 @given(st.lists(EVENTS))
 def test_trials_and_costs_are_those_of_the_newest_records(events):
-    ledger, newest, stops = empty(), {}, {}
+    study, newest, stops = empty(), {}, {}
     for number, state, step, stop in events:
         trial = replace(numbered(number), state=state, step=step)
-        ledger.keep(trial)
+        study.keep(trial)
         newest[number] = trial
         stops.pop(trial.id, None)
         if stop is not None:
             stops[trial.id] = stop
-    ledger.stops = stops
+    study.stops = stops
     for role in Role:
         mine = [newest[number] for number in sorted(newest) if newest[number].role is role]
         heading = sum(max(cost(trial), stops.get(trial.id, 0)) for trial in mine)
-        assert ledger.of(role) == mine
-        assert ledger.committed(role) == heading / TARGET
+        assert study.of(role) == mine
+        assert study.committed(role) == heading / TARGET
     everyone = newest.values()
-    assert ledger.runs() == sum(map(cost, everyone)) / TARGET
-    assert ledger.committed() == sum(max(cost(t), stops.get(t.id, 0)) for t in everyone) / TARGET
+    assert study.runs() == sum(map(cost, everyone)) / TARGET
+    assert study.committed() == sum(max(cost(t), stops.get(t.id, 0)) for t in everyone) / TARGET
 
 
 def test_a_list_of_trials_is_the_callers_own():
-    ledger = empty()
-    ledger.keep(numbered(0))
-    ledger.of(Role.SEARCH).clear()
-    assert ledger.of(Role.SEARCH)
+    state = empty()
+    state.keep(numbered(0))
+    state.of(Role.SEARCH).clear()
+    assert state.of(Role.SEARCH)

@@ -28,8 +28,8 @@ def test_short_schedules_have_fewer_rungs():
 
 
 def test_patience_compares_nothing_before_the_second_rung():
-    assert ladder(81).patient() == RUNGS
-    assert ladder(81, 20).patient() == ladder(81, 20)
+    assert ladder(81).from_safe() == RUNGS
+    assert ladder(81, 20).from_safe() == ladder(81, 20)
 
 
 def test_a_task_may_say_from_when_on_losses_compare():

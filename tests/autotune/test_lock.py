@@ -14,13 +14,13 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from autotune.errors import AlreadyThere, StorageError
 from autotune.search import lock as module
-from autotune.search.lock import sitting, vacant
+from autotune.search.lock import exclusive, is_free
 
 HOLD = """
 import sys
 from pathlib import Path
-from autotune.search.lock import sitting
-with sitting(Path(sys.argv[1]), "net"):
+from autotune.search.lock import exclusive
+with exclusive(Path(sys.argv[1]), "net"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -46,25 +46,25 @@ def holder(folder: Path):
         process.kill()
 
 
-def test_a_lock_that_was_never_taken_is_vacant(folder):
-    assert vacant(folder) is True
+def test_a_lock_that_was_never_taken_is_free(folder):
+    assert is_free(folder) is True
 
 
-def test_a_lock_that_another_process_holds_is_not_vacant(folder, holder):
-    assert vacant(folder) is False
+def test_a_lock_that_another_process_holds_is_not_free(folder, holder):
+    assert is_free(folder) is False
 
 
-def test_the_lock_of_a_killed_process_is_vacant_and_can_be_taken(folder, holder):
+def test_the_lock_of_a_killed_process_is_free_and_can_be_taken(folder, holder):
     holder.kill()
     holder.wait()
-    assert vacant(folder) is True
-    with sitting(folder, "net"):
-        assert vacant(folder) is False
+    assert is_free(folder) is True
+    with exclusive(folder, "net"):
+        assert is_free(folder) is False
 
 
 def test_whether_a_lock_is_held_cannot_be_told_where_it_cannot_be_opened(folder):
     (folder / "lock").mkdir(parents=True)
-    assert vacant(folder) is None
+    assert is_free(folder) is None
 
 
 def test_a_lock_that_is_held_is_refused(folder, holder):
@@ -73,14 +73,14 @@ def test_a_lock_that_is_held_is_refused(folder, holder):
             AlreadyThere,
             match=r"^search 'net' is being run by another process; wait for it or stop it$",
         ),
-        sitting(folder, "net"),
+        exclusive(folder, "net"),
     ):
         pass
 
 
 def test_who_only_looks_does_not_keep_a_search_from_starting(folder, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 30.0)
-    with sitting(folder, "net"):
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 30.0)
+    with exclusive(folder, "net"):
         (folder / "1-0.pt").touch()  # keeps the lock in its place
     looking = subprocess.Popen(
         [
@@ -98,18 +98,18 @@ def test_who_only_looks_does_not_keep_a_search_from_starting(folder, monkeypatch
     )
     assert looking.stdout is not None
     assert looking.stdout.readline() == "looking\n"
-    with sitting(folder, "net"):
-        assert vacant(folder) is False
+    with exclusive(folder, "net"):
+        assert is_free(folder) is False
     looking.communicate()
 
 
 def test_two_who_only_look_do_not_take_each_other_for_a_holder(folder):
-    with sitting(folder, "net"):
+    with exclusive(folder, "net"):
         (folder / "1-0.pt").touch()  # keeps the lock in its place
     with (folder / "lock").open() as other:
         assert lock_descriptor(other.fileno(), blocking=False)
         Timer(0.005, unlock_descriptor, (other.fileno(),)).start()
-        assert vacant(folder) is True
+        assert is_free(folder) is True
 
 
 WITHOUT = """
@@ -131,9 +131,9 @@ def test_whether_a_lock_is_held_cannot_be_told_where_a_system_has_none(folder, m
     def missing(descriptor: int, *, blocking: bool) -> bool:
         raise OSError(errno.ENOSYS, "no such lock")
 
-    with sitting(folder, "net"):
+    with exclusive(folder, "net"):
         monkeypatch.setattr(module, "lock_descriptor", missing)
-        assert vacant(folder) is None
+        assert is_free(folder) is None
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
@@ -142,40 +142,40 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
         pytest.raises(
             StorageError, match=rf"^cannot write in {tmp_path}/autotune\.db\.d \(Not a directory\)$"
         ),
-        sitting(tmp_path / "autotune.db.d" / "0123abcd", "net"),
+        exclusive(tmp_path / "autotune.db.d" / "0123abcd", "net"),
     ):
         pass
 
 
 def test_an_ended_sitting_leaves_nothing_behind(folder, tmp_path):
-    with sitting(folder, "net"):
+    with exclusive(folder, "net"):
         assert (folder / "lock").exists()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_ended_sitting_leaves_checkpoints_and_other_searches_alone(folder):
-    with sitting(folder.with_name("89abcdef"), "other"), sitting(folder, "net"):
+    with exclusive(folder.with_name("89abcdef"), "other"), exclusive(folder, "net"):
         pass
-    with sitting(folder, "net"):
+    with exclusive(folder, "net"):
         (folder / "1-0.pt").touch()
     assert (folder / "1-0.pt").exists()
 
 
 def test_a_refused_sitting_leaves_the_lock_to_its_holder(folder, holder):
-    with pytest.raises(AlreadyThere), sitting(folder, "net"):
+    with pytest.raises(AlreadyThere), exclusive(folder, "net"):
         pass
-    assert vacant(folder) is False
+    assert is_free(folder) is False
 
 
 def test_no_two_hold_a_lock_whose_file_comes_and_goes(folder, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 30.0)
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 30.0)
+    monkeypatch.setattr(module, "RETRY_EVERY", 0.0)
     inside: list[int] = []
     most: list[int] = []
 
     def sit() -> None:
         for _ in range(200):
-            with sitting(folder, "net"):
+            with exclusive(folder, "net"):
                 inside.append(1)
                 most.append(len(inside))
                 threading.Event().wait(0.0001)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autotune.pruners.ladder import Ladder
-from autotune.scheduler.budget import Purse
-from autotune.scheduler.study_state import Ledger
+from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.policy import Policy
+from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
 from autotune.studies.records import StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
@@ -24,22 +25,22 @@ def trial(number: int, seconds: float, **changes: object) -> TrialRecord:
 
 def left(*seconds: float, overhead: float = 0.0, **changes: object) -> float | None:
     """Return the time left of 20 full runs after half ones that took so many seconds."""
-    ledger = Ledger(
+    state = StudyState(
         study=StudyRecord(id=0, search="net", optimizer="adan", space={}),
         space=SPACE,
         presets=[SPACE.preset({}, 0.1, "preset:default")],
+        policy=Policy.of(parse({"model": "net", "optimizers": ["adan"], "budget": {"runs": 20}})),
         ladder=Ladder(steps=(32, 64), first=32),
     )
     for number, each in enumerate(seconds):
-        ledger.keep(trial(number, each, **changes))
-    purse = Purse(
-        spec=parse({"model": "net", "optimizers": ["adan"], "budget": {"runs": 20}}),
-        ledgers=[ledger],
+        state.keep(trial(number, each, **changes))
+    tracker = BudgetTracker(
+        states=[state],
         slots=2,
         elapsed=lambda: 0.0,
         overhead=lambda: overhead,
     )
-    return purse.left()
+    return tracker.seconds_left()
 
 
 @pytest.mark.parametrize("seconds", [(), (9.0,), (9.0, 5.0, 5.0)], ids=len)
