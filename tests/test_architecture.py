@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 FOLDERS = ("kernels", "optimizers", "studies", "app")
 # The root of autotune/: the package "core", and doors, which anything may be behind.
-DOORS = {"__init__", "__main__", "api"}
+DOORS = {"__init__", "__main__"}
 CORE = {"config", "environment", "errors", "optuna_classes", "registry", "seeds"}
 
 
@@ -81,7 +81,7 @@ def test_every_package_has_its_row_and_every_row_its_package():
 
 def test_the_root_holds_what_is_listed_and_nothing_else():
     there = {path.stem for path in (ROOT / "autotune").glob("*.py")}
-    assert there == CORE | DOORS
+    assert there == CORE | DOORS | {"api"}
     assert len(there) <= 9
 
 

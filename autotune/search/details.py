@@ -1,4 +1,4 @@
-"""What ``autotune show`` prints about a search and a trial, as values."""
+"""What is printed about a stored search, its comparison and a trial, as values."""
 
 from __future__ import annotations
 

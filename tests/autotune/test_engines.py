@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from autotune import registry
-from autotune.engines.base import Backend
+from autotune.engines.base import Engine
 from autotune.errors import SpecError
-from autotune.search import run
+from autotune.search.coordinator import run
 from autotune.search.events import TrialEnded
 from autotune.search.worker import Terms, work
 from autotune.studies.records import SearchState
@@ -25,14 +25,14 @@ from autotune.testing.engines import EngineContract
 
 
 @pytest.fixture(scope="module", params=registry.names("autotune.engines"))
-def start(request: pytest.FixtureRequest) -> partial[Backend]:
+def start(request: pytest.FixtureRequest) -> partial[Engine]:
     if request.param == "ray":
         need_ray()
     return partial(registry.load("autotune.engines", request.param), workers=2)
 
 
 @pytest.fixture(scope="module")
-def engine(start: partial[Backend]) -> Iterator[Backend]:
+def engine(start: partial[Engine]) -> Iterator[Engine]:
     with closing(start()) as engine:
         yield engine
 
