@@ -20,8 +20,12 @@ import torch
 
 from autotune.tasks.source import meaning
 
-_NUMBERS: tuple[type, ...] = (bool, int, float, complex)
-_PLAIN = (*_NUMBERS, str, bytes, type(None), Enum, PurePath, torch.dtype, torch.device)
+_PLAIN: tuple[type, ...] = (
+    *(bool, int, float, complex, str, bytes, type(None)),
+    *(Enum, PurePath, torch.dtype, torch.device),
+)
+
+_MEMBERS: tuple[type, ...] = (FunctionType, *_PLAIN)  # of a class
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
@@ -89,7 +93,7 @@ class _Walk:
         yield f"{cls.__module__}.{cls.__qualname__}"
         if cls.__module__ == self.module:
             yield from ((base,) for base in cls.__bases__)
-            members = {k: v for k, v in vars(cls).items() if isinstance(v, (FunctionType, *_PLAIN))}
+            members = {k: v for k, v in vars(cls).items() if isinstance(v, _MEMBERS)}
             for name in sorted(members.keys() - {"__doc__", "__module__", "__firstlineno__"}):
                 yield name
                 yield (members[name],)
@@ -130,7 +134,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple | frozenset):
         parts = map(_plain, value)
         return str(tuple(sorted(parts) if isinstance(value, frozenset) else parts))
-    return repr(value) if isinstance(value, (*_PLAIN, type(...))) else type(value).__qualname__
+    plain = value is ... or isinstance(value, _PLAIN)
+    return repr(value) if plain else type(value).__qualname__
 
 
 def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -61,16 +61,27 @@ class Function:
             raise UnknownName(registry.unknown(f"function of {self.path.name}", self.name, known))
         return found
 
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        function = self._found
+        try:
+            return inspect.signature(function).parameters
+        except ValueError:
+            raise SpecError(
+                f"{self.text} does not tell which arguments it takes; "
+                "call it in a function that does"
+            ) from None
+
     def accepts(self, name: str) -> bool:
         """Tell whether the function takes the keyword argument ``name``."""
-        parameters = inspect.signature(self._found).parameters
+        parameters = self._parameters
         if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             return True
         return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
     def check(self, offered: Sequence[str]) -> None:
         """Refuse a function that asks for more than what is ``offered``."""
-        for name, each in inspect.signature(self._found).parameters.items():
+        for name, each in self._parameters.items():
             optional = each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
             optional = optional or each.default is not each.empty
             if not optional and not (name in offered and self.accepts(name)):

@@ -348,6 +348,30 @@ def test_a_module_s_class_is_a_function_that_returns_one():
     assert (found.name, found.comparison.search.task["data"]) == ("Net", "digits-pair")
 
 
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (
+            dict,
+            "python:dict does not tell which arguments it takes; call it in a function that does",
+        ),
+        (
+            lambda width: line(0),
+            "python:lambda needs 'width', which is not given; it may take the keyword arguments "
+            "classes and seed, others need a default",
+        ),
+        (
+            lambda: 5,
+            "python:lambda must return a torch module or an autotune.Problem, got int",
+        ),
+        (lambda: 1 / 0, "python:lambda raised ZeroDivisionError: division by zero"),
+    ],
+    ids=["no signature", "argument", "return", "raises"],
+)
+def test_a_function_that_makes_no_model_is_refused_in_one_sentence(function, sentence):
+    assert refusal(call=partial(autotune.tune, function), trials=1) == sentence
+
+
 class Made:
     """A callable without a name of its own."""
 
