@@ -40,14 +40,16 @@ class Axis:
 
 def value(trial: TrialRecord, name: str) -> Value | None:
     """Return a coordinate; None where it has no effect, as the timescale without decay."""
-    if name == "timescale" and trial.params.get("decayed") == "no":
+    params = trial.setting.params
+    if name == "timescale" and params.get("decayed") == "no":
         return None
-    return trial.params.get(name)
+    return params.get(name)
 
 
 def axes(space: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Axis]:
     """Return an axis for every parameter of the space that took more than one value."""
-    named = list(dict.fromkeys([*space, *(name for trial in trials for name in trial.params)]))
+    settings = [trial.setting for trial in trials]
+    named = list(dict.fromkeys([*space, *(name for one in settings for name in one.params)]))
     pairs = {name: [value(trial, name) for trial in trials] for name in named}
     seen = {name: [item for item in items if item is not None] for name, items in pairs.items()}
     return [_axis(name, space.get(name), seen[name]) for name in named if len(set(seen[name])) > 1]

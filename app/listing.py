@@ -65,7 +65,7 @@ def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
     judged = [(row, name) for row in comparison.rows for name in _judged(row)]
     outcomes = pd.DataFrame([_outcome(row, name) for row, name in judged])
     pairs = [getattr(row, name) for row, name in judged]
-    hyper = pd.DataFrame([words.settings(one.hyper, one.warmup) for one in pairs]).fillna("")
+    hyper = pd.DataFrame([words.settings(one.setting) for one in pairs]).fillna("")
     said = {name: sorted({value for value in hyper[name] if value}) for name in hyper}
     same = [name for name, values in said.items() if len(pairs) > 1 and len(values) == 1]
     varied = hyper.drop(columns=same)
@@ -112,8 +112,8 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "of": record.target,
         "seed": record.seed,
         "seconds": round(record.seconds, 2),
-        **{name: _cell(value) for name, value in record.hyper.items()},
-        "warm-up": record.warmup,
+        **{name: _cell(value) for name, value in record.setting.hyper.items()},
+        "warm-up": record.setting.warmup,
         "reason": record.reason or "",
     }
 
@@ -140,7 +140,7 @@ def matching(
 
 
 def _text(record: TrialRecord) -> str:
-    hyper: Mapping[str, Any] = {**record.hyper, **record.params}
+    hyper: Mapping[str, Any] = {**record.setting.hyper, **record.setting.params}
     said = [f"trial {record.number}", record.origin, record.reason or ""]
     return " ".join([*said, *(f"{k}={words.value(v)}" for k, v in hyper.items())]).lower()
 
@@ -157,7 +157,7 @@ def failures(records: Iterable[TrialRecord]) -> pd.DataFrame:
                 "step": record.step,
                 "of": record.target,
                 "origin": record.origin,
-                **words.settings(record.hyper, record.warmup),
+                **words.settings(record.setting),
             }
             for record in lost
         ]

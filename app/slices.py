@@ -20,7 +20,7 @@ def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.
     trials = [sample.trials[i] for i in drawn]
     chart = go.Figure()
     chart.add_scatter(
-        x=[trial.params[axis.name] for trial in trials],
+        x=[trial.setting.params[axis.name] for trial in trials],
         y=[sample.losses[i] for i in drawn],
         name="measured",
         mode="markers",
@@ -38,7 +38,7 @@ def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.
 
 def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialRecord]) -> None:
     chart.add_scatter(
-        x=[trial.params[axis.name] for trial in lost],
+        x=[trial.setting.params[axis.name] for trial in lost],
         y=[top] * len(lost),
         name="diverged",
         mode="markers",

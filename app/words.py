@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+
+from autotune.studies.setting import Setting
 
 _LABELS = MappingProxyType(
     {
@@ -57,9 +58,10 @@ def value(item: Any) -> str:
     return number(float(item)) if isinstance(item, (int, float)) else str(item)
 
 
-def settings(hyper: Mapping[str, Any], warmup: float) -> dict[str, str]:
+def settings(setting: Setting) -> dict[str, str]:
     """Write a setting, a column for each hyper-parameter."""
-    return {name: value(item) for name, item in hyper.items()} | {"warm-up": value(warmup)}
+    hyper = {name: value(item) for name, item in setting.hyper.items()}
+    return hyper | {"warm-up": value(setting.warmup)}
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from autotune.models.gpt import GPT, NANO, side_by_side
+from autotune.studies.setting import Setting
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
 from autotune.training.side_by_side import Member, loss_curves
@@ -43,7 +44,11 @@ def members(count: int) -> list[Member]:
     """Return runs of different settings on two seeds."""
     hyper = {"weight_decay": 0.02, "betas": (0.98, 0.92, 0.99)}
     return [
-        Member(hyper={**hyper, "lr": 1e-3 * 1.01**k}, warmup=0.1, seed=k % 2) for k in range(count)
+        Member(
+            setting=Setting(params={}, hyper={**hyper, "lr": 1e-3 * 1.01**k}, warmup=0.1),
+            seed=k % 2,
+        )
+        for k in range(count)
     ]
 
 

@@ -56,7 +56,7 @@ class Asleep:
         if job is None:
             return []
         time.sleep(self.seconds)
-        rate = float(job.hyper["lr"])
+        rate = float(job.setting.hyper["lr"])
         points = tuple(
             Point(step=step, seconds=0.01 * step, loss=1 + abs(rate - 3e-3) + 1 / step)
             for step in job.evaluate

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from statistics import geometric_mean
 
+from autotune.studies.setting import Setting
 from autotune.tasks.resolve import resolve
 from autotune.training.job import Job
 from autotune.training.process import start_worker
@@ -40,8 +41,9 @@ def curves(model: str, optimizer: str) -> Iterator[tuple[float, float, float]]:
             losses = []
             for seed in range(1, 1 + SEEDS.get(model, 1)):
                 job = Job(
-                    trial=1, attempt=1, task=arguments, optimizer=optimizer, hyper=hyper,
-                    warmup=0.2, seed=seed, start=0, stop=steps, target=steps, evaluate=(steps,),
+                    trial=1, attempt=1, task=arguments, optimizer=optimizer,
+                    setting=Setting(params={}, hyper=hyper, warmup=0.2), seed=seed, start=0,
+                    stop=steps, target=steps, evaluate=(steps,),
                 )  # fmt: skip
                 points = [p for report in perform(job, lambda: False) for p in report.points]
                 final = [point.loss for point in points if point.step == steps]

@@ -161,7 +161,7 @@ def _coordinates(
     trial: TrialRecord, space: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, tuple[Any, BaseDistribution]]]:
     """Pair each coordinate that Optuna can hold with its distribution; `hyper` has the rest."""
-    for name, value in trial.params.items():
+    for name, value in trial.setting.params.items():
         kind, *bounds = space.get(name, ("unknown",))
         if kind == "choice" and value in bounds[0]:
             yield name, (value, CategoricalDistribution(tuple(bounds[0])))
@@ -176,8 +176,8 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
         _ID: trial.id,
         "number": trial.number,
         "origin": trial.origin,
-        "hyper": dict(trial.hyper),
-        "warmup": trial.warmup,
+        "hyper": dict(trial.setting.hyper),
+        "warmup": trial.setting.warmup,
         "step": trial.step,
         "target": trial.target,
         "accuracy": trial.accuracy,

@@ -34,6 +34,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
+from autotune.studies.setting import Setting
 
 TRIAL = [c for c in Trial.__table__.columns if c.name not in {"attempt", "revision"}]
 POINT = (
@@ -280,10 +281,14 @@ def _tally(
 def trial(row: Row[Any]) -> TrialRecord:
     """Return a row of ``TRIAL`` as a value."""
     values = dict(row._mapping)
+    setting = Setting(
+        params=values.pop("params"), hyper=values.pop("hyper"), warmup=values.pop("warmup")
+    )
     return TrialRecord(
         study=values.pop("study_id"),
         role=Role(values.pop("role")),
         state=TrialState(values.pop("state")),
+        setting=setting,
         **values,
     )
 

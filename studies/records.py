@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from autotune.studies.setting import Setting
+
 
 class TrialState(StrEnum):
     """Where a trial stands."""
@@ -57,9 +59,7 @@ class TrialRecord:
     number: int  # from 0, within its study
     role: Role
     origin: str  # who proposed it: "preset:default", "sobol", "gp"; "default" or "tuned" for judges
-    params: Mapping[str, float | str]  # coordinates in the study's space
-    hyper: Mapping[str, Any]  # keyword arguments of autotune.optimizers.create
-    warmup: float  # fraction of the schedule
+    setting: Setting
     seed: int  # seed index: equal indices mean equal initialisation and batch order
     target: int  # steps of its full schedule
     source: int | None = None  # number of the search trial whose setting is re-run
@@ -109,9 +109,7 @@ class Proposal:
 
     role: Role
     origin: str
-    params: Mapping[str, float | str]
-    hyper: Mapping[str, Any]
-    warmup: float
+    setting: Setting
     seed: int
     target: int
     source: int | None = None

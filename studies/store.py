@@ -32,6 +32,7 @@ from autotune.studies.records import (
     TrialState,
 )
 from autotune.studies.retry import retried
+from autotune.studies.setting import Setting
 
 
 class Store(Leases):
@@ -263,13 +264,12 @@ class Store(Leases):
         return search_id
 
     def _add_trial(self, connection: Connection, study_id: int, proposal: Proposal) -> int:
-        attempts.finite("warmup", proposal.warmup)
-        plain = {"params": dict(proposal.params), "hyper": dict(proposal.hyper)}
+        attempts.finite("warmup", proposal.setting.warmup)
         revision, now = self._touch_study(connection, study_id)
         return _add(
             connection,
             Trial,
-            **{**_fields(proposal), **plain},
+            **_columns(proposal),
             study_id=study_id,
             number=_next_number(connection, study_id),
             state=TrialState.WAITING,
@@ -306,8 +306,12 @@ def _add(connection: Connection, table: type[Base], **values: Any) -> int:
     return int(key.scalar_one())
 
 
-def _fields(proposal: Proposal) -> dict[str, Any]:
-    return {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
+def _columns(proposal: Proposal) -> dict[str, Any]:
+    """Return a proposal's columns: a setting has none of its own, but one for each part."""
+    values = dict(vars(proposal))
+    setting: Setting = values.pop("setting")
+    plain = {"params": dict(setting.params), "hyper": dict(setting.hyper)}
+    return {**values, **plain, "warmup": setting.warmup}
 
 
 def _next_number(connection: Connection, study_id: int) -> int:

@@ -136,7 +136,7 @@ def _parts(lanes: Sequence[_Lane]) -> list[_Part]:
     trials = [prepare(lane.job, task) if lane.job.start else None for lane in lanes]
     starts = [trial.start if trial else 0 for trial in trials]
     parts = []
-    for members in alike(lanes[0].job.optimizer, [lane.job.hyper for lane in lanes]):
+    for members in alike(lanes[0].job.optimizer, [lane.job.setting.hyper for lane in lanes]):
         for start in sorted({starts[k] for k in members}):
             chosen = [k for k in members if starts[k] == start]
             found = [(lanes[k], trials[k]) for k in chosen]
@@ -153,7 +153,7 @@ class _Part:
         self.lanes = [lane for lane, _ in found]
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))
         jobs = [lane.job for lane in self.lanes]
-        members = [Member(hyper=job.hyper, warmup=job.warmup, seed=job.seed) for job in jobs]
+        members = [Member(setting=job.setting, seed=job.seed) for job in jobs]
         self.runs = SideBySide(task, jobs[0].optimizer, members)
         for k, (_, trial) in enumerate(found):
             if trial:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # the optimizer that a winner has to beat
@@ -21,8 +21,7 @@ class Contender:
     """A setting and its results on the judging seeds."""
 
     origin: str
-    hyper: Mapping[str, Any]
-    warmup: float
+    setting: Setting = field(metadata={"printed": ("hyper", "warmup")})  # no coordinates
     losses: Mapping[int, float]  # validation loss by seed index
     loss: Estimate | None  # None until a judging run has ended
     accuracy: Estimate | None
@@ -118,8 +117,7 @@ def _contender(judged: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> 
     example = judged[0] if judged else (trials[0] if trials else None)
     return Contender(
         origin=_origin(example, trials),
-        hyper=example.hyper if example else {},
-        warmup=example.warmup if example else 0.0,
+        setting=example.setting if example else Setting(params={}, hyper={}, warmup=0.0),
         losses=losses,
         loss=estimate(list(losses.values())) if losses else None,
         accuracy=estimate(accuracies) if accuracies else None,
@@ -142,7 +140,7 @@ def _row(
     reference: tuple[Contender, Contender] | None,
 ) -> Row:
     default, tuned = pair
-    changed = tuned.hyper != default.hyper or tuned.warmup != default.warmup
+    changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
     rival = reference[1] if reference and study.optimizer != REFERENCE else None
     against = paired(tuned.losses, rival.losses) if rival else None

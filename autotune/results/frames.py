@@ -41,10 +41,10 @@ def curves(
 
 def _trial(optimizer: str, trial: TrialRecord) -> dict[str, Any]:
     """Return a trial's columns; betas are a tuple, as torch takes them."""
-    hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in trial.hyper.items()}
-    facts = {name: getattr(trial, name) for name in (*_WHO[1:], *_OUTCOME)}
+    hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in trial.setting.hyper.items()}
+    facts = {name: getattr(trial, name) for name in (*_WHO[1:], *_OUTCOME[1:])}
     facts |= {"role": str(trial.role), "state": str(trial.state)}
-    return {"optimizer": optimizer, **hyper, **facts}
+    return {"optimizer": optimizer, **hyper, "warmup": trial.setting.warmup, **facts}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> DataFrame:

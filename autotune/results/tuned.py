@@ -17,6 +17,7 @@ from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
 SCHEMA_VERSION = 1
@@ -129,9 +130,7 @@ def tuned(
 class _Chosen:
     """A setting and the runs that support it."""
 
-    hyper: Mapping[str, Any]
-    warmup: float
-    params: Mapping[str, float | str]
+    setting: Setting
     number: int | None
     origin: str
     losses: Mapping[int, float]
@@ -164,12 +163,11 @@ def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRe
     contender = row.tuned if which == "tuned" else row.default
     if not contender.losses:
         raise NothingUsable(_unjudged(search.name, row.optimizer, which, contender))
-    run = next(t for t in trials if t.role is Role.JUDGE and _is(t, contender))
+    judged = (trial for trial in trials if trial.role is Role.JUDGE)
+    run = next(trial for trial in judged if trial.setting.trains_like(contender.setting))
     is_tuned = which == "tuned"
     return _Chosen(
-        hyper=contender.hyper,
-        warmup=contender.warmup,
-        params=run.params,
+        setting=run.setting,
         number=run.source,
         origin=contender.origin,
         losses=contender.losses,
@@ -188,10 +186,6 @@ def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> 
     )
 
 
-def _is(trial: TrialRecord, contender: Contender) -> bool:
-    return trial.hyper == contender.hyper and trial.warmup == contender.warmup
-
-
 def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> _Chosen:
     """Return the setting of one trial, supported by one run."""
     where = f"{row.optimizer} in search '{search.name}'"
@@ -204,9 +198,7 @@ def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], numbe
     partial = run.state is not TrialState.COMPLETE
     caveat = f"its loss was read at step {run.step} of {run.target}, before the schedule ended"
     return _Chosen(
-        hyper=run.hyper,
-        warmup=run.warmup,
-        params=run.params,
+        setting=run.setting,
         number=number,
         origin=f"trial {number} ({run.origin})",
         losses={run.seed: run.loss},
@@ -220,8 +212,8 @@ def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], numbe
 def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Tuned:
     return Tuned(
         optimizer=row.optimizer,
-        hyper={name: _value(value) for name, value in chosen.hyper.items()},
-        schedule=Schedule(warmup_fraction=chosen.warmup),
+        hyper={name: _value(value) for name, value in chosen.setting.hyper.items()},
+        schedule=Schedule(warmup_fraction=chosen.setting.warmup),
         conventions=Conventions(weight_decay=_decay_convention(row.optimizer)),
         tuned_on=dict(search.task),
         evidence=_evidence(row, chosen),
@@ -265,7 +257,7 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
     yield from chosen.caveats
-    yield from widening.warnings(chosen.params, study.space)
+    yield from widening.warnings(chosen.setting.params, study.space)
     seeds = len(chosen.losses)
     if seeds < ENOUGH_SEEDS:
         noun = "seed" if seeds == 1 else "seeds"

@@ -17,9 +17,9 @@ from autotune.samplers import random
 from autotune.scheduler.study_state import StudyState
 from autotune.seeds import derive
 from autotune.seeds import study as study_seed
-from autotune.space.setting import Setting
-from autotune.space.spaces import Range
+from autotune.space.spaces import Candidate, Range
 from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
+from autotune.studies.setting import Setting
 
 SEARCH_SEED = 0  # seed index: all search trials have the same initial weights and batches
 MIXED = "auto"  # the sampler that is mixed with known settings
@@ -42,21 +42,19 @@ def propose(state: StudyState, *, whole: bool = False) -> Proposal | None:
     ``whole``: the trial skips all rungs; its origin is marked so.
     """
     number = len(state.of(Role.SEARCH))
-    for setting in _wishes(state, number):
-        if not state.tried(setting.hyper, setting.warmup):
+    for candidate in _wishes(state, number):
+        if not state.tried(candidate.setting):
             return Proposal(
                 role=Role.SEARCH,
-                origin=setting.origin + (RUN_WHOLE if whole else ""),
-                params=setting.params,
-                hyper=setting.hyper,
-                warmup=setting.warmup,
+                origin=candidate.origin + (RUN_WHOLE if whole else ""),
+                setting=candidate.setting,
                 seed=SEARCH_SEED,
                 target=state.target,
             )
     return None
 
 
-def _wishes(state: StudyState, number: int) -> Iterator[Setting]:
+def _wishes(state: StudyState, number: int) -> Iterator[Candidate]:
     """Yield candidate settings for trial ``number``, the preferred one first."""
     seed = study_seed(state.policy.seed, state.study.optimizer)
     first = _first(state)
@@ -72,14 +70,12 @@ def _wishes(state: StudyState, number: int) -> Iterator[Setting]:
     index = number - len(first)
     for again in range(ASKED):
         own = derive(seed, "again", again) if again else seed
-        yield state.space.setting(
-            sampler(state.space, seen, index=max(0, index), seed=own), state.policy.sampler
-        )
+        params = sampler(state.space, seen, index=max(0, index), seed=own)
+        yield Candidate(origin=state.policy.sampler, setting=state.space.setting(params))
     for draw in range(DRAWN):
         own = derive(seed, "drawn", draw)
-        yield state.space.setting(
-            random.sampler(state.space, seen, index=number, seed=own), "random"
-        )
+        params = random.sampler(state.space, seen, index=number, seed=own)
+        yield Candidate(origin="random", setting=state.space.setting(params))
 
 
 def _believes(seed: int, number: int) -> bool:
@@ -87,24 +83,24 @@ def _believes(seed: int, number: int) -> bool:
     return chance < BELIEF * FADING**number
 
 
-def _first(state: StudyState) -> list[Setting]:
+def _first(state: StudyState) -> list[Candidate]:
     """Return the settings that are always tried, the default first."""
     if state.policy.sampler != MIXED:
         return list(state.presets)
     return [*state.presets[:KNOWN], *_range_test(state)]
 
 
-def _range_test(state: StudyState) -> Iterator[Setting]:
+def _range_test(state: StudyState) -> Iterator[Candidate]:
     """Yield the known setting at other learning rates: no parameter matters more."""
     own = _known(state).hyper["lr"]
     yield from _rates(state, own, (own * factor for factor in TESTED))
 
 
-def _beyond(state: StudyState) -> Iterator[Setting]:
+def _beyond(state: StudyState) -> Iterator[Candidate]:
     """Yield a learning rate beyond the tested ones if the best tested one is the first or last."""
     known = len(state.presets[:KNOWN]) - 1
     trials = [t for t in state.of(Role.SEARCH) if t.number == known or t.origin.startswith(TEST)]
-    losses = {trial.hyper["lr"]: _short_loss(state, trial) for trial in trials}
+    losses = {trial.setting.hyper["lr"]: _short_loss(state, trial) for trial in trials}
     if len(losses) < 2 or None in losses.values():
         return
     best = min(losses, key=lambda rate: (losses[rate], rate))
@@ -116,15 +112,16 @@ def _beyond(state: StudyState) -> Iterator[Setting]:
 
 def _known(state: StudyState) -> Setting:
     """Return the first known setting after the default; the default if there is none."""
-    return state.presets[:KNOWN][-1]
+    return state.presets[:KNOWN][-1].setting
 
 
-def _rates(state: StudyState, near: float, rates: Iterable[float]) -> Iterator[Setting]:
+def _rates(state: StudyState, near: float, rates: Iterable[float]) -> Iterator[Candidate]:
     """Yield the known setting at each learning rate that is far enough from ``near``."""
     lr = state.space.parameters.get("lr")
     if not isinstance(lr, Range):
         return
-    lr, known = lr.first, _known(state)  # a range that was widened later is not tested again
+    lr = lr.first  # a range that was widened later is not tested again
+    known = _known(state)
     for rate in map(lr.nearest, rates):
         if abs(lr.unit(rate) - lr.unit(near)) > APART:
             yield state.space.preset({**known.hyper, "lr": rate}, known.warmup, TEST)

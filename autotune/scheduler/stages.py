@@ -308,9 +308,7 @@ def _again(source: TrialRecord, role: Role, seed: int, origin: str) -> Suggestio
     proposal = Proposal(
         role=role,
         origin=origin,
-        params=source.params,
-        hyper=source.hyper,
-        warmup=source.warmup,
+        setting=source.setting,
         seed=seed,
         target=source.target,
         source=source.number,

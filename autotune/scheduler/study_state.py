@@ -5,16 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
 from autotune.scheduler.forecast import forecasts
 from autotune.scheduler.policy import Policy
-from autotune.space.setting import Setting
-from autotune.space.spaces import Space
+from autotune.space.spaces import Candidate, Space
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
+from autotune.studies.setting import Setting
 
 ENDED = frozenset({TrialState.COMPLETE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
 MODEL_NEEDS = 5  # trials at a rung before a model may be fitted to it
@@ -27,7 +26,7 @@ class StudyState:
     study: StudyRecord
     policy: Policy
     space: Space
-    presets: Sequence[Setting]  # the first is the optimizer's default
+    presets: Sequence[Candidate]  # the first is the optimizer's default
     ladder: Ladder
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
@@ -46,14 +45,14 @@ class StudyState:
         """Return the steps of a full run."""
         return self.ladder.steps[-1]
 
-    def tried(self, hyper: Mapping[str, Any], warmup: float) -> bool:
+    def tried(self, setting: Setting) -> bool:
         """Return whether the search has tried a setting."""
-        return _written(hyper, warmup) in self.settings
+        return _written(setting) in self.settings
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Store a trial's newest record and new points of its curve."""
         if trial.role is Role.SEARCH and trial.id not in self.trials:
-            self.settings.add(_written(trial.hyper, trial.warmup))
+            self.settings.add(_written(trial.setting))
         self._place(trial)
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
@@ -126,7 +125,7 @@ class StudyState:
         diverged, seen = TrialState.DIVERGED, []
         for trial in trials:
             if trial.state is diverged:
-                seen.append(Observation(params=trial.params, loss=None))
+                seen.append(Observation(params=trial.setting.params, loss=None))
             elif trial.id in expected:
                 forecast = expected[trial.id]
                 seen.append(self._observation(trial, forecast.score, forecast.doubt))
@@ -141,7 +140,7 @@ class StudyState:
         for trial in trials:
             curve = self.losses[trial.id]
             if trial.state is TrialState.DIVERGED:
-                seen.append(Observation(params=trial.params, loss=None))
+                seen.append(Observation(params=trial.setting.params, loss=None))
             elif step in curve:
                 seen.append(self._observation(trial, curve[step]))
         return seen
@@ -150,11 +149,15 @@ class StudyState:
         curve = self.losses[trial.id]
         last = next(step for step in reversed(self.ladder.steps) if step in curve)
         return Observation(
-            params=trial.params, loss=loss, reached=last, reached_loss=curve[last], doubt=doubt
+            params=trial.setting.params,
+            loss=loss,
+            reached=last,
+            reached_loss=curve[last],
+            doubt=doubt,
         )
 
 
-def _written(hyper: Mapping[str, Any], warmup: float) -> str:
+def _written(setting: Setting) -> str:
     """Return a setting as text; tuples count as lists, as which they are stored."""
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in hyper.items()}
-    return repr((sorted(plain.items()), warmup))
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in setting.hyper.items()}
+    return repr((sorted(plain.items()), setting.warmup))

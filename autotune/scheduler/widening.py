@@ -54,11 +54,11 @@ def _wider(
     for name, parameter in space.parameters.items():
         if not isinstance(parameter, Range) or not parameter.log or name in space.asked:
             continue
-        if any(idle(name, one.params) for one in best):
+        if any(idle(name, one.setting.params) for one in best):
             continue
         for upper in (False, True):
-            there = [_at(parameter, one.params[name], upper) for one in best]
-            cliff = any(_at(parameter, one.params[name], upper) for one in diverged)
+            there = [_at(parameter, one.setting.params[name], upper) for one in best]
+            cliff = any(_at(parameter, one.setting.params[name], upper) for one in diverged)
             new = parameter.wider(upper, STEP, FURTHEST, most=_most(name))
             if all(there) and not cliff and new != parameter:
                 yield name, new
@@ -113,7 +113,7 @@ def recommended(state: StudyState, number: int | None) -> Iterator[str]:
     """Warn if the recommended setting lies at an end of a range; the default was not searched."""
     for trial in state.of(Role.SEARCH):
         if number and trial.number == number:
-            yield from warnings(trial.params, state.space.as_data())
+            yield from warnings(trial.setting.params, state.space.as_data())
 
 
 def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _reliability(
 def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> list[str]:
     """Return which ranges were widened, and warn if the recommended setting lies at an end."""
     number = (store.recommendation(study.id) or {}).get("source")
-    chosen = [each for each in trials if number and each.number == number]
+    chosen = [each.setting for each in trials if number and each.number == number]
     found = [text for each in chosen for text in widening.warnings(each.params, study.space)]
     return [*widening.widened_ranges(study.space), *found]
 

@@ -9,8 +9,7 @@ from autotune import optimizers
 from autotune.errors import UnknownName
 from autotune.registry import unknown
 from autotune.space import spaces
-from autotune.space.setting import Setting
-from autotune.space.spaces import DEFAULT_WARMUP, Space
+from autotune.space.spaces import DEFAULT_WARMUP, Candidate, Space
 from autotune.studies.spec import SearchSpec
 
 
@@ -50,13 +49,13 @@ def _over(shared: Any, own: Any) -> Any:
     return own
 
 
-def presets_of(optimizer: str, space: Space) -> list[Setting]:
+def presets_of(optimizer: str, space: Space) -> list[Candidate]:
     """Return the settings to try first, without duplicates, the optimizer's default first."""
-    found: list[Setting] = []
+    found: list[Candidate] = []
     for entry in optimizers.presets(optimizer):
         hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}
         warmup = entry.get("warmup", DEFAULT_WARMUP)
-        setting = space.preset(hyper, warmup, f"preset:{entry['origin']}")
-        if all((s.hyper, s.warmup) != (setting.hyper, setting.warmup) for s in found):
-            found.append(setting)
+        preset = space.preset(hyper, warmup, f"preset:{entry['origin']}")
+        if not any(preset.setting.trains_like(other.setting) for other in found):
+            found.append(preset)
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
-from autotune.space.setting import Setting
+from autotune.studies.setting import Setting
 
 DEFAULT_WARMUP = 0.1
 EDGE = 0.02  # part of a range that counts as its end
@@ -115,6 +115,14 @@ Parameter = Range | Choice
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A setting that may be tried, and what proposed it."""
+
+    origin: str
+    setting: Setting
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """The space of an optimizer's settings.
 
@@ -153,12 +161,12 @@ class Space:
         """Return the point of the unit cube at these coordinates."""
         return [parameter.unit(params[name]) for name, parameter in self.parameters.items()]
 
-    def setting(self, params: Params, origin: str) -> Setting:
+    def setting(self, params: Params) -> Setting:
         """Return the setting at ``params``."""
         hyper, warmup = decode({**self.fixed, **params}, self.defaults)
-        return Setting(origin=origin, params=dict(params), hyper=hyper, warmup=warmup)
+        return Setting(params=dict(params), hyper=hyper, warmup=warmup)
 
-    def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
+    def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Candidate:
         """Return a known setting, changed only where the user's space forbids it.
 
         A value outside a range is moved to its end; fixed values replace the preset's. Weight decay
@@ -173,7 +181,8 @@ class Space:
             name: parameter.nearest(coordinates[name]) if name in coordinates else parameter.at(0.5)
             for name, parameter in self.parameters.items()
         }
-        return Setting(origin=origin + moved, params=params, hyper=full, warmup=warm)
+        setting = Setting(params=params, hyper=full, warmup=warm)
+        return Candidate(origin=origin + moved, setting=setting)
 
     def _changes(self, hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
         """Return the coordinates that must change to satisfy the user's space."""

@@ -12,6 +12,7 @@ import pytest
 
 from autotune.engines.base import Engine
 from autotune.testing.expect import expect, same
+from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome, Report
 
 Start = Callable[[], Engine]
@@ -41,7 +42,7 @@ class EngineContract:
             "hyper": {"lr": 1e-3}, "warmup": 0.1, "seed": 3, "start": 0, "stop": 9, "target": 9,
             "evaluate": (1, 3, 9), **changes,
         }  # fmt: skip
-        return Job(**fields)
+        return Job(**nested(**fields))
 
     def endless(self, trial: int = 1) -> Job:
         """Return a job that ends when it is told to, and is told of meanwhile."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from autotune.studies.models import Search, Study, Trial
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
 NAME = "resnet-mini"
@@ -146,7 +147,7 @@ def _origin(number: int) -> str:
 
 
 def _setting(params: Mapping[str, float | str], landscape: Landscape) -> dict[str, Any]:
-    """Return what a proposal says of a setting."""
+    """Return the fields of a proposal that follow from its coordinates."""
     rate, timescale = float(params["lr"]), float(params["timescale"])
     first, last = 1 - float(params["one_minus_beta1"]), 1 - float(params[landscape.last])
     hyper = {
@@ -155,8 +156,8 @@ def _setting(params: Mapping[str, float | str], landscape: Landscape) -> dict[st
         "weight_decay": 1 / (rate * timescale) if params["decayed"] == "yes" else 0.0,
         **landscape.fixed,
     }
-    warmup = float(params["warmup"])
-    return {"params": dict(params), "hyper": hyper, "warmup": warmup, "target": STEPS}
+    setting = Setting(params=dict(params), hyper=hyper, warmup=float(params["warmup"]))
+    return {"setting": setting, "target": STEPS}
 
 
 def _final(params: Mapping[str, float | str], landscape: Landscape) -> float:

@@ -23,6 +23,7 @@ from autotune.studies.records import (
 )
 from autotune.studies.store import Store
 from autotune.testing.expect import expect, same
+from autotune.testing.trials import nested
 
 SPACES = {"adan": {"lr": ["log", 1e-4, 1e-1]}, "adamw": {"lr": ["log", 1e-5, 1e-2]}}
 
@@ -34,7 +35,7 @@ def proposal(**changes: Any) -> Proposal:
         "hyper": {"lr": 0.01, "betas": [0.98, 0.92, 0.99]}, "warmup": 0.1, "seed": 0,
         "target": 90, **changes,
     }  # fmt: skip
-    return Proposal(**fields)
+    return Proposal(**nested(**fields))
 
 
 def curve(length: int) -> list[Point]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from autotune.studies.records import Point
+from autotune.studies.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,7 @@ class Job:
     attempt: int  # reports of older attempts are refused
     task: Mapping[str, Any]  # arguments of autotune.tasks.resolve.resolve
     optimizer: str
-    hyper: Mapping[str, Any]
-    warmup: float
+    setting: Setting
     seed: int
     start: int
     stop: int

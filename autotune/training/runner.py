@@ -141,7 +141,7 @@ def describe(error: BaseException) -> str:
 
 def prepare(job: Job, task: Task) -> Prepared:
     """Build the run and its optimizer, and load the last checkpoint if there is one."""
-    run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
+    run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
     source = job.resume or job.checkpoint
     repeats = None
     if job.start and source:
@@ -150,7 +150,7 @@ def prepare(job: Job, task: Task) -> Prepared:
         )
         if found is not None:
             return Prepared(run=run, optimizer=optimizer, start=found)
-        run, optimizer = build(task, job.optimizer, job.hyper, job.seed)
+        run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
         repeats = _missing(Path(source), job) if job.resume else None
     # Equal seeds give equal curves, so without a checkpoint the trial repeats its steps.
     return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
@@ -179,7 +179,8 @@ def optimizer_of(
 
 def _identity(job: Job) -> int:
     """Return a number that identifies which trial a checkpoint belongs to."""
-    what = [dict(job.task), job.optimizer, dict(job.hyper), job.warmup, job.seed, job.target]
+    hyper, warmup = dict(job.setting.hyper), job.setting.warmup
+    what = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
     return derive("state", json.dumps(what, sort_keys=True))
 
 
@@ -205,7 +206,7 @@ def _segment(job: Job, start: int) -> Segment:
         start=start,
         stop=job.stop,
         target=job.target,
-        warmup=job.warmup,
+        warmup=job.setting.warmup,
         evaluate=frozenset(job.evaluate),
         every=every(job),
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from autotune.optimizers import Stacked
 from autotune.optimizers.stacked import alike
+from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
@@ -27,8 +27,7 @@ from autotune.training.runner import build
 class Member:
     """The setting and seed of one run."""
 
-    hyper: Mapping[str, Any]
-    warmup: float
+    setting: Setting
     seed: int
 
 
@@ -41,7 +40,7 @@ class SideBySide:
     def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
         self.target, self.members = task.steps, tuple(members)
         self.replicas = Replicas(task, [member.seed for member in members])
-        rows = [{"weight_decay": 0.0, **member.hyper} for member in members]
+        rows = [{"weight_decay": 0.0, **member.setting.hyper} for member in members]
         self.optimizer = Stacked(optimizer, self.replicas.groups(), rows)
         self._peaks = [row.param_groups[0]["lr"] for row in self.optimizer.rows]
 
@@ -72,7 +71,7 @@ class SideBySide:
     def _set_rates(self, step: int) -> None:
         together = zip(self.optimizer.rows, self.members, self._peaks, strict=True)
         for row, member, peak in together:
-            rate = peak * multiplier(step, self.target, member.warmup)
+            rate = peak * multiplier(step, self.target, member.setting.warmup)
             for group in row.param_groups:
                 group["lr"] = rate
 
@@ -86,7 +85,7 @@ def loss_curves(
     """
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
     if isinstance(task, Supervised) and task.side_by_side:
-        for part in alike(optimizer, [member.hyper for member in members]):
+        for part in alike(optimizer, [member.setting.hyper for member in members]):
             runs = SideBySide(task, optimizer, [members[k] for k in part])
             found[part] = _together(runs, rungs)
     else:
@@ -108,12 +107,12 @@ def _together(runs: SideBySide, rungs: Sequence[int]) -> NDArray[np.float32]:
 
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
-    run, made = build(task, optimizer, member.hyper, member.seed)
+    run, made = build(task, optimizer, member.setting.hyper, member.seed)
     segment = Segment(
         start=0,
         stop=max(rungs),
         target=task.steps,
-        warmup=member.warmup,
+        warmup=member.setting.warmup,
         evaluate=frozenset(rungs),
         every=max(rungs),
     )

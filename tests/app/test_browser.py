@@ -14,6 +14,7 @@ import pytest
 from autotune.app import anytime, history
 from autotune.results import comparison
 from autotune.studies.records import Proposal, Role, TrialState
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 from autotune.testing import sample
 
@@ -244,7 +245,7 @@ def growing(serving, tmp_path_factory):
 def _improve(store):
     study = store.search("newer").studies[0]
     known = store.trials(study.id)[0]
-    again = {name: getattr(known, name) for name in ("params", "hyper", "warmup", "target")}
+    again = {name: getattr(known, name) for name in ("setting", "target")}
     trial = store.add_trial(study.id, Proposal(role=Role.SEARCH, origin="gp", seed=0, **again))
     attempt = store.begin(trial.id, "test")
     store.record(trial.id, attempt, state=TrialState.COMPLETE, step=trial.target, loss=0.5)
@@ -267,7 +268,11 @@ def hostile(serving, tmp_path_factory):
         search = store.create_search(attack, {}, {"model": attack}, {"adan": space}, {})
         lr = {f"{attack} lr": 1e-3}
         proposal = Proposal(
-            role=Role.SEARCH, origin=attack, params=lr, hyper=lr, warmup=0.1, seed=0, target=90
+            role=Role.SEARCH,
+            origin=attack,
+            setting=Setting(params=lr, hyper=lr, warmup=0.1),
+            seed=0,
+            target=90,
         )
         trial = store.add_trial(search.studies[0].id, proposal)
         attempt = store.begin(trial.id, attack)

@@ -12,6 +12,7 @@ from autotune.app.fidelity import Sample
 from autotune.results.comparison import Contender, Row
 from autotune.results.intervals import Estimate, estimate
 from autotune.studies.records import Point, Role, TrialState
+from autotune.testing.trials import setting_of
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -23,8 +24,7 @@ def named(chart, name):
 def contender(losses):
     return Contender(
         origin="default",
-        hyper={"lr": 1e-3},
-        warmup=0.1,
+        setting=setting_of(hyper={"lr": 1e-3}),
         losses=losses,
         loss=estimate(list(losses.values())) if losses else None,
         accuracy=None,

@@ -11,6 +11,7 @@ from autotune.app import picker, queries, serve, words
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
+from autotune.testing.trials import setting_of
 
 PAGES = ("overview", "compare", "study", "export")
 TABS = (
@@ -59,9 +60,7 @@ def _proposal(number):
     return Proposal(
         role=Role.SEARCH,
         origin="sobol",
-        params={"lr": lr},
-        hyper={"lr": lr},
-        warmup=0.1,
+        setting=setting_of(params={"lr": lr}, hyper={"lr": lr}),
         seed=0,
         target=90,
     )

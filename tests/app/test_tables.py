@@ -40,8 +40,12 @@ def test_states_are_counted_over_all_optimizers(record):
     assert listing.totals(record) == {"complete": 45, "stopped": 18, "diverged": 3, "failed": 3}
 
 
+def warmed(contender, warmup):
+    return replace(contender, setting=replace(contender.setting, warmup=warmup))
+
+
 def test_settings_show_what_differs_and_say_what_does_not(comparison):
-    rows = [replace(row, tuned=replace(row.tuned, warmup=0.1)) for row in comparison.rows]
+    rows = [replace(row, tuned=warmed(row.tuned, 0.1)) for row in comparison.rows]
 
     table, same = listing.contenders(replace(comparison, rows=tuple(rows)))
 

@@ -29,7 +29,7 @@ def test_a_table_holds_what_runs_alone_measure(tmp_path):
     assert (table.rungs, table.optimizer) == ((1, 3, 9), "adan-win")
     assert table.setting(3) == {"lr": 0.1, "weight_decay": 0.02, "one_minus_beta1": 0.1}
     member = planned().member(1, 3)
-    assert member.hyper["betas"] == (0.9, 0.92, 0.99)
+    assert member.setting.hyper["betas"] == (0.9, 0.92, 0.99)
     [expected] = loss_curves(resolve(**ASKED), "adan-win", [member], table.rungs)
     np.testing.assert_allclose(table.losses[1, 3], expected, rtol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["t.npz"]

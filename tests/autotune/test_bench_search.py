@@ -113,7 +113,9 @@ def test_no_place_on_the_grid_is_tried_twice_whoever_proposed_it(tmp_path):
         where = arena()
         search_ours.replay(where, store, tmp_path)
         trials = store.trials(store.search("bench").studies[0].id)
-    searched = [where.ground.number(trial.hyper) for trial in trials if trial.role is Role.SEARCH]
+    searched = [
+        where.ground.number(trial.setting.hyper) for trial in trials if trial.role is Role.SEARCH
+    ]
     assert len(searched) == len(set(searched)) > 20
 
 

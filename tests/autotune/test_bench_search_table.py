@@ -204,12 +204,13 @@ def test_an_axis_is_logarithmic_where_its_steps_are_even_that_way(values, log):
 def test_presets_and_proposals_are_moved_to_the_grid():
     made = ground(table())
     assert made.optimizer == "adamw"
-    assert {made.table.setting(made.number(p.hyper))["lr"] for p in made.presets} == {1e-3, 1e-2}
+    presets = [preset.setting.hyper for preset in made.presets]
+    assert {made.table.setting(made.number(hyper))["lr"] for hyper in presets} == {1e-3, 1e-2}
     assert [made.table.number(places) for places in made.known] == list(
-        dict.fromkeys(made.number(p.hyper) for p in made.presets)
+        dict.fromkeys(made.number(hyper) for hyper in presets)
     )
-    assert made.presets[0].hyper["weight_decay"] == 0.0
-    setting = made.space.setting({"lr": 0.05, "weight_decay": 0.06}, "gp")
+    assert presets[0]["weight_decay"] == 0.0
+    setting = made.space.setting({"lr": 0.05, "weight_decay": 0.06})
     assert (setting.hyper["lr"], setting.hyper["weight_decay"]) == (1e-1, 0.1)
 
 

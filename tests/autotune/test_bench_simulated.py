@@ -7,6 +7,7 @@ from autotune.bench.search.grid import ground
 from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.table import Table
 from autotune.errors import SpecError
+from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
 
 AXES = {"lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.1)}
@@ -30,7 +31,7 @@ def job(trial=1, **changes):
         "warmup": 0.1, "seed": 41, "start": 0, "stop": 27, "target": 27, "evaluate": (3, 9, 27),
         **changes,
     }  # fmt: skip
-    return Job(**fields)
+    return Job(**nested(**fields))
 
 
 def everything(engine):

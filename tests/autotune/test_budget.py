@@ -94,7 +94,7 @@ class World:
 
     def end(self, state, trial, stop):
         before = state.trials[trial.id].seconds
-        loss = 1 + (trial.params["lr"] / 0.01 - 1) ** 2 + 1e-3 * trial.seed
+        loss = 1 + (trial.setting.params["lr"] / 0.01 - 1) ** 2 + 1e-3 * trial.seed
         ended = TrialState.COMPLETE if stop == 64 else TrialState.PAUSED
         kept = replace(trial, state=ended, step=stop, loss=loss, seconds=before + trial.seconds)
         state.stops.pop(trial.id)

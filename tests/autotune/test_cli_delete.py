@@ -17,6 +17,7 @@ from autotune.search.lock import exclusive, folder_of
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
+from autotune.testing.trials import setting_of
 
 URL = "sqlite:///autotune.db"
 
@@ -33,7 +34,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (study,) = store.create_search("net", {}, {}, {"adan": {}}, {}).studies
         store.create_search("other", {}, {}, {"adan": {}}, {})
         proposal = Proposal(
-            role=Role.SEARCH, origin="sobol", params={}, hyper={}, warmup=0.1, seed=0, target=9
+            role=Role.SEARCH, origin="sobol", setting=setting_of(), seed=0, target=9
         )
         trial = store.add_trial(study.id, proposal)
         attempt = store.begin(trial.id, "search")

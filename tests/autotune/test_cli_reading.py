@@ -21,6 +21,7 @@ from autotune.cli.views import format
 from autotune.cli.views import json as documents
 from autotune.studies.records import Point, Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
+from autotune.testing.trials import setting_of
 
 DEFAULT = {"lr": 1e-3, "betas": [0.98, 0.92, 0.99], "weight_decay": 0.02}
 BETTER = {"lr": 4.5e-3, "betas": [0.97, 0.92, 0.9987], "weight_decay": 0.0}
@@ -54,9 +55,7 @@ def _trial(
     proposal = Proposal(
         role=role,
         origin=origin,
-        params={"lr": hyper["lr"]},
-        hyper=hyper,
-        warmup=0.1,
+        setting=setting_of(params={"lr": hyper["lr"]}, hyper=hyper),
         seed=seed,
         target=27,
         source=source,
@@ -249,6 +248,23 @@ def test_show_as_json_without_a_name_is_the_newest_search(storage: str) -> None:
     document = json.loads(told("show", "--json", "--storage", storage))
     assert document["search"]["name"] == "gpt-nano"
     assert len(document["trials"]["adan"]) == 9
+
+
+def test_a_trial_as_json_has_the_parts_of_its_setting_as_fields(storage: str) -> None:
+    trial = json.loads(told("show", "gpt-nano/adan", "1", "--json", "--storage", storage))["trial"]
+    assert list(trial) == [
+        "id", "study", "number", "role", "origin", "params", "hyper", "warmup", "seed", "target",
+        "source", "state", "step", "loss", "accuracy", "seconds", "reason", "checkpoint",
+        "checksum", "created", "updated",
+    ]  # fmt: skip
+    assert (trial["params"], trial["hyper"], trial["warmup"]) == ({"lr": 4.5e-3}, BETTER, 0.1)
+
+
+def test_a_compared_setting_as_json_has_no_coordinates(storage: str) -> None:
+    document = json.loads(told("compare", "gpt-nano", "--json", "--storage", storage))
+    tuned = document["comparisons"][0]["rows"][0]["tuned"]
+    assert list(tuned) == ["origin", "hyper", "warmup", "losses", "loss", "accuracy", "failures"]
+    assert (tuned["hyper"], tuned["warmup"]) == (BETTER, 0.1)
 
 
 def test_show_a_trial_with_its_setting_and_curve(storage: str) -> None:

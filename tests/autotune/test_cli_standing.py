@@ -22,6 +22,7 @@ from autotune.studies.records import (
     TrialState,
 )
 from autotune.studies.store import Store
+from autotune.testing.trials import setting_of
 
 HYPER = {"lr": 1e-3, "betas": [0.98, 0.92, 0.99], "weight_decay": 0.02}
 TASK = {"model": "gpt-nano", "data": "stdlib-lm", "steps": 27}
@@ -37,9 +38,7 @@ def _trial(
     proposal = Proposal(
         role=Role.SEARCH,
         origin="sobol",
-        params={"lr": 1e-3},
-        hyper=HYPER,
-        warmup=0.1,
+        setting=setting_of(params={"lr": 1e-3}, hyper=HYPER),
         seed=0,
         target=27,
     )

@@ -18,6 +18,7 @@ from autotune.search.lock import folder_of
 from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
 from autotune.studies.store import Store
+from autotune.testing.trials import setting_of
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def store(url):
 
 @pytest.fixture
 def trial(store):
-    proposal = Proposal(
-        role=Role.SEARCH, origin="sobol", params={}, hyper={}, warmup=0.0, seed=0, target=90
-    )
+    proposal = Proposal(role=Role.SEARCH, origin="sobol", setting=setting_of(), seed=0, target=90)
     return store.add_trial(1, proposal).id
 
 

@@ -27,6 +27,7 @@ from autotune.seeds import derive
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
 
 
@@ -55,7 +56,16 @@ def trials(store, name="problem"):
         curves = store.curves(study.id)
         for t in store.trials(study.id):
             curve = [(p.step, p.train_loss, p.loss) for p in curves[t.id]]
-            what = (study.optimizer, t.number, t.role, t.origin, dict(t.hyper), t.warmup, t.seed)
+            own = t.setting
+            what = (
+                study.optimizer,
+                t.number,
+                t.role,
+                t.origin,
+                dict(own.hyper),
+                own.warmup,
+                t.seed,
+            )
             found.append((*what, t.state, t.step, t.loss, curve))
     return found
 
@@ -299,7 +309,7 @@ def job(task_file, **changes):
         "trial": 1, "attempt": 1, "task": task, "optimizer": "adamw", "hyper": {}, "warmup": 0.1,
         "seed": 3, "start": 0, "stop": 2000, "target": 2000, "evaluate": (2000,), **changes,
     }  # fmt: skip
-    return Job(**fields)
+    return Job(**nested(**fields))
 
 
 def until_over(engine, on_report=lambda report: None):

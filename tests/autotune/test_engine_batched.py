@@ -15,6 +15,7 @@ from autotune.search.coordinator import run
 from autotune.studies.records import SearchState, TrialState
 from autotune.studies.spec import Budget, SearchSpec
 from autotune.studies.store import Store
+from autotune.testing.trials import nested, setting_of
 from autotune.training import checkpoint
 from autotune.training.job import Job, Outcome
 
@@ -42,7 +43,7 @@ def job(trial=1, folder=None, **changes):
         "evaluate": (1, 3, 9, 27),
         "checkpoint": str(folder / f"{trial}.pt") if folder else None, **changes,
     }  # fmt: skip
-    return Job(**fields)
+    return Job(**nested(**fields))
 
 
 def finished(engine, jobs):
@@ -111,7 +112,7 @@ def test_trials_share_a_batch_when_they_start_and_stop_together(engine, monkeypa
     formed = batched._parts
     monkeypatch.setattr(batched, "_parts", counted)
     jobs = [job(1), job(2, stop=27), job(3), job(4, stop=27), job(5), job(6, optimizer="adamw")]
-    finished(engine, [replace(each, hyper={"lr": 1e-3}) for each in jobs])
+    finished(engine, [replace(each, setting=setting_of(hyper={"lr": 1e-3})) for each in jobs])
     assert sizes == [3, 2, 1]
 
 

@@ -11,6 +11,7 @@ import pytest
 from autotune.engines import processes
 from autotune.engines.inline import Inline
 from autotune.engines.processes import Processes
+from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
 
 ENDLESS = 1_000_000
@@ -23,7 +24,7 @@ def job(task_file, **changes):
         "seed": 3, "start": 0, "stop": ENDLESS, "target": ENDLESS,
         "evaluate": tuple(range(50, 20_000, 50)), **changes,
     }  # fmt: skip
-    return Job(**fields)
+    return Job(**nested(**fields))
 
 
 def until(engine, *outcomes):
@@ -124,6 +125,7 @@ def test_nothing_is_killed_in_this_process(task_file):
 COORDINATOR = """
 import os, signal, sys
 from dataclasses import replace
+from autotune.studies.setting import Setting
 from autotune.training.job import Job, Outcome
 from autotune.engines.processes import Processes
 
@@ -135,8 +137,9 @@ if __name__ == "__main__":
     steps = 1_000_000
     task = {"model": sys.argv[1], "data": None, "steps": steps, "batch_size": None}
     job = Job(
-        trial=1, attempt=1, task=task, optimizer="adamw", hyper={}, warmup=0.1, seed=3, start=0,
-        stop=1000, target=steps, evaluate=tuple(range(50, 20_000, 50)), checkpoint=sys.argv[2],
+        trial=1, attempt=1, task=task, optimizer="adamw",
+        setting=Setting(params={}, hyper={}, warmup=0.1), seed=3, start=0, stop=1000,
+        target=steps, evaluate=tuple(range(50, 20_000, 50)), checkpoint=sys.argv[2],
     )
     engine = Processes(workers=1)
     engine.submit(job)

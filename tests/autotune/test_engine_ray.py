@@ -16,6 +16,7 @@ from autotune.engines.ray import Ray
 from autotune.errors import AutotuneError, MissingExtra, SpecError
 from autotune.studies.store import Store
 from autotune.testing.clusters import cluster, need_ray
+from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome
 
 COMMAND = [sys.executable, "-P", "-m", "autotune", "search", "--optimizer", "adan"]
@@ -159,7 +160,7 @@ def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
 def job(task_file, trial, steps):
     task = {"model": f"{task_file}:problem", "data": None, "steps": steps, "batch_size": None}
     return Job(
-        trial=trial, attempt=1, task=task, optimizer="adamw", hyper={}, warmup=0.1, seed=3, start=0,
+        trial=trial, attempt=1, task=task, optimizer="adamw", setting=setting_of(), seed=3, start=0,
         stop=steps, target=steps, evaluate=(steps // 50,),
     )  # fmt: skip
 

@@ -58,8 +58,8 @@ def test_an_optimizer_s_own_end_of_a_range_leaves_everybody_s_other():
 
 def test_narrowing_lr_keeps_the_weight_decay_of_every_preset():
     found = presets("adamw", lr={"high": 5e-5})
-    assert [one.hyper["weight_decay"] for one in found] == [0.01, 0.02, 0.05, 0.1, 0.05]
-    assert {one.hyper["lr"] for one in found} == {5e-5}
+    assert [one.setting.hyper["weight_decay"] for one in found] == [0.01, 0.02, 0.05, 0.1, 0.05]
+    assert {one.setting.hyper["lr"] for one in found} == {5e-5}
 
 
 def test_a_moved_default_says_so():

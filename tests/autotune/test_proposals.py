@@ -41,7 +41,7 @@ class Study:
         number = len(self.state.trials)
         fields = {name: getattr(proposal, name) for name in proposal.__dataclass_fields__}
         trial = TrialRecord(id=number + 1, study=1, number=number, **fields)
-        loss = abs(proposal.hyper["lr"] - self.best)
+        loss = abs(proposal.setting.hyper["lr"] - self.best)
         points = [
             Point(step=3, seconds=0.1, loss=loss if short is None else short),
             Point(step=9, seconds=0.3, loss=loss),
@@ -57,7 +57,7 @@ def test_what_is_expected_is_told_of_every_setting_that_was_measured_or_diverged
         study.state.keep(replace(trials[id], state=state))
     study.state.losses[4].pop(9)
     told = study.state.forecast()
-    assert [seen.params for seen in told] == [trials[id].params for id in (1, 2, 4)]
+    assert [seen.params for seen in told] == [trials[id].setting.params for id in (1, 2, 4)]
     assert [(seen.loss is None, seen.reached) for seen in told] == [
         (False, 9),
         (True, 0),
@@ -67,7 +67,7 @@ def test_what_is_expected_is_told_of_every_setting_that_was_measured_or_diverged
 
 
 def rates_of(proposals):
-    return [p.hyper["lr"] for p in proposals if p.origin == "range test"]
+    return [p.setting.hyper["lr"] for p in proposals if p.origin == "range test"]
 
 
 def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rates():
@@ -75,7 +75,7 @@ def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rat
     origins = [proposal.origin for proposal in found]
     assert origins == ["preset:default", "preset:short-runs", *["range test"] * 3]
     assert rates_of(found) == [pytest.approx(0.02 * factor) for factor in (3, 1 / 3, 1 / 9)]
-    assert {proposal.hyper["betas"] for proposal in found[1:]} == {(0.8, 0.9, 0.96)}
+    assert {proposal.setting.hyper["betas"] for proposal in found[1:]} == {(0.8, 0.9, 0.96)}
 
 
 def test_a_widened_range_is_not_tested_again():
@@ -120,7 +120,7 @@ def test_nothing_is_tried_twice():
     study = Study(space={"lr": [1e-3, 3e-3, 1e-2], "warmup": [0.1, 0.2]} | fixed())
     tried = []
     while proposal := propose(study.state):
-        tried.append((proposal.hyper["lr"], proposal.warmup))
+        tried.append((proposal.setting.hyper["lr"], proposal.setting.warmup))
         study.keep(proposal)
     assert len(tried) == len(set(tried)) == 6
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome
 from autotune.training.runner import forget, perform
 
@@ -68,8 +69,7 @@ def job(file, tmp_path):
         attempt=1,
         task=task(file, "problem"),
         optimizer="adamw",
-        hyper={"lr": 0.01},
-        warmup=0.1,
+        setting=setting_of(hyper={"lr": 0.01}),
         seed=3,
         start=0,
         stop=TARGET,
@@ -141,9 +141,9 @@ def test_an_older_state_is_gone_on_from(job):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"hyper": {"lr": 0.02}},
+        {"setting": setting_of(hyper={"lr": 0.02})},
         {"seed": 4},
-        {"warmup": 0.2},
+        {"setting": setting_of(hyper={"lr": 0.01}, warmup=0.2)},
         {"optimizer": "adan"},
         {"target": 100, "stop": 100},
     ],

@@ -13,6 +13,7 @@ from autotune.errors import SpecError
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
+from autotune.testing.trials import setting_of
 from autotune.training.side_by_side import Member, SideBySide, loss_curves
 
 SMALL = {"mlp": {"steps": 12}, "gpt-pico": {"steps": 9, "batch_size": 4}}
@@ -23,10 +24,14 @@ def batchable():
     return [task.name for task in made if isinstance(task, Supervised) and task.side_by_side]
 
 
+def member(hyper, warmup, seed):
+    return Member(setting=setting_of(hyper=hyper, warmup=warmup), seed=seed)
+
+
 def members(optimizer="adan-win"):
     betas = (0.9, 0.9, 0.99) if "adan" in optimizer else (0.9, 0.99)
     return [
-        Member(hyper={"lr": lr, "weight_decay": decay, "betas": betas}, warmup=warm, seed=seed)
+        member({"lr": lr, "weight_decay": decay, "betas": betas}, warm, seed)
         for lr, decay, warm, seed in [
             (3e-3, 0.02, 0.0, 1),
             (2e-2, 0.4, 0.2, 2),
@@ -89,7 +94,7 @@ def test_curves_are_those_of_single_runs(name, optimizer):
 
 def test_a_diverged_run_is_infinite_and_leaves_the_others_as_they_are():
     task, (first, second, third) = resolve("mlp", steps=8), members()
-    wild = Member(hyper={**second.hyper, "lr": 1e38}, warmup=0.0, seed=2)
+    wild = member({**second.setting.hyper, "lr": 1e38}, 0.0, 2)
     with_wild = loss_curves(task, "adan-win", [first, wild, third], (2, 8))
     without = loss_curves(task, "adan-win", [first, members()[1], third], (2, 8))
     assert with_wild[1].tolist() == [math.inf, math.inf]
@@ -97,7 +102,7 @@ def test_a_diverged_run_is_infinite_and_leaves_the_others_as_they_are():
 
 
 def test_a_diverged_single_run_is_infinite_from_then_on():
-    wild = Member(hyper={"lr": 1e38}, warmup=0.0, seed=2)
+    wild = member({"lr": 1e38}, 0.0, 2)
     found = alone(resolve("mlp", steps=8), "adan-win", wild, (2, 8))
     assert found.tolist() == [math.inf, math.inf]
 

@@ -67,24 +67,24 @@ def test_encoding_then_decoding_gives_the_default_back(name):
 def test_every_default_lies_inside_its_own_space(name):
     defaults = optimizers.defaults(name)
     found = build(optimizers.space(name), defaults, {}).preset({}, 0.1, "default")
-    assert found.hyper == defaults
+    assert found.setting.hyper == defaults
 
 
 def test_a_preset_keeps_every_bit():
     preset = space().preset({"lr": 0.0123, "weight_decay": 0.007}, 0.3, "mine")
-    assert preset.hyper == ADAN | {"lr": 0.0123, "weight_decay": 0.007}
-    assert preset.warmup == 0.3
+    assert preset.setting.hyper == ADAN | {"lr": 0.0123, "weight_decay": 0.007}
+    assert preset.setting.warmup == 0.3
 
 
 def test_a_preset_outside_a_narrowed_range_moves_to_its_end():
     preset = space(lr={"low": 1e-2, "high": 1e-1}).preset({}, 0.1, "default")
-    assert preset.hyper["lr"] == pytest.approx(1e-2)
+    assert preset.setting.hyper["lr"] == pytest.approx(1e-2)
 
 
 def test_a_fixed_value_wins_over_a_preset():
     narrowed = space(lr=0.05, eps=1e-6)
     preset = narrowed.preset({"lr": 1e-3}, 0.1, "default")
-    assert (preset.hyper["lr"], preset.hyper["eps"]) == (0.05, 1e-6)
+    assert (preset.setting.hyper["lr"], preset.setting.hyper["eps"]) == (0.05, 1e-6)
     assert "lr" not in narrowed.parameters
 
 
@@ -102,42 +102,42 @@ def test_a_preset_that_is_moved_or_fixed_says_so(override):
 @pytest.mark.parametrize("lr", [1e-6, {"low": 1e-6, "high": 3e-6}])
 def test_a_preset_keeps_its_weight_decay_when_lr_is_moved(lr):
     found = default(space(lr=lr))
-    assert found.hyper == ADAN | {"lr": found.hyper["lr"]}
+    assert found.setting.hyper == ADAN | {"lr": found.setting.hyper["lr"]}
 
 
 def test_coordinates_say_a_moved_preset_as_far_as_the_space_can():
     found = default(space(lr={"low": 1e-6, "high": 3e-6}))
-    assert found.params["lr"] == found.hyper["lr"] == 3e-6
-    assert found.params["timescale"] == 1e6
+    assert found.setting.params["lr"] == found.setting.hyper["lr"] == 3e-6
+    assert found.setting.params["timescale"] == 1e6
 
 
 def test_a_timescale_a_person_narrowed_is_kept_to_after_lr_is_moved():
     found = default(space(lr=1e-4, timescale={"low": 1e4, "high": 1e5}))
-    assert found.params["timescale"] == 1e5
-    assert found.hyper["weight_decay"] == pytest.approx(0.1)
+    assert found.setting.params["timescale"] == 1e5
+    assert found.setting.hyper["weight_decay"] == pytest.approx(0.1)
 
 
 def test_fixing_one_thing_keeps_every_bit_of_a_preset_s_others():
     odd = {"lr": 0.0123, "betas": (0.981, 0.923, 0.9917), "eps": 1e-7, "weight_decay": 0.0071}
     odd["reckless_steps"] = (2.3, 7.7)
     found = space(warmup=0.3).preset(odd, 0.1, "mine")
-    assert (found.hyper, found.warmup) == (odd, 0.3)
+    assert (found.setting.hyper, found.setting.warmup) == (odd, 0.3)
 
 
 def test_one_beta_is_moved_alone():
     found = default(space(one_minus_beta2=0.25))
-    assert found.hyper == ADAN | {"betas": (0.98, 0.75, 0.99)}
+    assert found.setting.hyper == ADAN | {"betas": (0.98, 0.75, 0.99)}
 
 
 def test_an_undecayed_preset_stays_so_under_a_fixed_timescale():
     found = space(timescale=1e4).preset({"weight_decay": 0.0}, 0.1, "mine")
-    assert (found.hyper["weight_decay"], found.origin) == (0.0, "mine")
+    assert (found.setting.hyper["weight_decay"], found.origin) == (0.0, "mine")
 
 
 def test_an_undecayed_preset_that_must_decay_does_so_least():
     found = space(decayed=True).preset({"weight_decay": 0.0}, 0.1, "mine")
-    assert found.params["timescale"] == 1e6
-    assert found.hyper["weight_decay"] == pytest.approx(1e-3)
+    assert found.setting.params["timescale"] == 1e6
+    assert found.setting.hyper["weight_decay"] == pytest.approx(1e-3)
 
 
 def test_searching_weight_decay_itself_replaces_the_timescale():
@@ -161,12 +161,12 @@ def test_options_yes_and_no_may_be_booleans():
 
 
 def test_a_preset_told_not_to_decay_does_not():
-    assert default(space(decayed=False)).hyper == ADAN | {"weight_decay": 0.0}
+    assert default(space(decayed=False)).setting.hyper == ADAN | {"weight_decay": 0.0}
 
 
 def test_a_boolean_argument_stays_one():
     found = build(DATA, ADAN | {"amsgrad": True}, {"amsgrad": False})
-    assert default(found).hyper["amsgrad"] is False
+    assert default(found).setting.hyper["amsgrad"] is False
 
 
 @pytest.mark.parametrize("given", ["off", {"low": 0.0, "high": 1.0}])

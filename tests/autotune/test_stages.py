@@ -68,7 +68,7 @@ class Player:
         return [Point(step=r, seconds=1.0, loss=self.loss(trial, r)) for r in sorted(rungs)]
 
     def loss(self, trial, stop):
-        return self.world(trial.params, trial.seed)
+        return self.world(trial.setting.params, trial.seed)
 
     def add(self, proposal):
         number = len(self.state.trials)
@@ -93,7 +93,7 @@ def test_a_space_of_few_settings_is_used_up_and_then_closed():
     player.state.space = build({}, DEFAULTS, {"lr": [1e-3, 3e-3, 1e-2]})
     player.state.presets[:] = [player.state.space.preset({}, 0.1, "preset:default")]
     player.play()
-    tried = [trial.hyper["lr"] for trial in player.state.of(Role.SEARCH)]
+    tried = [trial.setting.hyper["lr"] for trial in player.state.of(Role.SEARCH)]
     assert sorted(tried) == [1e-3, 3e-3, 1e-2]
     assert len(player.state.of(Role.JUDGE)) == 6
 
@@ -179,7 +179,7 @@ class Misled(Player):
     """Good learning rates lose at first: before the end, rungs order settings the wrong way."""
 
     def loss(self, trial, stop):
-        away = abs(math.log(trial.params["lr"] / 0.03))
+        away = abs(math.log(trial.setting.params["lr"] / 0.03))
         return away if stop == trial.target else 5 - away
 
 

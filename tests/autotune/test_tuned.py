@@ -11,6 +11,7 @@ from autotune.results.tuned import tuned
 from autotune.scheduler.widening import warnings
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
+from autotune.testing.trials import nested
 
 SPACE = {
     "lr": ["log", 1e-4, 1e-1],
@@ -59,7 +60,7 @@ def ran(store, study, loss, **facts):
         "seed": 0,
         "target": 60,
     }
-    trial = store.add_trial(study.id, Proposal(**{**given, **facts, "hyper": hyper}))
+    trial = store.add_trial(study.id, Proposal(**nested(**given | facts, hyper=hyper)))
     attempt = store.begin(trial.id, "test")
     store.record(trial.id, attempt, loss=loss, accuracy=None, seconds=1.0, points=(), **end)
     return trial.number

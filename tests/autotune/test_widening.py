@@ -78,6 +78,10 @@ def study(*params, overrides=None):
     return state
 
 
+def at(trial, **params):
+    return replace(trial, setting=replace(trial.setting, params=params))
+
+
 HIGH = [{"lr": 0.09}, {"lr": 0.08}, {"lr": 0.1}]
 REST = [{}] * 6
 
@@ -125,7 +129,7 @@ def test_a_range_stays_without_evidence(params):
 def test_a_range_is_not_widened_towards_what_diverges():
     state = study(*HIGH, *REST)
     bad = replace(state.trials[9], id=10, number=9, state=TrialState.DIVERGED)
-    state.keep(replace(bad, params={**MIDDLE, "lr": 0.095}))
+    state.keep(at(bad, **MIDDLE | {"lr": 0.095}))
     assert widening.widened(state) is None
 
 
@@ -139,7 +143,7 @@ def test_a_range_grows_to_a_limit():
     for _ in range(2):
         state.space = widening.widened(state).space
         for trial in [state.trials[n] for n in (1, 2, 3)]:
-            state.keep(replace(trial, params={**trial.params, "lr": 9.0}))
+            state.keep(at(trial, **trial.setting.params | {"lr": 9.0}))
     assert state.space.parameters["lr"].high == pytest.approx(0.1 * 10**1.5)
     assert widening.widened(state) is None
 
@@ -219,7 +223,7 @@ def test_a_search_widens_lr_says_so_and_goes_on_from_there(far, tmp_path):
         run(far(budget={"trials": 42}), store=store)
         (later,) = store.search("problem").studies
     assert (kind, low < high, began[1] < high) == ("log", True, True)
-    assert max(trial.hyper["lr"] for trial in trials) > began[1]
+    assert max(trial.setting.hyper["lr"] for trial in trials) > began[1]
     assert any(text.startswith("adamw: lr is now searched from ") for text in _said(heard))
     assert later.space["lr"][2] >= high
 
@@ -231,7 +235,7 @@ def test_a_search_warns_where_the_best_lies_at_the_end_of_a_persons_range(far, t
         (study,) = store.search("problem").studies
         trials = store.trials(study.id)
     assert study.space["lr"][2:] == [0.01]
-    assert math.isclose(max(trial.hyper["lr"] for trial in trials), 0.01)
+    assert math.isclose(max(trial.setting.hyper["lr"] for trial in trials), 0.01)
     assert any("adamw: lr = 0.01 is at the upper end of its range" in t for t in _said(heard))
 
 

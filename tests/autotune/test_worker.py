@@ -14,6 +14,7 @@ from autotune.search.worker import Guard, Terms, TooManyFailures, work
 from autotune.studies.records import Command, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome, Report
 
 ALONE = Terms(name="w1", engine="inline")
@@ -56,8 +57,8 @@ def test_a_worker_finds_what_the_command_alone_would_have(store, left, task_file
     work("problem", store=store, terms=ALONE)
     with Store(str(tmp_path / "whole.db")) as whole:
         run(spec(task_file), store=whole)
-        expected = [(t.number, t.hyper, t.state, t.loss) for t in whole.trials(1)]
-    assert [(t.number, t.hyper, t.state, t.loss) for t in store.trials(1)] == expected
+        expected = [(t.number, t.setting.hyper, t.state, t.loss) for t in whole.trials(1)]
+    assert [(t.number, t.setting.hyper, t.state, t.loss) for t in store.trials(1)] == expected
 
 
 def test_nothing_is_left_to_do_in_a_complete_search(store, task_file):
@@ -196,7 +197,7 @@ def test_only_failures_in_a_row_count(outcomes, stops):
     guard = Guard(Told(outcomes), threading.Event())
     guard.submit(
         Job(
-            trial=1, attempt=1, task={}, optimizer="adan", hyper={}, warmup=0.0, seed=0, start=0,
+            trial=1, attempt=1, task={}, optimizer="adan", setting=setting_of(), seed=0, start=0,
             stop=9, target=9, evaluate=(9,),
         )
     )  # fmt: skip

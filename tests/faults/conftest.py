@@ -131,7 +131,8 @@ def found(store):
         curves = store.curves(study.id)
         for t in store.trials(study.id):
             curve = tuple((p.step, p.train_loss, p.loss) for p in curves[t.id])
-            what = (study.optimizer, t.number, t.role, t.origin, str(t.hyper), t.warmup, t.seed)
+            own = t.setting
+            what = (study.optimizer, t.number, t.role, t.origin, str(own.hyper), own.warmup, t.seed)
             told.append((*what, t.state, t.step, t.loss, curve))
         told.append((study.optimizer, store.recommendation(study.id)["source"]))
     return told

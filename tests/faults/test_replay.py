@@ -82,7 +82,8 @@ def listed(store):
         curves = store.curves(study.id)
         for t in store.trials(study.id):
             curve = [[p.step, p.train_loss, p.loss, p.accuracy] for p in curves.get(t.id, ())]
-            what = [t.number, t.role, t.origin, dict(t.params), dict(t.hyper), t.warmup, t.seed]
+            own = [dict(t.setting.params), dict(t.setting.hyper), t.setting.warmup]
+            what = [t.number, t.role, t.origin, *own, t.seed]
             found.append([*what, t.source, t.state, t.step, t.loss, t.reason, curve])
         found.append([study.optimizer, dict(study.space), store.recommendation(study.id)])
     return json.dumps(found, indent=1).encode()

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from autotune.studies.models import Base
 from autotune.studies.records import Point, Proposal, Role, SearchRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
+from autotune.testing.trials import nested
 
 SPACES = {"adan": {"lr": ["log", 1e-4, 1e-1]}, "adamw": {"lr": ["log", 1e-5, 1e-2]}}
 
@@ -80,7 +81,7 @@ def proposal() -> Callable[..., Proposal]:
             "seed": 0,
             "target": 90,
         }
-        return Proposal(**{**values, **changes})
+        return Proposal(**nested(**values | changes))
 
     return make
 

@@ -15,10 +15,12 @@ from autotune.studies.store import Store
 OPEN_AND_ADD = """
 import sys
 from autotune.studies.records import Proposal, Role
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
 proposal = Proposal(
-    role=Role.SEARCH, origin="sobol", params={}, hyper={}, warmup=0.0, seed=0, target=90
+    role=Role.SEARCH, origin="sobol", setting=Setting(params={}, hyper={}, warmup=0.0), seed=0,
+    target=90,
 )
 sys.stdin.readline()
 with Store(sys.argv[1]) as store:

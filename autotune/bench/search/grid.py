@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune import optimizers
@@ -14,8 +14,8 @@ from autotune.bench.search.table import Table
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
 from autotune.space.presets import presets_of
-from autotune.space.setting import Setting
-from autotune.space.spaces import Params, Range, Space, Value, encode, known
+from autotune.space.spaces import Candidate, Params, Range, Space, Value, encode, known
+from autotune.studies.setting import Setting
 
 RENAMED = {"reckless": "gamma1"}  # name in a table -> coordinate of a space
 
@@ -70,15 +70,15 @@ def _unevenness(values: tuple[float, ...]) -> float:
 class Grid(Space):
     """A space in which every setting is on a table's grid."""
 
-    def setting(self, params: Params, origin: str) -> Setting:
+    def setting(self, params: Params) -> Setting:
         """Return the nearest recorded setting."""
         near = {name: axis.nearest(params[name]) for name, axis in self.parameters.items()}
-        return super().setting(near, origin)
+        return super().setting(near)
 
-    def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Setting:
+    def preset(self, hyper: Mapping[str, Any], warmup: float, origin: str) -> Candidate:
         """Return the nearest recorded setting, the same for every sampler."""
         known = super().preset(hyper, warmup, origin)
-        return self.setting(known.params, known.origin)
+        return replace(known, setting=self.setting(known.setting.params))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Ground:
     table: Table
     optimizer: str
     space: Grid
-    presets: tuple[Setting, ...]
+    presets: tuple[Candidate, ...]
 
     def places(self, hyper: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the indices on the axes that are nearest to an optimizer's arguments."""
@@ -112,12 +112,12 @@ class Ground:
     @property
     def known(self) -> tuple[tuple[int, ...], ...]:
         """Return the indices of the settings to try first, without duplicates."""
-        return tuple(dict.fromkeys(self.places(setting.hyper) for setting in self.presets))
+        return tuple(dict.fromkeys(self.places(one.setting.hyper) for one in self.presets))
 
     @property
     def default(self) -> int:
         """Return the number of the optimizer's default."""
-        return self.number(self.presets[0].hyper)
+        return self.number(self.presets[0].setting.hyper)
 
 
 def ground(table: Table) -> Ground:

@@ -105,7 +105,7 @@ class _TraceListener:
     def _recommend(self) -> None:
         number = recommended(self.state)
         if number is not None:
-            hyper = self.state.of(Role.SEARCH)[number].hyper
+            hyper = self.state.of(Role.SEARCH)[number].setting.hyper
             self.trace.recommend(self.engine.clock, self.ground.number(hyper))
 
 

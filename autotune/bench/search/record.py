@@ -21,6 +21,7 @@ from autotune.bench.search.table import Axes, Floats, Table, save, unreadable, w
 from autotune.errors import SpecError
 from autotune.pruners.ladder import ladder
 from autotune.space.spaces import decode
+from autotune.studies.setting import Setting
 from autotune.tasks.base import Task
 from autotune.training.side_by_side import Member, loss_curves
 
@@ -95,7 +96,8 @@ class Recording:
             for (name, values), place in zip(self.axes.items(), places, strict=True)
         }
         hyper, warmup = decode(params, optimizers.defaults(self.optimizer))
-        return Member(hyper=hyper, warmup=warmup, seed=seeds.training(0, seed))
+        setting = Setting(params=params, hyper=hyper, warmup=warmup)
+        return Member(setting=setting, seed=seeds.training(0, seed))
 
     def table(self, losses: Floats, name: str = "") -> Table:
         """Return the table of these losses."""

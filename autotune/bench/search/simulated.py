@@ -94,7 +94,8 @@ class Simulated:
             reason = f"{table.name} holds no run of the seed {job.seed}"
             yield _report(job, Outcome.FAILED, step=job.start, reason=reason)
             return
-        for step, loss in table.curve(self._seeds[job.seed], self._ground.number(job.hyper)):
+        number = self._ground.number(job.setting.hyper)
+        for step, loss in table.curve(self._seeds[job.seed], number):
             if step <= job.stop and (step > job.start or math.isinf(loss)):
                 yield _measured(job, step, loss)
 

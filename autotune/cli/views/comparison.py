@@ -61,7 +61,7 @@ def _lines(row: Row) -> Iterator[dict[str, str]]:
 
 def _line(contender: Contender) -> dict[str, str]:
     return {
-        **setting(contender.hyper, contender.warmup),
+        **setting(contender.setting.hyper, contender.setting.warmup),
         "validation loss": _estimate(contender),
         "accuracy": format.percent(contender.accuracy.mean if contender.accuracy else None),
     }

@@ -159,7 +159,7 @@ def _cells(trial: TrialRecord, last: Point | None) -> list[str]:
         trial.state,
         f"{trial.step}/{trial.target}",
         f"{format.loss(seen.loss)} at {seen.step}" if seen else format.NONE,
-        *setting(trial.hyper, trial.warmup).values(),
+        *setting(trial.setting.hyper, trial.setting.warmup).values(),
     ]
 
 
@@ -172,8 +172,8 @@ def trial_text(content: Mapping[str, Any]) -> str:
         **({"reason": each.reason} if each.reason else {}),
         "steps": f"{each.step} of {each.target} in {format.duration(each.seconds)}",
         **_outcome(each, content["curve"]),
-        "warm-up": format.percent(each.warmup),
-        **_values(each.hyper),
+        "warm-up": format.percent(each.setting.warmup),
+        **_values(each.setting.hyper),
     }
     rows = [
         (str(p.step), *map(format.loss, (p.train_loss, p.loss)), format.percent(p.accuracy))

@@ -1,4 +1,4 @@
-"""One point of a space: the optimizer's arguments and the warm-up of the schedule."""
+"""A setting: what a trial is trained with, whatever the seed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A setting and where it came from.
+    """One point of a space: the optimizer's arguments and the warm-up of the schedule.
 
     Args:
-        origin: What proposed it.
         params: Coordinates in the space; samplers read these.
         hyper: Keyword arguments of ``autotune.optimizers.create``; runs read these.
         warmup: Fraction of the schedule spent warming up.
     """
 
-    origin: str
     params: Mapping[str, float | str]
     hyper: Mapping[str, Any]
     warmup: float
+
+    def trains_like(self, other: Setting) -> bool:
+        """Return whether runs of both are the same: coordinates do not matter to a run."""
+        return self.hyper == other.hyper and self.warmup == other.warmup
