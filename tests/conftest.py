@@ -4,8 +4,12 @@ Nothing heavy is imported at the top: tests that need a GPU are collected where 
 """
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 def pytest_configure() -> None:
@@ -43,3 +47,10 @@ def postgres(request: pytest.FixtureRequest) -> str:
     if not given:
         pytest.skip("needs PostgreSQL: set AUTOTUNE_TEST_POSTGRES, as .ci/run does")
     return str(request.getfixturevalue("postgres_of_this_process"))
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Let no other process of this machine test with Ray meanwhile: Ray warns of a second one."""
+    with FileLock(Path(tempfile.gettempdir()) / "autotune-tests-of-ray.lock"):
+        yield

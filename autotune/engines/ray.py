@@ -89,6 +89,7 @@ class Ray:
         self._unread: list[Report] = []
         self._gone = self._left()
         self._looked = self._served = time.monotonic()
+        self._closed = False
 
     @staticmethod
     def ready(
@@ -134,7 +135,10 @@ class Ray:
             self._lose(running, "its worker did not answer")
 
     def close(self) -> None:
-        """End all jobs, and leave or end the Ray of this search."""
+        """End all jobs, and leave or end the Ray of this search; later calls do nothing."""
+        if self._closed:  # asked for anything once more, Ray would start anew
+            return
+        self._closed = True
         for running in list(self._running):
             self._drop(running)
         with suppress(Exception):  # the cluster may be gone

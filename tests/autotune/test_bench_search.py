@@ -129,8 +129,9 @@ def test_equal_seeds_give_equal_results_and_others_others(workers):
         assert complete
         return np.concatenate([record.regrets[name] for name in methods]).tolist()
 
-    assert found(0) == found(0)
-    assert found(0) != found(1)
+    first = found(0)
+    assert found(0) == first
+    assert found(1) != first
 
 
 def test_a_search_too_small_for_the_engine_is_refused_or_read_as_none():

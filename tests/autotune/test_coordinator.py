@@ -1,7 +1,6 @@
 """Whole searches: real training, real store."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from contextlib import suppress
 
 import pytest
 
-from autotune.engines.processes import Processes
 from autotune.errors import AlreadyThere, NothingUsable, SpecError
 from autotune.search.coordinator import run
 from autotune.search.events import (
@@ -27,8 +25,6 @@ from autotune.seeds import derive
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.trials import nested
-from autotune.training.job import Job, Outcome
 
 
 @pytest.fixture
@@ -303,50 +299,6 @@ def test_two_processes_cannot_run_the_same_search(task_file, url, tmp_path):
         run(spec(task_file), store=store)
 
 
-def job(task_file, **changes):
-    task = {"model": f"{task_file}:problem", "data": None, "steps": 2000, "batch_size": None}
-    fields = {
-        "trial": 1, "attempt": 1, "task": task, "optimizer": "adamw", "hyper": {}, "warmup": 0.1,
-        "seed": 3, "start": 0, "stop": 2000, "target": 2000, "evaluate": (2000,), **changes,
-    }  # fmt: skip
-    return Job(**nested(**fields))
-
-
-def until_over(engine, on_report=lambda report: None):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for report in engine.reports(1.0):
-            if report.outcome is not Outcome.PROGRESS:
-                return report
-            on_report(report)
-    raise AssertionError("no end was reported")
-
-
-def test_a_killed_worker_is_reported_and_replaced(task_file):
-    engine = Processes(workers=1)
-    try:
-        engine.submit(job(task_file))
-        pid = engine._workers[0].process.pid
-        report = until_over(engine, lambda report: os.kill(pid, signal.SIGKILL))
-        assert report.outcome is Outcome.LOST
-        assert report.reason == "its worker died (SIGKILL)"
-        engine.submit(job(task_file, attempt=2, stop=4))
-        assert until_over(engine).outcome is Outcome.REACHED
-    finally:
-        engine.close()
-
-
-def test_an_interrupted_worker_stops_after_its_step(task_file):
-    engine = Processes(workers=1)
-    try:
-        engine.submit(job(task_file))
-        report = until_over(engine, lambda report: engine.interrupt())
-        assert report.outcome is Outcome.INTERRUPTED
-        assert 0 < report.step < 2000
-    finally:
-        engine.close()
-
-
 def test_a_budget_that_ends_before_anything_was_measured_says_so(task_file, url):
     with (
         Store(url) as store,
@@ -405,7 +357,7 @@ def test_what_a_function_prints_does_not_reach_standard_output(task_file, tmp_pa
     task_file.write_text("print('talk')\n" + task_file.read_text())
     command = [
         sys.executable, "-P", "-m", "autotune", "search", "--model", f"{task_file}:problem",
-        "--optimizer", "adamw", "--trials", "2", "--steps", "9", "--json",
+        "--optimizer", "adamw", "--trials", "2", "--steps", "9", "--workers", "1", "--json",
         "--storage", f"{tmp_path}/autotune.db",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

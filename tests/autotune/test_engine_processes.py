@@ -55,6 +55,22 @@ def test_a_killed_job_is_lost_and_the_next_one_runs(engine, task_file):
     assert until(engine, Outcome.REACHED).attempt == 2
 
 
+def test_a_worker_that_was_killed_is_reported_and_replaced(engine, task_file):
+    engine.submit(job(task_file))
+    until(engine, Outcome.PROGRESS)
+    os.kill(engine._workers[0].process.pid, signal.SIGKILL)
+    assert until(engine, Outcome.LOST).reason == "its worker died (SIGKILL)"
+    engine.submit(job(task_file, attempt=2, stop=4))
+    assert until(engine, Outcome.REACHED).attempt == 2
+
+
+def test_an_interrupted_worker_stops_after_its_step(engine, task_file):
+    engine.submit(job(task_file))
+    until(engine, Outcome.PROGRESS)
+    engine.interrupt()
+    assert 0 < until(engine, Outcome.INTERRUPTED).step < ENDLESS
+
+
 def test_a_worker_that_is_stopped_by_the_system_can_be_killed(engine, task_file):
     engine.submit(job(task_file))
     until(engine, Outcome.PROGRESS)

@@ -26,39 +26,8 @@ LINES = re.compile(rf"{TRIAL}|stage: \w+.*|[\w-]+: .* workers? \(ray\).*")
 
 
 @pytest.fixture(autouse=True)
-def installed():
+def installed(one_ray):
     need_ray()
-
-
-@pytest.fixture(scope="module")
-def head():
-    """A cluster without a CPU, to which tests add machines."""
-    need_ray()
-    with cluster(cpus=0) as machines:
-        yield machines
-        ray_cluster.leave(sys.modules["ray"])
-
-
-@pytest.fixture
-def machine(head):
-    """The cluster with one machine more; each test leaves as many as it found."""
-    head.add()
-    yield head
-    head.lose()
-
-
-# First of those that share the cluster: a machine that was lost is believed alive for a moment.
-def test_a_cluster_without_what_a_trial_needs_is_refused(head):
-    where = f"any machine of the Ray cluster at '{head.address}'"
-    sentence = (
-        f"a trial needs a free CPU, but there is none on {where}; "
-        "add a machine and run the same command again"
-    )
-    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
-        Ray.ready(address=head.address)
-    sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"
-    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
-        Ray.ready(address=head.address, gpus_per_trial=64)
 
 
 def start(folder, *arguments):
@@ -96,6 +65,8 @@ def said(search, words):
     raise AssertionError(f"{words!r} was not said: {told}")
 
 
+# Searches in processes of their own come first: a process that has joined a Ray leaves its marks in
+# the environment of those it starts.
 def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
     tmp_path, task_file
 ):
@@ -140,6 +111,23 @@ def working(session):
     return [line for line in told.stdout.splitlines() if line.startswith("ray::run_job")]
 
 
+@pytest.fixture(scope="module")
+def head():
+    """A cluster without a CPU, to which tests add machines."""
+    need_ray()
+    with cluster(cpus=0) as machines:
+        yield machines
+        ray_cluster.leave(sys.modules["ray"])
+
+
+@pytest.fixture
+def machine(head):
+    """The cluster with one machine more; each test leaves as many as it found."""
+    head.add()
+    yield head
+    head.lose()
+
+
 def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
     machine.add()
     where = ("--engine", "ray", "--ray-address", machine.address)
@@ -155,6 +143,27 @@ def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
     with Store(str(tmp_path / "autotune.db")) as store:
         study = store.search("gpt-nano").studies[0]
         assert {trial.state for trial in store.trials(study.id)} <= {"complete", "stopped"}
+
+
+def lost(head):
+    """Wait until no machine that was lost is believed alive."""
+    ray = ray_cluster.joined(1, head.address)
+    while any(node["Alive"] and node["Resources"].get("CPU") for node in ray.nodes()):
+        time.sleep(0.1)
+
+
+def test_a_cluster_without_what_a_trial_needs_is_refused(head):
+    lost(head)
+    where = f"any machine of the Ray cluster at '{head.address}'"
+    sentence = (
+        f"a trial needs a free CPU, but there is none on {where}; "
+        "add a machine and run the same command again"
+    )
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        Ray.ready(address=head.address)
+    sentence = f"--gpus-per-trial must be at most the GPUs of {where}, which are 0, got 64"
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        Ray.ready(address=head.address, gpus_per_trial=64)
 
 
 def job(task_file, trial, steps):
@@ -182,6 +191,8 @@ def joined(machine):
     engine = Ray(workers=3, address=machine.address)
     yield machine, engine
     engine.close()
+    engine.close()
+    assert not sys.modules["ray"].is_initialized()
 
 
 def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joined, task_file):

@@ -87,4 +87,4 @@ def test_damaged_states_cost_time_only(tmp_path, spec, undisturbed, judge, round
             run(parse(spec), store=store, listen=heard.append)
             judge("corrupted checkpoints", store, undisturbed)
         said = [event.text for event in heard if isinstance(event, Notice)]
-        assert any("is damaged or another trial's, steps 1 to" in text for text in said)
+        assert any("is damaged or another trial's, so steps 1 to" in text for text in said)

@@ -42,7 +42,7 @@ def far(spec, tmp_path):
     return {**spec, "model": f"{path}:problem"}
 
 
-def test_a_lost_machine_changes_nothing(tmp_path, far, undisturbed, judge, troubles):
+def test_a_lost_machine_changes_nothing(one_ray, tmp_path, far, undisturbed, judge, troubles):
     heard, threads, added = [], [], []
 
     def vanish():
