@@ -75,6 +75,12 @@ def test_the_second_lap_decides_by_the_mean_over_all_that_both_ran():
     assert racing.chosen(study([None, 1.0, 1.1], first, {1: 1.0, 2: 1.2})) == 1
 
 
+def test_one_that_is_behind_by_less_than_two_standard_errors_runs_a_second_lap():
+    # Behind by 0.1 and 0.5: the mean is one and a half times its standard error.
+    state = study([None, 1.0, 1.1], {0: 5.0, 1: 1.0, 2: 1.5})
+    assert numbers(racing.missing(state, 1)) == [1, 2]
+
+
 def test_half_a_second_lap_decides_nothing():
     state = study([None, 1.0, 1.1], {0: 2.0, 1: 1.1, 2: 1.0}, {2: 9.0})
     assert racing.chosen(state) == 2
