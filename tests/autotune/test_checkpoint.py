@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from autotune.studies.atomic import part_of
+from autotune.studies.atomic import checksum, part_of
 from autotune.training import checkpoint
 
 TRIAL = 7
@@ -51,6 +51,13 @@ def test_a_state_of_a_later_step_is_not_taken(saved):
 
 def test_a_state_of_another_trial_is_not_taken(saved):
     assert checkpoint.restore(saved, *made(), 5, TRIAL + 1) is None
+
+
+def test_a_whole_state_of_another_checksum_is_not_taken(saved):
+    stored = checksum(saved)
+    checkpoint.save(saved, *made(steps=4), 4, TRIAL)
+    assert checkpoint.restore(saved, *made(), 5, TRIAL, stored) is None
+    assert checkpoint.restore(saved, *made(), 5, TRIAL, checksum(saved)) == 4
 
 
 def test_a_state_of_a_model_that_has_changed_is_not_taken(saved):

@@ -75,6 +75,15 @@ def test_a_dead_workers_trial_without_a_step_waits_again(store, begun, lapse):
     assert store.trial(trial).state is TrialState.WAITING
 
 
+def test_a_worker_that_falls_silent_after_a_sign_of_life_is_dead_too(store, begun, lapse):
+    trial, attempt = begun()
+    store.beat(1, "w1", {trial: attempt})
+    lapse(59)
+    assert store.reap(1) == []
+    lapse(2)
+    assert store.reap(1) == [trial]
+
+
 def test_a_trial_is_reaped_once(store, begun, lapse):
     begun()
     lapse(100)
