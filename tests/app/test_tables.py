@@ -54,6 +54,16 @@ def test_settings_show_what_differs_and_say_what_does_not(comparison):
     assert "acceleration win" in same  # of those that have it
 
 
+def test_each_setting_is_told_with_its_own_loss(comparison):
+    table, _ = listing.contenders(comparison)
+
+    told = {(row.optimizer, row.setting): row.loss for row in table.itertuples()}
+    for row in (row for row in comparison.rows if row.changed):
+        assert told[row.optimizer, "default"] == str(row.default.loss)
+        assert told[row.optimizer, "tuned"] == str(row.tuned.loss)
+    assert any(row.changed and row.default.loss != row.tuned.loss for row in comparison.rows)
+
+
 def test_numbers_of_a_trial_stay_numbers(trial):
     table = listing.trials([trial(0, hyper={"lr": 1e-8, "betas": [0.9, 0.99]})])
 
