@@ -96,7 +96,7 @@ class SearchRecord:
     spec: Mapping[str, Any]
     task: Mapping[str, Any]  # model, data, data hash, steps, batch_size, parameters, ...
     state: SearchState
-    seconds: float  # wall time spent searching, all sittings together
+    seconds: float  # wall time spent searching, all runs of the command together
     created: datetime
     updated: datetime
     studies: tuple[StudyRecord, ...] = ()

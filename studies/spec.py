@@ -150,7 +150,7 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
         raise SpecError(messages.translate(error, SearchSpec)) from None
 
 
-# What may change between the sittings of one search: how much and where, never what is compared.
+# What may change from one run of a search to the next: how much and where, never what is compared.
 _FREE = {"name", "budget", "workers", "engine", "ray", "finalists", "seeds"}
 
 
