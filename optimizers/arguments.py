@@ -22,7 +22,8 @@ With ``acceleration``, three sequences x, y and z begin at the parameter, and c1
     y = (y + c1 (x - lr u)) / (1 + c1 + c1 lr w)
     z = (z + c2 (x - lr u) + c2/c1 y) / (1 + c2 + c2/c1 + c2 lr w)
 
-With 'win' the parameter is y, with 'win2' it is z.
+With 'win' the parameter is y, with 'win2' it is z. The other sequences are state: call
+``reanchor()`` after anything but ``step`` has moved weights, or steps pull them back.
 """,
     "params": """\
 params: An iterable of tensors, of (name, tensor) pairs, or of dictionaries, one for each
@@ -59,7 +60,8 @@ stochastic_rounding: Round bfloat16 parameters up or down at random instead of t
     so that steps too small for bfloat16 are not lost. Not for float16 parameters.
     Default: False.
 compact: Keep Win's extra tensors as bfloat16 differences from the parameter, in half the
-    memory. Default: False.
+    memory. Weights moved between steps take them along, and ``reanchor()`` lets them begin
+    again there, as without. Default: False.
 capturable: Keep step counts and lr on the device, so that a CUDA graph can capture a step.
     Needs 'triton' and parameters on one device. lr becomes a tensor:
     ``group["lr"].fill_(rate)`` changes it, also for replays. Default: False.

@@ -45,7 +45,8 @@ class Stacked:
     Attributes:
         rows: The replicas' own optimizers, K of them, over views of the stacked tensors. Set
             learning rates in their groups, and save and load with their ``state_dict`` and
-            ``load_state_dict``. Do not call their ``step``: they see no gradients.
+            ``load_state_dict``; call ``reanchor`` of those whose weights you moved. Do not call
+            their ``step``: they see no gradients.
 
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.

@@ -9,7 +9,8 @@ A conservative point :math:`x` takes the proximal step; reckless points take ste
     z' &= (z + \gamma_2 x' + \tfrac{\gamma_2}{\gamma_1} y' - \gamma_2 \eta u)
           / (1 + \gamma_2 + \tfrac{\gamma_2}{\gamma_1} + \gamma_2 \eta\lambda)
 
-The parameter is the last point. With :math:`\eta = 0` it still moves towards :math:`x`.
+The parameter is the last point. With :math:`\eta = 0` it still moves towards :math:`x`: also after
+something else has moved the parameter, until the points begin again there.
 """
 
 from __future__ import annotations

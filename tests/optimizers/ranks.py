@@ -100,6 +100,21 @@ def compiled(name):
     return numbers(model.parameters()), alone(name, **HYPER)
 
 
+def begun_again(name, compact):
+    """Shrink the weights between two steps, cut and whole, and let sequences begin again there."""
+    ends = []
+    for model, inputs in ((cut(), half), (network(), batch)):
+        optimizer = create(name, model.parameters(), backend="torch", compact=compact, **HYPER)
+        train(model, optimizer, range(2), inputs)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(0.25)
+        optimizer.reanchor()
+        train(model, optimizer, range(2, 3), inputs)
+        ends.append(numbers(model.parameters()))
+    return ends
+
+
 def pieces():
     """Return how many numbers of each parameter this process has."""
     return [p.to_local().numel() for p in cut().parameters()]

@@ -114,6 +114,12 @@ def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name, halved):
         assert uninterrupted == resumed
 
 
+@pytest.mark.parametrize("compact", [False, True], ids=["plain", "compact"])
+def test_moved_pieces_begin_again_where_they_are(pair, compact):
+    for actual, expected in pair.ask("begun_again", "adamw-win2", compact):
+        close(actual, expected)
+
+
 def test_a_sharded_run_goes_on_in_one_process(pair):
     (actual, expected), _ = pair.ask("gathered", "adamw-win2")
     close(actual, expected)
