@@ -38,7 +38,7 @@ def table():
             patch.setitem(sys.modules, "expecttest", stand_in)
         for name in ("ScriptFunction", "ScriptMethod"):
             patch.setattr(getattr(torch._C, name), "__call__", getattr(torch._C, name).__call__)
-        patch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+        patch.setattr(torch.backends, "disable_global_flags", lambda: None)
         from torch.testing._internal import common_optimizers
     return common_optimizers
 
@@ -307,6 +307,5 @@ def test_every_dtype_descends(asked, dtype):
 
 def test_the_table_s_import_leaves_torch_as_it_was(table):
     assert table.optim_db
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before  # refused where global flags are frozen
-    assert "expecttest" not in sys.modules or hasattr(sys.modules["expecttest"], "assert_eq")
+    assert not torch.backends.flags_frozen()
+    assert "prof" not in torch._C.ScriptFunction.__call__.__name__
