@@ -14,14 +14,48 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
 
 
-def begin_again(optimizer: RuleOptimizer, params: Iterable[Tensor] | None) -> None:
-    """Put the sequences of these parameters, or of all, to where the parameters are."""
-    chosen = None if params is None else _own(optimizer, params)
-    for group in optimizer.param_groups:
-        names = optimizer.rule(group).application.buffers
+@torch.no_grad()
+def reanchor(  # noqa: D417  # base.py makes it a method
+    self: RuleOptimizer, params: Iterable[Tensor] | None = None
+) -> None:
+    """Let Win's sequences begin again at the weights, because something else moved these.
+
+    A step cannot tell that weights were clipped, masked, averaged, initialised again or
+    replaced by better ones since the step before: x and y of 'win2', x of 'win', are still
+    where they were, and pull the weights back there, as in the authors' code. (With ``compact``
+    they have moved by as much as the weights.) After this call the next step is the same in
+    both forms, and what it would be if acceleration began now. Averages and step counts stay.
+
+    A checkpoint needs no such call, whether the model or the optimizer is loaded first. Nor do
+    weights that are put back before the next step. Called after every step, it leaves Win
+    nothing to accelerate; with ``compact``, weights that are clipped so often can do without.
+
+    Args:
+        params: The parameters that were moved; None is all of them. Without acceleration, and
+            before their first step, they are left as they are.
+
+    Raises:
+        ValueError: One of ``params`` is not this optimizer's.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import AdamW
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> optimizer = AdamW(layer.parameters(), acceleration="win2")
+        >>> layer(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> layer.reset_parameters()
+        >>> optimizer.reanchor()
+        >>> bool((optimizer.state[layer.weight]["x"] == layer.weight).all())
+        True
+    """
+    self._settle()
+    chosen = None if params is None else _own(self, params)
+    for group in self.param_groups:
+        names = self.rule(group).application.buffers
         for p in group["params"]:
-            if names and p in optimizer.state and (chosen is None or id(p) in chosen):
-                _put(optimizer.state[p], names, p)
+            if names and p in self.state and (chosen is None or id(p) in chosen):
+                _put(self.state[p], names, p)
 
 
 def _put(state: dict[str, Any], names: Iterable[str], p: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -275,41 +275,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         halved = self.state_dtype is torch.bfloat16
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
-    @torch.no_grad()
-    def reanchor(self, params: Iterable[Tensor] | None = None) -> None:
-        """Let Win's sequences begin again at the weights, because something else moved these.
-
-        A step cannot tell that weights were clipped, masked, averaged, initialised again or
-        replaced by better ones since the step before: x and y of 'win2', x of 'win', are still
-        where they were, and pull the weights back there, as in the authors' code. (With ``compact``
-        they have moved by as much as the weights.) After this call the next step is the same in
-        both forms, and what it would be if acceleration began now. Averages and step counts stay.
-
-        A checkpoint needs no such call, whether the model or the optimizer is loaded first. Nor do
-        weights that are put back before the next step. Called after every step, it leaves Win
-        nothing to accelerate; with ``compact``, weights that are clipped so often can do without.
-
-        Args:
-            params: The parameters that were moved; None is all of them. Without acceleration, and
-                before their first step, they are left as they are.
-
-        Raises:
-            ValueError: One of ``params`` is not this optimizer's.
-
-        Example:
-            >>> import torch
-            >>> from autotune.optimizers import AdamW
-            >>> layer = torch.nn.Linear(2, 1)
-            >>> optimizer = AdamW(layer.parameters(), acceleration="win2")
-            >>> layer(torch.ones(1, 2)).sum().backward()
-            >>> optimizer.step()
-            >>> layer.reset_parameters()
-            >>> optimizer.reanchor()
-            >>> bool((optimizer.state[layer.weight]["x"] == layer.weight).all())
-            True
-        """
-        self._settle()
-        anchor.begin_again(self, params)
+    reanchor = anchor.reanchor
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; each of its groups has ``max_grad_norm`` too."""
