@@ -118,6 +118,19 @@ def test_no_move_is_undone_and_both_forms_step_alike(backend, move):
     assert torch.equal(*ends)
 
 
+def test_weights_clipped_after_every_step_are_the_same_in_both_forms(backend):
+    ends = []
+    for compact in FORMS.values():
+        p, optimizer = trained(backend, steps=0, compact=compact)
+        for k in range(4):
+            advance(optimizer, p, range(k, k + 1))
+            clamp(p)
+            optimizer.reanchor()
+        ends.append(p.detach())
+    assert torch.equal(*ends)
+    assert 0.0 < ends[0].abs().max() <= 0.01
+
+
 def test_without_it_sequences_stay_where_they_are_or_go_along():
     ends = {}
     for name, compact in FORMS.items():
