@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -25,6 +26,7 @@ from autotune.optimizers import (
     collect,
     compact,
     compiled,
+    hyper,
     sharded,
 )
 from autotune.optimizers.scalars import Scalar
@@ -40,15 +42,16 @@ Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
 
 _WIN = {"win": WIN, "win2": WIN2}
-# Arguments that hold for the whole optimizer: groups cannot set them.
+# How a step runs, for the whole optimizer: groups cannot set it.
 _WHOLE = (
-    "max_grad_norm",
     "backend",
     "state_dtype",
     "stochastic_rounding",
     "compact",
     "capturable",
 )
+
+_SWITCHES = ("stochastic_rounding", "compact", "capturable")
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -85,6 +88,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     norm_group: ProcessGroup | None = None
     # GradScaler then sets grad_scale and found_inf here, and does not unscale gradients.
     _step_supports_amp_scaling: ClassVar[bool] = True
+    stochastic_rounding: bool
+    compact: bool
+    capturable: bool
     _tentative: Tentative | None = None
 
     def __init__(
@@ -100,18 +106,34 @@ class RuleOptimizer(torch.optim.Optimizer):
         capturable: bool = False,
     ) -> None:
         backends.check(backend)
-        check.at_least_zero("max_grad_norm", max_grad_norm)
         check.state_dtype(state_dtype)
-        self.max_grad_norm = float(max_grad_norm)
         self.backend = backend
         self.state_dtype = state_dtype
-        self.stochastic_rounding = bool(stochastic_rounding)
-        self.compact = bool(compact)
-        self.capturable = bool(capturable)
+        for name, on in zip(_SWITCHES, (stochastic_rounding, compact, capturable), strict=True):
+            check.switch(name, check.plain(on))
+            setattr(self, name, bool(on))
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._number = compiled.register(self)
+        defaults = {**defaults, "max_grad_norm": max_grad_norm}
+        if self.decoupled is not None:
+            defaults["decoupled_weight_decay"] = self.decoupled
+        self.watch = hyper.Watch(list(defaults))
+        self.defaults = defaults
+        hyper.settle(self, defaults)
         super().__init__(params, defaults)
+
+    @property
+    def max_grad_norm(self) -> float:
+        """Largest norm of all gradients together; every group has it, and it must be the same."""
+        groups = self.__dict__.get("param_groups", ())
+        return hyper.shared(groups, self.defaults["max_grad_norm"])
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, value: float) -> None:
+        limit = hyper.limit(check.plain(value))
+        for group in self.param_groups:
+            group["max_grad_norm"] = limit
 
     @abstractmethod
     def direction(self, group: Group) -> Part:
@@ -146,8 +168,10 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def validate(self, group: Group) -> None:
         """Refuse a group whose hyper-parameters are out of range."""
-        for name in ("lr", "eps", "weight_decay"):
+        check.rate("lr", group["lr"])
+        for name in ("eps", "weight_decay"):
             check.at_least_zero(name, group[name])
+        check.decoupled(type(self).__name__, self.decoupled, group)
         check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))
         check.reckless_steps(group["reckless_steps"])
         if "betas" in group:
@@ -167,12 +191,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         for name in _WHOLE:
             # An equal value is taken: ZeroRedundancyOptimizer writes it into its groups.
             if param_group.pop(name, getattr(self, name)) != getattr(self, name):
-                raise ValueError(
-                    f"{name} holds for the whole optimizer, got another value in a group; "
-                    "set it in the constructor"
-                )
+                raise ValueError(_one_for_all(name))
         check.group_keys(param_group)
-        self.validate({**self.defaults, **param_group})
+        limit = self.max_grad_norm
+        if check.plain(param_group.setdefault("max_grad_norm", limit)) != limit:
+            raise ValueError(_one_for_all("max_grad_norm"))
+        hyper.settle(self, param_group)
         super().add_param_group(param_group)
         try:
             for p in self.param_groups[-1]["params"]:
@@ -252,7 +276,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _settle(self) -> None:
         """Restore counts and state if the device skipped the last step because of overflow."""
         if self._tentative is not None:
-            self._tentative.settle(self.state, self.param_groups)
+            words = partial(checkpoints.words, self)
+            self._tentative.settle(self.state, self.param_groups, words)
             self._tentative = None
 
     def rule(self, group: Group) -> Rule:
@@ -275,7 +300,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a checkpoint; each of its groups has ``max_grad_norm`` too."""
+        """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""
         self._settle()
         saved = super().state_dict()
         if self.compact:
@@ -283,9 +308,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self.capturable:
             capturable.write_out(saved)
         for group in saved["param_groups"]:
-            group["max_grad_norm"] = self.max_grad_norm
-            if self.decoupled is not None:
-                group["decoupled_weight_decay"] = self.decoupled
+            group.update({k: check.plain(group[k]) for k in self.watch.names if k in group})
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -317,7 +340,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in _WHOLE}}
+        whole = {name: getattr(self, name) for name in _WHOLE}
+        return {**super().__getstate__(), **whole, "watch": hyper.Watch(self.watch.names)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -325,11 +349,29 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
+        self._upgrade()
         for group in self.param_groups:
-            self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
             if self.capturable:
                 capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)
 
+    def _upgrade(self) -> None:
+        """Bring the pickle of an earlier version into form: its groups lacked ``max_grad_norm``."""
+        if "watch" not in self.__dict__:
+            words = {"max_grad_norm": self.__dict__.pop("max_grad_norm", 0.0)}
+            if self.decoupled is not None:
+                words["decoupled_weight_decay"] = self.decoupled
+            for group in (self.defaults, *self.param_groups):
+                group.update(words)
+            names = [name for name in self.defaults if name != "differentiable"]
+            self.watch = hyper.Watch(names)
+
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
+
+
+def _one_for_all(name: str) -> str:
+    return (
+        f"{name} holds for the whole optimizer, got another value in a group; "
+        "set it in the constructor"
+    )

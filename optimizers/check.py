@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,19 +19,111 @@ _THEIRS = {
 }
 
 
+# LinearLR to 0 ends this close below it, by rounding.
+_ROUNDING = 1e-12
+
+
+def plain(value: Any) -> Any:
+    """Return a value as Python's own number, word or tuple; a tensor of one number stays one.
+
+    What is none of these is returned as it is, for a check to refuse.
+    """
+    kind = type(value)
+    if kind is float:
+        return value + 0.0  # -0.0 becomes 0.0
+    if kind in (int, bool, str) or value is None or isinstance(value, bytes | bytearray):
+        return value
+    if isinstance(value, Tensor):
+        return value if value.numel() == 1 or value.ndim != 1 else tuple(value.tolist())
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a type that is not Python's own as one that is."""
+    for own in (str, int, float):
+        if isinstance(value, own):
+            return plain(own(value))
+    if isinstance(value, np.ndarray | np.generic):
+        return _of_numpy(value)
+    if _ordered(value):
+        return tuple([plain(item) for item in value])
+    return _as_float(value)
+
+
+def _of_numpy(value: Any) -> Any:
+    if value.ndim:
+        return tuple([plain(item) for item in value])
+    item = value.item()
+    return _as_float(item) if isinstance(item, np.generic) else plain(item)  # np.longdouble
+
+
+def _ordered(value: Any) -> bool:
+    """Whether a value is a list of some kind: OmegaConf's is no ``Sequence``."""
+    if isinstance(value, type) or hasattr(value, "keys"):
+        return False
+    listed = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return listed and bool(getattr(value, "ndim", 1))
+
+
+def _as_float(value: Any) -> Any:
+    """Return a number of another kind, as Decimal or jax's, as a float."""
+    if not hasattr(value, "__float__") or _truth(value):
+        return value
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        return plain(float(value))
+    return value
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+
+
 def number(name: str, value: Any) -> float:
     """Return a number, or a tensor that holds one, as a float."""
+    if _truth(value) or isinstance(value, str | bytes | bytearray | tuple | list | np.ndarray):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         return float(value)
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
-def plain(value: Any) -> Any:
+def read(value: Any) -> Any:
     """Return a tensor of one number as a float, also inside a tuple."""
-    if isinstance(value, tuple | list):
-        return tuple([plain(item) for item in value])
+    if isinstance(value, tuple):
+        return tuple([read(item) for item in value])
     return float(value) if isinstance(value, Tensor) else value
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or a tuple of which one is."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return any(isinstance(each, Tensor) for each in values)
+
+
+def switch(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False; 0 and 1 are taken for them."""
+    if isinstance(value, float | Tensor) or value not in (False, True):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def count(name: str, value: Any) -> int:
+    """Return a number of steps as an int; a tensor may hold it."""
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        value = value.item()
+    given = number(name, value)
+    if not (given >= 0.0 and given.is_integer()):
+        raise ValueError(f"{name} must be a whole number of at least 0, got {given:g}")
+    return int(given)
+
+
+def rate(name: str, value: Any) -> None:
+    """Refuse a learning rate that is negative by more than rounding, infinite or NaN."""
+    given = number(name, value)
+    if not -_ROUNDING <= given < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {given:g}")
 
 
 def at_least_zero(name: str, value: Any) -> None:
@@ -47,9 +141,10 @@ def fraction(name: str, value: Any) -> None:
 
 
 def _sequence(name: str, value: Any, count: int) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+    given = plain(value)
+    if not isinstance(given, tuple) or len(given) != count:
         raise ValueError(f"{name} must be {count} numbers, got {value!r}")
-    return value
+    return given
 
 
 def betas(value: Any, count: int) -> None:
@@ -76,7 +171,7 @@ def state_dtype(value: Any) -> None:
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Refuse a value that is not among the known ones."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         quoted = [repr(word) for word in known]
         raise ValueError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, got {value!r}")
 
@@ -86,3 +181,13 @@ def group_keys(group: Mapping[str, Any]) -> None:
     for name, way in _THEIRS.items():
         if group.get(name):
             raise ValueError(f"a group cannot set '{name}', got {group[name]!r}; {way}")
+
+
+def decoupled(optimizer: str, own: bool | None, group: Mapping[str, Any]) -> None:
+    """Refuse a group that wants another kind of weight decay than its optimizer's."""
+    name = "decoupled_weight_decay"
+    if own is not None and group.get(name, own) != own:
+        raise ValueError(
+            f"{name} must be {own} for {optimizer}, got {group[name]!r}; "
+            f"use {'Adam' if own else 'AdamW'}"
+        )

@@ -27,7 +27,9 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
         weight_decay: Of the first group, at least 0; the second has 0.
 
     Raises:
-        TypeError: ``model`` is not a module; its ``parameters()`` have no names.
+        TypeError: ``model`` is not a module; its ``parameters()`` have no names. Or
+            ``weight_decay`` is not a number.
+        ValueError: ``weight_decay`` is out of its range.
 
     Example:
         >>> import torch
@@ -42,7 +44,9 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
             f"split needs a model, as its parameters have names, got {type(model).__name__}; pass "
             "the model itself"
         )
-    return _decayed(list(model.named_parameters()), weight_decay, _exempt(model))
+    check.at_least_zero("weight_decay", weight_decay)
+    named = list(model.named_parameters())
+    return _decayed(named, check.plain(weight_decay), _exempt(model))
 
 
 def layerwise(
@@ -73,6 +77,7 @@ def layerwise(
     check.at_least_zero("weight_decay", weight_decay)
     if not 0.0 < check.number("decay_rate", decay_rate) <= 1.0:
         raise ValueError(f"decay_rate must be above 0 and at most 1, got {decay_rate:g}")
+    lr, weight_decay = check.plain(lr), check.plain(weight_decay)
     depths, exempt = _depths(model, blocks), _exempt(model)
     return [
         {**group, "lr": lr * decay_rate ** (len(depths) - 1 - k)}

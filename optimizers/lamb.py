@@ -10,6 +10,7 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
 from autotune.kernels.rules.lamb import LAMB as DIRECTION
+from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root
@@ -129,6 +130,12 @@ class LAMB(RuleOptimizer):
             compact=compact,
             capturable=capturable,
         )
+
+    def validate(self, group: Group) -> None:
+        """Refuse a switch that is neither on nor off."""
+        super().validate(group)
+        for name in ("bias_correction", "grad_averaging", "trust_clip", "always_adapt"):
+            check.switch(name, group[name])
 
     def direction(self, group: Group) -> Part:
         """Return LAMB's direction."""
