@@ -86,12 +86,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
-    # GradScaler then sets grad_scale and found_inf here, and does not unscale gradients.
-    _step_supports_amp_scaling: ClassVar[bool] = True
     stochastic_rounding: bool
     compact: bool
     capturable: bool
     _tentative: Tentative | None = None
+    _scaling: bool | None = None  # what a user set; None asks the backend
 
     def __init__(
         self,
@@ -180,7 +179,21 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
+        homes = {p.device: p for p in self.parameters()}.values()
+        return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves gradients to the step, and sets grad_scale and found_inf here.
+
+        True if Triton runs all parameters: the device then skips a step that overflowed. Others
+        are called only if nothing overflowed, with gradients that are unscaled, and may be clipped.
+        """
+        return self.backend_used == "triton" if self._scaling is None else self._scaling
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, claimed: bool) -> None:
+        self._scaling = claimed
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups, in their order."""
@@ -341,7 +354,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
         whole = {name: getattr(self, name) for name in _WHOLE}
-        return {**super().__getstate__(), **whole, "watch": hyper.Watch(self.watch.names)}
+        own = {"watch": hyper.Watch(self.watch.names), "_scaling": self._scaling}
+        return {**super().__getstate__(), **whole, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

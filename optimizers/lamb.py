@@ -46,7 +46,8 @@ class LAMB(RuleOptimizer):
         {acceleration}
         max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
             step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off (in the
-            authors' code it sets every gradient to 0). Default: 1.0.
+            authors' code it sets every gradient to 0). Under a GradScaler on 'triton', which
+            unscales inside the step, this is the way to clip. Default: 1.0.
         {backend}
 
     Raises:
