@@ -148,9 +148,18 @@ def _sequence(name: str, value: Any, count: int) -> Sequence[Any]:
 
 
 def betas(value: Any, count: int) -> None:
-    """Refuse betas that are too few, too many or out of range."""
-    for i, beta in enumerate(_sequence("betas", value, count)):
+    """Refuse betas that are too few, too many, out of range, or 1 minus what they should be."""
+    given = _sequence("betas", value, count)
+    for i, beta in enumerate(given):
         fraction(f"betas[{i}]", beta)
+    # As Adan's paper and its ports to other frameworks print them; 0 keeps nothing on purpose.
+    if all(0.0 < float(beta) < 0.5 for beta in given):
+        printed = ", ".join(f"{float(beta):g}" for beta in given)
+        meant = ", ".join(f"{1.0 - float(beta):g}" for beta in given)
+        raise ValueError(
+            "betas must be what a step keeps, at least one of them 0.5 or more, "
+            f"got ({printed}), which looks like 1 - beta; write ({meant})"
+        )
 
 
 def reckless_steps(value: Any) -> None:
