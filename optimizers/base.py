@@ -90,6 +90,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     compact: bool
     capturable: bool
     _tentative: Tentative | None = None
+    _opt_called = False  # a scheduler of torch asks whether a step came before its own
     _scaling: bool | None = None  # what a user set; None asks the backend
 
     def __init__(
@@ -204,16 +205,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         for name in _WHOLE:
             # An equal value is taken: ZeroRedundancyOptimizer writes it into its groups.
             if param_group.pop(name, getattr(self, name)) != getattr(self, name):
-                raise ValueError(_one_for_all(name))
+                raise ValueError(check.one_for_all(name))
         check.group_keys(param_group)
         limit = self.max_grad_norm
         if check.plain(param_group.setdefault("max_grad_norm", limit)) != limit:
-            raise ValueError(_one_for_all("max_grad_norm"))
+            raise ValueError(check.one_for_all("max_grad_norm"))
         hyper.settle(self, param_group)
         super().add_param_group(param_group)
         try:
             for p in self.param_groups[-1]["params"]:
-                self._accept(p)
+                check.parameter(p, self.stochastic_rounding)
+                backends.choose(self.backend, p)
             if self.capturable:
                 capturable.check(self, self.param_groups[-1])
         except ValueError:
@@ -222,18 +224,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self.capturable:
             capturable.place_rate(self.param_groups[-1])
         self.tensors = self.parameters()
-
-    def _accept(self, p: Tensor) -> None:
-        if p.is_complex():
-            raise ValueError(
-                f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
-            )
-        if self.stochastic_rounding and p.dtype == torch.float16:
-            raise ValueError(
-                "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
-                "leave it off, or make the model bfloat16"
-            )
-        backends.choose(self.backend, p)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -247,6 +237,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Raises:
             ValueError: A gradient is sparse, complex, or not of its parameter's shape.
+            TypeError, ValueError: Someone has set a value in ``param_groups`` that is no
+                hyper-parameter, as a beta of 1. Nothing is changed then.
             RuntimeError: A CUDA graph captures the step and ``capturable`` is False, or no step was
                 taken before the capture.
         """
@@ -260,9 +252,14 @@ class RuleOptimizer(torch.optim.Optimizer):
             self.advance()
         return loss
 
+    # Schedulers of torch then leave the method as it is, which a compiler could not see through
+    # theirs: all that theirs does is to set _opt_called.
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+
     @_disable_dynamo
     def advance(self, given: Given | None = None) -> None:
         """Take one step; ``given`` has the tensors to step, if a compiler holds copies of them."""
+        self._opt_called = True
         capturable.refuse_capture(self)
         with nullcontext() if self._tables is None else self._tables.in_use():
             self._advance(given)
@@ -334,8 +331,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         and its parameter's layout.
 
         ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
-        gradients of 0 if there is no state yet. With Win this may change the last bits of
-        parameters: load the optimizer's state before the model's weights.
+        gradients of 0 if there is no state yet, also to save. It counts as one, as with torch's
+        own optimizers: save after the first real step, or build the optimizer anew. With Win it may
+        change the last bits of parameters: load the optimizer's state before the model's weights.
 
         Raises:
             ValueError: The checkpoint is of another optimizer or acceleration, lacks state, or has
@@ -363,29 +361,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
-        self._upgrade()
+        hyper.upgrade(self)
         for group in self.param_groups:
             if self.capturable:
                 capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)
 
-    def _upgrade(self) -> None:
-        """Bring the pickle of an earlier version into form: its groups lacked ``max_grad_norm``."""
-        if "watch" not in self.__dict__:
-            words = {"max_grad_norm": self.__dict__.pop("max_grad_norm", 0.0)}
-            if self.decoupled is not None:
-                words["decoupled_weight_decay"] = self.decoupled
-            for group in (self.defaults, *self.param_groups):
-                group.update(words)
-            names = [name for name in self.defaults if name != "differentiable"]
-            self.watch = hyper.Watch(names)
-
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"
-
-
-def _one_for_all(name: str) -> str:
-    return (
-        f"{name} holds for the whole optimizer, got another value in a group; "
-        "set it in the constructor"
-    )

@@ -200,3 +200,24 @@ def decoupled(optimizer: str, own: bool | None, group: Mapping[str, Any]) -> Non
             f"{name} must be {own} for {optimizer}, got {group[name]!r}; "
             f"use {'Adam' if own else 'AdamW'}"
         )
+
+
+def parameter(p: Tensor, dithered: bool) -> None:
+    """Refuse a parameter that no rule can step, or that cannot be rounded at random."""
+    if p.is_complex():
+        raise ValueError(
+            f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
+        )
+    if dithered and p.dtype == torch.float16:
+        raise ValueError(
+            "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
+            "leave it off, or make the model bfloat16"
+        )
+
+
+def one_for_all(name: str) -> str:
+    """Return the sentence that refuses another value of a group."""
+    return (
+        f"{name} holds for the whole optimizer, got another value in a group; "
+        "set it in the constructor"
+    )

@@ -104,3 +104,15 @@ def shared(groups: Sequence[Group], default: float) -> float:
                 "set optimizer.max_grad_norm, or the same in every group"
             )
     return found
+
+
+def upgrade(optimizer: RuleOptimizer) -> None:
+    """Bring the pickle of an earlier version into form: its groups lacked some words."""
+    if "watch" in optimizer.__dict__:
+        return
+    words = {"max_grad_norm": optimizer.__dict__.pop("max_grad_norm", 0.0)}
+    if optimizer.decoupled is not None:
+        words["decoupled_weight_decay"] = optimizer.decoupled
+    for group in (optimizer.defaults, *optimizer.param_groups):
+        group.update(words)
+    optimizer.watch = Watch([name for name in optimizer.defaults if name != "differentiable"])

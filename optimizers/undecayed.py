@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import getattr_static
+from typing import cast
 
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import ParametrizationList
@@ -72,7 +73,8 @@ def _of_names(model: Module) -> Iterator[int]:
     for module in model.modules():
         # Of its own: wrappers that pass attributes on would have other names for the same.
         if callable(getattr_static(module, "no_weight_decay", None)):
-            yield from _found(module, module.no_weight_decay())
+            naming = cast("Callable[[], Iterable[str]]", module.no_weight_decay)
+            yield from _found(module, naming())
 
 
 def _found(module: Module, names: Iterable[str]) -> Iterator[int]:

@@ -322,3 +322,10 @@ def test_the_step_by_which_torch_begins_state_moves_win_by_rounding_only(name):
     portable.get_optimizer_state_dict(model, create(name, model.parameters()))
     rtol = 0.0 if name == "adan" else 2 * torch.finfo(torch.float32).eps
     torch.testing.assert_close(model.weight.detach(), before, rtol=rtol, atol=0.0)
+
+
+@pytest.mark.parametrize("cls", [AdamW, torch.optim.AdamW])
+def test_the_step_by_which_torch_begins_state_counts_as_with_its_own(cls):
+    model = torch.nn.Linear(2, 1)
+    saved = portable.get_optimizer_state_dict(model, cls(model.parameters()))
+    assert int(saved["state"]["weight"]["step"]) == 1
