@@ -80,6 +80,8 @@ def _truth(value: Any) -> bool:
 
 def number(name: str, value: Any) -> float:
     """Return a number, or a tensor that holds one, as a float."""
+    if type(value) is float:  # schedules may bring one for every step
+        return value
     if _truth(value) or isinstance(value, str | bytes | bytearray | tuple | list | np.ndarray):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -99,14 +101,19 @@ def read(value: Any) -> Any:
 
 def holds_tensor(value: Any) -> bool:
     """Whether a value is a tensor, or a tuple of which one is."""
-    values = value if isinstance(value, tuple | list) else (value,)
-    return any(isinstance(each, Tensor) for each in values)
+    if type(value) is tuple:
+        return any(isinstance(each, Tensor) for each in value)
+    return isinstance(value, Tensor)
 
 
 def switch(name: str, value: Any) -> None:
     """Refuse what is neither True nor False; 0 and 1 are taken for them."""
-    if isinstance(value, float | Tensor) or value not in (False, True):
+    if value is not True and value is not False and not _is_bit(value):
         raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def _is_bit(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
 
 
 def count(name: str, value: Any) -> int:
@@ -141,7 +148,7 @@ def fraction(name: str, value: Any) -> None:
 
 
 def _sequence(name: str, value: Any, count: int) -> Sequence[Any]:
-    given = plain(value)
+    given = value if type(value) is tuple else plain(value)
     if not isinstance(given, tuple) or len(given) != count:
         raise ValueError(f"{name} must be {count} numbers, got {value!r}")
     return given
@@ -153,7 +160,7 @@ def betas(value: Any, count: int) -> None:
     for i, beta in enumerate(given):
         fraction(f"betas[{i}]", beta)
     # As Adan's paper and its ports to other frameworks print them; 0 keeps nothing on purpose.
-    if all(0.0 < float(beta) < 0.5 for beta in given):
+    if float(max(given)) < 0.5 and float(min(given)) > 0.0:
         printed = ", ".join(f"{float(beta):g}" for beta in given)
         meant = ", ".join(f"{1.0 - float(beta):g}" for beta in given)
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from autotune.optimizers import check
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
+
+_NEVER = object()
 
 
 class Watch:
@@ -24,7 +26,8 @@ class Watch:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._others = itemgetter(*[name for name in names if name != "lr"])
+        self._but_rate = tuple([name for name in names if name != "lr"])
+        self._others = itemgetter(*self._but_rate)
         self._checked: dict[int, tuple[Any, ...]] = {}
         self._tensors: dict[int, tuple[str, ...]] = {}
 
@@ -47,14 +50,20 @@ class Watch:
         except KeyError:  # groups may come from an earlier version's checkpoint
             edited = True
         if edited:
-            settle(optimizer, group)
-            self._checked[n] = self._others(group)
-            held = [k for k in self.names if k != "lr" and check.holds_tensor(group[k])]
-            self._tensors[n] = tuple(held)
+            self._take(optimizer, n, group)
         lr = group["lr"]
         if type(lr) is not float or not 0.0 <= lr < math.inf:
             return self._with_rate(optimizer, n, group)
         return self._read(optimizer, group, self._tensors[n]) if self._tensors[n] else group
+
+    def _take(self, optimizer: RuleOptimizer, n: int, group: Group) -> None:
+        """Check a group that someone has edited, and remember its values."""
+        known = self._checked.get(n) or (_NEVER,) * len(self._but_rate)
+        pairs = zip(self._but_rate, known, strict=True)
+        settle(optimizer, group, [name for name, old in pairs if group.get(name) is not old])
+        values = self._checked[n] = self._others(group)
+        pairs = zip(self._but_rate, values, strict=True)
+        self._tensors[n] = tuple([name for name, value in pairs if check.holds_tensor(value)])
 
     def _with_rate(self, optimizer: RuleOptimizer, n: int, group: Group) -> Group:
         """Return a group whose learning rate is a tensor, or was set to what is no plain number."""
@@ -74,14 +83,18 @@ class Watch:
         return plain
 
 
-def settle(optimizer: RuleOptimizer, group: Group) -> None:
+def settle(optimizer: RuleOptimizer, group: Group, names: Iterable[str] | None = None) -> None:
     """Make a group's hyper-parameters plain, and refuse those out of range.
 
-    What it lacks, it gets from the constructor's.
+    Args:
+        optimizer: The optimizer of the group.
+        group: What it lacks, it gets from the constructor's.
+        names: The hyper-parameters that someone may have set; None is all of them.
     """
-    for name in optimizer.watch.names:
+    for name in optimizer.watch.names if names is None else names:
         group[name] = check.plain(group[name] if name in group else optimizer.defaults[name])
-    group["max_grad_norm"] = limit(group["max_grad_norm"])
+        if name == "max_grad_norm":
+            group[name] = limit(group[name])
     unread = optimizer.capturable and isinstance(group["lr"], Tensor)
     optimizer.validate({**group, "lr": 0.0} if unread else group)
 
