@@ -229,6 +229,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 
+        ``torch.compile(fullgraph=True)`` takes it as one operator, also under torch's schedulers;
+        if a library has put its own ``step`` here, write ``type(optimizer).step(optimizer)``.
+
         Args:
             closure: Called first, if given: it computes the gradients, and returns the loss.
 

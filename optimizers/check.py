@@ -40,7 +40,9 @@ def plain(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """Return a value of a type that is not Python's own as one that is."""
-    for own in (str, int, float):
+    if isinstance(value, str):
+        return str.__str__(value)  # an Enum's own would name its class
+    for own in (int, float):
         if isinstance(value, own):
             return plain(own(value))
     if isinstance(value, np.ndarray | np.generic):

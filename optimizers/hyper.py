@@ -58,12 +58,11 @@ class Watch:
 
     def _take(self, optimizer: RuleOptimizer, n: int, group: Group) -> None:
         """Check a group that someone has edited, and remember its values."""
-        known = self._checked.get(n) or (_NEVER,) * len(self._but_rate)
-        pairs = zip(self._but_rate, known, strict=True)
-        settle(optimizer, group, [name for name, old in pairs if group.get(name) is not old])
-        values = self._checked[n] = self._others(group)
-        pairs = zip(self._but_rate, values, strict=True)
-        self._tensors[n] = tuple([name for name, value in pairs if check.holds_tensor(value)])
+        known: tuple[Any, ...] = self._checked.get(n) or (_NEVER,) * len(self._but_rate)
+        before = dict(zip(self._but_rate, known, strict=True))
+        settle(optimizer, group, [k for k in self._but_rate if group.get(k) is not before[k]])
+        self._checked[n] = self._others(group)
+        self._tensors[n] = tuple([k for k in self._but_rate if check.holds_tensor(group[k])])
 
     def _with_rate(self, optimizer: RuleOptimizer, n: int, group: Group) -> Group:
         """Return a group whose learning rate is a tensor, or was set to what is no plain number."""

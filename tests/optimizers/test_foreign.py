@@ -171,3 +171,20 @@ def test_an_overflow_leaves_foreign_entries_alone():
     assert torch.equal(saved["state"][0]["slow"], torch.full((3,), float("inf")))
     assert saved["state"]["after"] == "kept"
     assert torch.equal(saved["state"]["ema"], torch.ones(2))
+
+
+def test_foreign_entries_pass_where_steps_are_counted_on_the_device():
+    with usable("triton"):
+        p = parameter(3)
+        optimizer = create("adamw-win", [p], backend="triton", capturable=True, compact=True)
+        optimizer.step()
+        optimizer.state[p].update(slow=torch.ones(3), note="kept")
+        optimizer.state["ema"] = {"step": torch.tensor(7)}
+        saved = saved_and_loaded(optimizer.state_dict())
+        optimizer.load_state_dict(saved)
+        optimizer.step()
+    assert saved["state"][0]["step"] == 1
+    assert saved["state"]["ema"]["step"] == torch.tensor(7)
+    assert optimizer.state[p]["note"] == "kept"
+    assert torch.equal(optimizer.state[p]["slow"], torch.ones(3))
+    assert optimizer.state[p]["step"] == 2

@@ -3,6 +3,7 @@
 import math
 import re
 from decimal import Decimal
+from enum import Enum, StrEnum
 from fractions import Fraction
 
 import numpy as np
@@ -82,6 +83,32 @@ def test_numbers_in_any_list_become_a_tuple(name, value):
         assert {type(beta) for beta in (*each.param_groups[0][name], 0.0)} == {float}
         assert type(each.param_groups[0][name]) is tuple
         saved_and_loaded(each.state_dict())
+
+
+class Mode(StrEnum):
+    WIN = "win"
+
+
+Old = Enum("Old", {"WIN": "win"}, type=str)
+
+
+@pytest.mark.parametrize("word", [Mode.WIN, Old.WIN, np.str_("win")])
+def test_a_word_of_any_kind_becomes_pythons(word):
+    p = parameter(2)
+    optimizer = AdamW([p])
+    optimizer.param_groups[0]["acceleration"] = word
+    optimizer.step()
+    for each in (optimizer, AdamW([p], acceleration=word)):
+        assert type(each.param_groups[0]["acceleration"]) is str
+        assert each.param_groups[0]["acceleration"] == "win"
+    assert "x" in optimizer.state[p]
+
+
+def test_an_edit_is_saved_plain_though_no_step_came_between():
+    optimizer = AdamW([parameter(2)])
+    optimizer.param_groups[0].update(lr=np.float64(0.25), betas=[np.float32(0.5), 0.75])
+    [group] = saved_and_loaded(optimizer.state_dict())["param_groups"]
+    assert (type(group["lr"]), group["betas"]) == (float, (0.5, 0.75))
 
 
 def test_negative_zero_is_zero():
