@@ -11,6 +11,7 @@ from torch.optim.optimizer import ParamsT
 from autotune.kernels.rule import Part
 from autotune.kernels.rules.adam import ADAM, AMSGRAD
 from autotune.kernels.rules.decay import DECOUPLED
+from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root
@@ -129,6 +130,11 @@ class Adam(RuleOptimizer):
             compact=compact,
             capturable=capturable,
         )
+
+    def validate(self, group: Group) -> None:
+        """Refuse an ``amsgrad`` that is no switch."""
+        super().validate(group)
+        check.switch("amsgrad", group["amsgrad"])
 
     def direction(self, group: Group) -> Part:
         """Return Adam's direction, with or without the running maximum."""

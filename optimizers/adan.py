@@ -39,7 +39,7 @@ class Adan(RuleOptimizer):
         lr: Learning rate: a number of at least 0, or a tensor that holds one. From scratch, about
             5 times AdamW's. Default: 1e-3.
         betas: How much of m, v and n a step keeps: 3 numbers in [0, 1), usually close to 1. The
-            paper prints one minus these. Default: (0.98, 0.92, 0.99).
+            paper prints one minus these, which is refused. Default: (0.98, 0.92, 0.99).
         eps: Added to the root of n after bias correction, at least 0, so that nothing is divided
             by 0. Default: 1e-8.
         weight_decay: Each step shrinks p by this share times lr; at least 0. From scratch, about a

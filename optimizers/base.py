@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -26,6 +27,7 @@ from autotune.optimizers import (
     collect,
     compact,
     compiled,
+    hyper,
     sharded,
 )
 from autotune.optimizers.scalars import Scalar
@@ -41,15 +43,16 @@ Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
 
 _WIN = {"win": WIN, "win2": WIN2}
-# Arguments that hold for the whole optimizer: groups cannot set them.
+# How a step runs, for the whole optimizer: groups cannot set it.
 _WHOLE = (
-    "max_grad_norm",
     "backend",
     "state_dtype",
     "stochastic_rounding",
     "compact",
     "capturable",
 )
+
+_SWITCHES = ("stochastic_rounding", "compact", "capturable")
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -84,9 +87,12 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
-    # GradScaler then sets grad_scale and found_inf here, and does not unscale gradients.
-    _step_supports_amp_scaling: ClassVar[bool] = True
+    stochastic_rounding: bool
+    compact: bool
+    capturable: bool
     _tentative: Tentative | None = None
+    _opt_called = False  # a scheduler of torch asks whether a step came before its own
+    _scaling: bool | None = None  # what a user set; None asks the backend
 
     def __init__(
         self,
@@ -101,18 +107,34 @@ class RuleOptimizer(torch.optim.Optimizer):
         capturable: bool = False,
     ) -> None:
         backends.check(backend)
-        check.at_least_zero("max_grad_norm", max_grad_norm)
         check.state_dtype(state_dtype)
-        self.max_grad_norm = float(max_grad_norm)
         self.backend = backend
         self.state_dtype = state_dtype
-        self.stochastic_rounding = bool(stochastic_rounding)
-        self.compact = bool(compact)
-        self.capturable = bool(capturable)
+        for name, on in zip(_SWITCHES, (stochastic_rounding, compact, capturable), strict=True):
+            check.switch(name, check.plain(on))
+            setattr(self, name, bool(on))
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._number = compiled.register(self)
+        defaults = {**defaults, "max_grad_norm": max_grad_norm}
+        if self.decoupled is not None:
+            defaults["decoupled_weight_decay"] = self.decoupled
+        self.watch = hyper.Watch(list(defaults))
+        self.defaults = defaults
+        hyper.settle(self, defaults)
         super().__init__(params, defaults)
+
+    @property
+    def max_grad_norm(self) -> float:
+        """Largest norm of all gradients together; every group has it, and it must be the same."""
+        groups = self.__dict__.get("param_groups", ())
+        return hyper.shared(groups, self.defaults["max_grad_norm"])
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, value: float) -> None:
+        limit = hyper.limit(check.plain(value))
+        for group in self.param_groups:
+            group["max_grad_norm"] = limit
 
     @abstractmethod
     def direction(self, group: Group) -> Part:
@@ -147,8 +169,10 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def validate(self, group: Group) -> None:
         """Refuse a group whose hyper-parameters are out of range."""
-        for name in ("lr", "eps", "weight_decay"):
+        check.rate("lr", group["lr"])
+        for name in ("eps", "weight_decay"):
             check.at_least_zero(name, group[name])
+        check.decoupled(type(self).__name__, self.decoupled, group)
         check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))
         check.reckless_steps(group["reckless_steps"])
         if "betas" in group:
@@ -157,7 +181,21 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
+        homes = {p.device: p for p in self.parameters()}.values()
+        return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves gradients to the step, and sets grad_scale and found_inf here.
+
+        True if Triton runs all parameters: the device then skips a step that overflowed. Others
+        are called only if nothing overflowed, with gradients that are unscaled, and may be clipped.
+        """
+        return self.backend_used == "triton" if self._scaling is None else self._scaling
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, claimed: bool) -> None:
+        self._scaling = claimed
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups, in their order."""
@@ -168,16 +206,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         for name in _WHOLE:
             # An equal value is taken: ZeroRedundancyOptimizer writes it into its groups.
             if param_group.pop(name, getattr(self, name)) != getattr(self, name):
-                raise ValueError(
-                    f"{name} holds for the whole optimizer, got another value in a group; "
-                    "set it in the constructor"
-                )
+                raise ValueError(check.one_for_all(name))
         check.group_keys(param_group)
-        self.validate({**self.defaults, **param_group})
+        limit = self.max_grad_norm
+        if check.plain(param_group.setdefault("max_grad_norm", limit)) != limit:
+            raise ValueError(check.one_for_all("max_grad_norm"))
+        hyper.settle(self, param_group)
         super().add_param_group(param_group)
         try:
             for p in self.param_groups[-1]["params"]:
-                self._accept(p)
+                check.parameter(p, self.stochastic_rounding)
+                backends.choose(self.backend, p)
             if self.capturable:
                 capturable.check(self, self.param_groups[-1])
         except ValueError:
@@ -187,21 +226,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             capturable.place_rate(self.param_groups[-1])
         self.tensors = self.parameters()
 
-    def _accept(self, p: Tensor) -> None:
-        if p.is_complex():
-            raise ValueError(
-                f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
-            )
-        if self.stochastic_rounding and p.dtype == torch.float16:
-            raise ValueError(
-                "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
-                "leave it off, or make the model bfloat16"
-            )
-        backends.choose(self.backend, p)
-
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
+
+        ``torch.compile(fullgraph=True)`` takes it as one operator, also under torch's schedulers;
+        if a library has put its own ``step`` here, write ``type(optimizer).step(optimizer)``.
 
         Args:
             closure: Called first, if given: it computes the gradients, and returns the loss.
@@ -211,6 +241,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Raises:
             ValueError: A gradient is sparse, complex, or not of its parameter's shape.
+            TypeError, ValueError: Someone has set a value in ``param_groups`` that is no
+                hyper-parameter, as a beta of 1. Nothing is changed then.
             RuntimeError: A CUDA graph captures the step and ``capturable`` is False, or no step was
                 taken before the capture.
         """
@@ -224,9 +256,14 @@ class RuleOptimizer(torch.optim.Optimizer):
             self.advance()
         return loss
 
+    # Schedulers of torch then leave the method as it is, which a compiler could not see through
+    # theirs: all that theirs does is to set _opt_called.
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+
     @_disable_dynamo
     def advance(self, given: Given | None = None) -> None:
         """Take one step; ``given`` has the tensors to step, if a compiler holds copies of them."""
+        self._opt_called = True
         capturable.refuse_capture(self)
         with nullcontext() if self._tables is None else self._tables.in_use():
             self._advance(given)
@@ -253,7 +290,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _settle(self) -> None:
         """Restore counts and state if the device skipped the last step because of overflow."""
         if self._tentative is not None:
-            self._tentative.settle(self.state, self.param_groups)
+            words = partial(checkpoints.words, self)
+            self._tentative.settle(self.state, self.param_groups, words)
             self._tentative = None
 
     def rule(self, group: Group) -> Rule:
@@ -278,7 +316,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     reanchor = anchor.reanchor
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a checkpoint; each of its groups has ``max_grad_norm`` too."""
+        """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""
         self._settle()
         saved = super().state_dict()
         if self.compact:
@@ -286,9 +324,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self.capturable:
             capturable.write_out(saved)
         for group in saved["param_groups"]:
-            group["max_grad_norm"] = self.max_grad_norm
-            if self.decoupled is not None:
-                group["decoupled_weight_decay"] = self.decoupled
+            group.update({k: check.plain(group[k]) for k in self.watch.names if k in group})
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -301,8 +337,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         and its parameter's layout.
 
         ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
-        gradients of 0 if there is no state yet. With Win this may change the last bits of
-        parameters: load the optimizer's state before the model's weights.
+        gradients of 0 if there is no state yet, also to save. It counts as one, as with torch's
+        own optimizers: save after the first real step, or build the optimizer anew. With Win it may
+        change the last bits of parameters: load the optimizer's state before the model's weights.
 
         Raises:
             ValueError: The checkpoint is of another optimizer or acceleration, lacks state, or has
@@ -320,7 +357,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in _WHOLE}}
+        whole = {name: getattr(self, name) for name in _WHOLE}
+        own = {"watch": hyper.Watch(self.watch.names), "_scaling": self._scaling}
+        return {**super().__getstate__(), **whole, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -328,8 +367,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
+        hyper.upgrade(self)
         for group in self.param_groups:
-            self.max_grad_norm = float(group.pop("max_grad_norm", self.max_grad_norm))
             if self.capturable:
                 capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)

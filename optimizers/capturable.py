@@ -18,6 +18,7 @@ from autotune.kernels.rule import Key, Rule, Update
 from autotune.kernels.triton import tables
 from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, scalars
+from autotune.optimizers.check import holds_tensor
 from autotune.optimizers.sharded import is_sharded
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check(optimizer: RuleOptimizer, group: Group) -> None:
     if any(map(is_sharded, group["params"])):
         raise ValueError("capturable=True takes no DTensors, got one; leave it off")
     for name in optimizer.defaults:
-        if name != "lr" and _tensors(group[name]):
+        if name != "lr" and holds_tensor(group.get(name)):
             raise ValueError(
                 f"{name} must be a number under capturable=True, got a tensor; "
                 "only lr is read from the device"
@@ -65,11 +66,6 @@ def check(optimizer: RuleOptimizer, group: Group) -> None:
             f"lr must be on {next(iter(homes))}, where a graph reads it, got it on {lr.device}; "
             "move it, or give a number"
         )
-
-
-def _tensors(value: Any) -> bool:
-    values = value if isinstance(value, tuple | list) else [value]
-    return any(isinstance(each, Tensor) for each in values)
 
 
 def place_rate(group: Group) -> None:
@@ -177,10 +173,12 @@ def write_out(saved: dict[str, Any]) -> None:
         for name in ("lr", "step"):
             if isinstance(group.get(name), Tensor):
                 group[name] = group[name].item()
-    counted = {i: kept["step"] for i, kept in saved["state"].items() if "step" in kept}
+    numbers = {i for group in saved["param_groups"] for i in group["params"]}
+    own = {i: kept for i, kept in saved["state"].items() if i in numbers}
+    counted = {i: kept["step"] for i, kept in own.items() if "step" in kept}
     held = [step for step in counted.values() if isinstance(step, Tensor)]
-    numbers = iter(torch.stack(held).tolist() if held else [])
-    told = {i: next(numbers) if isinstance(s, Tensor) else s for i, s in counted.items()}
+    values = iter(torch.stack(held).tolist() if held else [])
+    told = {i: next(values) if isinstance(s, Tensor) else s for i, s in counted.items()}
     saved["state"] = {
         i: {**kept, "step": told[i]} if i in told else kept for i, kept in saved["state"].items()
     }

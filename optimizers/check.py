@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,19 +19,120 @@ _THEIRS = {
 }
 
 
+# LinearLR to 0 ends this close below it, by rounding.
+_ROUNDING = 1e-12
+
+
+def plain(value: Any) -> Any:
+    """Return a value as Python's own number, word or tuple; a tensor of one number stays one.
+
+    What is none of these is returned as it is, for a check to refuse.
+    """
+    kind = type(value)
+    if kind is float:
+        return value + 0.0  # -0.0 becomes 0.0
+    if kind in (int, bool, str) or value is None or isinstance(value, bytes | bytearray):
+        return value
+    if isinstance(value, Tensor):
+        return value if value.numel() == 1 or value.ndim != 1 else tuple(value.tolist())
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a type that is not Python's own as one that is."""
+    if isinstance(value, str):
+        return str.__str__(value)  # an Enum's own would name its class
+    for own in (int, float):
+        if isinstance(value, own):
+            return plain(own(value))
+    if isinstance(value, np.ndarray | np.generic):
+        return _of_numpy(value)
+    if _ordered(value):
+        return tuple([plain(item) for item in value])
+    return _as_float(value)
+
+
+def _of_numpy(value: Any) -> Any:
+    if value.ndim:
+        return tuple([plain(item) for item in value])
+    item = value.item()
+    return _as_float(item) if isinstance(item, np.generic) else plain(item)  # np.longdouble
+
+
+def _ordered(value: Any) -> bool:
+    """Whether a value is a list of some kind: OmegaConf's is no ``Sequence``."""
+    if isinstance(value, type) or hasattr(value, "keys"):
+        return False
+    listed = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return listed and bool(getattr(value, "ndim", 1))
+
+
+def _as_float(value: Any) -> Any:
+    """Return a number of another kind, as Decimal or jax's, as a float."""
+    if not hasattr(value, "__float__") or _truth(value):
+        return value
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        return plain(float(value))
+    return value
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+
+
 def number(name: str, value: Any) -> float:
     """Return a number, or a tensor that holds one, as a float."""
+    if type(value) is float:  # schedules may bring one for every step
+        return value
+    if _truth(value) or isinstance(value, str | bytes | bytearray | tuple | list | np.ndarray):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         return float(value)
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
-def plain(value: Any) -> Any:
+def read(value: Any) -> Any:
     """Return a tensor of one number as a float, also inside a tuple."""
-    if isinstance(value, tuple | list):
-        return tuple([plain(item) for item in value])
+    if isinstance(value, tuple):
+        return tuple([read(item) for item in value])
     return float(value) if isinstance(value, Tensor) else value
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or a tuple of which one is."""
+    if type(value) is tuple:
+        return any(isinstance(each, Tensor) for each in value)
+    return isinstance(value, Tensor)
+
+
+def switch(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False; 0 and 1 are taken for them."""
+    if value is not True and value is not False and not _is_bit(value):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def _is_bit(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def count(name: str, value: Any) -> int:
+    """Return a number of steps as an int; a tensor may hold it."""
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        value = value.item()
+    given = number(name, value)
+    if not (given >= 0.0 and given.is_integer()):
+        raise ValueError(f"{name} must be a whole number of at least 0, got {given:g}")
+    return int(given)
+
+
+def rate(name: str, value: Any) -> None:
+    """Refuse a learning rate that is negative by more than rounding, infinite or NaN."""
+    given = number(name, value)
+    if not -_ROUNDING <= given < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {given:g}")
 
 
 def at_least_zero(name: str, value: Any) -> None:
@@ -47,15 +150,25 @@ def fraction(name: str, value: Any) -> None:
 
 
 def _sequence(name: str, value: Any, count: int) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+    given = value if type(value) is tuple else plain(value)
+    if not isinstance(given, tuple) or len(given) != count:
         raise ValueError(f"{name} must be {count} numbers, got {value!r}")
-    return value
+    return given
 
 
 def betas(value: Any, count: int) -> None:
-    """Refuse betas that are too few, too many or out of range."""
-    for i, beta in enumerate(_sequence("betas", value, count)):
+    """Refuse betas that are too few, too many, out of range, or 1 minus what they should be."""
+    given = _sequence("betas", value, count)
+    for i, beta in enumerate(given):
         fraction(f"betas[{i}]", beta)
+    # As Adan's paper and its ports to other frameworks print them; 0 keeps nothing on purpose.
+    if float(max(given)) < 0.5 and float(min(given)) > 0.0:
+        printed = ", ".join(f"{float(beta):g}" for beta in given)
+        meant = ", ".join(f"{1.0 - float(beta):g}" for beta in given)
+        raise ValueError(
+            "betas must be what a step keeps, at least one of them 0.5 or more, "
+            f"got ({printed}), which looks like 1 - beta; write ({meant})"
+        )
 
 
 def reckless_steps(value: Any) -> None:
@@ -76,7 +189,7 @@ def state_dtype(value: Any) -> None:
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> None:
     """Refuse a value that is not among the known ones."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         quoted = [repr(word) for word in known]
         raise ValueError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, got {value!r}")
 
@@ -86,3 +199,34 @@ def group_keys(group: Mapping[str, Any]) -> None:
     for name, way in _THEIRS.items():
         if group.get(name):
             raise ValueError(f"a group cannot set '{name}', got {group[name]!r}; {way}")
+
+
+def decoupled(optimizer: str, own: bool | None, group: Mapping[str, Any]) -> None:
+    """Refuse a group that wants another kind of weight decay than its optimizer's."""
+    name = "decoupled_weight_decay"
+    if own is not None and group.get(name, own) != own:
+        raise ValueError(
+            f"{name} must be {own} for {optimizer}, got {group[name]!r}; "
+            f"use {'Adam' if own else 'AdamW'}"
+        )
+
+
+def parameter(p: Tensor, dithered: bool) -> None:
+    """Refuse a parameter that no rule can step, or that cannot be rounded at random."""
+    if p.is_complex():
+        raise ValueError(
+            f"parameters must be real, got {p.dtype}; pass torch.view_as_real(parameter)"
+        )
+    if dithered and p.dtype == torch.float16:
+        raise ValueError(
+            "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
+            "leave it off, or make the model bfloat16"
+        )
+
+
+def one_for_all(name: str) -> str:
+    """Return the sentence that refuses another value of a group."""
+    return (
+        f"{name} holds for the whole optimizer, got another value in a group; "
+        "set it in the constructor"
+    )

@@ -5,7 +5,8 @@ Nothing here changes an optimizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.layout import precision
-from autotune.optimizers import check
+from autotune.optimizers import check, hyper
 from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_sharded
 
@@ -33,7 +34,37 @@ _CHOICES = (
     "stochastic_rounding",
     "compact",
 )
-_FACTS = ("maximize", "decoupled_weight_decay")  # checked, then dropped
+_FACTS = ("maximize", "decoupled_weight_decay")  # checked, then dropped where a class has them not
+# What optimizers of torch and of this project keep; other names are of wrappers, as Lookahead.
+_KNOWN = frozenset(
+    [
+        "step",
+        "exp_avg",
+        "exp_avg_sq",
+        "max_exp_avg_sq",
+        "exp_avg_diff",
+        "neg_pre_grad",
+        "pre_grad",
+        "momentum",
+        "x",
+        "y",
+        "momentum_buffer",
+        "square_avg",
+        "grad_avg",
+        "acc_delta",
+        "sum",
+        "exp_inf",
+        "mu",
+        "mu_product",
+        "eta",
+        "ax",
+        "prev",
+        "step_size",
+        "row_var",
+        "col_var",
+        "variance",
+    ]
+)
 _WRITER = "load it into the optimizer that wrote it"
 _WHERE = {True: "outside the gradient", False: "in the gradient"}
 _SHARDED = {True: "sharded across processes", False: "whole"}
@@ -51,41 +82,102 @@ class Kept:
         return empty.copy_(self.tensor)
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """Hides what a wrapper keeps beside our state from ``torch.optim``, which mangles strings."""
+
+    value: Any
+
+
 def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint under this project's names; raise ValueError if it does not fit."""
     own = optimizer.param_groups
     groups = [_group(group) for group in saved["param_groups"]]
-    state = {i: _state(kept) for i, kept in saved["state"].items()}
+    numbers = {i for group in groups for i in group["params"]}
+    known = words(optimizer) | _KNOWN
+    state = {i: _state(kept, known) for i, kept in saved["state"].items() if i in numbers}
     # Groups of other sizes are left to torch, which refuses them.
     if [len(group["params"]) for group in groups] == [len(group["params"]) for group in own]:
-        groups = [
-            {**{name: mine[name] for name in mine if name in optimizer.defaults}, **group}
-            for mine, group in zip(own, groups, strict=True)
-        ]
-        for problem in _problems(optimizer, groups, state):
+        begun = _begun(optimizer, groups, state, known)
+        groups = _completed(optimizer, groups)
+        for problem in _problems(optimizer, groups, state, begun):
             raise ValueError(problem)
         for group in groups:
-            optimizer.validate(group)
-            check.at_least_zero("max_grad_norm", group.get("max_grad_norm", 0.0))
+            hyper.settle(optimizer, group)
             for name in _FACTS:
-                group.pop(name, None)
-    kept = {i: {name: _kept(v) for name, v in values.items()} for i, values in state.items()}
-    return {**saved, "param_groups": groups, "state": kept}
+                if name not in optimizer.watch.names:
+                    group.pop(name, None)
+    hidden = {
+        i: {name: _hidden(v, name in known) for name, v in kept.items()}
+        for i, kept in state.items()
+    }
+    return {**saved, "param_groups": groups, "state": {**saved["state"], **hidden}}
 
 
-def unpack(state: Mapping[Any, dict[str, Any]], dtype: torch.dtype | None) -> None:
-    """Replace each ``Kept`` by its tensor; averages are converted to the dtype."""
+def words(optimizer: RuleOptimizer) -> set[str]:
+    """Return the names under which an optimizer may keep something for a parameter."""
+    buffers = {name for group in optimizer.param_groups for name in optimizer.rule(group).buffers}
+    return {"step", *buffers, *SEQUENCES, *optimizer.spare}
+
+
+def _completed(optimizer: RuleOptimizer, groups: Sequence[Group]) -> list[Group]:
+    """Return a checkpoint's groups; what they lack, the optimizer's own have."""
+    name = "max_grad_norm"
+    found = [group[name] for group in groups if name in group]
+    limit = {name: found[0]} if found else {}
+    return [
+        {**{name: mine[name] for name in mine if name in optimizer.defaults}, **limit, **group}
+        for mine, group in zip(optimizer.param_groups, groups, strict=True)
+    ]
+
+
+def _begun(
+    optimizer: RuleOptimizer,
+    groups: Sequence[Group],
+    state: Mapping[Any, Mapping[str, Any]],
+    known: Set[str],
+) -> set[Any]:
+    """Return the parameters whose state must be whole.
+
+    If this project wrote the groups, these are the parameters that have any state of ours. Else
+    those with state of any kind: names that nobody knows may be of another optimizer.
+    """
+    since = ("max_grad_norm", "decoupled_weight_decay")  # earlier versions' groups lack them
+    names = [name for name in optimizer.watch.names if name not in since]
+    ours = all(name in group for group in groups for name in names)
+    return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}
+
+
+def unpack(state: Mapping[Any, Any], dtype: torch.dtype | None) -> None:
+    """Replace each ``Kept`` and ``Foreign`` by its value; averages are converted to the dtype."""
     for p, kept in state.items():
-        for name, value in kept.items():
+        for name, value in kept.items() if isinstance(p, Tensor) else ():
             if isinstance(value, Kept):
-                kept[name] = _placed(value, p, None if name in SEQUENCES else dtype)
+                kept[name] = value.placed(p, _dtype(name, dtype) or precision(p))
+            elif isinstance(value, Foreign):
+                kept[name] = _copied(value.value, p.device)
 
 
-def _placed(kept: Kept, p: Any, dtype: torch.dtype | None) -> Tensor:
-    return kept.placed(p, dtype or precision(p)) if isinstance(p, Tensor) else kept.tensor
+def _dtype(name: str, dtype: torch.dtype | None) -> torch.dtype | None:
+    return None if name in SEQUENCES else dtype
 
 
-def _kept(value: Any) -> Any:
+def _copied(value: Any, home: torch.device) -> Any:
+    """Return a copy of any value, with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.detach().to(home, copy=True)
+    if isinstance(value, dict):
+        return {name: _copied(each, home) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each, home) for each in value]
+    if type(value) is tuple:
+        return tuple([_copied(each, home) for each in value])
+    return copy.deepcopy(value)
+
+
+def _hidden(value: Any, known: bool) -> Any:
+    if not known:
+        return Foreign(value)
     return Kept(value) if isinstance(value, Tensor) else value
 
 
@@ -96,26 +188,32 @@ def _group(saved: Group) -> Group:
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
     # The authors' code accelerates if the mode contains 'win', in lower case.
     group["acceleration"] = mode if "win" in mode else "none"
+    if "step" in group:
+        group["step"] = check.count("step", group["step"])
     return group
 
 
-def _state(saved: Mapping[str, Any]) -> dict[str, Any]:
-    state = {name: value for name, value in saved.items() if value is not None}
+def _state(saved: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
+    state = dict(saved)
     if "momentum_buffer" in saved:  # of torch's SGD, which counts no steps
         state["momentum"] = state.pop("momentum_buffer", None)
         state.setdefault("step", 0)
     if "pre_grad" in saved:  # of Adan until December 2022; later code ignores it
-        state.setdefault("neg_pre_grad", -state.pop("pre_grad"))
-    if "step" in state:
-        state["step"] = int(state["step"])
-    return {name: value for name, value in state.items() if value is not None}
+        last = state.pop("pre_grad")
+        state.setdefault("neg_pre_grad", None if last is None else -last)
+    if state.get("step") is not None:
+        state["step"] = check.count("step", state["step"])
+    return {name: v for name, v in state.items() if v is not None or name not in known}
 
 
 def _problems(
-    optimizer: RuleOptimizer, groups: list[Group], state: Mapping[Any, Mapping[str, Any]]
+    optimizer: RuleOptimizer,
+    groups: list[Group],
+    state: Mapping[Any, Mapping[str, Any]],
+    begun: set[Any],
 ) -> Iterator[str]:
     """Yield a sentence for each reason why an optimizer cannot load a checkpoint."""
-    limits = sorted({group["max_grad_norm"] for group in groups if "max_grad_norm" in group})
+    limits = sorted({hyper.limit(check.plain(group["max_grad_norm"])) for group in groups})
     if len(limits) > 1:
         yield (
             "max_grad_norm holds for the whole optimizer, got "
@@ -125,9 +223,9 @@ def _problems(
     for n, (group, own) in enumerate(zip(groups, optimizer.param_groups, strict=True)):
         yield from _of_group(optimizer, n, group, own)
         for i, p in zip(group["params"], own["params"], strict=True):
-            if state.get(i):
+            if i in begun:
                 yield from _of_parameter(optimizer, group, state[i], i, p)
-        if optimizer.shared_clock and "step" not in group and any(map(state.get, group["params"])):
+        if optimizer.shared_clock and "step" not in group and begun & set(group["params"]):
             yield f"{_lacks(optimizer, 'step', f'group {n}', group)}; {_WRITER}"
 
 
@@ -158,12 +256,13 @@ def _of_parameter(
     counted = () if optimizer.shared_clock else ("step",)
     needed = (*optimizer.rule(group).buffers, *counted)
     for name, value in saved.items():
-        if name not in (*needed, *optimizer.spare, *SEQUENCES):
+        own = name in (*needed, *optimizer.spare, *SEQUENCES)
+        if not own and name in _KNOWN:
             yield (
                 f"the checkpoint has '{name}' of parameter {i}, "
                 f"which {type(optimizer).__name__} does not keep; {_WRITER}"
             )
-        if isinstance(value, Tensor):
+        if own and isinstance(value, Tensor):
             yield from _of_tensor(name, value, i, p)
     for name in needed:
         if name not in saved and name not in optimizer.spare:

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from autotune.kernels import backends
 from autotune.kernels.rule import Key, Rule, Update
-from autotune.optimizers import buffers, capturable, check, gradients, scalars, sharded
+from autotune.optimizers import buffers, capturable, gradients, scalars, sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -30,14 +30,15 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
     """Return the updates of a step, by rule, backend and mesh."""
     work: Work = {}
     groups = optimizer.param_groups
-    for group, pairs in [(group, with_gradient(optimizer, group, given)) for group in groups]:
+    ready = optimizer.watch.groups(optimizer)
+    found = [with_gradient(optimizer, group, given) for group in groups]
+    for group, plain, pairs in zip(groups, ready, found, strict=True):
         if optimizer.capturable:
-            _add_captured(work, optimizer, group, pairs, given)
+            _add_captured(work, optimizer, group, plain, pairs, given)
             continue
         if optimizer.shared_clock:
-            group["step"] = group.get("step", 0) + 1
+            group["step"] = plain["step"] = group.get("step", 0) + 1
         if pairs:
-            plain = _numbers(optimizer, group)
             rule = optimizer.rule(plain)
             _add(work, optimizer, rule, pairs, _made(optimizer, plain, rule, pairs, given))
     return work
@@ -111,23 +112,18 @@ def _add_captured(
     work: Work,
     optimizer: RuleOptimizer,
     group: Group,
+    plain: Group,
     pairs: Sequence[tuple[Tensor, Tensor]],
     given: gradients.Given | None,
 ) -> None:
     """Add the updates of a group whose steps are counted on the device."""
     if not group["params"]:
         return
-    plain = _numbers(optimizer, {**group, "lr": 0.0})
     rule = optimizer.rule(plain)
     found = [(p, p if given is None else given[p][0], g) for p, g in pairs]
     those = capturable.updates(optimizer, group, plain, rule, found)
     if those:
         work.setdefault((rule, "triton", None), []).extend(those)
-
-
-def _numbers(optimizer: RuleOptimizer, group: Group) -> Group:
-    """Return a group with its hyper-parameters as numbers, also those given as tensors."""
-    return {k: check.plain(v) if k in optimizer.defaults else v for k, v in group.items()}
 
 
 def with_gradient(

@@ -44,7 +44,9 @@ def write_out(saved: dict[str, Any], params: Sequence[Tensor]) -> None:
     """Replace the differences in a checkpoint by the sequences."""
     numbers = [i for group in saved["param_groups"] for i in group["params"]]
     of = dict(zip(numbers, params, strict=True))
-    saved["state"] = {i: _long(kept, of[i]) for i, kept in saved["state"].items()}
+    saved["state"] = {
+        i: _long(kept, of[i]) if i in of else kept for i, kept in saved["state"].items()
+    }
 
 
 def _long(state: Mapping[str, Any], p: Tensor) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch.nn import Module, ModuleList, Parameter, Sequential
 
-from autotune.optimizers import check
+from autotune.optimizers import check, undecayed
+from autotune.optimizers.wrappers import bare, holders, inner
 
 Named = list[tuple[str, Parameter]]
 
@@ -18,16 +19,22 @@ _LISTS = (ModuleList, Sequential)
 def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return a model's parameters in two groups: with weight decay, and without.
 
-    Without are biases, gains of normalisation layers and all other parameters of at most one
-    dimension, and those that the model names in ``no_weight_decay()``, as timm's models do.
-    Embeddings decay. Frozen parameters are left out, and so is an empty group.
+    Without are biases, gains of normalisation layers (classes whose name ends in Norm, Norm1d and
+    the like) and all other parameters of at most one dimension, and those that the model or a
+    module in it names in ``no_weight_decay()``, as timm's models do. The names are relative to that
+    module, and may leave out what DistributedDataParallel, torch.compile and other wrappers put
+    into them; a module's name means all its parameters. Embeddings decay. Frozen parameters are
+    left out, and so is an empty group.
 
     Args:
         model: The module whose parameters are to be trained.
         weight_decay: Of the first group, at least 0; the second has 0.
 
     Raises:
-        TypeError: ``model`` is not a module; its ``parameters()`` have no names.
+        TypeError: ``model`` is not a module; its ``parameters()`` have no names. Or
+            ``weight_decay`` is not a number.
+        ValueError: ``weight_decay`` is out of its range, ``no_weight_decay()`` names what its
+            module does not have, or FSDP has flattened the model.
 
     Example:
         >>> import torch
@@ -42,7 +49,9 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
             f"split needs a model, as its parameters have names, got {type(model).__name__}; pass "
             "the model itself"
         )
-    return _decayed(list(model.named_parameters()), weight_decay, _exempt(model))
+    check.at_least_zero("weight_decay", weight_decay)
+    named = list(model.named_parameters())
+    return _decayed(named, check.plain(weight_decay), undecayed.ids(model))
 
 
 def layerwise(
@@ -67,13 +76,15 @@ def layerwise(
 
     Raises:
         TypeError: A rate or a weight decay is not a number.
-        ValueError: One is out of its range, or the model has no such blocks.
+        ValueError: One is out of its range, the model has no such blocks, or ``split`` would
+            refuse the model.
     """
     check.at_least_zero("lr", lr)
     check.at_least_zero("weight_decay", weight_decay)
     if not 0.0 < check.number("decay_rate", decay_rate) <= 1.0:
         raise ValueError(f"decay_rate must be above 0 and at most 1, got {decay_rate:g}")
-    depths, exempt = _depths(model, blocks), _exempt(model)
+    lr, weight_decay = check.plain(lr), check.plain(weight_decay)
+    depths, exempt = _depths(model, blocks), undecayed.ids(model)
     return [
         {**group, "lr": lr * decay_rate ** (len(depths) - 1 - k)}
         for k, named in enumerate(depths)
@@ -81,17 +92,12 @@ def layerwise(
     ]
 
 
-def _exempt(model: Module) -> set[str]:
-    named = getattr(model, "no_weight_decay", None)
-    return set(named()) if callable(named) else set()
-
-
-def _decayed(named: Named, weight_decay: float, exempt: set[str]) -> list[dict[str, Any]]:
+def _decayed(named: Named, weight_decay: float, exempt: set[int]) -> list[dict[str, Any]]:
     matrices: list[Parameter] = []
     others: list[Parameter] = []
-    for name, p in named:
+    for _, p in named:
         if p.requires_grad:
-            (others if p.ndim <= 1 or name in exempt else matrices).append(p)
+            (others if id(p) in exempt else matrices).append(p)
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -101,12 +107,14 @@ def _decayed(named: Named, weight_decay: float, exempt: set[str]) -> list[dict[s
 
 def _depths(model: Module, blocks: str | None) -> list[Named]:
     """Return the parameters of each depth, from the embeddings to the head."""
-    members = set(_members(model) if blocks is None else _matches(model, blocks))
+    holding = holders(model)
+    found = _members(model) if blocks is None else _matches(model, blocks)
+    members = {bare(name, holding) for name in found}
     depths: list[Named] = []
     waiting: Named = []
     current = None
     for name, p in model.named_parameters():
-        block = _block(name, members)
+        block = _block(bare(name, holding), members)
         if block is None:
             waiting.append((name, p))
             continue
@@ -136,14 +144,18 @@ def _no_blocks(blocks: str | None) -> str:
 
 def _members(module: Module, prefix: str = "") -> Iterator[str]:
     for name, child in module.named_children():
-        if isinstance(module, _LISTS) and not isinstance(child, _LISTS):
+        if isinstance(module, _LISTS) and not isinstance(inner(child), _LISTS):
             yield prefix + name
         else:
             yield from _members(child, f"{prefix}{name}.")
 
 
 def _matches(model: Module, pattern: str) -> Iterator[str]:
-    return (name for name, _ in model.named_modules() if name and fnmatchcase(name, pattern))
+    """Yield the modules whose name, with or without the parts of wrappers, matches."""
+    holding = holders(model)
+    for name, _ in model.named_modules():
+        if name and any(fnmatchcase(each, pattern) for each in (name, bare(name, holding))):
+            yield name
 
 
 def _block(name: str, members: set[str]) -> str | None:

@@ -10,6 +10,7 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
 from autotune.kernels.rules.lamb import LAMB as DIRECTION
+from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar, debias, root
@@ -45,7 +46,8 @@ class LAMB(RuleOptimizer):
         {acceleration}
         max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
             step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off (in the
-            authors' code it sets every gradient to 0). Default: 1.0.
+            authors' code it sets every gradient to 0). Under a GradScaler on 'triton', which
+            unscales inside the step, this is the way to clip. Default: 1.0.
         {backend}
 
     Raises:
@@ -129,6 +131,12 @@ class LAMB(RuleOptimizer):
             compact=compact,
             capturable=capturable,
         )
+
+    def validate(self, group: Group) -> None:
+        """Refuse a switch that is neither on nor off."""
+        super().validate(group)
+        for name in ("bias_correction", "grad_averaging", "trust_clip", "always_adapt"):
+            check.switch(name, group[name])
 
     def direction(self, group: Group) -> Part:
         """Return LAMB's direction."""

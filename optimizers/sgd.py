@@ -121,10 +121,11 @@ class SGD(RuleOptimizer):
         )
 
     def validate(self, group: Group) -> None:
-        """Refuse a momentum or a dampening out of range."""
+        """Refuse a momentum or a dampening out of range, and a ``nesterov`` that is no switch."""
         super().validate(group)
         check.fraction("momentum", group["momentum"])
         check.fraction("dampening", group["dampening"])
+        check.switch("nesterov", group["nesterov"])
 
     def direction(self, group: Group) -> Part:
         """Return momentum's direction."""

@@ -6,7 +6,7 @@ So it never waits right after a step, and the device always has work queued.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class Tentative:
     """An optimizer's state before a step, and whether the device skipped the step."""
 
     def __init__(self, state: State, groups: Groups, overflow: Tensor) -> None:
-        self.kept = {p: dict(state[p]) for p in state}
+        self.kept = {p: dict(state[p]) for p in state if isinstance(p, Tensor)}
         self.steps = [group.get("step") for group in groups]
         self.skipped = overflow
         self.copied: torch.cuda.Event | None = None
@@ -29,16 +29,23 @@ class Tentative:
             self.skipped.copy_(overflow, non_blocking=True)
             self.copied = torch.cuda.current_stream(overflow.device).record_event()
 
-    def settle(self, state: State, groups: Groups) -> None:
-        """Restore the state from before the step, if the step was skipped."""
+    def settle(self, state: State, groups: Groups, words: Callable[[], Set[str]]) -> None:
+        """Restore the state from before the step, if the step was skipped.
+
+        What is not under our ``words`` is a wrapper's, and stays as it is now.
+        """
         if self.copied is not None:
             self.copied.synchronize()
         if not self.skipped:
             return
-        for p in [p for p in state if p not in self.kept]:
-            del state[p]
-        for p, kept in self.kept.items():
-            state[p] = kept
+        ours = words()
+        for p in [p for p in state if isinstance(p, Tensor)]:
+            before = {k: v for k, v in self.kept.get(p, {}).items() if k in ours}
+            others = {k: v for k, v in state[p].items() if k not in ours}
+            if before or others or p in self.kept:
+                state[p] = {**before, **others}
+            else:
+                del state[p]
         for group, step in zip(groups, self.steps, strict=False):
             group.pop("step", None)
             if step is not None:

@@ -93,7 +93,8 @@ def test_the_authors_words_become_ours():
     optimizer.load_state_dict(data["state_dict"])
     group = optimizer.param_groups[0]
     assert group["decay"] == "decoupled"
-    assert not {"no_prox", "foreach", "fused", "max_grad_norm"} & set(group)
+    assert group["max_grad_norm"] == 0.0
+    assert not {"no_prox", "foreach", "fused"} & set(group)
 
 
 def test_an_unknown_mode_of_the_authors_is_none_as_it_was_there():
@@ -321,3 +322,10 @@ def test_the_step_by_which_torch_begins_state_moves_win_by_rounding_only(name):
     portable.get_optimizer_state_dict(model, create(name, model.parameters()))
     rtol = 0.0 if name == "adan" else 2 * torch.finfo(torch.float32).eps
     torch.testing.assert_close(model.weight.detach(), before, rtol=rtol, atol=0.0)
+
+
+@pytest.mark.parametrize("cls", [AdamW, torch.optim.AdamW])
+def test_the_step_by_which_torch_begins_state_counts_as_with_its_own(cls):
+    model = torch.nn.Linear(2, 1)
+    saved = portable.get_optimizer_state_dict(model, cls(model.parameters()))
+    assert int(saved["state"]["weight"]["step"]) == 1

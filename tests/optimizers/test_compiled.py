@@ -69,6 +69,59 @@ def test_a_train_step_is_one_graph_compiled_once(backend, name):
     assert counter.frame_count == 1
 
 
+def scheduled(optimizer):
+    """Return two schedules of torch over an optimizer, one of them of its momentum too."""
+    cyclic = torch.optim.lr_scheduler.CyclicLR(
+        optimizer, 0.01, 0.1, step_size_up=2, cycle_momentum=True
+    )
+    return [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1.0 / (1 + k)), cyclic]
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd"])
+def test_a_train_step_stays_one_graph_under_schedulers(name):
+    ends, counter = [], CompileCounterWithBackend("aot_eager")
+    for wrap in (whole(counter), lambda step: step):
+        model = network()
+        optimizer = create(name, model.parameters())
+        schedulers = scheduled(optimizer)
+
+        def step(x, model=model, optimizer=optimizer):
+            model(x).square().sum().backward()
+            optimizer.step()
+
+        one = wrap(step)
+        for k in range(4):
+            for p in model.parameters():
+                p.grad = None
+            one(torch.full((4, 3), 1.0 + k))
+            for scheduler in schedulers:
+                scheduler.step()
+        ends.append([p.detach() for p in model.parameters()])
+    same([ends[0]], [ends[1]])
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda o: o])
+def test_a_scheduler_still_tells_a_step_that_comes_too_late(way):
+    optimizer = way(Adan([parameter(2)]))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.warns(UserWarning, match="before `optimizer.step"):
+        scheduler.step()
+    other = way(Adan([parameter(2)]))
+    scheduler = torch.optim.lr_scheduler.StepLR(other, 1)
+    other.step()
+    scheduler.step()
+
+
+def test_the_class_names_the_step_of_one_graph_too():
+    p, q = parameter(3), parameter(3)
+    optimizer, plain = Adan([p]), Adan([q])
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1.0)
+    torch.compile(lambda: Adan.step(optimizer), backend="aot_eager", fullgraph=True)()
+    plain.step()
+    assert torch.equal(p, q)
+
+
 @pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd", "lamb-win"])
 def test_state_ends_as_it_does_in_eager(name):
     model, plain = network(), network()

@@ -65,6 +65,38 @@ def test_two_betas_are_too_few_for_adan():
         Adan([parameter()], betas=(0.9, 0.99))
 
 
+@pytest.mark.parametrize(
+    ("cls", "betas", "meant"),
+    [
+        (Adan, (0.02, 0.08, 0.01), "0.98, 0.92, 0.99"),
+        (Adan, [0.1, 0.1, 0.001], "0.9, 0.9, 0.999"),
+        (AdamW, (0.1, 0.001), "0.9, 0.999"),
+        (LAMB, torch.tensor([0.25, 0.125]), "0.75, 0.875"),
+    ],
+)
+def test_betas_in_the_papers_spelling_are_refused(cls, betas, meant):
+    printed = ", ".join(f"{float(beta):g}" for beta in betas)
+    sentence = (
+        "betas must be what a step keeps, at least one of them 0.5 or more, "
+        f"got ({printed}), which looks like 1 - beta; write ({meant})"
+    )
+    with refused(ValueError, sentence):
+        cls([parameter()], betas=betas)
+    optimizer = cls([parameter()])
+    with refused(ValueError, sentence):
+        optimizer.add_param_group({"params": [parameter()], "betas": betas})
+    optimizer.param_groups[0]["betas"] = betas
+    with refused(ValueError, sentence):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("cls", "betas"), [(Adan, (0.0, 0.0, 0.0)), (Adan, (0.1, 0.2, 0.9)), (Adam, (0.0, 0.3))]
+)
+def test_betas_that_nobody_would_take_for_the_papers_are_taken(cls, betas):
+    assert cls([parameter()], betas=betas).param_groups[0]["betas"] == betas
+
+
 def test_a_word_is_not_a_learning_rate():
     with refused(TypeError, "lr must be a number, got 'fast'"):
         Adan([parameter()], lr="fast")

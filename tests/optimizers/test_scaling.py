@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from autotune.optimizers import SGD, Adan, create, names
+from autotune.optimizers import SGD, AdamW, Adan, create, names
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.optimizers import parameter, saved_and_loaded
 
@@ -71,14 +71,68 @@ def test_nothing_is_known_after_a_first_step_that_overflowed(backend, name):
     assert torch.equal(p, parameter(5))
 
 
-def test_gradients_keep_their_bits(backend):
-    p = parameter(5)
-    optimizer = Adan([p], backend=backend, max_grad_norm=0.1)
+@pytest.mark.parametrize(("backend", "left"), [("triton", 8.0), ("numba", 2.0), ("torch", 2.0)])
+def test_gradients_keep_their_bits_where_the_device_unscales(backend, left):
+    with usable(backend):
+        p = parameter(5)
+        p.grad = None
+        optimizer = Adan([p], backend=backend, max_grad_norm=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        scaler.scale((p * 2.0).sum()).backward()
+        scaler.step(optimizer)
+    assert p.grad.tolist() == [left] * 5
+
+
+@pytest.mark.parametrize("way", [lambda o: o, copy.deepcopy])
+def test_only_triton_claims_what_the_device_decides(backend, way):
+    optimizer = way(AdamW([parameter(5)], backend=backend))
+    assert getattr(optimizer, "_step_supports_amp_scaling", False) is (backend == "triton")
+
+
+def test_parameters_on_two_backends_go_the_plain_way():
+    with usable("triton"):
+        homes = [parameter(2), torch.nn.Parameter(torch.zeros(2, device="meta"))]
+        assert AdamW(homes)._step_supports_amp_scaling is False
+
+
+def test_the_claim_can_be_given_up_to_clip_by_hand():
+    with usable("triton"):
+        optimizer = AdamW([parameter(5)], backend="triton")
+        optimizer._step_supports_amp_scaling = False
+        for each in (optimizer, copy.deepcopy(optimizer)):
+            assert each._step_supports_amp_scaling is False
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_gradients_may_be_unscaled_and_clipped_before_the_step(backend, name):
+    p, q = parameter(5), parameter(5)
+    p.grad = None
+    optimizer = create(name, [p], lr=0.1, backend=backend, max_grad_norm=0.0)
+    plain = create(name, [q], lr=0.1, backend=backend, max_grad_norm=0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     scaler.scale((p * 2.0).sum()).backward()
-    before = p.grad.clone()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_([p], 0.5)
     scaler.step(optimizer)
-    assert torch.equal(p.grad, before)
+    scaler.update()
+    q.grad = torch.full((5,), 2.0)
+    torch.nn.utils.clip_grad_norm_([q], 0.5)
+    plain.step()
+    assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_step_that_overflowed_is_not_called_where_the_host_decides(backend):
+    p = parameter(5)
+    optimizer = create("adan", [p], backend=backend)
+    called = []
+    step = optimizer.step
+    optimizer.step = lambda *a, **k: called.append(1) or step(*a, **k)  # as accelerate finds out
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor in (math.inf, 1.0, math.inf):
+        scaled(optimizer, scaler, p, factor)
+    assert called == [1]
+    assert optimizer.param_groups[0]["step"] == 1
 
 
 def test_gradients_too_small_for_half_precision_are_not_lost():
