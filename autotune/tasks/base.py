@@ -63,7 +63,9 @@ class Problem:
     seed if it asks for ``seed``; equal seeds should give equal weights.
 
     Args:
-        model: The module to train, new at each call.
+        model: The module to train, new at each call. ``train()`` is called before the first step;
+            a part none of whose weights is trained, and a single layer that alone is in evaluation
+            mode, stay in it.
         train: Batches to train on. Read once, at most as many as a run has steps, and kept; the
             seed shuffles their order, each coming once an epoch.
         validation: Batches to measure on, read to the end. Each weighs alike, however many samples
