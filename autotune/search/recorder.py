@@ -11,6 +11,7 @@ from autotune.scheduler import stopping
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
+from autotune.search.alike import Alike, coarse
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import task_arguments
 from autotune.search.turns import Participant
@@ -51,6 +52,9 @@ class Recorder:
         self.store = participant.store
         self.spec, self.folder = spec, folder
         self._mirror = mirror
+        self._alike = Alike(
+            store=self.store, search=self.search.id, coarse=coarse(self.search.task)
+        )
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
@@ -183,6 +187,8 @@ class Recorder:
     def _keep_points(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
         """Keep a report's points in memory and send them to listeners."""
         state.keep(trial, report.points)
+        if text := self._alike.look(state.study.optimizer, trial, report):
+            self.listen(Notice(text=text))
         for point in report.points:
             self.listen(
                 TrialProgressed(

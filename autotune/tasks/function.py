@@ -123,7 +123,7 @@ def _load(path: Path, content: str) -> ModuleType:
     # Registered as import would, for dataclasses and pickle look a module up by name.
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        with _importable(path.parent):
+        with _importable(path.parent), seeded("import"):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]

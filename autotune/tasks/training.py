@@ -17,6 +17,7 @@ from autotune.data.seeds import seeded
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.likeness import first
 from autotune.tasks.modes import Modes, evaluating
 
 PASSES = 8  # training batches that batch normalisation is measured on before evaluating
@@ -103,11 +104,15 @@ class Training:
         self._objective = objective
         self._batch = batch
         self._validation = validation
+        self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
     def loss(self, step: int) -> Tensor:
         """Return the training loss of batch ``step`` (from 0), with its graph."""
         with seeded("step", self._seed, step):
-            return self._objective.loss(self.model, self._batch(step))
+            batch = self._batch(step)
+            if step == 0:
+                self.first = first(batch, self._validation[0])
+            return self._objective.loss(self.model, batch)
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""

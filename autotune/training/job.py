@@ -13,6 +13,8 @@ from typing import Any
 from autotune.studies.records import Point
 from autotune.studies.setting import Setting
 
+FIRST = "first"  # fact of a report: likenesses of the batches that the trial began with
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

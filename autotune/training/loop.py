@@ -62,7 +62,8 @@ def train(
         loss = take_step(run, optimizer, step)
         done = step + 1
         last = done == segment.stop or interrupted()
-        if last or done in segment.evaluate or done % segment.every == 0:
+        # The loss before the first update tells runs apart that did not begin alike.
+        if done == 1 or last or done in segment.evaluate or done % segment.every == 0:
             yield _measure(run, done, loss, began, segment)
         if last:
             break

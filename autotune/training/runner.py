@@ -20,7 +20,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.resolve import resolve
 from autotune.training import checkpoint
-from autotune.training.job import Job, Outcome, Report
+from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import Diverged, Segment, train
 
 POINTS = 40  # points of the training loss on a full curve
@@ -82,6 +82,8 @@ class _Running:
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), interrupted):
             self.step = point.step
             self._points.append(point)
+            if point.step == 1:
+                self._facts[FIRST] = getattr(trial.run, "first", {})
             if time.perf_counter() - told > QUIET:
                 told = time.perf_counter()
                 yield self.report(Outcome.PROGRESS)
