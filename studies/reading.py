@@ -128,18 +128,17 @@ class Reader:
             for trial_id, curve in groupby(rows, itemgetter(5))
         }
 
-    def first_losses(self, search_id: int, seed: int) -> list[tuple[str, int, float]]:
-        """Return optimizer, number and loss before the first update of trials on a seed."""
+    def first_losses(self, search_id: int) -> dict[int, float]:
+        """Return the training loss before the first update of a search's trials, by trial id."""
         query = (
-            select(Study.optimizer, Trial.number, CurvePoint.train_loss)
-            .join(Trial, Trial.study_id == Study.id)
-            .join(CurvePoint, CurvePoint.trial_id == Trial.id)
-            .where(Study.search_id == search_id, Trial.seed == seed, CurvePoint.step == 1)
+            select(CurvePoint.trial_id, CurvePoint.train_loss)
+            .join(Trial, Trial.id == CurvePoint.trial_id)
+            .join(Study, Study.id == Trial.study_id)
+            .where(Study.search_id == search_id, CurvePoint.step == 1)
             .where(CurvePoint.train_loss.is_not(None))
-            .order_by(Trial.id)
         )
         with self._database.reading() as connection:
-            return [tuple(row) for row in connection.execute(query)]
+            return {trial: loss for trial, loss in connection.execute(query) if loss is not None}
 
     def measured(self, study_id: int) -> dict[int, Point]:
         """Return the last point with a validation loss of each trial that has one, by trial id."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
+from autotune.results.learning import nothing_learned
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -44,6 +47,7 @@ class Row:
     trials: int
     diverged: int
     failed: int
+    nothing_learned: str | None = None  # a sentence, where the tuned setting learned nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +75,14 @@ def load(store: Store, name: str) -> Comparison:
         for name, found in recommended.items()
         if found and found["source"] is not None
     }
-    return compare(search, trials, chosen)
+    return compare(search, trials, chosen, store.first_losses(search.id))
 
 
 def compare(
     search: SearchRecord,
     trials: Mapping[str, Sequence[TrialRecord]],
     chosen: Mapping[str, int],
+    firsts: Mapping[int, float] = MappingProxyType({}),
 ) -> Comparison:
     """Compare the optimizers of a search (a pure function).
 
@@ -85,20 +90,42 @@ def compare(
         search: The search.
         trials: All trials by optimizer.
         chosen: Number of the recommended search trial by optimizer; missing until decided.
+        firsts: Training losses before the first update, by trial id, where known.
     """
     pairs = {
         s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
         for s in search.studies
     }
     reference = pairs.get(REFERENCE)
-    rows = [_row(s, trials[s.optimizer], pairs[s.optimizer], reference) for s in search.studies]
+    rows = [
+        _row(s, trials[s.optimizer], pairs[s.optimizer], reference, (firsts, search.task))
+        for s in search.studies
+    ]
     rows.sort(key=_rank)
     return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
 
 
-def _rank(row: Row) -> tuple[bool, float]:
+def _unlearned(
+    name: str,
+    tuned: Contender,
+    trials: Sequence[TrialRecord],
+    firsts: Mapping[int, float],
+    task: Mapping[str, Any],
+) -> str | None:
+    """Return a sentence if an optimizer's tuned setting learned nothing."""
+    began = {t.seed: firsts[t.id] for t in trials if t.role is Role.JUDGE and t.id in firsts}
+    right = tuned.accuracy.mean if tuned.accuracy else None
+    level = nothing_learned(tuned.losses, began, right, task)
+    if level is None or tuned.loss is None:
+        return None
+    loss = f"its loss of {tuned.loss.mean:.4g}"
+    return f"nothing was learned with {name}: {loss} is not clearly below {level}"
+
+
+def _rank(row: Row) -> tuple[bool, bool, float]:
     """Order by mean, those with a failed judging run last: their mean leaves that run out."""
-    return bool(row.tuned.failures), row.tuned.loss.mean if row.tuned.loss else math.inf
+    bad = bool(row.tuned.failures)
+    return bad, row.nothing_learned is not None, row.tuned.loss.mean if row.tuned.loss else math.inf
 
 
 def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
@@ -138,8 +165,10 @@ def _row(
     trials: Sequence[TrialRecord],
     pair: tuple[Contender, Contender],
     reference: tuple[Contender, Contender] | None,
+    before: tuple[Mapping[int, float], Mapping[str, Any]],
 ) -> Row:
     default, tuned = pair
+    unlearned = _unlearned(study.optimizer, tuned, trials, *before)
     changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
     rival = reference[1] if reference and study.optimizer != REFERENCE else None
@@ -151,15 +180,18 @@ def _row(
         tuned=tuned,
         changed=changed,
         difference=difference,
-        verdict=_tuning_verdict(name, pair, difference, changed)
+        verdict=(unlearned or _tuning_verdict(name, pair, difference, changed))
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",
         against_reference=against,
-        reference_verdict=_reference_verdict(name, tuned, against) if rival else None,
+        reference_verdict=_reference_verdict(name, tuned, against)
+        if rival and not unlearned
+        else None,
         runs=sum(trial.step / trial.target for trial in trials),
         trials=len(trials),
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
         failed=sum(trial.state is TrialState.FAILED for trial in trials),
+        nothing_learned=unlearned,
     )
 
 
@@ -198,6 +230,8 @@ def _overall(rows: Sequence[Row]) -> str:
     if not judged:
         return "nothing was judged yet"
     best = judged[0]
+    if all(row.nothing_learned for row in judged) and len(judged) > 1:
+        return f"nothing was learned with {_listed([row.optimizer for row in judged])}"
     if len(judged) == 1 or best.tuned.failures:
         return best.verdict
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
@@ -211,6 +245,10 @@ def _overall(rows: Sequence[Row]) -> str:
     if level:
         return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"
     return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _clearly_worse(difference: Estimate | None) -> bool:

@@ -257,6 +257,8 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
     yield from chosen.caveats
+    if row.nothing_learned:
+        yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)
     seeds = len(chosen.losses)
     if seeds < ENOUGH_SEEDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autotune.studies.records import TrialRecord
+from autotune.studies.records import SearchRecord, TrialRecord
 from autotune.studies.store import Store
 from autotune.tasks.training import Precision
 from autotune.training.job import FIRST, Report
@@ -29,12 +29,12 @@ class Alike:
 
     Args:
         store: Where first losses of other processes' trials are found.
-        search: The search's id.
+        search: The search.
         coarse: Whether losses are computed in bfloat16.
     """
 
     store: Store
-    search: int
+    search: SearchRecord
     coarse: bool = False
     _firsts: dict[int, _First] = field(default_factory=dict)  # by index of the seed
     _told: bool = False
@@ -61,11 +61,13 @@ class Alike:
         if trial.seed in self._firsts:
             return [self._firsts[trial.seed]]
         self._firsts[trial.seed] = own
-        stored = self.store.first_losses(self.search, trial.seed)
+        stored = self.store.first_losses(self.search.id)
+        names = {study.id: study.optimizer for study in self.search.studies}
         return [
-            _First(f"{name} trial {number}", {LOSSES: loss})
-            for name, number, loss in stored
-            if f"{name} trial {number}" != own.who
+            _First(f"{names[one.study]} trial {one.number}", {LOSSES: stored[one.id]})
+            for study in names
+            for one in self.store.trials(study)
+            if one.id in stored and one.seed == trial.seed and one.id != trial.id
         ]
 
     def _differ(self, one: Mapping[str, float], other: Mapping[str, float]) -> str | None:

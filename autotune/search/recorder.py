@@ -52,9 +52,7 @@ class Recorder:
         self.store = participant.store
         self.spec, self.folder = spec, folder
         self._mirror = mirror
-        self._alike = Alike(
-            store=self.store, search=self.search.id, coarse=coarse(self.search.task)
-        )
+        self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 

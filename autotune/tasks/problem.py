@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from autotune.data.order import indices
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement, Problem, Run
+from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
 from autotune.tasks.training import Precision, Training, size
 
@@ -63,6 +64,7 @@ class OwnProblem:
     steps: int
     batch_size: int
     measured: Mapping[str, int]
+    constant: Callable[[], Mapping[str, float]] = dict  # what the best constant answer achieves
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task: the data are whatever the file makes them."""
@@ -75,6 +77,7 @@ class OwnProblem:
             "batch_size": self.batch_size,
             "precision": Precision.FLOAT32.value,
             "metric": "validation loss",
+            **self.constant(),
         }
 
     def start(self, seed: int) -> Run:
@@ -102,6 +105,7 @@ def own_problem(function: Function, build: Callable[[int], Any], *, steps: int) 
         steps=steps,
         batch_size=_rows(train[0]),
         measured={**size(problem.model), "validation_size": sum(map(_rows, validation))},
+        constant=lru_cache(partial(of_problem, problem, validation)),
     )
 
 
