@@ -16,6 +16,8 @@ from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # the optimizer that a winner has to beat
 
+AUTHORS = "authors"  # origin of a reference that the optimizer's authors recommend
+
 _BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
 
@@ -29,6 +31,24 @@ class Contender:
     loss: Estimate | None  # None until a judging run has ended
     accuracy: Estimate | None
     failures: tuple[str, ...] = ()  # why judging runs have no loss
+
+    @property
+    def word(self) -> str:
+        """Return what a reference is called in a table: "default" or "authors'"."""
+        return "authors'" if self.origin.startswith(AUTHORS) else "default"
+
+    @property
+    def called(self) -> str:
+        """Return what a reference is called in a sentence, the authors' with its numbers."""
+        if not self.origin.startswith(AUTHORS):
+            return "its default"
+        moved = ", moved into the space" if "moved" in self.origin else ""
+        hyper = self.setting.hyper
+        known = {"lr": hyper.get("lr"), "weight decay": hyper.get("weight_decay")}
+        numbers = ", ".join(
+            f"{name} {value:g}" for name, value in known.items() if value is not None
+        )
+        return f"the authors' recommended setting{moved} ({numbers})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +220,13 @@ def _tuning_verdict(
 ) -> str:
     default, tuned = pair
     if tuned.failures:
-        return f"{_unreliable(name, tuned)}, so it is not better than its default"
+        return f"{_unreliable(name, tuned)}, so it is not better than {default.called}"
     if not changed:
-        return f"tuning {name} found nothing better than its default"
+        return f"tuning {name} found nothing better than {default.called}"
     if not default.losses:
         reason = default.failures[0] if default.failures else "it was not run"
-        return f"tuned {name} trains where its default did not ({reason})"
-    return verdict(difference, f"tuned {name}", "its default")
+        return f"tuned {name} trains where {default.called} did not ({reason})"
+    return verdict(difference, f"tuned {name}", default.called)
 
 
 def _obstacle(tuned: Contender, trials: Sequence[TrialRecord]) -> str:

@@ -59,6 +59,7 @@ class Evidence:
     reference_verdict: str | None  # against tuned AdamW
     trials: int  # of this optimizer in all stages
     full_runs: float
+    reference: str = "its default"  # what ``default`` is the loss of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +174,15 @@ def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRe
         losses=contender.losses,
         accuracy=contender.accuracy,
         difference=row.difference if is_tuned else None,
-        verdict=row.verdict if is_tuned else f"the default of {row.optimizer}, for comparison",
+        verdict=row.verdict if is_tuned else _for_comparison(row),
         reference_verdict=row.reference_verdict if is_tuned else None,
     )
+
+
+def _for_comparison(row: Row) -> str:
+    called = row.default.called
+    which = called if called != "its default" else f"the default of {row.optimizer}"
+    return f"{which}, for comparison"
 
 
 def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> str:
@@ -252,6 +259,7 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
         reference_verdict=chosen.reference_verdict,
         trials=row.trials,
         full_runs=row.runs,
+        reference=row.default.called,
     )
 
 
