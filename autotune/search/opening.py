@@ -21,6 +21,7 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
+from autotune.tasks.function import MODULE
 from autotune.tasks.resolve import resolve
 
 # Facts of a task that may not change when a search continues, and their names in messages.
@@ -191,6 +192,9 @@ def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], sto
 def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     """Return in words what differs between a stored task and this one."""
     words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
+    # Searches that were begun before modules were facts have none.
+    modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]
+    words += [f"content of {key.removeprefix(MODULE)}" for key in modules]
     return list(dict.fromkeys(words))
 
 

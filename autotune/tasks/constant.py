@@ -88,7 +88,7 @@ def _best(constant: _Constant, problem: Problem, validation: Sequence[Any]) -> d
     if answer is None:
         return {}
     optimizer = torch.optim.LBFGS([answer], max_iter=50, line_search_fn="strong_wolfe")
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # as torch has it
     lowest = closure()
     slope = 0.0 if answer.grad is None else float(answer.grad.abs().max())
     if not math.isfinite(lowest) or slope > SETTLED * (1 + abs(lowest)):

@@ -63,7 +63,7 @@ class OwnProblem:
     sha256: str  # of what the file does
     steps: int
     batch_size: int
-    measured: Mapping[str, int]
+    measured: Mapping[str, Any]
     constant: Callable[[], Mapping[str, float]] = dict  # what the best constant answer achieves
 
     def facts(self) -> Mapping[str, Any]:
@@ -104,7 +104,11 @@ def own_problem(function: Function, build: Callable[[int], Any], *, steps: int) 
         sha256=function.sha256,
         steps=steps,
         batch_size=_rows(train[0]),
-        measured={**size(problem.model), "validation_size": sum(map(_rows, validation))},
+        measured={
+            **function.facts,
+            **size(problem.model),
+            "validation_size": sum(map(_rows, validation)),
+        },
         constant=lru_cache(partial(of_problem, problem, validation)),
     )
 

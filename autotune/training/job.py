@@ -33,6 +33,7 @@ class Job:
     checkpoint: str | None = None  # file to write at a pause
     resume: str | None = None  # file to read if start > 0, if not ``checkpoint``
     checksum: str | None = None  # of the file that is read
+    content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
 
 
 class Outcome(StrEnum):
