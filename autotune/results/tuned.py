@@ -275,8 +275,15 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
     yield _horizon(search.task, row.optimizer)
 
 
+def _unknown(task: Mapping[str, Any]) -> str:
+    """Say that a batch's size is not known where the user could state it."""
+    if task.get("model") is None or task.get("data") != task["model"]:
+        return ""
+    return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
+
+
 def _horizon(task: Mapping[str, Any], optimizer: str) -> str:
-    batch = f" at batch size {task['batch_size']}" if "batch_size" in task else ""
+    batch = f" at batch size {task['batch_size']}" if "batch_size" in task else _unknown(task)
     rule = (
         "lr of SGD scales with the batch ratio, up to a threshold"
         if optimizer.startswith("sgd")

@@ -13,7 +13,7 @@ from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
 from autotune.search.alike import Alike, coarse
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
-from autotune.search.opening import task_arguments
+from autotune.search.opening import task_arguments, unknown_size
 from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
@@ -55,6 +55,8 @@ class Recorder:
         self._mirror = mirror
         self._content = expected(self.search.task)
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
+        if text := unknown_size(self.search.task):
+            listen(Notice(text=text))
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
