@@ -78,11 +78,17 @@ def _judged(row: Row) -> tuple[str, ...]:
     return ("default", "tuned") if row.changed else ("default",)
 
 
+def _setting(row: Row, name: str) -> str:
+    if not row.changed:
+        return f"{row.default.word} = tuned"
+    return name if name == "tuned" else row.default.word
+
+
 def _outcome(row: Row, name: str) -> dict[str, Any]:
     judged: Contender = getattr(row, name)
     return {
         "optimizer": row.optimizer,
-        "setting": name if row.changed else "default = tuned",
+        "setting": _setting(row, name),
         "loss": _estimate(judged.loss, judged.failures),
         "accuracy": _estimate(judged.accuracy, ()),
         "seeds": len(judged.losses),

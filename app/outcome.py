@@ -17,10 +17,12 @@ def losses(rows: Sequence[Row]) -> go.Figure:
     colours = look.colours(row.optimizer for row in rows)
     for row in reversed(rows):
         if row.changed:
-            _judged(chart, f"{row.optimizer} default", row.default, look.NEUTRAL)
+            _judged(chart, f"{row.optimizer} {row.default.word}", row.default, look.NEUTRAL)
             _judged(chart, f"{row.optimizer} tuned", row.tuned, colours[row.optimizer])
         else:
-            _judged(chart, f"{row.optimizer} default", row.default, colours[row.optimizer])
+            _judged(
+                chart, f"{row.optimizer} {row.default.word}", row.default, colours[row.optimizer]
+            )
     count = sum(2 if row.changed else 1 for row in rows)
     look.frame(
         chart,

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -64,7 +65,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     Attributes:
         description: One line for lists.
         space: What a search may vary, as plain data.
-        presets: Settings to try first, after the defaults; the first of them is tried at other
+        recommended: What its authors recommend to begin with, where that is not the defaults: what
+            tuning is compared with.
+        win_recommended: The same, for the accelerated forms.
+        presets: Settings to try first, after these; the first of them is tried at other
             learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
@@ -80,6 +84,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     description: ClassVar[str] = ""
     space: ClassVar[Space] = {}
+    recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    win_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     presets: ClassVar[Presets] = ()
     win_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False

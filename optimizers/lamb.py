@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -83,8 +84,9 @@ class LAMB(RuleOptimizer):
         {"origin": "vision", "lr": 8e-3, "weight_decay": 2e-2, "warmup": 0.1},
         {"origin": "large-step", "lr": 2e-2, "weight_decay": 2e-2, "warmup": 0.2},
     )
+    # The ResNets of github.com/sail-sg/win: both with Win2 and one with Win.
+    win_recommended: ClassVar[Mapping[str, Any]] = {"lr": 8e-3, "weight_decay": 1e-2, "warmup": 0.1}
     win_presets: ClassVar[Presets] = (
-        {"origin": "authors-resnet", "lr": 8e-3, "weight_decay": 1e-2, "warmup": 0.1},
         {"origin": "authors-vit", "lr": 5e-3, "weight_decay": 2e-2, "warmup": 0.2},
     )
 

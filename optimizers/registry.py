@@ -143,11 +143,15 @@ def space(name: str) -> dict[str, tuple[Any, ...]]:
 
 
 def presets(name: str) -> tuple[dict[str, Any], ...]:
-    """Return settings to try first, each with its origin; the first is the default.
+    """Return settings to try first, each with its origin: what tuning is compared with leads.
 
-    Each is ``defaults(name)`` with some values changed, plus ``origin`` and ``warmup``.
+    That is what the authors recommend (origin ``authors``), else the defaults (``default``). Each
+    is ``defaults(name)`` with some values changed, plus ``origin`` and ``warmup``.
     """
     cls, acceleration = resolve(name)
+    plain = acceleration == "none"
     base = {**defaults(name), "origin": "default", "warmup": 0.1}
-    others = cls.presets if acceleration == "none" else cls.win_presets
-    return (base, *({**base, **other} for other in others))
+    told = cls.recommended if plain else cls.win_recommended
+    first = {**base, **told, "origin": "authors"} if told else base
+    others = cls.presets if plain else cls.win_presets
+    return (first, *({**base, **other} for other in others))

@@ -75,6 +75,7 @@ class SGD(RuleOptimizer):
         {"origin": "vision", "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.1},
         {"origin": "large-step", "lr": 0.5, "weight_decay": 1e-4, "warmup": 0.2},
     )
+    # The authors' rates for Win are for batches of 1024 and 2048 images, too high for smaller ones.
     win_presets: ClassVar[Presets] = (
         {"origin": "authors-vision", "lr": 0.8, "weight_decay": 5e-4, "warmup": 0.1},
         {"origin": "vanilla", "lr": 0.1, "weight_decay": 5e-4, "warmup": 0.1},

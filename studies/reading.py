@@ -128,6 +128,18 @@ class Reader:
             for trial_id, curve in groupby(rows, itemgetter(5))
         }
 
+    def first_losses(self, search_id: int) -> dict[int, float]:
+        """Return the training loss before the first update of a search's trials, by trial id."""
+        query = (
+            select(CurvePoint.trial_id, CurvePoint.train_loss)
+            .join(Trial, Trial.id == CurvePoint.trial_id)
+            .join(Study, Study.id == Trial.study_id)
+            .where(Study.search_id == search_id, CurvePoint.step == 1)
+            .where(CurvePoint.train_loss.is_not(None))
+        )
+        with self._database.reading() as connection:
+            return {trial: loss for trial, loss in connection.execute(query) if loss is not None}
+
     def measured(self, study_id: int) -> dict[int, Point]:
         """Return the last point with a validation loss of each trial that has one, by trial id."""
         last = (

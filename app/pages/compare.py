@@ -45,13 +45,17 @@ def _judged(comparison: Comparison) -> None:
     colours = look.colours(row.optimizer for row in comparison.rows)
     left, right = st.columns(2)
     for column, title, pairs, other in (
-        (left, "What tuning gained", gained, "default"),
+        (left, "What tuning gained", gained, _references(comparison)),
         (right, "Against tuned AdamW", rivals, "tuned adamw"),
     ):
         if pairs:
             column.subheader(title)
             chart = outcome.differences(pairs, colours, against=other)
             column.plotly_chart(chart, key=title, config=look.CONFIG)
+
+
+def _references(comparison: Comparison) -> str:
+    return " or ".join(sorted({row.default.word for row in comparison.rows}, reverse=True))
 
 
 def _cost(snapshot: Snapshot) -> None:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
-from autotune.training.job import Job, Outcome, Report, empty_report
+from autotune.training.job import FIRST, Job, Outcome, Report, empty_report
 from autotune.training.loop import Diverged, finite
 from autotune.training.process import single_threaded
 from autotune.training.runner import (
@@ -128,6 +129,7 @@ class _Lane:
         self.job, self.interrupted = job, False
         self.repeats: str | None = None  # why it repeats steps
         self.points: list[Point] = []
+        self.facts: dict[str, Any] = {}  # its own, beside those of its part
 
 
 def _parts(lanes: Sequence[_Lane]) -> list[_Part]:
@@ -203,8 +205,10 @@ class _Part:
         finite(loss, "training", self.step)
         if found:
             finite(found.loss, "validation", self.step)
+        if self.step == 1:
+            lane.facts[FIRST] = self.runs.replicas.first(self.places[lane])
         last = self.step == lane.job.stop or lane.interrupted
-        if found or last or self.step % every(lane.job) == 0:
+        if self.step == 1 or found or last or self.step % every(lane.job) == 0:
             lane.points.append(
                 Point(
                     step=self.step,
@@ -248,7 +252,7 @@ class _Part:
             saved=checksum is not None,
             checksum=checksum,
             worker=WORKER,
-            facts=self.facts,
+            facts={**self.facts, **lane.facts},
         )
 
     def _seconds(self) -> float:

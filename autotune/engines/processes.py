@@ -25,6 +25,8 @@ GRACE = 10.0  # seconds until every worker has ended, by itself or by force
 REAPING = 1.0  # of these, seconds for the system to end killed workers
 
 ENVIRONMENT = {
+    # Else the order of a set differs from worker to worker, and with it what is made of one.
+    "PYTHONHASHSEED": "0",
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
     ),

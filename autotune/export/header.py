@@ -30,7 +30,7 @@ def _origin(tuned: Tuned) -> list[str]:
 
 def _evidence(tuned: Tuned) -> list[str]:
     found = tuned.evidence
-    default = f"; its default: {_loss(found.default)}" if found.default else ""
+    default = f"; {found.reference}: {_loss(found.default)}" if found.default else ""
     verdicts = [text for text in (found.verdict, found.reference_verdict) if text]
     return [f"{found.metric}: {_loss(found.loss)}{default}", *verdicts]
 

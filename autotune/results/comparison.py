@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
+from autotune.results.learning import nothing_learned
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # the optimizer that a winner has to beat
+
+AUTHORS = "authors"  # origin of a reference that the optimizer's authors recommend
 
 _BAD = (TrialState.DIVERGED, TrialState.FAILED)
 
@@ -26,6 +31,24 @@ class Contender:
     loss: Estimate | None  # None until a judging run has ended
     accuracy: Estimate | None
     failures: tuple[str, ...] = ()  # why judging runs have no loss
+
+    @property
+    def word(self) -> str:
+        """Return what a reference is called in a table: "default" or "authors'"."""
+        return "authors'" if self.origin.startswith(AUTHORS) else "default"
+
+    @property
+    def called(self) -> str:
+        """Return what a reference is called in a sentence, the authors' with its numbers."""
+        if not self.origin.startswith(AUTHORS):
+            return "its default"
+        moved = ", moved into the space" if "moved" in self.origin else ""
+        hyper = self.setting.hyper
+        known = {"lr": hyper.get("lr"), "weight decay": hyper.get("weight_decay")}
+        numbers = ", ".join(
+            f"{name} {value:g}" for name, value in known.items() if value is not None
+        )
+        return f"the authors' recommended setting{moved} ({numbers})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +67,7 @@ class Row:
     trials: int
     diverged: int
     failed: int
+    nothing_learned: str | None = None  # a sentence, where the tuned setting learned nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +95,14 @@ def load(store: Store, name: str) -> Comparison:
         for name, found in recommended.items()
         if found and found["source"] is not None
     }
-    return compare(search, trials, chosen)
+    return compare(search, trials, chosen, store.first_losses(search.id))
 
 
 def compare(
     search: SearchRecord,
     trials: Mapping[str, Sequence[TrialRecord]],
     chosen: Mapping[str, int],
+    firsts: Mapping[int, float] = MappingProxyType({}),
 ) -> Comparison:
     """Compare the optimizers of a search (a pure function).
 
@@ -85,20 +110,42 @@ def compare(
         search: The search.
         trials: All trials by optimizer.
         chosen: Number of the recommended search trial by optimizer; missing until decided.
+        firsts: Training losses before the first update, by trial id, where known.
     """
     pairs = {
         s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
         for s in search.studies
     }
     reference = pairs.get(REFERENCE)
-    rows = [_row(s, trials[s.optimizer], pairs[s.optimizer], reference) for s in search.studies]
+    rows = [
+        _row(s, trials[s.optimizer], pairs[s.optimizer], reference, (firsts, search.task))
+        for s in search.studies
+    ]
     rows.sort(key=_rank)
     return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
 
 
-def _rank(row: Row) -> tuple[bool, float]:
+def _unlearned(
+    name: str,
+    tuned: Contender,
+    trials: Sequence[TrialRecord],
+    firsts: Mapping[int, float],
+    task: Mapping[str, Any],
+) -> str | None:
+    """Return a sentence if an optimizer's tuned setting learned nothing."""
+    began = {t.seed: firsts[t.id] for t in trials if t.role is Role.JUDGE and t.id in firsts}
+    right = tuned.accuracy.mean if tuned.accuracy else None
+    level = nothing_learned(tuned.losses, began, right, task)
+    if level is None or tuned.loss is None:
+        return None
+    loss = f"its loss of {tuned.loss.mean:.4g}"
+    return f"nothing was learned with {name}: {loss} is not clearly below {level}"
+
+
+def _rank(row: Row) -> tuple[bool, bool, float]:
     """Order by mean, those with a failed judging run last: their mean leaves that run out."""
-    return bool(row.tuned.failures), row.tuned.loss.mean if row.tuned.loss else math.inf
+    bad = bool(row.tuned.failures)
+    return bad, row.nothing_learned is not None, row.tuned.loss.mean if row.tuned.loss else math.inf
 
 
 def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
@@ -138,8 +185,10 @@ def _row(
     trials: Sequence[TrialRecord],
     pair: tuple[Contender, Contender],
     reference: tuple[Contender, Contender] | None,
+    before: tuple[Mapping[int, float], Mapping[str, Any]],
 ) -> Row:
     default, tuned = pair
+    unlearned = _unlearned(study.optimizer, tuned, trials, *before)
     changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
     rival = reference[1] if reference and study.optimizer != REFERENCE else None
@@ -151,15 +200,18 @@ def _row(
         tuned=tuned,
         changed=changed,
         difference=difference,
-        verdict=_tuning_verdict(name, pair, difference, changed)
+        verdict=(unlearned or _tuning_verdict(name, pair, difference, changed))
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",
         against_reference=against,
-        reference_verdict=_reference_verdict(name, tuned, against) if rival else None,
+        reference_verdict=_reference_verdict(name, tuned, against)
+        if rival and not unlearned
+        else None,
         runs=sum(trial.step / trial.target for trial in trials),
         trials=len(trials),
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
         failed=sum(trial.state is TrialState.FAILED for trial in trials),
+        nothing_learned=unlearned,
     )
 
 
@@ -168,13 +220,13 @@ def _tuning_verdict(
 ) -> str:
     default, tuned = pair
     if tuned.failures:
-        return f"{_unreliable(name, tuned)}, so it is not better than its default"
+        return f"{_unreliable(name, tuned)}, so it is not better than {default.called}"
     if not changed:
-        return f"tuning {name} found nothing better than its default"
+        return f"tuning {name} found nothing better than {default.called}"
     if not default.losses:
         reason = default.failures[0] if default.failures else "it was not run"
-        return f"tuned {name} trains where its default did not ({reason})"
-    return verdict(difference, f"tuned {name}", "its default")
+        return f"tuned {name} trains where {default.called} did not ({reason})"
+    return verdict(difference, f"tuned {name}", default.called)
 
 
 def _obstacle(tuned: Contender, trials: Sequence[TrialRecord]) -> str:
@@ -198,6 +250,8 @@ def _overall(rows: Sequence[Row]) -> str:
     if not judged:
         return "nothing was judged yet"
     best = judged[0]
+    if all(row.nothing_learned for row in judged) and len(judged) > 1:
+        return f"nothing was learned with {_listed([row.optimizer for row in judged])}"
     if len(judged) == 1 or best.tuned.failures:
         return best.verdict
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
@@ -211,6 +265,10 @@ def _overall(rows: Sequence[Row]) -> str:
     if level:
         return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"
     return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _clearly_worse(difference: Estimate | None) -> bool:

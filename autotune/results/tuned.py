@@ -59,6 +59,7 @@ class Evidence:
     reference_verdict: str | None  # against tuned AdamW
     trials: int  # of this optimizer in all stages
     full_runs: float
+    reference: str = "its default"  # what ``default`` is the loss of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +174,15 @@ def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRe
         losses=contender.losses,
         accuracy=contender.accuracy,
         difference=row.difference if is_tuned else None,
-        verdict=row.verdict if is_tuned else f"the default of {row.optimizer}, for comparison",
+        verdict=row.verdict if is_tuned else _for_comparison(row),
         reference_verdict=row.reference_verdict if is_tuned else None,
     )
+
+
+def _for_comparison(row: Row) -> str:
+    called = row.default.called
+    which = called if called != "its default" else f"the default of {row.optimizer}"
+    return f"{which}, for comparison"
 
 
 def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> str:
@@ -252,11 +259,14 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
         reference_verdict=chosen.reference_verdict,
         trials=row.trials,
         full_runs=row.runs,
+        reference=row.default.called,
     )
 
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
     yield from chosen.caveats
+    if row.nothing_learned:
+        yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)
     seeds = len(chosen.losses)
     if seeds < ENOUGH_SEEDS:
@@ -265,8 +275,15 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
     yield _horizon(search.task, row.optimizer)
 
 
+def _unknown(task: Mapping[str, Any]) -> str:
+    """Say that a batch's size is not known where the user could state it."""
+    if task.get("model") is None or task.get("data") != task["model"]:
+        return ""
+    return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
+
+
 def _horizon(task: Mapping[str, Any], optimizer: str) -> str:
-    batch = f" at batch size {task['batch_size']}" if "batch_size" in task else ""
+    batch = f" at batch size {task['batch_size']}" if "batch_size" in task else _unknown(task)
     rule = (
         "lr of SGD scales with the batch ratio, up to a threshold"
         if optimizer.startswith("sgd")

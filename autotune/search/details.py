@@ -44,6 +44,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         "reliability": reliabilities,
         "ranges": ranges,
         "ended": {name: text for name, text in ended.items() if text},
+        "nothing_learned": {name: text for name in trials if (text := rows[name].nothing_learned)},
         "exports": {name: those for name, those in exports.items() if those},
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),

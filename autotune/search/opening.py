@@ -21,6 +21,7 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
+from autotune.tasks.function import MODULE
 from autotune.tasks.resolve import resolve
 
 # Facts of a task that may not change when a search continues, and their names in messages.
@@ -190,8 +191,29 @@ def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], sto
 
 def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     """Return in words what differs between a stored task and this one."""
-    words = [word for key, word in KEPT_FACTS.items() if task.get(key) != facts.get(key)]
+    kept = dict(KEPT_FACTS)
+    if own_data(task):
+        del kept["batch_size"]  # the file's hash says it, and versions count it otherwise
+    words = [word for key, word in kept.items() if task.get(key) != facts.get(key)]
+    # Searches that were begun before modules were facts have none.
+    modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]
+    words += [f"content of {key.removeprefix(MODULE)}" for key in modules]
     return list(dict.fromkeys(words))
+
+
+def own_data(task: Mapping[str, Any]) -> bool:
+    """Return whether a function brings its own data, as a Problem does."""
+    return task.get("model") is not None and task.get("data") == task["model"]
+
+
+def unknown_size(task: Mapping[str, Any]) -> str | None:
+    """Return what to ask for where nobody knows how many samples a batch holds."""
+    if not own_data(task) or "batch_size" in task:
+        return None
+    return (
+        "how many samples a batch holds cannot be told from its tensors; state it as "
+        "Problem(batch_size=...), so that exports name it beside lr"
+    )
 
 
 def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> StudyState:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.errors import LeaseLost, Unavailable
+from autotune.errors import LeaseLost, SpecError, Unavailable
 from autotune.scheduler import stopping
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
+from autotune.search.alike import Alike, coarse
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
-from autotune.search.opening import task_arguments
+from autotune.search.opening import task_arguments, unknown_size
 from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
+from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
 
 STATES = {
@@ -51,11 +53,19 @@ class Recorder:
         self.store = participant.store
         self.spec, self.folder = spec, folder
         self._mirror = mirror
+        self._content = expected(self.search.task)
+        self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
+        if text := unknown_size(self.search.task):
+            listen(Notice(text=text))
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
     def start(self, state: StudyState, suggestion: Suggestion) -> Job:
-        """Store a suggestion as started and return its job; this ends the process's turn."""
+        """Store a suggestion as started and return its job; this ends the process's turn.
+
+        Raises SpecError where the model's files are not those that the search was begun with.
+        """
+        self._check_content()
         if suggestion.wider is not None:
             self._widen(state, suggestion.wider)
         if suggestion.notice is not None:
@@ -84,7 +94,17 @@ class Recorder:
             checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
+            content=self._content,
         )
+
+    def _check_content(self) -> None:
+        changed = edited(self.spec.model, self._content)
+        if changed:
+            raise SpecError(
+                f"{' and '.join(changed)} changed since search '{self.search.name}' began, which "
+                "keeps what was run; undo the change to go on, or give --search NAME (in Python, "
+                "name=) to begin another one"
+            )
 
     def _widen(self, state: StudyState, wider: Widened) -> None:
         """Store a study's new ranges before a setting in them is stored, and tell the user."""
@@ -115,6 +135,8 @@ class Recorder:
             del self.busy[report.trial]
         if report.trial not in self.own:
             return False
+        if report.outcome is Outcome.FAILED:
+            self._check_content()  # the files' fault rather than the trial's
         state = self._state_of(report.trial)
         try:
             if over:
@@ -183,6 +205,8 @@ class Recorder:
     def _keep_points(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
         """Keep a report's points in memory and send them to listeners."""
         state.keep(trial, report.points)
+        if text := self._alike.look(state.study.optimizer, trial, report):
+            self.listen(Notice(text=text))
         for point in report.points:
             self.listen(
                 TrialProgressed(

@@ -41,8 +41,8 @@ class Task(Protocol):
         """Return the steps of a full run."""
 
     @property
-    def batch_size(self) -> int:
-        """Return the samples of a batch."""
+    def batch_size(self) -> int | None:
+        """Return the samples of a batch; None where they cannot be told."""
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task: model, data, data hash, parameters, steps, precision.
@@ -63,7 +63,9 @@ class Problem:
     seed if it asks for ``seed``; equal seeds should give equal weights.
 
     Args:
-        model: The module to train, new at each call.
+        model: The module to train, new at each call. ``train()`` is called before the first step;
+            a part none of whose weights is trained, and a single layer that alone is in evaluation
+            mode, stay in it.
         train: Batches to train on. Read once, at most as many as a run has steps, and kept; the
             seed shuffles their order, each coming once an epoch.
         validation: Batches to measure on, read to the end. Each weighs alike, however many samples
@@ -72,6 +74,8 @@ class Problem:
             Also called on validation batches, with the model in evaluation mode.
         accuracy: Returns the fraction of a batch that is right, 0 to 1; it is shown, and decides
             nothing. None: not measured.
+        batch_size: Samples of a training batch, which exports name beside lr. None: the length of
+            the first dimension of its tensors, where they share one.
 
     Raises:
         SpecError: Where a search begins: no model with parameters, no batch, or a loss that is not
@@ -97,3 +101,4 @@ class Problem:
     validation: Iterable[Any]
     loss: Callable[[nn.Module, Any], Tensor]
     accuracy: Callable[[nn.Module, Any], float] | None = None
+    batch_size: int | None = None

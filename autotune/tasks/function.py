@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from importlib import invalidate_caches
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +19,11 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
+from autotune.tasks.content import Sources, beside, differing, drop_edited, meaning_of
 from autotune.tasks.source import meaning
 
+MODULE = "module "  # begins the names of facts about modules beside the file
+PREFIX = "python:"  # begins the text of a function of this process, which has no file
 MARK = ".py:"  # what tells file.py:function from a registered name
 
 
@@ -49,12 +54,22 @@ class Function:
         return meaning(self._source)
 
     @cached_property
+    def modules(self) -> Mapping[str, str]:
+        """Return hashes of the modules beside the file that it imports, by their paths there."""
+        return beside(self.path, self._source)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Return the modules as facts of a task."""
+        return {MODULE + name: content for name, content in self.modules.items()}
+
+    @cached_property
     def _source(self) -> bytes:
         return _read(self.path)
 
     @cached_property
     def _found(self) -> Callable[..., Any]:
-        module = _load(self.path, sha256(self._source).hexdigest())
+        module = _load(self.path, self._source, tuple(self.modules.items()))
         known = {name for name, value in vars(module).items() if _own(value, module)}
         found: Callable[..., Any] | None = vars(module).get(self.name)
         if not callable(found):
@@ -97,7 +112,7 @@ class Function:
             return self._found(**arguments)
 
     def _surroundings(self) -> AbstractContextManager[None]:
-        return _importable(self.path.parent)
+        return _importable(self.path.parent, self.modules)
 
 
 def _own(value: Any, module: ModuleType) -> bool:
@@ -114,17 +129,19 @@ def _read(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, content: str) -> ModuleType:
-    """Import a file; the hash makes an edited file a new module."""
-    name = f"autotune_user_{path.stem}_{content[:8]}"
+def _load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> ModuleType:
+    """Import what was read of a file: where that or a module beside it is edited, it is anew."""
+    name = f"autotune_user_{path.stem}_{sha256(source).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise SpecError(f"cannot import {path}: not a Python file")
+    drop_edited(path.parent, dict(modules))
     # Registered as import would, for dataclasses and pickle look a module up by name.
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        with _importable(path.parent):
-            spec.loader.exec_module(module)
+        with _importable(path.parent, dict(modules)), seeded("import"):
+            # The text whose hash is the identity, not one read again or compiled before.
+            exec(spec.loader.source_to_code(source, str(path)), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise SpecError(f"cannot import {path}: {described(error)}") from error
@@ -138,11 +155,35 @@ def described(error: BaseException) -> str:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _importable(folder: Path, modules: Mapping[str, str]) -> Iterator[None]:
     """Let imports find the modules beside the file, as they do when Python runs it."""
+    finder = Sources(frozenset(str(folder / name) for name in modules))
     sys.path.insert(0, str(folder))
+    sys.meta_path.insert(0, finder)
+    invalidate_caches()
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
+
+
+def edited(text: str, expected: Mapping[str, str]) -> list[str]:
+    """Return which files of ``file.py:function`` are not what is expected, by name."""
+    if not expected:
+        return []
+    path = Function(text).path
+    source = _read(path)
+    return differing(expected, {path.name: meaning_of(source), **beside(path, source)})
+
+
+def expected(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return from a task's facts what the files of its function do; empty if it has none."""
+    text = str(task.get("model"))
+    own = task.get("model_hash") or (task.get("data_hash") if task.get("data") == text else None)
+    if MARK not in text or text.startswith(PREFIX) or own is None:
+        return {}
+    modules = {k.removeprefix(MODULE): v for k, v in task.items() if k.startswith(MODULE)}
+    # A search of before modules were facts keeps those of this sitting.
+    return {Function(text).path.name: str(own), **(modules or Function(text).modules)}

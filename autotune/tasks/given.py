@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,9 +15,8 @@ from torch import nn
 
 from autotune.errors import SpecError
 from autotune.tasks.fingerprint import fingerprint
-from autotune.tasks.function import Function
+from autotune.tasks.function import PREFIX, Function
 
-PREFIX = "python:"  # what tells such a function from a registered name and from a file's
 HERE = ("inline", "batched")  # engines that run trials in the process that calls them
 
 
@@ -36,6 +35,11 @@ class Given(Function):
     def sha256(self) -> str:
         """Return the hash of what the function does."""
         return fingerprint(self.function)
+
+    @cached_property
+    def modules(self) -> Mapping[str, str]:
+        """Return none: what the function uses of its own module is in its hash."""
+        return {}
 
     @cached_property
     def _found(self) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,9 @@ from autotune.data.order import indices
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement, Problem, Run
+from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
+from autotune.tasks.rows import total, usual
 from autotune.tasks.training import Precision, Training, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
@@ -61,8 +63,9 @@ class OwnProblem:
     build: Callable[[int], Any]
     sha256: str  # of what the file does
     steps: int
-    batch_size: int
-    measured: Mapping[str, int]
+    batch_size: int | None  # None where it cannot be told
+    measured: Mapping[str, Any]
+    constant: Callable[[], Mapping[str, float]] = dict  # what the best constant answer achieves
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task: the data are whatever the file makes them."""
@@ -72,9 +75,10 @@ class OwnProblem:
             "data_hash": self.sha256,
             **self.measured,
             "steps": self.steps,
-            "batch_size": self.batch_size,
+            **_known(batch_size=self.batch_size),
             "precision": Precision.FLOAT32.value,
             "metric": "validation loss",
+            **self.constant(),
         }
 
     def start(self, seed: int) -> Run:
@@ -94,14 +98,16 @@ def own_problem(function: Function, build: Callable[[int], Any], *, steps: int) 
     """Return the task of a function that returns a Problem, after looking at one."""
     problem = checked(function.text, build(0))
     train, validation = _batches(function.text, problem, steps, 0)
+    held = total(validation)
     return OwnProblem(
         name=function.short,
         text=function.text,
         build=build,
         sha256=function.sha256,
         steps=steps,
-        batch_size=_rows(train[0]),
-        measured={**size(problem.model), "validation_size": sum(map(_rows, validation))},
+        batch_size=problem.batch_size or usual(train),
+        measured={**function.facts, **size(problem.model), **_known(validation_size=held)},
+        constant=lru_cache(partial(of_problem, problem, validation)),
     )
 
 
@@ -113,7 +119,18 @@ def checked(text: str, returned: Any) -> Problem:
         raise SpecError(f"the model of {text} must be a torch module, got {_kind(returned.model)}")
     if not size(returned.model)["parameters"]:
         raise SpecError(f"the model of {text} has no parameter to train")
+    _check_batch_size(text, returned.batch_size)
     return returned
+
+
+def _check_batch_size(text: str, given: Any) -> None:
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    if given is not None and not (whole and given >= 1):
+        raise SpecError(f"batch_size of {text} must be a whole number of at least 1, got {given!r}")
+
+
+def _known(**facts: int | None) -> dict[str, int]:
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _batches(
@@ -143,17 +160,6 @@ def _read(text: str, part: str, batches: Iterable[Any], most: int) -> Sequence[A
 
 def _batch(train: Sequence[Any], seed: int, step: int) -> Any:
     return train[int(indices(seed, step, 1, len(train)))]
-
-
-def _rows(batch: Any) -> int:
-    """Return the length of the first tensor found in a batch, else one."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 1
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    if isinstance(parts, Iterable) and not isinstance(parts, str | bytes):
-        tensors = [part for part in parts if isinstance(part, Tensor) and part.ndim]
-        return len(tensors[0]) if tensors else 1
-    return 1
 
 
 def _kind(value: Any) -> str:

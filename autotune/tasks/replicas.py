@@ -15,6 +15,7 @@ from autotune.data.base import Batch
 from autotune.errors import SpecError
 from autotune.optimizers.groups import split
 from autotune.tasks.base import Measurement, Task
+from autotune.tasks.likeness import first
 from autotune.tasks.supervised import Forward, Supervised
 
 SLICE = 4  # training batches whose samples are measured at once
@@ -56,6 +57,11 @@ class Replicas:
         for name, p in model.named_parameters():
             p.data = self.weights[name].detach()[k]
         return model
+
+    def first(self, k: int) -> dict[str, float]:
+        """Return what the first batches of replica k are recognised by."""
+        data, size = self._task.data, self._task.batch_size
+        return first(data.batch(self.seeds[k], 0, size), data.validation()[0])
 
     def losses(self, step: int) -> Tensor:
         """Return each replica's training loss of batch ``step`` (from 0), with its graph."""

@@ -9,8 +9,7 @@ from autotune.data.base import Data
 from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
-from autotune.tasks.function import MARK
-from autotune.tasks.given import PREFIX
+from autotune.tasks.function import MARK, PREFIX
 from autotune.tasks.supervised import Supervised
 
 

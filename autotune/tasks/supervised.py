@@ -14,6 +14,7 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Run
+from autotune.tasks.constant import of_labels
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
 
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
@@ -46,6 +47,7 @@ class Supervised:
             "batch_size": self.batch_size,
             "precision": self.precision.value,
             "metric": "validation loss",
+            **of_labels(self.data.validation()),
         }
 
     def start(self, seed: int) -> Run:

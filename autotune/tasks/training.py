@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -18,6 +17,8 @@ from autotune.data.seeds import seeded
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.likeness import first
+from autotune.tasks.modes import Modes, evaluating
 
 PASSES = 8  # training batches that batch normalisation is measured on before evaluating
 
@@ -103,11 +104,15 @@ class Training:
         self._objective = objective
         self._batch = batch
         self._validation = validation
+        self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
     def loss(self, step: int) -> Tensor:
         """Return the training loss of batch ``step`` (from 0), with its graph."""
         with seeded("step", self._seed, step):
-            return self._objective.loss(self.model, self._batch(step))
+            batch = self._batch(step)
+            if step == 0:
+                self.first = first(batch, self._validation[0])
+            return self._objective.loss(self.model, batch)
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""
@@ -115,9 +120,9 @@ class Training:
             torch.no_grad(),
             seeded("evaluation", self._seed),
             fresh_statistics(self.model, self._pass),
-            _evaluating(self.model),
+            evaluating(self.model),
         ):
-            measured = [self._objective.measure(self.model, each) for each in self._validation]
+            measured = [self._measure(each) for each in self._validation]
         weights = [self._objective.weight(batch) for batch in self._validation]
         accuracies = [each.accuracy for each in measured if each.accuracy is not None]
         return Measurement(
@@ -125,24 +130,20 @@ class Training:
             accuracy=_mean(accuracies, weights) if accuracies else None,
         )
 
+    def _measure(self, batch: Any) -> Measurement:
+        if any(module.training for module in self.model.modules()):
+            self.model.eval()  # the loss of the batch before may have left it
+        return self._objective.measure(self.model, batch)
+
     def _pass(self) -> None:
+        modes = Modes(self.model)
         for step in range(PASSES):
             self._objective.loss(self.model, self._batch(step))
+            modes.restore()
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 def size(model: nn.Module) -> Mapping[str, int]:

@@ -42,7 +42,7 @@ def task(model: str, *, data: str | None, steps: int | None, batch_size: int | N
     _try(model, build.module(returned), images)
     return Supervised(
         name=function.short,
-        origin={"model": model, "model_hash": function.sha256},
+        origin={"model": model, "model_hash": function.sha256, **function.facts},
         build=lambda seed: build.module(build(seed)),
         data=images,
         steps=steps or STEPS,

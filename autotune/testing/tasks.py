@@ -29,7 +29,8 @@ class TaskContract:
         """Facts survive JSON and hold what a comparison needs."""
         facts = dict(task.facts())
         expect(json.loads(json.dumps(facts)) == facts, "facts change when they become JSON")
-        missing = {"model", "data", "data_hash", "steps", "batch_size", "parameters"} - set(facts)
+        told = set(facts) | ({"batch_size"} if task.batch_size is None else set())
+        missing = {"model", "data", "data_hash", "steps", "batch_size", "parameters"} - told
         expect(not missing, f"facts lack {sorted(missing)}")
         expect(facts["steps"] == task.steps > 0, "facts and the task differ in steps")
 

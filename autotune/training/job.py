@@ -13,6 +13,8 @@ from typing import Any
 from autotune.studies.records import Point
 from autotune.studies.setting import Setting
 
+FIRST = "first"  # fact of a report: likenesses of the batches that the trial began with
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -31,6 +33,7 @@ class Job:
     checkpoint: str | None = None  # file to write at a pause
     resume: str | None = None  # file to read if start > 0, if not ``checkpoint``
     checksum: str | None = None  # of the file that is read
+    content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,7 @@ import torch
 
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
+from autotune.tasks.modes import begin_training
 from autotune.training.lr_schedule import multiplier
 
 
@@ -47,18 +48,22 @@ def train(
 ) -> Iterator[Point]:
     """Train along ``segment``, yielding a point at every measurement and one at the last step.
 
-    Stops after the step in which ``interrupted`` became true. Raises Diverged if a loss is NaN or
-    infinite, and ValueError if an accuracy is. The seconds of a point count from ``start`` to the
-    end of its measurement.
+    The model is put in training mode first, and every step finds the same modes, whatever a loss or
+    an evaluation leaves. Stops after the step in which ``interrupted`` became true. Raises Diverged
+    if a loss is NaN or infinite, and ValueError if an accuracy is. The seconds of a point count
+    from ``start`` to the end of its measurement.
     """
     began = time.perf_counter()
+    modes = begin_training(run.model)
     peaks = [group["lr"] for group in optimizer.param_groups]
     for step in range(segment.start, segment.stop):
         _set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
+        modes.restore()
         loss = take_step(run, optimizer, step)
         done = step + 1
         last = done == segment.stop or interrupted()
-        if last or done in segment.evaluate or done % segment.every == 0:
+        # The loss before the first update tells runs apart that did not begin alike.
+        if done == 1 or last or done in segment.evaluate or done % segment.every == 0:
             yield _measure(run, done, loss, began, segment)
         if last:
             break

@@ -13,14 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from autotune.errors import SpecError
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
 from autotune.seeds import derive
 from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
+from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
 from autotune.training import checkpoint
-from autotune.training.job import Job, Outcome, Report
+from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import Diverged, Segment, train
 
 POINTS = 40  # points of the training loss on a full curve
@@ -82,6 +84,8 @@ class _Running:
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), interrupted):
             self.step = point.step
             self._points.append(point)
+            if point.step == 1:
+                self._facts[FIRST] = getattr(trial.run, "first", {})
             if time.perf_counter() - told > QUIET:
                 told = time.perf_counter()
                 yield self.report(Outcome.PROGRESS)
@@ -186,11 +190,23 @@ def _identity(job: Job) -> int:
 
 def task_of(job: Job) -> Task:
     """Return a job's task with data and libraries loaded; the user's code may raise."""
-    return _task(json.dumps(dict(job.task), sort_keys=True))
+    _unedited(job)
+    task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
+    _unedited(job)  # not while it was loaded either
+    return task
+
+
+def _unedited(job: Job) -> None:
+    changed = edited(str(job.task["model"]), job.content)
+    if changed:
+        raise SpecError(
+            f"{' and '.join(changed)} on this machine is not what the search was begun with: "
+            "it was edited, or is another version"
+        )
 
 
 @lru_cache(maxsize=2)
-def _task(arguments: str) -> Task:
+def _task(arguments: str, content: str) -> Task:
     task = resolve(**json.loads(arguments))
     task.start(0)
     return task

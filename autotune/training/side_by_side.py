@@ -119,5 +119,5 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
     found = []
     with suppress(Diverged):
         for point in train(run, made, segment):
-            found.append(math.inf if point.loss is None else point.loss)
+            found += [] if point.loss is None else [point.loss]
     return found + [math.inf] * (len(rungs) - len(found))

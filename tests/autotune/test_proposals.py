@@ -73,7 +73,7 @@ def rates_of(proposals):
 def test_the_default_leads_and_the_known_setting_is_tested_at_other_learning_rates():
     found = Study().propose(5)
     origins = [proposal.origin for proposal in found]
-    assert origins == ["preset:default", "preset:short-runs", *["range test"] * 3]
+    assert origins == ["preset:authors", "preset:short-runs", *["range test"] * 3]
     assert rates_of(found) == [pytest.approx(0.02 * factor) for factor in (3, 1 / 3, 1 / 9)]
     assert {proposal.setting.hyper["betas"] for proposal in found[1:]} == {(0.8, 0.9, 0.96)}
 

@@ -82,7 +82,7 @@ def test_changing_what_was_returned_changes_nothing():
     space("adan")["lr"] = ("log", 1.0, 2.0)
     presets("adan")[0]["lr"] = 7.0
     assert space("adan")["lr"] != ("log", 1.0, 2.0)
-    assert presets("adan")[0]["lr"] == 1e-3
+    assert presets("adan")[0]["lr"] == 5e-3
 
 
 @pytest.mark.parametrize("name", names())

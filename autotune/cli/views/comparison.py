@@ -48,7 +48,7 @@ def _table(lines: list[dict[str, str]], columns: tuple[str, ...]) -> str:
 def _lines(row: Row) -> Iterator[dict[str, str]]:
     yield _line(row.default) | {
         "optimizer": row.optimizer,
-        "setting": "default",
+        "setting": row.default.word,
         "tuned - default": "",
     }
     if row.changed:

@@ -31,7 +31,8 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     title = "all trials" if every else best
     trials = f"{title}\n{_trials(content, every)}\n{BETAS}"
     ended = "\n".join(f"{name}: {text}" for name, text in content["ended"].items())
-    studies = [_studies(content), *([ended] if ended else [])]
+    unlearned = "\n".join(content["nothing_learned"].values())
+    studies = [_studies(content), *filter(None, (ended, unlearned))]
     parts = [facts(_facts(content)), *studies, trials, *_proxy(content["reliability"])]
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
