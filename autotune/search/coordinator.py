@@ -18,6 +18,7 @@ from autotune.scheduler import racing, stages, widening
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
+from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, checked, open_search
 from autotune.search.recorder import Recorder
@@ -71,11 +72,10 @@ def run(
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
             if engine:
-                store.tell(
-                    spec.search_name, Command.CONTINUE
-                )  # this cancels an earlier pause or stop
+                store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
                 halt = halt or threading.Event()
                 with closing(Mirror(store.url)) as mirror:
+                    tell(asked.growth, spec.search_name, listen, mirror)
                     loop = Loop(
                         spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker
                     )
