@@ -117,6 +117,8 @@ class Loop:
         worker: Name of this process.
     """
 
+    advised = 0  # minutes that were called enough while it ran
+
     def __init__(  # noqa: PLR0913  what a search is made of
         self,
         spec: SearchSpec,
@@ -359,6 +361,7 @@ class Loop:
             return
         self.warned = True  # a later warning would be more exact but come too late
         if text := self.tracker.shortage():
+            self.advised = self.tracker.ample() or 0
             self.listen(Notice(text=text))
 
     def _close(self) -> None:
@@ -384,7 +387,8 @@ class Loop:
 
     def _warn(self) -> None:
         """Warn if the budget was too small or a range may be too narrow."""
-        minutes = self.tracker.minutes_needed()
+        # One number for one search: what was advised once is not called less at its end.
+        minutes = max(self.tracker.minutes_needed() or 0, self.advised)
         enough = f" to about {minutes} minutes" if minutes else ""
         for state in self.states:
             scarce = filter(None, [stages.scarce(state)])
