@@ -2,6 +2,7 @@
 #
 #   PYTHON     the Python to use, 3.11 or newer       make test PYTHON=python3.12
 #   PIP_ARGS   more arguments for pip install         make search PIP_ARGS="--extra-index-url URL"
+#   MINUTES    for the search, instead of 7           make search MINUTES=30
 #   ARGS       more arguments for the command itself  make test ARGS="tests/studies -x"
 #   JOBS       processes that tests run in            make test JOBS=1
 #
@@ -15,8 +16,9 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 8 ? cores + 1 : 9)))
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
 	-c constraints.txt
+MINUTES ?= 7
 SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
-	--minutes 7 --search resnet50
+	--minutes $(MINUTES) --search resnet50
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -27,6 +29,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minutes on 2 cores
+	@echo "autotune search for $(MINUTES) minutes; where it asks for --minutes N: make search MINUTES=N"
 	@$(BIN)/autotune search $(SEARCH) $(ARGS)
 
 dashboard: $(VENV)/.dashboard ## Show the searches in a browser

@@ -32,21 +32,43 @@ class Sample:
 
 def sample(trials: Sequence[TrialRecord], curves: Curves, enough: int = MIN_SETTINGS) -> Sample:
     """Compare at the longest step that ``enough`` trials reached, else at the most reached one."""
+    return samples(trials, curves, enough)[0]
+
+
+def samples(
+    trials: Sequence[TrialRecord], curves: Curves, enough: int = MIN_SETTINGS
+) -> list[Sample]:
+    """Return a sample at each step that ``enough`` trials reached, the longest first.
+
+    Where no step is reached by so many, the most reached one counts; there is always a sample.
+    """
     searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    diverged = tuple(t for t in searched if t.state is TrialState.DIVERGED)
     measured = {trial.id: losses_by_step(trial, curves) for trial in searched}
     reached = Counter(step for losses in measured.values() for step in losses)
     if not reached:
-        return Sample()
+        return [Sample(diverged=diverged)]
     most = min(enough, max(reached.values()))
-    step = max(step for step, count in reached.items() if count >= most)
+    steps = sorted((step for step, count in reached.items() if count >= most), reverse=True)
+    target = max(trial.target for trial in searched)
+    return [_at(step, target, searched, measured, diverged) for step in steps]
+
+
+def _at(
+    step: int,
+    target: int,
+    searched: Sequence[TrialRecord],
+    measured: Mapping[int, Mapping[int, float]],
+    diverged: tuple[TrialRecord, ...],
+) -> Sample:
     pairs = [(measured[t.id][step], t) for t in searched if step in measured[t.id]]
     pairs.sort(key=lambda pair: (pair[0], pair[1].number))
     return Sample(
         step=step,
-        target=max(trial.target for trial in searched),
+        target=target,
         trials=tuple(trial for _, trial in pairs),
         losses=tuple(loss for loss, _ in pairs),
-        diverged=tuple(t for t in searched if t.state is TrialState.DIVERGED),
+        diverged=diverged,
     )
 
 

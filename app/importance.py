@@ -1,11 +1,12 @@
-"""Which parameters decide the loss: Optuna's PED-ANOVA over settings of equal length."""
+"""Which parameters matter: what explains the loss, and beside it what the best settings share."""
 
 from __future__ import annotations
 
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -13,23 +14,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from autotune.app import look, words
-from autotune.app.axes import Axis, value
+from autotune.app.axes import Axis, axes, value
+from autotune.app.explained import DRAWS, Explained, Importance, explain, summary
 from autotune.app.fidelity import Sample
 from autotune.studies.records import TrialRecord
 
-EVALUATOR = "PED-ANOVA"
-DRAWS = 20  # of the bootstrap
+EXPLAINS, BEST = "explains the loss (permutation)", "shared by the best (PED-ANOVA)"
 AFFORDABLE = 500  # trials beyond which drawing again and again would keep a reader waiting
+RUNGS = 6  # lengths of runs that are looked at
 TOP = 5  # trials PED-ANOVA wants among the best
-
-
-@dataclass(frozen=True, kw_only=True)
-class Importance:
-    """A parameter's share, and the range nine of ten bootstrap draws fell into, if drawn."""
-
-    share: float
-    low: float | None = None
-    high: float | None = None
 
 
 def quantile(count: int) -> float:
@@ -38,7 +31,53 @@ def quantile(count: int) -> float:
 
 
 def importances(sample: Sample, axes: Sequence[Axis], draws: int = DRAWS) -> dict[str, Importance]:
-    """Return each parameter's importance, the largest first; empty when nothing varies."""
+    """Return by parameter what explains the loss, the largest first; empty where nothing can."""
+    return dict(explain(sample, axes, draws=draws).shares)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matters:
+    """Which parameters matter, at the longest runs that tell.
+
+    Args:
+        explained: What explains the loss, or why that cannot be said.
+        best: What the best settings have in common; empty where nothing is explained.
+        longer: Whether there are longer runs, which do not tell.
+    """
+
+    explained: Explained
+    best: Mapping[str, Importance] = field(default_factory=dict)
+    longer: bool = False
+
+
+def matters(
+    samples: Sequence[Sample], space: Mapping[str, Any], *, noise: float | None = None
+) -> Matters:
+    """Return which parameters matter, at the first of the samples that shows it.
+
+    Args:
+        samples: Of one study, the longest runs first.
+        space: Its space, as plain data.
+        noise: Standard deviation of a full-length loss over seeds, if known.
+    """
+    found: list[Explained] = []
+    for sample in samples:
+        # Shorter runs of the same settings tell less.
+        if found and len(sample.trials) <= len(found[-1].sample.trials):
+            continue
+        varied = axes(space, [*sample.trials, *sample.diverged])
+        full = sample.step == sample.target
+        found.append(explain(sample, varied, noise=noise if full else None))
+        if found[-1].shares:
+            best = of_best(sample, varied)
+            return Matters(explained=found[-1], best=best, longer=len(found) > 1)
+        if len(found) == RUNGS:
+            break
+    return Matters(explained=found[0])
+
+
+def of_best(sample: Sample, axes: Sequence[Axis], draws: int = DRAWS) -> dict[str, Importance]:
+    """Return by parameter how much the best settings have in common: Optuna's PED-ANOVA."""
     pairs = list(zip(sample.trials, sample.losses, strict=True))
     whole = _shares(pairs, axes)
     generator = random.Random(0)
@@ -46,17 +85,7 @@ def importances(sample: Sample, axes: Sequence[Axis], draws: int = DRAWS) -> dic
         _shares(generator.choices(pairs, k=len(pairs)), axes)
         for _ in range(draws if len(pairs) <= AFFORDABLE else 0)
     ]
-    return {
-        name: _summary(share, [d.get(name, 0.0) for d in drawn]) for name, share in whole.items()
-    }
-
-
-def _summary(share: float, drawn: Sequence[float]) -> Importance:
-    if not drawn:
-        return Importance(share=share)
-    ranked = sorted(drawn)
-    cut = len(ranked) // 20
-    return Importance(share=share, low=ranked[cut], high=ranked[-1 - cut])
+    return {n: summary(share, [d.get(n, 0.0) for d in drawn]) for n, share in whole.items()}
 
 
 def _shares(pairs: Sequence[tuple[TrialRecord, float]], axes: Sequence[Axis]) -> dict[str, float]:
@@ -94,21 +123,44 @@ def _chosen(domain: BaseDistribution) -> bool:
     return isinstance(domain, CategoricalDistribution)
 
 
-def figure(found: Mapping[str, Importance], colour: str) -> go.Figure:
-    """Draw a bar for each parameter, with its bootstrap range."""
-    ranked = sorted(found.items(), key=lambda item: item[1].share)
-    drawn = any(item.high is not None for _, item in ranked)
+def caption(found: Matters) -> str:
+    """Say what was compared, how well it is explained and what is drawn."""
+    known = found.explained
+    count, diverged = len(known.sample.trials), len(known.sample.diverged)
+    parts = {
+        f"{known.sample}.": True,
+        f"{diverged} diverged and count as the worst.": diverged,
+        "Longer runs do not tell.": found.longer,
+        f"A fixed random draw of {known.used} is used.": known.used < known.total,
+        f"{known.used} settings are too few for {len(known.shares)} parameters: "
+        "the shares are rough.": known.rough,
+        "Explained: how far the loss moves if a parameter is taken from another setting; losses "
+        f"left out were predicted with a correlation of {known.agreement:.2f}.": True,
+        f"Shared: what sets the best {quantile(count):.0%} apart.": True,
+        "Whiskers are the range of nine in ten bootstrap draws.": True,
+    }
+    return " ".join(text for text, said in parts.items() if said)
+
+
+def figure(
+    found: Mapping[str, Importance], best: Mapping[str, Importance], colour: str
+) -> go.Figure:
+    """Draw two bars for each parameter with their ranges: what explains, what the best share."""
+    ranked = sorted(found, key=lambda name: found[name].share)
     chart = go.Figure()
-    chart.add_bar(
-        x=[item.share for _, item in ranked],
-        y=[words.label(name) for name, _ in ranked],
-        orientation="h",
-        marker={"color": colour},
-        error_x=_whiskers([item for _, item in ranked]) if drawn else None,
-        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
-    )
-    title, height = f"importance ({EVALUATOR})", 92 + 34 * len(ranked)
-    look.frame(chart, x=title, y="", height=height, legend=False)
+    for title, shares, shade in ((BEST, best, look.NEUTRAL), (EXPLAINS, found, colour)):
+        items = [shares.get(name, Importance(share=0.0)) for name in ranked]
+        chart.add_bar(
+            name=title,
+            x=[item.share for item in items],
+            y=[words.label(name) for name in ranked],
+            orientation="h",
+            marker={"color": shade},
+            error_x=_whiskers(items) if any(item.high is not None for item in items) else None,
+            hovertemplate=f"%{{y}}: %{{x:.0%}}<extra>{title}</extra>",
+        )
+    look.frame(chart, x="share", y="", height=132 + 44 * len(ranked), legend=True)
+    chart.update_layout(legend_traceorder="reversed")
     return chart.update_xaxes(tickformat=".0%", rangemode="tozero")
 
 

@@ -11,7 +11,7 @@ from autotune.app import fidelity
 from autotune.app import reliability as reliabilities
 from autotune.app.axes import Axis, axes
 from autotune.app.fidelity import Curves, Sample
-from autotune.app.importance import Importance, importances
+from autotune.app.importance import Matters, matters
 from autotune.app.reliability import Reliability
 from autotune.errors import NotFound
 from autotune.results.comparison import Comparison, load
@@ -84,8 +84,8 @@ def sample(url: str, snapshot: Snapshot, optimizer: str) -> tuple[Sample, list[A
     return _sample(url, snapshot, study, key=(url, study.id, snapshot.signature))
 
 
-def importance(url: str, snapshot: Snapshot, optimizer: str) -> dict[str, Importance]:
-    """Return each parameter's importance; empty with too few settings."""
+def importance(url: str, snapshot: Snapshot, optimizer: str) -> Matters:
+    """Return which parameters matter, or why that cannot be said."""
     return _importance(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
 
 
@@ -128,9 +128,10 @@ def _sample(
 @st.cache_resource(max_entries=8, show_spinner="Measuring importance")
 def _importance(
     _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
-) -> dict[str, Importance]:
-    compared, found = sample(_url, _snapshot, _optimizer)
-    return importances(compared, found) if len(compared.trials) >= fidelity.MIN_SETTINGS else {}
+) -> Matters:
+    study, measured = _snapshot.study(_optimizer), reliability(_url, _snapshot, _optimizer)
+    compared = fidelity.samples(_snapshot.trials[_optimizer], curves(_url, _snapshot, _optimizer))
+    return matters(compared, study.space, noise=measured.found.noise if measured else None)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

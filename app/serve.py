@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,14 +11,18 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
+from autotune.app.proxies import Origins, RelativeRedirects
 from autotune.errors import MissingExtra, SpecError
 
 HERE = Path(__file__).resolve().parent
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NEEDED = ("streamlit", "plotly", "pandas")
+_PART = r"(?!\.+(?:/|$))[\w.-]+"  # of a path, but not "." or ".."
+_PATH = re.compile(f"{_PART}(?:/{_PART})*", re.ASCII)
 HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
@@ -26,8 +31,17 @@ HEADERS = (
 )
 
 
-def serve(storage: str, host: str, port: int, open_browser: bool) -> int:
-    """Show the searches of ``storage`` until Ctrl-C; port 0 takes a free one."""
+def serve(storage: str, host: str, port: int, open_browser: bool, base_path: str = "") -> int:
+    """Show the searches of ``storage`` until Ctrl-C.
+
+    Args:
+        storage: The database.
+        host: Address to listen on.
+        port: To listen on; 0 takes a free one.
+        open_browser: Whether to open one.
+        base_path: Under which path of its own address a proxy shows the dashboard.
+    """
+    path = _path(base_path)
     _need_extra()
     chosen = _port(host, port)
     # Other users of the machine can read a command line, and a URL may hold a password.
@@ -35,13 +49,17 @@ def serve(storage: str, host: str, port: int, open_browser: bool) -> int:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    address = f"http://{_shown(host)}:{chosen}"
+    address = f"http://{_shown(host)}:{chosen}{path}"
     app = st.App(
         HERE / "pages" / "main.py",
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(Origins, hosts=_allowed(host)),
+            Middleware(RelativeRedirects),
+        ],
         lifespan=_announced(address, host, open_browser),
     )
-    app.run(config=settings(host, chosen))
+    app.run(config={**settings(host, chosen), "server.baseUrlPath": path})
     return 0
 
 
@@ -70,7 +88,31 @@ def settings(host: str, port: int) -> dict[str, Any]:
 def _allowed(host: str) -> list[str]:
     """Name the hosts a browser may ask for; AUTOTUNE_ALLOWED_HOSTS adds some, by comma."""
     added = os.environ.get("AUTOTUNE_ALLOWED_HOSTS", "").split(",")
-    return sorted({host, "localhost", "127.0.0.1", *(name.strip() for name in added)} - {""})
+    return sorted({host, "localhost", "127.0.0.1", *map(_name, added)} - {""})
+
+
+def _name(given: str) -> str:
+    """Return the name in what may be an address with its scheme and port."""
+    text = given.strip()
+    if text.count(":") > 1 and "[" not in text and "/" not in text:
+        return text  # of IPv6
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    except ValueError as error:
+        raise SpecError(
+            f"AUTOTUNE_ALLOWED_HOSTS must list hosts by comma, as lab.example, got '{text}'"
+        ) from error
+
+
+def _path(given: str) -> str:
+    """Return a base path with its slash in front and none behind; the root's is empty."""
+    path = given.strip("/")
+    if path and not _PATH.fullmatch(path):
+        raise SpecError(
+            "--base-path must be a path of letters, digits, '-', '_' and '.', as in /tuning, "
+            f"got '{given}'"
+        )
+    return f"/{path}" if path else ""
 
 
 def _need_extra() -> None:

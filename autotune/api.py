@@ -93,7 +93,8 @@ def tune(  # noqa: PLR0913  what a search is made of
 
     Raises:
         SpecError: An argument, the model or its data cannot be used.
-        AlreadyThere: The name is another search's: the model, its data or the space has changed.
+        AlreadyThere: The name is another search's: the model or its data has changed, or the space
+            is narrower. One that is wider, and further optimizers, go on with what was run.
         NothingUsable: No trial ended with a loss.
         StorageError: The database cannot be used.
         KeyboardInterrupt: Interrupted; ``load`` returns what was found so far.

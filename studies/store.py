@@ -110,6 +110,46 @@ class Store(Leases):
                 self._replace_space(connection, search_id, optimizer, data)
         return self.search(name)
 
+    @retried
+    def grow_search(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        *,
+        before: Mapping[str, Any],
+        joined: Mapping[str, Mapping[str, Any]],
+        widened: Mapping[str, Mapping[str, Any]],
+    ) -> SearchRecord:
+        """Give a search more optimizers and wider spaces, all in one change.
+
+        A study whose space widens goes on, although its budget may be that of its recommendation.
+
+        Args:
+            name: Of the search.
+            spec: Its new spec.
+            before: Its spec when this was decided; raises AlreadyThere if it has changed since.
+            joined: Spaces of optimizers that are new.
+            widened: New spaces of those that it has.
+        """
+        with self._database.writing() as connection:
+            search_id = self._search_id(connection, name)
+            touch(connection, Search.id == search_id)
+            known = connection.scalar(select(Search.spec).where(Search.id == search_id))
+            # Where the change was made and only its answer was lost, nothing is left to do.
+            if known != dict(spec):
+                if known != dict(before):
+                    said = f"search '{name}' was changed meanwhile; give the command again"
+                    raise AlreadyThere(said)
+                which = Search.id == search_id
+                connection.execute(update(Search).where(which).values(spec=dict(spec)))
+                for optimizer, space in joined.items():
+                    values = {"search_id": search_id, "optimizer": optimizer, "space": dict(space)}
+                    _add(connection, Study, **values)
+                for optimizer, space in widened.items():
+                    self._replace_space(connection, search_id, optimizer, space)
+                    _reopen(connection, search_id, optimizer)
+        return self.search(name)
+
     def delete_search(self, name: str) -> None:
         """Forget a search and everything in it."""
         with self._database.writing() as connection:
@@ -287,6 +327,16 @@ class Store(Leases):
         if revision is None:
             raise NotFound(f"no study {study_id} in {self}")
         return revision, attempts.now(connection)
+
+
+def _reopen(connection: Connection, search_id: int, optimizer: str) -> None:
+    """Forget for which budget a study's search is over; what it recommends stays."""
+    study = select(Study.id).where(Study.search_id == search_id, Study.optimizer == optimizer)
+    which = Recommendation.study_id == study.scalar_subquery()
+    content = connection.scalar(select(Recommendation.content).where(which))
+    if content is not None:
+        kept = {key: value for key, value in content.items() if key not in {"budget", "ended"}}
+        connection.execute(update(Recommendation).where(which).values(content=kept))
 
 
 def _mark(connection: Connection, trial_id: int, revision: int) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import torch
 
+from autotune.cli import main
 from autotune.search.coordinator import run
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -22,6 +26,74 @@ DOCS = ROOT / "docs"
 def test_the_reference_of_the_command_line_is_fresh() -> None:
     made = runpy.run_path(str(DOCS / "make_cli.py"))["page"]()
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == made, "run: python docs/make_cli.py"
+
+
+PAGES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md")
+FENCED = re.compile(r"^```(?!python)\w*\n(.*?)^```", re.M | re.S)
+# A line may hold several, each after a gap or a label, and end in a remark.
+COMMAND = re.compile(r"(?:^|\s{2,}|^\w+\s+|Example: |=\S+ )autotune (\w.*?)(?=\s{2,}|\s+#|$)")
+
+
+def commands() -> list[str]:
+    """Return what follows `autotune` in every command that a page shows, once each."""
+    found = []
+    for path in (*(ROOT / page for page in PAGES), *sorted(DOCS.glob("*.md"))):
+        for block in FENCED.findall(path.read_text("utf-8").replace("\\\n", " ")):
+            for line in block.splitlines():
+                if not line.startswith("Usage:"):
+                    found += COMMAND.findall(line)
+    return list(dict.fromkeys(found))
+
+
+def searches() -> list[str]:
+    """Return the searches among them that need no cluster, no images and no large model."""
+    elsewhere = ("--engine ray", "--data", "postgresql:", "resnet50")
+    given = [line for line in commands() if line.startswith("search ")]
+    return [line for line in given if not any(word in line for word in elsewhere)]
+
+
+def parsed(command: str) -> click.Context:
+    """Return the context in which a command would run; raises click.UsageError."""
+    context, arguments = click.Context(main, info_name="autotune"), shlex.split(command)
+    while isinstance(context.command, click.Group):
+        name, below, arguments = context.command.resolve_command(context, arguments)
+        assert below is not None
+        if isinstance(below, click.Group):
+            context = click.Context(below, info_name=name, parent=context)
+        else:
+            context = below.make_context(name, arguments, parent=context)
+    return context
+
+
+def test_the_pages_show_commands_of_every_kind() -> None:
+    shown = {command.split()[0] for command in commands()}
+    assert shown >= {"search", "worker", "show", "compare", "export", "tell", "dashboard", "bench"}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_on_a_page_is_one(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    parsed(command)
+
+
+@pytest.mark.parametrize("command", searches())
+def test_a_search_on_a_page_begins(
+    command: str, beside_train: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*shlex.split(command), *["--dry-run"] * ("--dry-run" not in command)])
+    assert not left.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["7", "28"])
+def test_make_search_takes_the_minutes_that_a_search_asks_for(minutes: str) -> None:
+    given = [] if minutes == "7" else [f"MINUTES={minutes}"]
+    said = subprocess.run(
+        ["make", "-n", "search", *given], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    (line,) = [each for each in said if "/autotune search " in each]
+    context = parsed(line.partition("/autotune ")[2])
+    assert context.params["minutes"] == float(minutes)
 
 
 def blocks(name: str) -> list[str]:

@@ -113,28 +113,24 @@ def _curves(shown: Shown) -> None:
 
 def _effects(shown: Shown) -> None:
     compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
-    if not compared.trials or not axes:
+    if not (compared.trials or compared.diverged) or not axes:
         st.info("No two settings have been measured yet.")
         return
     st.subheader("Importance")
-    _importance(shown, compared)
-    st.subheader("Slices")
-    _slices(shown, compared, axes)
+    _importance(shown)
+    if compared.trials:
+        st.subheader("Slices")
+        _slices(shown, compared, axes)
 
 
-def _importance(shown: Shown, compared: Sample) -> None:
+def _importance(shown: Shown) -> None:
     found = queries.importance(shown.url, shown.snapshot, shown.optimizer)
-    if not found:
-        st.info(
-            f"Importance needs {fidelity.MIN_SETTINGS} settings measured after equally many steps; "
-            f"there are {len(compared.trials)}."
-        )
+    if found.explained.refusal:
+        st.info(found.explained.refusal)
         return
-    share = importance.quantile(len(compared.trials))
-    drawn = any(item.low is not None for item in found.values())
-    ranges = "; whiskers are the range of nine in ten bootstrap draws" if drawn else ""
-    st.caption(f"What the best {share:.0%} of {compared} have in common{ranges}.")
-    st.plotly_chart(importance.figure(found, shown.colour), key="importance", config=look.CONFIG)
+    st.caption(importance.caption(found))
+    chart = importance.figure(found.explained.shares, found.best, shown.colour)
+    st.plotly_chart(chart, key="importance", config=look.CONFIG)
 
 
 def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:

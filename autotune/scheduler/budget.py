@@ -120,13 +120,20 @@ class BudgetTracker:
         left = minutes * 60 - elapsed
         if work / self.slots <= left:
             return None
-        least = math.ceil(work * MARGIN / self.slots / 60)
-        ample = math.ceil(elapsed / 60) + 2 * least
         return (
             f"{max(0.0, left) / 60:.2g} of {minutes:g} minutes left; selecting and judging on "
-            f"{self.policy.seeds} seeds needs about {least} minutes. The search continues with "
-            f"what fits. For time to search as well: Ctrl-C, then rerun with --minutes {ample}"
+            f"{self.policy.seeds} seeds needs about {self._final(work)} minutes. The search "
+            "continues with what fits. For time to search as well: Ctrl-C, then rerun with "
+            f"--minutes {self.ample()}"
         )
+
+    def ample(self) -> int | None:
+        """Return about how many minutes in all leave as much time to search as judging takes."""
+        work = self._outstanding(self._training)
+        return None if work is None else math.ceil(self.elapsed() / 60) + 2 * self._final(work)
+
+    def _final(self, work: float) -> int:
+        return math.ceil(work * MARGIN / self.slots / 60)
 
     def planned(self, state: StudyState) -> float:
         """Return the full runs that a study is expected to spend in total."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
 from autotune.scheduler.forecast import forecasts
 from autotune.scheduler.policy import Policy
-from autotune.space.spaces import Candidate, Space
+from autotune.space.spaces import Candidate, Space, encode
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 
@@ -51,6 +51,7 @@ class StudyState:
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Store a trial's newest record and new points of its curve."""
+        trial = completed(trial, self.space)
         if trial.role is Role.SEARCH and trial.id not in self.trials:
             self.settings.add(_written(trial.setting))
         self._place(trial)
@@ -155,6 +156,20 @@ class StudyState:
             reached_loss=curve[last],
             doubt=doubt,
         )
+
+
+def completed(trial: TrialRecord, space: Space) -> TrialRecord:
+    """Return a trial with a coordinate for each searched parameter, its arguments unchanged.
+
+    One that was run before a parameter became free lacks that coordinate.
+    """
+    setting = trial.setting
+    missing = [name for name in space.parameters if name not in setting.params]
+    if not missing:
+        return trial
+    there = encode(setting.hyper, setting.warmup)
+    added = {name: there.get(name, space.parameters[name].at(0.5)) for name in missing}
+    return replace(trial, setting=replace(setting, params={**setting.params, **added}))
 
 
 def _written(setting: Setting) -> str:

@@ -18,6 +18,7 @@ from autotune.scheduler import racing, stages, widening
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
+from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, checked, open_search
 from autotune.search.recorder import Recorder
@@ -71,11 +72,10 @@ def run(
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
             if engine:
-                store.tell(
-                    spec.search_name, Command.CONTINUE
-                )  # this cancels an earlier pause or stop
+                store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
                 halt = halt or threading.Event()
                 with closing(Mirror(store.url)) as mirror:
+                    tell(asked.growth, spec.search_name, listen, mirror)
                     loop = Loop(
                         spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker
                     )
@@ -116,6 +116,8 @@ class Loop:
         mirror: Optuna's tables; without it, Optuna's tools see nothing of the search.
         worker: Name of this process.
     """
+
+    advised = 0  # minutes that were called enough while it ran
 
     def __init__(  # noqa: PLR0913  what a search is made of
         self,
@@ -359,6 +361,7 @@ class Loop:
             return
         self.warned = True  # a later warning would be more exact but come too late
         if text := self.tracker.shortage():
+            self.advised = self.tracker.ample() or 0
             self.listen(Notice(text=text))
 
     def _close(self) -> None:
@@ -384,7 +387,8 @@ class Loop:
 
     def _warn(self) -> None:
         """Warn if the budget was too small or a range may be too narrow."""
-        minutes = self.tracker.minutes_needed()
+        # One number for one search: what was advised once is not called less at its end.
+        minutes = max(self.tracker.minutes_needed() or 0, self.advised)
         enough = f" to about {minutes} minutes" if minutes else ""
         for state in self.states:
             scarce = filter(None, [stages.scarce(state)])

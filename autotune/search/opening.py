@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune import environment
@@ -15,6 +15,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
+from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
@@ -56,6 +57,7 @@ class Checked:
         spaces: Spaces by optimizer.
         ladder: The rungs of its trials.
         stored: The stored search of that name; None for a new one.
+        growth: What the stored search gains.
     """
 
     spec: SearchSpec
@@ -63,11 +65,12 @@ class Checked:
     spaces: Mapping[str, Space]
     ladder: Ladder
     stored: SearchRecord | None = None
+    growth: Growth = field(default_factory=Growth)
 
     @property
     def finished(self) -> bool:
         """Return whether nothing is left to do for this budget."""
-        if self.stored is None or self.stored.state is not SearchState.COMPLETE:
+        if self.stored is None or self.stored.state is not SearchState.COMPLETE or self.growth:
             return False
         old = parse(dict(self.stored.spec))
         same = (old.seeds, old.finalists) == (self.spec.seeds, self.spec.finalists)
@@ -123,10 +126,18 @@ def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checke
         stored = store.search(spec.search_name)
     except NotFound:
         stored = None
+    gained = Growth()
     if stored is not None:
         _agree(spec, stored, facts, store)
-    rungs = rungs_of(stored.task if stored else facts)
-    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs, stored=stored)
+        gained = growth(stored, spec, spaces)
+    return Checked(
+        spec=spec,
+        facts=facts,
+        spaces={**spaces, **gained.widened},
+        ladder=rungs_of(stored.task if stored else facts),
+        stored=stored,
+        growth=gained,
+    )
 
 
 def open_search(
@@ -137,7 +148,7 @@ def open_search(
     Trials of the worker named ``dead`` are taken back at once. ``blame``: a trial counts its lost
     workers, because it may be what ended them.
     """
-    search = found.stored or _create(found, store)
+    search = _grown(found, store) if found.stored else _create(found, store)
     store.reap(search.id, worker=dead, blame=blame)
     return _go_on(found, search, store)
 
@@ -149,6 +160,22 @@ def _create(found: Checked, store: Store) -> SearchRecord:
         found.facts,
         {name: space.as_data() for name, space in found.spaces.items()},
         environment.facts(),
+    )
+
+
+def _grown(found: Checked, store: Store) -> SearchRecord:
+    """Return the stored search with what it gains stored as well."""
+    stored, gained = found.stored, found.growth
+    if stored is None:
+        raise ValueError("only a stored search grows")
+    if not gained:
+        return stored
+    return store.grow_search(
+        stored.name,
+        found.spec.model_dump(mode="json"),
+        before=stored.spec,
+        joined={name: space.as_data() for name, space in gained.joined.items()},
+        widened={name: space.as_data() for name, space in gained.widened.items()},
     )
 
 
@@ -176,16 +203,13 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
 
 
 def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], store: Store) -> None:
-    """Refuse to mix trials of different tasks or spaces in one search."""
-    changed = [
-        *differences(parse(dict(search.spec)), spec),
-        *changed_facts(search.task, facts),
-    ]
+    """Refuse to mix trials of different tasks in one search."""
+    differing = differences(parse(dict(search.spec)), spec)
+    changed = [key for key in differing if not grows(key)] + changed_facts(search.task, facts)
     if changed:
         raise AlreadyThere(
             f"search '{search.name}' is already in {store} with another "
-            f"{', '.join(dict.fromkeys(changed))}; "
-            "give --search NAME (in Python, name=) to begin a new one"
+            f"{', '.join(dict.fromkeys(changed))}; {NEW}"
         )
 
 

@@ -44,7 +44,8 @@ def merge(states: Sequence[StudyState], found: Changes, own: Container[int] = ()
         closed = found.recommended.get(state.study.id, {}).get("budget")
         state.searched = state.searched or (closed is not None and Budget(**closed) == budget)
     for trial in found.trials:
-        if trial.id not in own:
+        # An optimizer that joined since belongs to the spec with which this process begins anew.
+        if trial.id not in own and trial.study in by_study:
             take(by_study[trial.study], trial, found.curves.get(trial.id, ()))
     for state in states:
         held = [found.held[trial] for trial in found.held if trial in state.trials]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -59,12 +63,13 @@ def dashboard(sample_url, tmp_path_factory):
 
 
 @contextmanager
-def _serving(url, home):
+def _serving(url, home, *flags, **variables):
     settings = {key: value for key, value in os.environ.items() if not key.startswith("STREAMLIT_")}
     command = ["-m", "autotune", "dashboard", "--storage", url, "--port", "0", "--no-browser"]
+    command += flags
     process = subprocess.Popen(
         [sys.executable, "-P", *command],
-        env={**settings, "HOME": str(home)},
+        env={**settings, "HOME": str(home), **variables},
         cwd=home,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,6 +84,58 @@ def _serving(url, home):
         process.terminate()
         process.wait(10)
         process.stderr.close()
+
+
+@contextmanager
+def _proxying(address, prefix, strip, host="127.0.0.2"):
+    """Pass on what is asked below ``prefix`` as nginx does by default; gives the public address.
+
+    ``strip``: the server does not get to see the prefix.
+    """
+    place = urlsplit(address)
+
+    def rewritten(head):
+        lines = head.decode("latin-1").split("\r\n")
+        method, target, version = lines[0].split(" ")
+        assert target.startswith(prefix)
+        lines[0] = f"{method} {target.removeprefix(prefix) if strip else target} {version}"
+        upgrade = any(line.lower().startswith("upgrade:") for line in lines)
+        kept = [line for line in lines[1:] if not line.lower().startswith(("host:", "connection:"))]
+        own = [f"Host: {place.netloc}", f"Connection: {'upgrade' if upgrade else 'close'}"]
+        return "\r\n".join([lines[0], *own, *kept]).encode("latin-1")
+
+    def pipe(source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Passing(socketserver.BaseRequestHandler):
+        def handle(self):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                data = self.request.recv(1)
+                if not data:
+                    return
+                head += data
+            with socket.create_connection((place.hostname, place.port)) as there:
+                there.sendall(rewritten(head))
+                back = threading.Thread(target=pipe, args=(there, self.request), daemon=True)
+                back.start()
+                pipe(self.request, there)
+                back.join()
+
+    with socketserver.ThreadingTCPServer((host, 0), Passing) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{host}:{server.server_address[1]}{prefix}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def proxying():
+    """Put a proxy before a server."""
+    return _proxying
 
 
 def _wait(address):

@@ -279,3 +279,17 @@ def hostile(serving, tmp_path_factory):
         store.record(trial.id, attempt, state=TrialState.FAILED, step=1, reason=attack)
     with serving(url, home) as (_, address):
         yield address
+
+
+def test_a_deep_link_behind_a_proxy_is_drawn(read, serving, proxying, sample_url, tmp_path):
+    with (
+        serving(sample_url, tmp_path, AUTOTUNE_ALLOWED_HOSTS="127.0.0.2") as (_, address),
+        proxying(address, "/tuning", strip=True) as public,
+    ):
+        reader = read(public).open("/study/?optimizer=adan", charts=1)
+
+        assert reader.page.url.startswith(f"{public}/study?")
+        reader.page.get_by_role("link", name="Compare").click()
+        reader.page.wait_for_url(f"{public}/compare**", timeout=TIMEOUT)
+        reader.settled(charts=1)
+        reader.page.close()

@@ -73,3 +73,44 @@ def test_nothing_is_told_to_strangers():
 
     assert settings["browser.gatherUsageStats"] is False
     assert settings["client.showErrorDetails"] == "type"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"), [("", ""), ("/", ""), ("/tuning", "/tuning"), ("a/b-c/", "/a/b-c")]
+)
+def test_a_base_path_is_taken_with_or_without_its_slashes(given, path):
+    assert serve._path(given) == path
+
+
+@pytest.mark.parametrize("given", ["a b", "/../etc", "http://lab.example/x", "/a//b", "/a?b", "."])
+def test_what_is_no_path_is_refused(given):
+    sentence = (
+        "--base-path must be a path of letters, digits, '-', '_' and '.', as in /tuning, "
+        f"got '{given}'"
+    )
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        serve.serve("sqlite:///unused.db", "127.0.0.1", 0, False, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("https://lab.example:8443/", "lab.example"),
+        ("lab.example:8443", "lab.example"),
+        ("*.lab.example", "*.lab.example"),
+        ("fe80::1", "fe80::1"),
+        ("[fe80::1]:8501", "fe80::1"),
+    ],
+)
+def test_an_allowed_host_may_be_an_address_with_its_port(monkeypatch, given, host):
+    monkeypatch.setenv("AUTOTUNE_ALLOWED_HOSTS", f"a.example, {given}")
+
+    assert host in serve.settings("127.0.0.1", 1)["server.allowedHosts"]
+
+
+def test_an_allowed_host_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("AUTOTUNE_ALLOWED_HOSTS", "http://[lab")
+    sentence = "AUTOTUNE_ALLOWED_HOSTS must list hosts by comma, as lab.example, got 'http://[lab'"
+
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        serve.settings("127.0.0.1", 1)

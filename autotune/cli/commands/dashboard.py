@@ -24,6 +24,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.option("--allow-remote", is_flag=True, help="Allow a --host that other machines can reach.")
+@click.option("--base-path", default="", help="Path under which a proxy shows it, as in /tuning.")
 @storage
 @verbosity
 @click.pass_context
@@ -33,6 +34,7 @@ def command(
     port: int,
     browser: bool,
     allow_remote: bool,
+    base_path: str,
     storage: str | None,
 ) -> None:
     """Show searches in a browser.
@@ -49,6 +51,6 @@ def command(
     # Imported by name: the dashboard depends on this package, not the other way round.
     serve = import_module("autotune.app.serve").serve
     try:
-        ctx.exit(serve(urls.resolve(storage), host, port, browser))
+        ctx.exit(serve(urls.resolve(storage), host, port, browser, base_path))
     except KeyboardInterrupt:  # the usual way to stop a dashboard
         ctx.exit(0)
