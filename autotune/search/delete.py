@@ -24,12 +24,12 @@ def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
     with opened(storage) as store:
         store.search(name)  # raises NotFound before a lock file is made
         with exclusive(folder_of(store.url, name), name):
-            _refuse_workers(store, name)
+            refuse_workers(store, name)
             yield store.search(name)
 
 
-def _refuse_workers(store: Store, name: str) -> None:
-    """Refuse a search that workers run: these have leases, not the lock."""
+def refuse_workers(store: Store, name: str) -> None:
+    """Refuse a search that workers run: these have leases, not the lock; raises AlreadyThere."""
     workers = store.holders(store.search(name).id)[0] - {COORDINATOR}
     if workers:
         raise AlreadyThere(

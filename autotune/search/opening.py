@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
+from autotune.search import delete
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
@@ -32,6 +33,9 @@ KEPT_FACTS = {
     "parameters": "number of parameters",
     "precision": "precision (the processor decides it)",
 }
+
+
+Prepared = tuple[dict[str, Any], dict[str, Space]]  # facts of a task, and spaces by optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,8 @@ class Checked:
         spaces: Spaces by optimizer.
         ladder: The rungs of its trials.
         stored: The stored search of that name; None for a new one.
+        failed: Its trials that are to be tried again.
+        replaces: A search of that name without a loss, and in words what has changed since.
     """
 
     spec: SearchSpec
@@ -62,11 +68,13 @@ class Checked:
     spaces: Mapping[str, Space]
     ladder: Ladder
     stored: SearchRecord | None = None
+    failed: tuple[int, ...] = ()
+    replaces: tuple[SearchRecord, str] | None = None
 
     @property
     def finished(self) -> bool:
         """Return whether nothing is left to do for this budget."""
-        if self.stored is None or self.stored.state is not SearchState.COMPLETE:
+        if self.stored is None or self.stored.state is not SearchState.COMPLETE or self.failed:
             return False
         old = parse(dict(self.stored.spec))
         same = (old.seeds, old.finalists) == (self.spec.seeds, self.spec.finalists)
@@ -83,7 +91,7 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any], dict[str, Space]]:
+def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
     """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
 
     ``engine``: the engine of this process, if it is not the spec's.
@@ -94,6 +102,8 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any]
     from_spec.check(engine or spec.engine, task)
     spaces = spaces_of(spec)
     check_spaces(spec, spaces)
+    if hasattr(task, "rehearse"):
+        task.rehearse()
     return dict(task.facts()), spaces
 
 
@@ -118,14 +128,19 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
     facts, spaces = prepare(spec, engine)
-    try:
-        stored = store.search(spec.search_name)
-    except NotFound:
-        stored = None
-    if stored is not None:
-        _agree(spec, stored, facts, store)
+    stored = stored_as(spec, store)
+    if stored is not None and (changed := changed_since(spec, stored, facts)):
+        raise another(stored, changed, store)
     rungs = rungs_of(stored.task if stored else facts)
     return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs, stored=stored)
+
+
+def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
+    """Return the stored search of that name, if there is one."""
+    try:
+        return store.search(spec.search_name)
+    except NotFound:
+        return None
 
 
 def open_search(
@@ -136,7 +151,12 @@ def open_search(
     Trials of the worker named ``dead`` are taken back at once. ``blame``: a trial counts its lost
     workers, because it may be what ended them.
     """
+    if found.replaces:
+        delete.refuse_workers(store, found.replaces[0].name)
+        delete.delete(store.url, found.replaces[0])
     search = found.stored or _create(found, store)
+    if found.failed:
+        store.take_up(search.id, found.failed)
     store.reap(search.id, worker=dead, blame=blame)
     return _go_on(found, search, store)
 
@@ -174,18 +194,18 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
     )
 
 
-def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], store: Store) -> None:
-    """Refuse to mix trials of different tasks or spaces in one search."""
-    changed = [
-        *differences(parse(dict(search.spec)), spec),
-        *changed_facts(search.task, facts),
-    ]
-    if changed:
-        raise AlreadyThere(
-            f"search '{search.name}' is already in {store} with another "
-            f"{', '.join(dict.fromkeys(changed))}; "
-            "give --search NAME (in Python, name=) to begin a new one"
-        )
+def changed_since(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any]) -> list[str]:
+    """Return in words what keeps trials of a stored search and of this one apart."""
+    other = differences(parse(dict(search.spec)), spec)
+    return list(dict.fromkeys([*other, *changed_facts(search.task, facts)]))
+
+
+def another(search: SearchRecord, changed: Sequence[str], store: Store) -> AlreadyThere:
+    """Return the error for a name that belongs to a search that differs."""
+    return AlreadyThere(
+        f"search '{search.name}' is already in {store} with another {', '.join(changed)}; "
+        "give --search NAME (in Python, name=) to begin a new one"
+    )
 
 
 def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from autotune.search.coordinator import Loop
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
+from autotune.search.renewal import TRIES
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState
 from autotune.studies.spec import parse
@@ -87,6 +88,7 @@ def work(
                 f"autotune tell {study} continue"
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
+        store.take_up(search.id, store.failed(search.id, most=TRIES))
         with (
             closing(load("autotune.engines", terms.engine)(workers=terms.workers)) as engine,
             closing(Mirror(store.url)) as mirror,

@@ -30,7 +30,11 @@ class Run(Protocol):
 
 
 class Task(Protocol):
-    """Model, data, loss and schedule length."""
+    """Model, data, loss and schedule length.
+
+    A task may have a method ``rehearse()``, which tries its parts before a search is stored and
+    raises SpecError, and a method ``look()``, which does so for what is cheaper to try.
+    """
 
     @property
     def name(self) -> str:
@@ -64,10 +68,12 @@ class Problem:
 
     Args:
         model: The module to train, new at each call.
-        train: Batches to train on. Read once, at most as many as a run has steps, and kept; the
-            seed shuffles their order, each coming once an epoch.
-        validation: Batches to measure on, read to the end. Each weighs alike, however many samples
-            it holds: give batches of equal size.
+        train: Batches to train on. At most as many as a run has steps are read, when its first step
+            begins; the seed shuffles their order, each coming once an epoch. A worker keeps them
+            for its next trial of the same seed: up to 512 MiB, and only where it can tell that the
+            loss did not change them.
+        validation: Batches to measure on, read to the end and kept likewise. Each weighs alike,
+            however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
             Also called on validation batches, with the model in evaluation mode.
         accuracy: Returns the fraction of a batch that is right, 0 to 1; it is shown, and decides

@@ -17,6 +17,7 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
+from autotune.tasks.mistakes import refused
 from autotune.tasks.source import meaning
 
 MARK = ".py:"  # what tells file.py:function from a registered name
@@ -127,14 +128,8 @@ def _load(path: Path, content: str) -> ModuleType:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise SpecError(f"cannot import {path}: {described(error)}") from error
+        raise refused(f"cannot import {path}", error, ":") from error
     return module
-
-
-def described(error: BaseException) -> str:
-    """Return an exception's type and message on one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Run
+from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
 
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
@@ -57,6 +58,19 @@ class Supervised:
             batch=partial(self._batch, seed),
             validation=self.data.validation(),
         )
+
+    def rehearse(self) -> None:
+        """Try a user's model on a batch to train on and on one to measure; ours are known."""
+        if not self.origin:
+            return
+        with seeded("rehearsal", 0):
+            rehearse(
+                self.origin["model"],
+                self.model(0),
+                CrossEntropy(self.precision),
+                train=self._batch(0, 0),
+                validation=self.data.validation()[0],
+            )
 
     def _batch(self, seed: int, step: int) -> Any:
         return self.data.batch(seed, step, self.batch_size)

@@ -17,8 +17,9 @@ from autotune.data.base import Data
 from autotune.data.digits_pair import Recipe
 from autotune.errors import AutotuneError, SpecError
 from autotune.tasks.base import Problem, Task
-from autotune.tasks.function import Function, described
+from autotune.tasks.function import Function
 from autotune.tasks.given import found
+from autotune.tasks.mistakes import described, refused
 from autotune.tasks.problem import own_problem
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.training import CrossEntropy, size
@@ -81,7 +82,7 @@ def _first(build: Build) -> Any:
     except AutotuneError:
         raise
     except (Exception, SystemExit) as error:
-        raise SpecError(f"{build.function.text} raised {described(error)}") from error
+        raise refused(build.function.text, error) from error
 
 
 def _refuse_settings(model: str, data: str | None, batch_size: int | None) -> None:

@@ -191,7 +191,7 @@ def task_of(job: Job) -> Task:
 
 @lru_cache(maxsize=2)
 def _task(arguments: str) -> Task:
-    task = resolve(**json.loads(arguments))
+    task = resolve(**json.loads(arguments), look=False)
     task.start(0)
     return task
 
