@@ -137,7 +137,8 @@ class SearchSpec(BaseModel):
         if self.name is not None:
             return self.name
         file, colon, function = self.model.rpartition(":")
-        if colon and file.endswith(".py"):
+        dotted = all(map(str.isidentifier, file.split(".")))
+        if colon and (file.endswith(".py") or dotted):
             return function
         return self.model.rpartition("/")[2]
 

@@ -23,6 +23,7 @@ from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
+from autotune.tasks.surroundings import Surroundings
 
 # Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
@@ -98,13 +99,14 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
     """
     check_names(spec)
     check_budget(Policy.of(spec))
-    task = resolve(**task_arguments(spec))
-    from_spec.check(engine or spec.engine, task)
-    spaces = spaces_of(spec)
-    check_spaces(spec, spaces)
-    if hasattr(task, "rehearse"):
-        task.rehearse()
-    return dict(task.facts()), spaces
+    with Surroundings().entered():
+        task = resolve(**task_arguments(spec))
+        from_spec.check(engine or spec.engine, task)
+        spaces = spaces_of(spec)
+        check_spaces(spec, spaces)
+        if hasattr(task, "rehearse"):
+            task.rehearse()
+        return dict(task.facts()), spaces
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:

@@ -49,7 +49,7 @@ class Recorder:
         self.participant, self.listen = participant, listen
         self.search, self.states = participant.search, participant.states
         self.store = participant.store
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder = spec, folder.absolute()
         self._mirror = mirror
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over

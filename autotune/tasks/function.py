@@ -1,15 +1,12 @@
-"""A function in the user's file: found, loaded as Python would load a script, and called."""
+"""A function in the user's file: found, and called where the file has put its process."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,10 +14,9 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
-from autotune.tasks.mistakes import refused
+from autotune.tasks.script import Loaded, load, located
 from autotune.tasks.source import meaning
-
-MARK = ".py:"  # what tells file.py:function from a registered name
+from autotune.tasks.surroundings import Surroundings, make_again, outside, put_back, taken
 
 
 @dataclass(frozen=True)
@@ -29,10 +25,11 @@ class Function:
 
     text: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
-        """Return the file."""
-        return Path(self.text.rpartition(":")[0]).expanduser().absolute()
+        """Return the file, looked for from the working directory of the command."""
+        with outside():
+            return located(self.text)
 
     @property
     def name(self) -> str:
@@ -54,8 +51,12 @@ class Function:
         return _read(self.path)
 
     @cached_property
+    def _loaded(self) -> Loaded:
+        return load(self.path, sha256(self._source).hexdigest())
+
+    @cached_property
     def _found(self) -> Callable[..., Any]:
-        module = _load(self.path, sha256(self._source).hexdigest())
+        module = self._loaded.module
         known = {name for name, value in vars(module).items() if _own(value, module)}
         found: Callable[..., Any] | None = vars(module).get(self.name)
         if not callable(found):
@@ -94,11 +95,17 @@ class Function:
     def __call__(self, **offered: Any) -> Any:
         """Call the function with what it accepts of ``offered``; ``seed`` also seeds all chance."""
         arguments = {name: value for name, value in offered.items() if self.accepts(name)}
-        with self._surroundings(), seeded("initialisation", offered["seed"]):
-            return self._found(**arguments)
+        with Surroundings().entered(), seeded("initialisation", offered["seed"]):
+            before = taken()
+            self._move()
+            try:
+                return self._found(**arguments)
+            finally:
+                put_back(before, only_ours=True)
 
-    def _surroundings(self) -> AbstractContextManager[None]:
-        return _importable(self.path.parent)
+    def _move(self) -> None:
+        """Bring the process to where the file's import has left it."""
+        make_again(self._loaded.changed)
 
 
 def _own(value: Any, module: ModuleType) -> bool:
@@ -112,32 +119,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SpecError(f"cannot read model file {path}: {error.strerror}") from error
-
-
-@lru_cache(maxsize=8)
-def _load(path: Path, content: str) -> ModuleType:
-    """Import a file; the hash makes an edited file a new module."""
-    name = f"autotune_user_{path.stem}_{content[:8]}"
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SpecError(f"cannot import {path}: not a Python file")
-    # Registered as import would, for dataclasses and pickle look a module up by name.
-    module = sys.modules[name] = module_from_spec(spec)
-    try:
-        with _importable(path.parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise refused(f"cannot import {path}", error, ":") from error
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let imports find the modules beside the file, as they do when Python runs it."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))

@@ -9,8 +9,8 @@ from autotune.data.base import Data
 from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
-from autotune.tasks.function import MARK
 from autotune.tasks.given import PREFIX
+from autotune.tasks.script import is_own
 from autotune.tasks.supervised import Supervised
 
 
@@ -48,6 +48,6 @@ def _check_batch(data: Data, batch_size: int) -> None:
 
 
 def _made(model: str, **given: Any) -> Task:
-    if MARK in model or model.startswith(PREFIX):
+    if model.startswith(PREFIX) or is_own(model):
         return user.task(model, **given)
     return cast(Task, registry.load("autotune.tasks", model)(**given))

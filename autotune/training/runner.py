@@ -19,6 +19,7 @@ from autotune.seeds import derive
 from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.resolve import resolve
+from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import Job, Outcome, Report
 from autotune.training.loop import Diverged, Segment, train
@@ -49,8 +50,13 @@ def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iter
     """Run a job, yielding a report at every measurement and one when it is over.
 
     Every error in the task becomes a report: DIVERGED for a NaN or infinite loss and for out of
-    memory, FAILED for an exception in the user's code.
+    memory, FAILED for an exception in the user's code. What that code changes of the process holds
+    while it runs, not between two reports.
     """
+    yield from Surroundings().stepwise(_perform(job, interrupted, worker))
+
+
+def _perform(job: Job, interrupted: Callable[[], bool], worker: str) -> Iterator[Report]:
     running = _Running(job, worker)
     try:
         yield from running.run(interrupted)
