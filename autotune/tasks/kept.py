@@ -56,9 +56,9 @@ class Kept:
     def of(self, what: Any, read: Callable[[], Sequence[Any]]) -> Sequence[Any]:
         """Return the batches kept for ``what``, else those that ``read`` returns."""
         known = self._parts.pop(what, None)
+        self._shrink()
         if known is None or known.written is None or _written(known.batches) != known.written:
-            known = None
-            self._shrink()
+            known = None  # what is read anew takes its place in memory
             batches = read()
             known = _Part(batches, _written(batches), sum(_sizes(batches).values()))
         self._parts[what] = known  # the last in use stands last
