@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
     """Yield a search that nobody runs or can start to run; raises AlreadyThere."""
     name, optimizer = split(text)
     if optimizer:
-        raise SpecError(f"a search is deleted whole, got '{text}'; name it alone: {name}")
+        raise SpecError(
+            f"a search is deleted whole, got '{text}'; name it alone: {shlex.quote(name)}"
+        )
     with opened(storage) as store:
         store.search(name)  # raises NotFound before a lock file is made
         with exclusive(folder_of(store.url, name), name):
@@ -34,7 +37,7 @@ def refuse_workers(store: Store, name: str) -> None:
     if workers:
         raise AlreadyThere(
             f"search '{name}' is being run by {', '.join(sorted(workers))}; "
-            f"stop it with: autotune tell {name} stop"
+            f"stop it with: autotune tell {shlex.quote(name)} stop"
         )
 
 

@@ -22,6 +22,8 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
+from autotune.tasks.base import Measurement
+from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 
@@ -36,7 +38,8 @@ KEPT_FACTS = {
 }
 
 
-Prepared = tuple[dict[str, Any], dict[str, Space]]  # facts of a task, and spaces by optimizer
+# Facts of a task, spaces by optimizer, and what a first validation batch of a user's task gave.
+Prepared = tuple[dict[str, Any], dict[str, Space], Measurement | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,9 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
 
 
 def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
-    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
+    """Return what is known of a task before any trial; stores nothing.
+
+    Raises SpecError for what cannot be searched.
 
     ``engine``: the engine of this process, if it is not the spec's.
     """
@@ -104,9 +109,8 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec)
         check_spaces(spec, spaces)
-        if hasattr(task, "rehearse"):
-            task.rehearse()
-        return dict(task.facts()), spaces
+        measured = task.rehearse() if hasattr(task, "rehearse") else None
+        return dict(task.facts()), spaces, measured
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
@@ -129,8 +133,10 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
-    facts, spaces = prepare(spec, engine)
+    facts, spaces, measured = prepare(spec, engine)
     stored = stored_as(spec, store)
+    if stored is None:  # one that was begun with percentages goes on with them
+        refuse_percent(spec.model, measured)
     if stored is not None and (changed := changed_since(spec, stored, facts)):
         raise another(stored, changed, store)
     rungs = rungs_of(stored.task if stored else facts)

@@ -21,6 +21,7 @@ from autotune.search.opening import (
 from autotune.studies.records import SearchRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.tasks.rehearsal import refuse_percent
 
 GOING = {TrialState.PAUSED, TrialState.RUNNING}
 MENDED = "mend it and repeat the command: what failed is tried again"
@@ -40,9 +41,11 @@ def renewed(spec: SearchSpec, store: Store, prepared: Prepared | None = None) ->
     Raises:
         AlreadyThere: The name belongs to another search that has measured something.
     """
-    facts, spaces = prepared or prepare(spec)
+    facts, spaces, measured = prepared or prepare(spec)
     stored, replaces, failed = stored_as(spec, store), None, list[int]()
-    if stored is not None:
+    if stored is None:  # one that was begun with percentages goes on with them
+        refuse_percent(spec.model, measured)
+    else:
         empty = _empty(stored, store)
         if changed := changed_since(spec, stored, facts):
             if not empty or _waits(stored, facts, store):

@@ -16,6 +16,7 @@ from autotune.studies import urls
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.tasks.rehearsal import refuse_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def _first_look(spec: SearchSpec, storage: str | None) -> Prepared | None:
     if there(storage):
         return None
     prepared = prepare(spec)
+    refuse_percent(spec.model, prepared[2])
     from_spec.ready(spec)
     return prepared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -85,7 +86,7 @@ def work(
         if command is Command.STOP:
             raise SpecError(
                 f"search '{study}' was told to stop; continue it with: "
-                f"autotune tell {study} continue"
+                f"autotune tell {shlex.quote(study)} continue"
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
         store.take_up(search.id, store.failed(search.id, most=TRIES))

@@ -76,8 +76,8 @@ class Problem:
             however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
             Also called on validation batches, with the model in evaluation mode.
-        accuracy: Returns the fraction of a batch that is right, 0 to 1; it is shown, and decides
-            nothing. None: not measured.
+        accuracy: Returns the fraction of a batch that is right, 0 to 1, not a percentage; it is
+            shown, and decides nothing. None: not measured.
 
     Raises:
         SpecError: Where a search begins: no model with parameters, no batch, or a loss that is not

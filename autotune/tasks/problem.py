@@ -111,11 +111,11 @@ class OwnProblem:
         """Refuse a problem that cannot be trained; of its training batches one is read."""
         self._look  # noqa: B018  it is kept
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> Measurement:
         """Compute loss and gradient of a batch and measure another, with a model thrown away."""
         problem, first = checked(self.text, self.build(0)), self._look
         with seeded("rehearsal", 0):
-            rehearse(
+            return rehearse(
                 self.text,
                 problem.model,
                 OwnLoss(self.text, problem),

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from autotune.errors import AutotuneError, SpecError
+from autotune.tasks.base import Measurement
 from autotune.tasks.mistakes import refused
 from autotune.tasks.training import Objective
 
 
 def rehearse(
     text: str, model: nn.Module, objective: Objective, *, train: Any, validation: Any
-) -> None:
-    """Compute loss and gradient of a training batch, and measure a validation batch.
+) -> Measurement:
+    """Compute loss and gradient of a training batch, and return what a validation batch gives.
 
     Args:
         text: What names the task: ``file.py:function``.
@@ -39,7 +40,20 @@ def rehearse(
         loss.backward()  # type: ignore[no-untyped-call]
     model.eval()
     with torch.no_grad(), _telling(f"measuring a validation batch of {text}"):
-        objective.measure(model, validation)
+        return objective.measure(model, validation)
+
+
+def refuse_percent(text: str, measured: Measurement | None) -> None:
+    """Refuse an accuracy that is no fraction; raises SpecError."""
+    right = None if measured is None else measured.accuracy
+    if right is not None and not -SLACK <= right <= 1 + SLACK:
+        raise SpecError(
+            f"the accuracy of {text} must be a fraction from 0 to 1, got {right:.4g}; "
+            "divide a percentage by 100"
+        )
+
+
+SLACK = 1e-6  # rounding of a mean
 
 
 @contextmanager

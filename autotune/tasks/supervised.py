@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Run
+from autotune.tasks.base import Measurement, Run
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
 
@@ -59,12 +59,12 @@ class Supervised:
             validation=self.data.validation(),
         )
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> Measurement | None:
         """Try a user's model on a batch to train on and on one to measure; ours are known."""
         if not self.origin:
-            return
+            return None
         with seeded("rehearsal", 0):
-            rehearse(
+            return rehearse(
                 self.origin["model"],
                 self.model(0),
                 CrossEntropy(self.precision),
