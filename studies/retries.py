@@ -26,9 +26,9 @@ def _times(connection: Connection, trial_id: int) -> int:
     which = (Attempt.trial_id == trial_id, Attempt.outcome.in_(_OUTCOMES))
     columns = (Attempt.outcome, func.count().label("number"))
     query = select(*columns).where(*which).group_by(Attempt.outcome)
-    counts = {row.outcome: row.number for row in connection.execute(query)}
+    counts: dict[str, int] = {row.outcome: row.number for row in connection.execute(query)}
     lost = counts.get(attempts.LOST, 0)
-    return int(counts.get(TrialState.FAILED, 0)) + max(0, lost - attempts.ATTEMPTS + 1)
+    return counts.get(TrialState.FAILED, 0) + max(0, lost - attempts.ATTEMPTS + 1)
 
 
 def take_up(connection: Connection, trials: Sequence[int], revision: int) -> None:
