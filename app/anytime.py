@@ -55,7 +55,7 @@ def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:
             name=name,
             mode="lines+markers",
             line={"shape": "hv", "width": 2.5, "color": colours[name]},
-            hovertemplate="%{y:.4f} after %{x:.2f} full runs<extra>%{fullData.name}</extra>",
+            hovertemplate="%{y:.6~g} after %{x:.2f} full runs<extra>%{fullData.name}</extra>",
         )
     look.frame(chart, x="cost of the search (full runs)", y="best validation loss so far")
     chart.update_xaxes(rangemode="tozero")

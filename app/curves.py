@@ -122,7 +122,7 @@ def _line(chart: go.Figure, line: Line, colour: str, smooth: float) -> None:
         line={"color": colour, "width": 1.5, "dash": "solid" if done else "dot"},
         marker={"color": colour, "symbol": look.SYMBOLS[line.trial.state]},
         opacity=0.6,
-        hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.4f}}<extra></extra>",
+        hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.6~g}}<extra></extra>",
     )
 
 

@@ -52,7 +52,7 @@ def _states(chart: go.Figure, state: TrialState, trials: Sequence[TrialRecord]) 
             legendgroup=state.value,
             showlegend=row == 1 or all(trial.loss is None for trial in trials),
             customdata=[_note(trial) for trial in chosen],
-            hovertemplate="trial %{x}: " + ("" if lost else "%{y:.4f}, ") + "%{customdata}"
+            hovertemplate="trial %{x}: " + ("" if lost else "%{y:.6~g}, ") + "%{customdata}"
             "<extra>%{fullData.name}</extra>",
         )
         chart.add_trace(trace, row=row, col=1)
@@ -79,7 +79,7 @@ def _best(chart: go.Figure, trials: Sequence[TrialRecord], colour: str) -> list[
             name="best so far",
             mode="lines",
             line={"shape": "hv", "color": colour, "width": 2.5},
-            hovertemplate="best %{y:.4f}<extra></extra>",
+            hovertemplate="best %{y:.6~g}<extra></extra>",
             row=1,
             col=1,
         )

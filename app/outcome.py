@@ -53,7 +53,7 @@ def _judged(chart: go.Figure, name: str, contender: Contender, colour: str) -> N
         mode="markers",
         marker={"color": "white", "size": 7, "line": {"color": colour, "width": 1.5}},
         customdata=list(contender.losses),
-        hovertemplate="seed %{customdata}: %{x:.4f}<extra></extra>",
+        hovertemplate="seed %{customdata}: %{x:.6~g}<extra></extra>",
     )
 
 

@@ -81,7 +81,7 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
             mode="markers",
             marker={"color": colour, "size": 8, "opacity": 0.75},
             customdata=[trial.number for trial, _, _ in both],
-            hovertemplate="trial %{customdata}: %{x:.4f}, then %{y:.4f}<extra></extra>",
+            hovertemplate="trial %{customdata}: %{x:.6~g}, then %{y:.6~g}<extra></extra>",
         )
     )
     x, y = f"loss after {short} steps", f"after {long} steps"
@@ -98,6 +98,6 @@ def seeds(found: measured.Reliability, colour: str) -> go.Figure:
         y=list(known),
         orientation="h",
         marker={"color": [colour if name == SPREAD else look.NEUTRAL for name in known]},
-        hovertemplate="%{x:.4f}<extra></extra>",
+        hovertemplate="%{x:.6~g}<extra></extra>",
     )
     return look.frame(chart, x="standard deviation of the loss", y="", height=190, legend=False)

@@ -26,7 +26,7 @@ def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.
         mode="markers",
         marker={"color": colour, "size": 7, "opacity": 0.75},
         customdata=[trial.number for trial in trials],
-        hovertemplate="trial %{customdata}: %{y:.4f} at %{x}<extra></extra>",
+        hovertemplate="trial %{customdata}: %{y:.6~g} at %{x}<extra></extra>",
     )
     lost = [trial for trial in sample.diverged if value(trial, axis.name) is not None]
     if lost:

@@ -20,6 +20,7 @@ from autotune import optimizers, registry
 from autotune.errors import SpecError, UnknownName
 from autotune.studies import files
 from autotune.studies import spec as specs
+from autotune.studies.names import TEXTS
 from autotune.studies.spec import SearchSpec
 
 DEFAULT = "default"
@@ -229,9 +230,11 @@ def _value(key: str, text: str) -> Any:
     if key == "optimizers":
         return tuple(part.strip() for part in text.strip("[] ").split(","))
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+    plain = value is None or isinstance(value, str | list | dict)
+    return value if plain or key.rpartition(".")[2] not in TEXTS else text.strip()
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

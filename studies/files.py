@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from autotune.studies.errors import SpecError
+from autotune.studies.names import TEXTS
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -65,4 +66,13 @@ class _OnceLoader(yaml.SafeLoader):
                 problem = f"'{key.value}' is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(_worded(node), deep)
+
+
+def _worded(node: yaml.MappingNode) -> yaml.MappingNode:
+    """Take the words after keys of text as they are written: YAML reads 007 as 7, 1.10 as 1.1."""
+    for key, value in node.value:
+        words = isinstance(value, yaml.ScalarNode) and value.tag != "tag:yaml.org,2002:null"
+        if words and isinstance(key, yaml.ScalarNode) and key.value in TEXTS:
+            value.tag = "tag:yaml.org,2002:str"
+    return node

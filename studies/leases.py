@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
-from autotune.studies import attempts
+from autotune.studies import attempts, retries
 from autotune.studies.errors import LeaseLost, NotFound
 from autotune.studies.models import Attempt, CurvePoint, Recommendation, Search, Study, Trial
 from autotune.studies.reading import POINT, TRIAL, Reader, point, trial
@@ -105,6 +105,20 @@ class Leases(Reader):
                 attempts.sign_of_life(connection, trial_id, attempt)
                 self._lose(connection, trial_id, attempt, reason)
             return self._trial(connection, trial_id)
+
+    def failed(self, search_id: int, *, most: int | None = None) -> list[int]:
+        """Return the failed trials of a search, without those that failed ``most`` times."""
+        with self._database.reading() as connection:
+            return retries.failed(connection, search_id, most)
+
+    @retried
+    def take_up(self, search_id: int, trials: Sequence[int]) -> None:
+        """Let those of the trials that failed wait to be run again from their first step."""
+        with self._database.writing() as connection:
+            revision = touch(connection, Search.id == search_id)
+            again = set(trials) & set(retries.failed(connection, search_id, None))
+            if revision is not None and again:
+                retries.take_up(connection, sorted(again), revision)
 
     @retried
     def beat(self, search_id: int, worker: str, held: Mapping[int, int]) -> Answer:

@@ -9,6 +9,8 @@ from autotune.studies.errors import SpecError
 
 LONGEST = 200  # characters; servers enforce the column's length, SQLite does not
 _SHOWN = 8
+# Keys of a spec whose values are words, whatever a format takes 2024, 1.10 or 12:30 for.
+TEXTS = frozenset({"model", "data", "name", "engine", "sampler", "pruner", "address"})
 
 
 def check(name: str) -> str:

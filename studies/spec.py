@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -40,6 +40,15 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if twice is not None:
         raise ValueError(f"must name each optimizer once, got '{twice}' twice")
     return values
+
+
+def _worded(value: Any) -> Any:
+    # A folder or a search may well be called 2024; what a file's format made of 1.10 is lost.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None or isinstance(value, str | Mapping | Sequence):
+        return value
+    raise ValueError(f"must be text, got {str(value).lower()}; put it in quotes")
 
 
 def _named(name: str | None) -> str | None:
@@ -100,14 +109,14 @@ class SearchSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Text
-    data: Text | None = None
+    data: Annotated[Text | None, BeforeValidator(_worded)] = None
     optimizers: Annotated[
         tuple[Text, ...],
         BeforeValidator(_listed),
         Field(min_length=1),
         AfterValidator(_unique),
     ] = ("adan", "adamw-win2", "adamw")
-    name: Annotated[str | None, AfterValidator(_named)] = None
+    name: Annotated[str | None, BeforeValidator(_worded), AfterValidator(_named)] = None
     budget: Budget = Budget()
     seeds: Annotated[Whole, Field(ge=2)] = 3  # fresh seeds a recommendation is judged on
     finalists: Annotated[Whole, Field(ge=1)] = 2  # settings re-run before one is chosen
@@ -137,7 +146,8 @@ class SearchSpec(BaseModel):
         if self.name is not None:
             return self.name
         file, colon, function = self.model.rpartition(":")
-        if colon and file.endswith(".py"):
+        dotted = all(map(str.isidentifier, [*file.split("."), function]))
+        if colon and (file.endswith(".py") or dotted):
             return function
         return self.model.rpartition("/")[2]
 

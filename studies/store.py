@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -293,7 +294,7 @@ class Store(Leases):
 
     def _taken(self, name: str) -> AlreadyThere:
         return AlreadyThere(
-            f"search '{name}' is already in {self}; continue it with --resume {name} "
+            f"search '{name}' is already in {self}; continue it with --resume {shlex.quote(name)} "
             "or give another name with --search NAME"
         )
 

@@ -6,8 +6,9 @@ import streamlit as st
 
 from autotune.app import anytime, history, listing, look, picker, queries, words
 from autotune.app.queries import Snapshot
+from autotune.results.figures import figure
 
-LOSS = st.column_config.NumberColumn(format="%.4f")
+LOSS = st.column_config.NumberColumn(format="%.6g")
 
 
 def page() -> None:
@@ -80,7 +81,7 @@ def _figures(snapshot: Snapshot) -> None:
         "State": record.state.value,
         "Trials": str(sum(row.trials for row in comparison.rows)),
         "Full runs spent": words.number(sum(row.runs for row in comparison.rows)),
-        "Best loss found": "none yet" if best is None else f"{best:.4f}",
+        "Best loss found": "none yet" if best is None else figure(best),
         "Wall time": words.duration(record.seconds),
     }
     with st.container(horizontal=True):

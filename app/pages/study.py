@@ -30,7 +30,7 @@ from autotune.studies.records import Role, TrialRecord, TrialState
 
 COLUMNS = 3
 SMALL = st.column_config.NumberColumn(format="%.3g")
-LOSS = st.column_config.NumberColumn(format="%.4f")
+LOSS = st.column_config.NumberColumn(format="%.6g")
 FORMATS = {"lr": SMALL, "weight_decay": SMALL, "loss": LOSS, "accuracy": LOSS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import Tuned
 
@@ -38,8 +39,9 @@ def _evidence(tuned: Tuned) -> list[str]:
 def _loss(loss: Estimate) -> str:
     seeds = "1 seed" if loss.n == 1 else f"{loss.n} seeds"
     if loss.low is None or loss.high is None:
-        return f"{loss.mean:.4f} ({seeds})"
-    return f"{loss.mean:.4f} ({loss.low:.4f} to {loss.high:.4f}, {seeds})"
+        return f"{figure(loss.mean)} ({seeds})"
+    mean, low, high = together(loss.mean, loss.low, loss.high)
+    return f"{mean} ({low} to {high}, {seeds})"
 
 
 def _reading(tuned: Tuned) -> list[str]:

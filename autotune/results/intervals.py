@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autotune.results.figures import figure, signed, together, with_half
+
 CONFIDENCE = 0.95
 
 
@@ -21,8 +23,8 @@ class Estimate:
     def __str__(self) -> str:
         """Write the mean and half the width of the interval."""
         if self.low is None or self.high is None:
-            return f"{self.mean:.4f} (n={self.n})"
-        return f"{self.mean:.4f} ± {(self.high - self.low) / 2:.4f}"
+            return f"{figure(self.mean)} (n={self.n})"
+        return " ± ".join(with_half(self.mean, (self.high - self.low) / 2))
 
 
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
@@ -55,11 +57,13 @@ def verdict(difference: Estimate | None, ours: str, theirs: str) -> str:
     if difference.low is None or difference.high is None:
         return f"one seed says nothing about {ours} against {theirs}"
     percent = f"{CONFIDENCE:.0%} interval"
-    low, high = sorted((abs(difference.low), abs(difference.high)))
-    size = f"{abs(difference.mean):.4f} ({percent} {low:.4f} to {high:.4f})"
+    ends = sorted((abs(difference.low), abs(difference.high)))
+    mean, low, high = together(abs(difference.mean), *ends)
+    size = f"{mean} ({percent} {low} to {high})"
     if difference.high < 0:
         return f"{ours} beats {theirs} by {size}"
     if difference.low > 0:
         return f"{ours} loses to {theirs} by {size}"
-    between = f"{percent} {difference.low:+.4f} to {difference.high:+.4f}"
+    low, high = map(signed, together(difference.low, difference.high))
+    between = f"{percent} {low} to {high}"
     return f"no significant difference between {ours} and {theirs} ({between})"

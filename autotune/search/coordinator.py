@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
-from autotune.errors import LeaseLost, NothingUsable, StorageError
+from autotune.errors import LeaseLost, StorageError
 from autotune.results import comparison
 from autotune.scheduler import racing, stages, widening
 from autotune.scheduler.budget import BudgetTracker
@@ -20,8 +20,9 @@ from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
-from autotune.search.opening import Opened, checked, open_search
+from autotune.search.opening import Opened, Prepared, open_search
 from autotune.search.recorder import Recorder
+from autotune.search.renewal import news, refuse_nothing, renewed, unfinished
 from autotune.search.turns import Participant
 from autotune.seeds import derive
 from autotune.studies import urls
@@ -34,7 +35,7 @@ from autotune.studies.store import Store
 WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be unreachable
 POLL = 0.5  # seconds to wait for reports before the halt flag is checked
-# A search without any measured loss ends after so many trials of one of these states.
+# A search without a loss, but of trials that failed, ends after so many of one of these states.
 HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}
 STEP_TIMEOUT = 30.0  # seconds that running steps get to end when the time is over
 MIRRORED_EVERY = 30.0  # seconds between updates of Optuna's tables
@@ -47,16 +48,19 @@ def run(
     store: Store,
     listen: Listener = ignore,
     halt: threading.Event | None = None,
+    prepared: Prepared | None = None,
 ) -> comparison.Comparison:
     """Search until the budget is spent and return the comparison.
 
-    A stored search with the same name and spec is continued; a finished one is only read.
+    A stored search with the same name and spec is continued, its failed trials are tried again; a
+    finished one without any is only read.
 
     Args:
         spec: What to search, with what budget.
         store: Where everything is stored, as it happens.
         listen: Called with every event.
         halt: Set it to stop early: running steps are finished and saved, nothing new starts.
+        prepared: What ``opening.prepare`` returned, if it was called before.
 
     Raises:
         AlreadyThere: The name belongs to a search with another spec.
@@ -66,11 +70,13 @@ def run(
     folder = folder_of(store.url, spec.search_name)
     with exclusive(folder, spec.search_name):
         worker = coordinator(store.url, folder)
-        asked = checked(spec, store)
+        asked = renewed(spec, store, prepared)
         # An engine that refuses to start must leave nothing stored.
         with nullcontext() if asked.finished else closing(from_spec.start(spec)) as engine:
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
+            if text := news(asked):
+                listen(Notice(text=text))
             if engine:
                 store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
                 halt = halt or threading.Event()
@@ -91,16 +97,6 @@ def coordinator(url: str, folder: Path) -> str:
     if urls.file(url) is not None:
         return COORDINATOR  # its lock file moves with the database
     return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
-
-
-def refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable if no trial reached its last step with a loss."""
-    trials = [trial for state in opened.states for trial in state.trials.values()]
-    if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
-        return
-    reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
-    why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
-    raise NothingUsable(f"no trial of '{opened.search.name}' reached its end with a loss; {why}")
 
 
 class Loop:
@@ -303,7 +299,8 @@ class Loop:
 
     def _hopeless(self) -> bool:
         trials = [t for state in self.states for t in state.trials.values()]
-        measured = any(curve for state in self.states for curve in state.losses.values())
+        curves = [(state.trials[t], c) for state in self.states for t, c in state.losses.items()]
+        measured = any(curve for trial, curve in curves if trial.state is not TrialState.FAILED)
         many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
         return many and not measured
 
@@ -387,6 +384,8 @@ class Loop:
 
     def _warn(self) -> None:
         """Warn if the budget was too small or a range may be too narrow."""
+        if self._hopeless():
+            return  # no budget would have been enough
         # One number for one search: what was advised once is not called less at its end.
         minutes = max(self.tracker.minutes_needed() or 0, self.advised)
         enough = f" to about {minutes} minutes" if minutes else ""
@@ -395,9 +394,4 @@ class Loop:
             for text in (*widening.recommended(state, racing.chosen(state)), *scarce):
                 self.listen(Notice(text=f"{state.study.optimizer}: {text}"))
             if not stages.complete(state):
-                self.listen(
-                    Notice(
-                        text=f"the budget ended before {state.study.optimizer} was judged on "
-                        f"{self.spec.seeds} seeds. Raise it{enough} and run the same command again"
-                    )
-                )
+                self.listen(Notice(text=unfinished(state, self.spec.seeds, enough)))

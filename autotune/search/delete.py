@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,21 +21,23 @@ def held(storage: str | None, text: str) -> Iterator[SearchRecord]:
     """Yield a search that nobody runs or can start to run; raises AlreadyThere."""
     name, optimizer = split(text)
     if optimizer:
-        raise SpecError(f"a search is deleted whole, got '{text}'; name it alone: {name}")
+        raise SpecError(
+            f"a search is deleted whole, got '{text}'; name it alone: {shlex.quote(name)}"
+        )
     with opened(storage) as store:
         store.search(name)  # raises NotFound before a lock file is made
         with exclusive(folder_of(store.url, name), name):
-            _refuse_workers(store, name)
+            refuse_workers(store, name)
             yield store.search(name)
 
 
-def _refuse_workers(store: Store, name: str) -> None:
-    """Refuse a search that workers run: these have leases, not the lock."""
+def refuse_workers(store: Store, name: str) -> None:
+    """Refuse a search that workers run: these have leases, not the lock; raises AlreadyThere."""
     workers = store.holders(store.search(name).id)[0] - {COORDINATOR}
     if workers:
         raise AlreadyThere(
             f"search '{name}' is being run by {', '.join(sorted(workers))}; "
-            f"stop it with: autotune tell {name} stop"
+            f"stop it with: autotune tell {shlex.quote(name)} stop"
         )
 
 

@@ -13,7 +13,7 @@ from autotune.results.intervals import Estimate
 from autotune.results.reliability import Reliability, reliability_of
 from autotune.scheduler import widening
 from autotune.search.status import current, settled
-from autotune.search.stored import newest, opened, resumable, split, studies
+from autotune.search.stored import newest, opened, resumable, split, studies, written
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
 from autotune.studies.store import Store
 
@@ -65,7 +65,7 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
             listed = ", ".join(each.optimizer for each in chosen)
             raise SpecError(
                 f"search '{found.name}' has a trial {number} of each of {listed}; "
-                f"name one: autotune show {found.name}/{chosen[0].optimizer} {number}"
+                f"name one: autotune show {written(found.name, chosen[0].optimizer)} {number}"
             )
         trials = {each.number: each for each in trials_of(store, found, chosen[0])}
         if number not in trials:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import lock_descriptor
-
 from autotune.errors import AlreadyThere, StorageError
 from autotune.seeds import derive
 from autotune.studies import urls
+
+with warnings.catch_warnings():
+    # It warns where a system has no locks, which is nothing to those who only read.
+    warnings.simplefilter("ignore", UserWarning)
+    from filelock import lock_descriptor
 
 COORDINATOR = "search"  # worker name of the process that holds the lock
 LOCK_TIMEOUT = 0.5  # seconds to wait: a process that only checks the lock holds it for a moment
 RETRY_EVERY = 0.01  # seconds
 ATTEMPTS = 3  # tries before a lock counts as held
 _LOCK = "lock"
+WITHOUT = (
+    "a search needs file locks, which this Python lacks (no fcntl and no msvcrt); run it with "
+    "CPython on Linux, macOS or Windows, stored searches can be read here"
+)
 # Raised if another process removes the folder at that moment.
 _REMOVED = (FileNotFoundError, FileExistsError)
 
@@ -74,6 +83,9 @@ def _taken(folder: Path, name: str) -> IO[str]:
                     f"search '{name}' is being run by another process; wait for it or stop it"
                 ) from None
         except OSError as error:
+            if error.errno == errno.ENOSYS:
+                _tidy(folder)
+                raise StorageError(WITHOUT) from None
             if late or not isinstance(error, _REMOVED):
                 raise StorageError(f"cannot write in {folder.parent} ({error.strerror})") from None
         time.sleep(RETRY_EVERY)

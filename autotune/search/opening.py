@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
+from autotune.search import delete
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
@@ -22,8 +23,11 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
+from autotune.tasks.base import Measurement
 from autotune.tasks.function import MODULE
+from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import resolve
+from autotune.tasks.surroundings import Surroundings
 
 # Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
@@ -34,6 +38,10 @@ KEPT_FACTS = {
     "parameters": "number of parameters",
     "precision": "precision (the processor decides it)",
 }
+
+
+# Facts of a task, spaces by optimizer, and what a first validation batch of a user's task gave.
+Prepared = tuple[dict[str, Any], dict[str, Space], Measurement | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,8 @@ class Checked:
         ladder: The rungs of its trials.
         stored: The stored search of that name; None for a new one.
         growth: What the stored search gains.
+        failed: Its trials that are to be tried again.
+        replaces: A search of that name without a loss, and in words what has changed since.
     """
 
     spec: SearchSpec
@@ -66,11 +76,15 @@ class Checked:
     ladder: Ladder
     stored: SearchRecord | None = None
     growth: Growth = field(default_factory=Growth)
+    failed: tuple[int, ...] = ()
+    replaces: tuple[SearchRecord, str] | None = None
 
     @property
     def finished(self) -> bool:
         """Return whether nothing is left to do for this budget."""
-        if self.stored is None or self.stored.state is not SearchState.COMPLETE or self.growth:
+        if self.stored is None or self.stored.state is not SearchState.COMPLETE:
+            return False
+        if self.growth or self.failed:
             return False
         old = parse(dict(self.stored.spec))
         same = (old.seeds, old.finalists) == (self.spec.seeds, self.spec.finalists)
@@ -87,18 +101,22 @@ def task_arguments(spec: SearchSpec) -> dict[str, Any]:
     }
 
 
-def prepare(spec: SearchSpec, engine: str | None = None) -> tuple[dict[str, Any], dict[str, Space]]:
-    """Return the task's facts and the spaces; refuses what cannot be searched, stores nothing.
+def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
+    """Return what is known of a task before any trial; stores nothing.
+
+    Raises SpecError for what cannot be searched.
 
     ``engine``: the engine of this process, if it is not the spec's.
     """
     check_names(spec)
     check_budget(Policy.of(spec))
-    task = resolve(**task_arguments(spec))
-    from_spec.check(engine or spec.engine, task)
-    spaces = spaces_of(spec)
-    check_spaces(spec, spaces)
-    return dict(task.facts()), spaces
+    with Surroundings().entered():
+        task = resolve(**task_arguments(spec))
+        from_spec.check(engine or spec.engine, task)
+        spaces = spaces_of(spec)
+        check_spaces(spec, spaces)
+        measured = task.rehearse() if hasattr(task, "rehearse") else None
+        return dict(task.facts()), spaces, measured
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
@@ -121,23 +139,42 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
-    facts, spaces = prepare(spec, engine)
-    try:
-        stored = store.search(spec.search_name)
-    except NotFound:
-        stored = None
-    gained = Growth()
-    if stored is not None:
-        _agree(spec, stored, facts, store)
-        gained = growth(stored, spec, spaces)
+    facts, spaces, measured = prepare(spec, engine)
+    stored = stored_as(spec, store)
+    if stored is None:  # one that was begun with percentages goes on with them
+        refuse_percent(spec.model, measured)
+        return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
+    if changed := changed_since(spec, stored, facts):
+        raise another(stored, changed, store)
+    return going_on(spec, stored, facts, spaces)
+
+
+def going_on(
+    spec: SearchSpec,
+    stored: SearchRecord,
+    facts: Mapping[str, Any],
+    spaces: Mapping[str, Space],
+    failed: Sequence[int] = (),
+) -> Checked:
+    """Return a stored search that goes on; raises AlreadyThere if its space would narrow."""
+    gained = growth(stored, spec, spaces)
     return Checked(
         spec=spec,
         facts=facts,
         spaces={**spaces, **gained.widened},
-        ladder=rungs_of(stored.task if stored else facts),
+        ladder=rungs_of(stored.task),
         stored=stored,
         growth=gained,
+        failed=tuple(failed),
     )
+
+
+def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
+    """Return the stored search of that name, if there is one."""
+    try:
+        return store.search(spec.search_name)
+    except NotFound:
+        return None
 
 
 def open_search(
@@ -148,7 +185,12 @@ def open_search(
     Trials of the worker named ``dead`` are taken back at once. ``blame``: a trial counts its lost
     workers, because it may be what ended them.
     """
+    if found.replaces:
+        delete.refuse_workers(store, found.replaces[0].name)
+        delete.delete(store.url, found.replaces[0])
     search = _grown(found, store) if found.stored else _create(found, store)
+    if found.failed:
+        store.take_up(search.id, found.failed)
     store.reap(search.id, worker=dead, blame=blame)
     return _go_on(found, search, store)
 
@@ -202,15 +244,18 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
     )
 
 
-def _agree(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any], store: Store) -> None:
-    """Refuse to mix trials of different tasks in one search."""
+def changed_since(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any]) -> list[str]:
+    """Return in words what keeps trials of a stored search and of this one apart."""
     differing = differences(parse(dict(search.spec)), spec)
     changed = [key for key in differing if not grows(key)] + changed_facts(search.task, facts)
-    if changed:
-        raise AlreadyThere(
-            f"search '{search.name}' is already in {store} with another "
-            f"{', '.join(dict.fromkeys(changed))}; {NEW}"
-        )
+    return list(dict.fromkeys(changed))
+
+
+def another(search: SearchRecord, changed: Sequence[str], store: Store) -> AlreadyThere:
+    """Return the error for a name that belongs to a search that differs."""
+    return AlreadyThere(
+        f"search '{search.name}' is already in {store} with another {', '.join(changed)}; {NEW}"
+    )
 
 
 def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:

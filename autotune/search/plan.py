@@ -45,7 +45,7 @@ class Plan:
 
 def plan(spec: SearchSpec) -> Plan:
     """Return the plan of a search; builds the task but trains and stores nothing."""
-    facts, spaces = opening.prepare(spec)
+    facts, spaces, _ = opening.prepare(spec)
     rungs = rungs_of(facts)
     return Plan(
         name=spec.search_name,

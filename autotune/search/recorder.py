@@ -51,7 +51,7 @@ class Recorder:
         self.participant, self.listen = participant, listen
         self.search, self.states = participant.search, participant.states
         self.store = participant.store
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder = spec, folder.absolute()
         self._mirror = mirror
         self._content = expected(self.search.task)
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))

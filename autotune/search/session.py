@@ -10,12 +10,13 @@ from autotune.errors import NotFound
 from autotune.results.comparison import Comparison
 from autotune.search import coordinator
 from autotune.search.events import Listener
-from autotune.search.opening import prepare
+from autotune.search.opening import Prepared, prepare
 from autotune.search.stored import there
 from autotune.studies import urls
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.tasks.rehearsal import refuse_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,10 @@ def run(spec: SearchSpec, storage: str | None, *, listen: Listener, halt: thread
     Raises:
         AutotuneError: As ``coordinator.run``, and where the storage cannot be opened.
     """
-    with _store(spec, storage) as store:
+    prepared = _first_look(spec, storage)
+    with Store(urls.resolve(storage)) as store:
         try:
-            found = coordinator.run(spec, store=store, listen=listen, halt=halt)
+            found = coordinator.run(spec, store=store, listen=listen, halt=halt, prepared=prepared)
         except KeyboardInterrupt:
             return Ended(comparison=None, saved=_saved(store, spec.search_name))
         if found.search.state is SearchState.COMPLETE:
@@ -54,12 +56,14 @@ def run(spec: SearchSpec, storage: str | None, *, listen: Listener, halt: thread
         return Ended(comparison=found, saved=_saved(store, spec.search_name))
 
 
-def _store(spec: SearchSpec, storage: str | None) -> Store:
-    """Open the store; where there is no database yet, what is refused must not leave one."""
-    if not there(storage):
-        prepare(spec)
-        from_spec.ready(spec)
-    return Store(urls.resolve(storage))
+def _first_look(spec: SearchSpec, storage: str | None) -> Prepared | None:
+    """Look at the task where there is no database yet: what is refused must not leave one."""
+    if there(storage):
+        return None
+    prepared = prepare(spec)
+    refuse_percent(spec.model, prepared[2])
+    from_spec.ready(spec)
+    return prepared
 
 
 def _saved(store: Store, name: str) -> int:

@@ -46,6 +46,11 @@ def resumable(searches: Iterable[SearchRecord], given: str | None) -> dict[str, 
     return {each.name: resume_command(each.name, given) for each in interrupted}
 
 
+def written(name: str, optimizer: str | None = None) -> str:
+    """Return a search or a study as a word of a command to paste."""
+    return shlex.quote(name if optimizer is None else f"{name}/{optimizer}")
+
+
 def split(text: str) -> tuple[str, str | None]:
     """Split "search/optimizer"; the optimizer may be left out."""
     name, slash, optimizer = text.partition("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from autotune.search.coordinator import Loop
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
+from autotune.search.renewal import TRIES
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState
 from autotune.studies.spec import parse
@@ -84,9 +86,10 @@ def work(
         if command is Command.STOP:
             raise SpecError(
                 f"search '{study}' was told to stop; continue it with: "
-                f"autotune tell {study} continue"
+                f"autotune tell {shlex.quote(study)} continue"
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
+        store.take_up(search.id, store.failed(search.id, most=TRIES))
         with (
             closing(load("autotune.engines", terms.engine)(workers=terms.workers)) as engine,
             closing(Mirror(store.url)) as mirror,

@@ -30,7 +30,11 @@ class Run(Protocol):
 
 
 class Task(Protocol):
-    """Model, data, loss and schedule length."""
+    """Model, data, loss and schedule length.
+
+    A task may have a method ``rehearse()``, which tries its parts before a search is stored and
+    raises SpecError, and a method ``look()``, which does so for what is cheaper to try.
+    """
 
     @property
     def name(self) -> str:
@@ -66,14 +70,16 @@ class Problem:
         model: The module to train, new at each call. ``train()`` is called before the first step;
             a part none of whose weights is trained, and a single layer that alone is in evaluation
             mode, stay in it.
-        train: Batches to train on. Read once, at most as many as a run has steps, and kept; the
-            seed shuffles their order, each coming once an epoch.
-        validation: Batches to measure on, read to the end. Each weighs alike, however many samples
-            it holds: give batches of equal size.
+        train: Batches to train on. At most as many as a run has steps are read, when its first step
+            begins; the seed shuffles their order, each coming once an epoch. A worker keeps them
+            for its next trial of the same seed: up to 512 MiB, and only where it can tell that the
+            loss did not change them.
+        validation: Batches to measure on, read to the end and kept likewise. Each weighs alike,
+            however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
             Also called on validation batches, with the model in evaluation mode.
-        accuracy: Returns the fraction of a batch that is right, 0 to 1; it is shown, and decides
-            nothing. None: not measured.
+        accuracy: Returns the fraction of a batch that is right, 0 to 1, not a percentage; it is
+            shown, and decides nothing. None: not measured.
         batch_size: Samples of a training batch, which exports name beside lr. None: the length of
             the first dimension of its tensors, where they share one.
 

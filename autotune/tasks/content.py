@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib import invalidate_caches
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -93,16 +94,16 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
                 break
 
 
-class Sources(MetaPathFinder):
+class _Sources(MetaPathFinder):
     """Imports some files from their text: a cache that looks as old as the text may be older."""
 
-    def __init__(self, files: frozenset[str]) -> None:
-        self._files = files
+    def __init__(self) -> None:
+        self.files: set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return where a module is, if it is one of the files."""
         spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.origin not in self._files:
+        if spec is None or spec.origin not in self.files:
             return None
         spec.loader = _Uncached(name, spec.origin)
         spec.cached = None
@@ -114,21 +115,28 @@ class _Uncached(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
+_sources = _Sources()
 _imported: dict[str, str] = {}  # file -> hash of what it did when it was imported here
 
 
-def drop_edited(folder: Path, modules: Mapping[str, str]) -> None:
-    """Forget a file's modules if one is from elsewhere or was edited, as they use each other."""
+def import_anew(folder: Path, modules: Mapping[str, str]) -> None:
+    """Let a file's modules be imported from their text, now and whenever its code imports one.
+
+    All that were imported before are forgotten if one is from elsewhere or was edited since, as
+    they use each other.
+    """
     files = {str(folder / path): content for path, content in modules.items()}
-    names = {_dotted(path): str(folder / path) for path in modules}
-    stale = any(_imported.get(file, content) != content for file, content in files.items())
-    for name, file in names.items():
-        loaded = sys.modules.get(name)
-        stale |= loaded is not None and getattr(loaded, "__file__", None) != file
-    if stale:
-        for name in names:
-            sys.modules.pop(name, None)
+    known = {_dotted(path): str(folder / path) for path in modules}
+    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    elsewhere = [name for name, file in known.items() if loaded.get(name, file) != file]
+    if elsewhere or any(_imported.get(file, content) != content for file, content in files.items()):
+        for name in {*elsewhere, *(name for name, file in loaded.items() if file in files)}:
+            del sys.modules[name]
     _imported.update(files)
+    _sources.files.update(files)
+    if files and _sources not in sys.meta_path:
+        sys.meta_path.insert(0, _sources)
+    invalidate_caches()
 
 
 def _dotted(path: str) -> str:

@@ -1,17 +1,11 @@
-"""A function in the user's file: found, loaded as Python would load a script, and called."""
+"""A function in the user's file: found, and called where the file has put its process."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from hashlib import sha256
-from importlib import invalidate_caches
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,12 +13,13 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
-from autotune.tasks.content import Sources, beside, differing, drop_edited, meaning_of
+from autotune.tasks.content import beside, differing, meaning_of
+from autotune.tasks.script import Loaded, is_own, load, located
 from autotune.tasks.source import meaning
+from autotune.tasks.surroundings import Surroundings, make_again, outside, put_back, taken
 
 MODULE = "module "  # begins the names of facts about modules beside the file
 PREFIX = "python:"  # begins the text of a function of this process, which has no file
-MARK = ".py:"  # what tells file.py:function from a registered name
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,11 @@ class Function:
 
     text: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
-        """Return the file."""
-        return Path(self.text.rpartition(":")[0]).expanduser().absolute()
+        """Return the file, looked for from the working directory of the command."""
+        with outside():
+            return located(self.text)
 
     @property
     def name(self) -> str:
@@ -68,8 +64,12 @@ class Function:
         return _read(self.path)
 
     @cached_property
+    def _loaded(self) -> Loaded:
+        return load(self.path, self._source, tuple(self.modules.items()))
+
+    @cached_property
     def _found(self) -> Callable[..., Any]:
-        module = _load(self.path, self._source, tuple(self.modules.items()))
+        module = self._loaded.module
         known = {name for name, value in vars(module).items() if _own(value, module)}
         found: Callable[..., Any] | None = vars(module).get(self.name)
         if not callable(found):
@@ -108,11 +108,17 @@ class Function:
     def __call__(self, **offered: Any) -> Any:
         """Call the function with what it accepts of ``offered``; ``seed`` also seeds all chance."""
         arguments = {name: value for name, value in offered.items() if self.accepts(name)}
-        with self._surroundings(), seeded("initialisation", offered["seed"]):
-            return self._found(**arguments)
+        with Surroundings().entered(), seeded("initialisation", offered["seed"]):
+            before = taken()
+            self._move()
+            try:
+                return self._found(**arguments)
+            finally:
+                put_back(before, only_ours=True)
 
-    def _surroundings(self) -> AbstractContextManager[None]:
-        return _importable(self.path.parent, self.modules)
+    def _move(self) -> None:
+        """Bring the process to where the file's import has left it."""
+        make_again(self._loaded.changed)
 
 
 def _own(value: Any, module: ModuleType) -> bool:
@@ -128,47 +134,6 @@ def _read(path: Path) -> bytes:
         raise SpecError(f"cannot read model file {path}: {error.strerror}") from error
 
 
-@lru_cache(maxsize=8)
-def _load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> ModuleType:
-    """Import what was read of a file: where that or a module beside it is edited, it is anew."""
-    name = f"autotune_user_{path.stem}_{sha256(source).hexdigest()[:8]}"
-    spec = spec_from_file_location(name, path)
-    if spec is None or not isinstance(spec.loader, SourceFileLoader):
-        raise SpecError(f"cannot import {path}: not a Python file")
-    drop_edited(path.parent, dict(modules))
-    # Registered as import would, for dataclasses and pickle look a module up by name.
-    module = sys.modules[name] = module_from_spec(spec)
-    try:
-        with _importable(path.parent, dict(modules)), seeded("import"):
-            # The text whose hash is the identity, not one read again or compiled before.
-            exec(spec.loader.source_to_code(source, str(path)), vars(module))
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise SpecError(f"cannot import {path}: {described(error)}") from error
-    return module
-
-
-def described(error: BaseException) -> str:
-    """Return an exception's type and message on one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-@contextmanager
-def _importable(folder: Path, modules: Mapping[str, str]) -> Iterator[None]:
-    """Let imports find the modules beside the file, as they do when Python runs it."""
-    finder = Sources(frozenset(str(folder / name) for name in modules))
-    sys.path.insert(0, str(folder))
-    sys.meta_path.insert(0, finder)
-    invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
-
-
 def edited(text: str, expected: Mapping[str, str]) -> list[str]:
     """Return which files of ``file.py:function`` are not what is expected, by name."""
     if not expected:
@@ -182,7 +147,7 @@ def expected(task: Mapping[str, Any]) -> dict[str, str]:
     """Return from a task's facts what the files of its function do; empty if it has none."""
     text = str(task.get("model"))
     own = task.get("model_hash") or (task.get("data_hash") if task.get("data") == text else None)
-    if MARK not in text or text.startswith(PREFIX) or own is None:
+    if text.startswith(PREFIX) or not is_own(text) or own is None:
         return {}
     modules = {k.removeprefix(MODULE): v for k, v in task.items() if k.startswith(MODULE)}
     # A search of before modules were facts keeps those of this sitting.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -45,8 +45,8 @@ class Given(Function):
     def _found(self) -> Callable[..., Any]:
         return self.function
 
-    def _surroundings(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def _move(self) -> None:
+        """Do nothing: its module was imported by the caller."""
 
 
 _offered: ContextVar[Given | None] = ContextVar("offered", default=None)

@@ -1,14 +1,15 @@
 """A problem the user brings whole: model, batches and loss.
 
-Training batches are read once, in order, at most as many as a run has steps, and kept; the seed
-shuffles their order, each coming once an epoch. Validation batches are read to the end.
+Training batches are read when a run takes its first step, in order, at most as many as a run has
+steps; the seed shuffles their order, each coming once an epoch. Validation batches are read to the
+end. Both are kept for the next run of the same seed in this process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -20,10 +21,13 @@ from autotune.errors import SpecError
 from autotune.tasks.base import Measurement, Problem, Run
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
+from autotune.tasks.kept import Kept, Lazy
+from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.rows import total, usual
 from autotune.tasks.training import Precision, Training, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
+LOOKED_AT = 3  # training batches that tell what a problem is
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,16 @@ class OwnLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What the first look at a problem found."""
+
+    train: Any  # its first batch
+    validation: Any  # likewise
+    batch_size: int | None  # None where it cannot be told
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnProblem:
     """The task of a function that returns a Problem."""
 
@@ -63,9 +77,13 @@ class OwnProblem:
     build: Callable[[int], Any]
     sha256: str  # of what the file does
     steps: int
-    batch_size: int | None  # None where it cannot be told
-    measured: Mapping[str, Any]
-    constant: Callable[[], Mapping[str, float]] = dict  # what the best constant answer achieves
+    modules: Mapping[str, str] = field(default_factory=dict)  # facts of those beside the file
+    kept: Kept = field(default_factory=Kept, compare=False, repr=False)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Return the samples of a training batch; None where they cannot be told."""
+        return self._look.batch_size
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task: the data are whatever the file makes them."""
@@ -73,18 +91,20 @@ class OwnProblem:
             "model": self.text,
             "data": self.text,
             "data_hash": self.sha256,
-            **self.measured,
+            **self.modules,
+            **self._look.facts,
             "steps": self.steps,
             **_known(batch_size=self.batch_size),
             "precision": Precision.FLOAT32.value,
             "metric": "validation loss",
-            **self.constant(),
         }
 
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
         problem = checked(self.text, self.build(seed))
-        train, validation = _batches(self.text, problem, self.steps, seed)
+        read = partial(_batches, self.text, problem, self.steps, seed)
+        both = Lazy(partial(self.kept.of, seed, read))
+        train, validation = (Lazy(partial(both.__getitem__, part)) for part in range(2))
         return Training(
             model=problem.model,
             seed=seed,
@@ -93,21 +113,47 @@ class OwnProblem:
             validation=validation,
         )
 
+    def look(self) -> None:
+        """Refuse a problem that cannot be trained; few of its training batches are read."""
+        self._look  # noqa: B018  it is kept
+
+    def rehearse(self) -> Measurement:
+        """Compute loss and gradient of a batch and measure another, with a model thrown away."""
+        problem, first = checked(self.text, self.build(0)), self._look
+        with seeded("rehearsal", 0):
+            return rehearse(
+                self.text,
+                problem.model,
+                OwnLoss(self.text, problem),
+                train=first.train,
+                validation=first.validation,
+            )
+
+    @cached_property
+    def _look(self) -> _Look:
+        problem = checked(self.text, self.build(0))
+        train, validation = _batches(self.text, problem, min(LOOKED_AT, self.steps), 0)
+        return _Look(
+            train=train[0],
+            validation=validation[0],
+            batch_size=problem.batch_size or usual(train),
+            facts={
+                **size(problem.model),
+                **_known(validation_size=total(validation)),
+                **of_problem(problem, validation),
+            },
+        )
+
 
 def own_problem(function: Function, build: Callable[[int], Any], *, steps: int) -> OwnProblem:
-    """Return the task of a function that returns a Problem, after looking at one."""
-    problem = checked(function.text, build(0))
-    train, validation = _batches(function.text, problem, steps, 0)
-    held = total(validation)
+    """Return the task of a function that returns a Problem."""
     return OwnProblem(
         name=function.short,
         text=function.text,
         build=build,
         sha256=function.sha256,
         steps=steps,
-        batch_size=problem.batch_size or usual(train),
-        measured={**function.facts, **size(problem.model), **_known(validation_size=held)},
-        constant=lru_cache(partial(of_problem, problem, validation)),
+        modules=function.facts,
     )
 
 
@@ -136,6 +182,7 @@ def _known(**facts: int | None) -> dict[str, int]:
 def _batches(
     text: str, problem: Problem, steps: int, seed: int
 ) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Read batches to train and to measure on; what they draw by chance follows the seed."""
     with seeded("batches", seed):
         train = _read(text, "train", problem.train, steps)
         validation = _read(text, "validation", problem.validation, MOST_VALIDATION + 1)

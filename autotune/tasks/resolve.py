@@ -9,7 +9,8 @@ from autotune.data.base import Data
 from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
-from autotune.tasks.function import MARK, PREFIX
+from autotune.tasks.function import PREFIX
+from autotune.tasks.script import is_own
 from autotune.tasks.supervised import Supervised
 
 
@@ -18,8 +19,13 @@ def resolve(
     data: str | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
+    *,
+    look: bool = True,
 ) -> Task:
-    """Return the task of a registered model's name, or of the user's own function."""
+    """Return the task of a registered model's name, or of the user's own function.
+
+    ``look``: read some of its data to refuse what cannot be trained; a job's was looked at.
+    """
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise SpecError(f"{name} must be at least 1, got {value}")
@@ -27,6 +33,8 @@ def resolve(
     # A default that a small folder cannot fill goes over it again within a batch.
     if batch_size is not None and isinstance(task, Supervised):
         _check_batch(task.data, batch_size)
+    if look and hasattr(task, "look"):
+        task.look()
     return task
 
 
@@ -40,6 +48,6 @@ def _check_batch(data: Data, batch_size: int) -> None:
 
 
 def _made(model: str, **given: Any) -> Task:
-    if MARK in model or model.startswith(PREFIX):
+    if model.startswith(PREFIX) or is_own(model):
         return user.task(model, **given)
     return cast(Task, registry.load("autotune.tasks", model)(**given))

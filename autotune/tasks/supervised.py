@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Run
+from autotune.tasks.base import Measurement, Run
 from autotune.tasks.constant import of_labels
+from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.training import CrossEntropy, Precision, Training, size
 
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
@@ -59,6 +60,19 @@ class Supervised:
             batch=partial(self._batch, seed),
             validation=self.data.validation(),
         )
+
+    def rehearse(self) -> Measurement | None:
+        """Try a user's model on a batch to train on and on one to measure; ours are known."""
+        if not self.origin:
+            return None
+        with seeded("rehearsal", 0):
+            return rehearse(
+                self.origin["model"],
+                self.model(0),
+                CrossEntropy(self.precision),
+                train=self._batch(0, 0),
+                validation=self.data.validation()[0],
+            )
 
     def _batch(self, seed: int, step: int) -> Any:
         return self.data.batch(seed, step, self.batch_size)

@@ -17,10 +17,12 @@ from autotune.data.base import Data
 from autotune.data.digits_pair import Recipe
 from autotune.errors import AutotuneError, SpecError
 from autotune.tasks.base import Problem, Task
-from autotune.tasks.function import Function, described
+from autotune.tasks.function import Function
 from autotune.tasks.given import found
+from autotune.tasks.mistakes import described, refused
 from autotune.tasks.problem import own_problem
 from autotune.tasks.supervised import Supervised
+from autotune.tasks.surroundings import outside
 from autotune.tasks.training import CrossEntropy, size
 
 STEPS = 243
@@ -32,13 +34,13 @@ def task(model: str, *, data: str | None, steps: int | None, batch_size: int | N
     """Return the task of a user's function, which is called once to see what it returns."""
     function = found(model)
     function.check(("classes", "seed"))
-    images = sources.images(data, digits=_DIGITS) if function.accepts("classes") else None
+    images = _images(data) if function.accepts("classes") else None
     build = Build(function, None if images is None else images.classes)
     returned = _first(build)
     if isinstance(returned, Problem):
         _refuse_settings(model, data, batch_size)
         return own_problem(function, build, steps=steps or STEPS)
-    images = images or sources.images(data, digits=_DIGITS)
+    images = images or _images(data)
     _try(model, build.module(returned), images)
     return Supervised(
         name=function.short,
@@ -48,6 +50,12 @@ def task(model: str, *, data: str | None, steps: int | None, batch_size: int | N
         steps=steps or STEPS,
         batch_size=batch_size or BATCH_SIZE,
     )
+
+
+def _images(data: str | None) -> Data:
+    """Read images from where the command was given, whatever directory the function moved to."""
+    with outside():
+        return sources.images(data, digits=_DIGITS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def _first(build: Build) -> Any:
     except AutotuneError:
         raise
     except (Exception, SystemExit) as error:
-        raise SpecError(f"{build.function.text} raised {described(error)}") from error
+        raise refused(build.function.text, error) from error
 
 
 def _refuse_settings(model: str, data: str | None, batch_size: int | None) -> None:

@@ -21,6 +21,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
+from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import Diverged, Segment, train
@@ -51,8 +52,13 @@ def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iter
     """Run a job, yielding a report at every measurement and one when it is over.
 
     Every error in the task becomes a report: DIVERGED for a NaN or infinite loss and for out of
-    memory, FAILED for an exception in the user's code.
+    memory, FAILED for an exception in the user's code. What that code changes of the process holds
+    while it runs, not between two reports.
     """
+    yield from Surroundings().stepwise(_perform(job, interrupted, worker))
+
+
+def _perform(job: Job, interrupted: Callable[[], bool], worker: str) -> Iterator[Report]:
     running = _Running(job, worker)
     try:
         yield from running.run(interrupted)
@@ -207,7 +213,7 @@ def _unedited(job: Job) -> None:
 
 @lru_cache(maxsize=2)
 def _task(arguments: str, content: str) -> Task:
-    task = resolve(**json.loads(arguments))
+    task = resolve(**json.loads(arguments), look=False)
     task.start(0)
     return task
 

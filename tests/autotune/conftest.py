@@ -23,11 +23,18 @@ def problem(seed):
     )
 
 
+def known(batch, made):
+    # The first look at a problem sees these, and is to find nothing wrong with it.
+    return any(torch.equal(batch[0], first[0]) for first in (made.train[0], made.validation[0]))
+
+
 def raising(seed):
     made = problem(seed)
 
     def loss(model, batch):
-        raise RuntimeError("the user's own mistake")
+        if not known(batch, made):
+            raise RuntimeError("the user's own mistake")
+        return made.loss(model, batch)
 
     return Problem(model=made.model, train=made.train, validation=made.validation, loss=loss)
 
@@ -36,7 +43,9 @@ def hanging(seed):
     made = problem(seed)
 
     def loss(model, batch):
-        time.sleep(3600)
+        if not known(batch, made):
+            time.sleep(3600)
+        return made.loss(model, batch)
 
     return Problem(model=made.model, train=made.train, validation=made.validation, loss=loss)
 

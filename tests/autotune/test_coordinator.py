@@ -268,7 +268,8 @@ def test_a_function_that_raises_gives_failed_trials_with_the_reason(task_file, u
         with pytest.raises(
             NothingUsable,
             match=r"^no trial of 'raising' reached its end with a loss; the first said: "
-            r"RuntimeError: the user's own mistake \(mytask\.py:\d+\)$",
+            r"RuntimeError: the user's own mistake \(mytask\.py:\d+\); mend it and repeat the "
+            r"command: what failed is tried again$",
         ):
             run(spec(task_file, "raising"), store=store)
         study = store.search("raising").studies[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from filelock import lock_descriptor, unlock_descriptor
 from autotune.errors import AlreadyThere, StorageError
 from autotune.search import lock as module
 from autotune.search.lock import exclusive, is_free
+from autotune.studies.store import Store
 
 HOLD = """
 import sys
@@ -60,6 +62,33 @@ def test_the_lock_of_a_killed_process_is_free_and_can_be_taken(folder, holder):
     assert is_free(folder) is True
     with exclusive(folder, "net"):
         assert is_free(folder) is False
+
+
+@pytest.fixture
+def stored(tmp_path):
+    with Store(str(tmp_path / "studies.db")) as store:
+        store.create_search("net", {"model": "mlp"}, {"steps": 9}, {"adamw": {}}, {})
+    return str(tmp_path / "studies.db")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list", "--storage"], 0, "net"),
+        (["show", "net", "--storage"], 0, "net, "),
+        (["search", "--model", "mlp", "--engine", "inline", "--storage"], 4, module.WITHOUT),
+    ],
+    ids=["list", "show", "search"],
+)
+def test_a_system_without_locks_reads_searches_and_says_why_it_runs_none(
+    stored, words, code, said, tmp_path
+):
+    command = [sys.executable, "-P", "-c", WITHOUT, *words, stored]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert said in (ended.stderr if code else ended.stdout)
+    assert not re.search(r"Warning|Traceback", ended.stderr)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 def test_whether_a_lock_is_held_cannot_be_told_where_it_cannot_be_opened(folder):

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from autotune.tasks.function import described
+from autotune.tasks.mistakes import described
 
 Row = Mapping[str, Any]
 Late = Callable[[], bool]  # whether the time of a section is up

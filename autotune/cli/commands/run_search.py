@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import threading
 from contextlib import redirect_stdout
@@ -19,7 +18,7 @@ from autotune.cli.views.table import facts, width
 from autotune.config import Request, Resolved, resolve
 from autotune.errors import NothingUsable
 from autotune.results.comparison import Comparison
-from autotune.search.stored import flag, opened, resume_command
+from autotune.search.stored import flag, opened, resume_command, written
 from autotune.studies.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) 
         try:
             ended = _run(spec, storage, form, interrupt.halt)
         except NothingUsable as error:
-            look = f"autotune show {shlex.quote(spec.search_name)} --trials{flag(storage)}"
+            look = f"autotune show {written(spec.search_name)} --trials{flag(storage)}"
             raise NothingUsable(f"{error}; look at each with: {look}") from error
         interrupt.over = True
         if ended.saved is None:
@@ -73,7 +72,7 @@ def result_text(comparison: Comparison, storage: str | None, as_json: bool) -> s
     following = {"look": f"autotune dashboard{flag(storage)}"}
     judged = [row.optimizer for row in comparison.rows if row.tuned.loss]
     if judged:
-        export = f"autotune export {name}/{judged[0]} --as torch{flag(storage)}"
+        export = f"autotune export {written(name, judged[0])} --as torch{flag(storage)}"
         following = {"export": export} | following
     if as_json:
         return document(comparisons=[comparison], next=following)

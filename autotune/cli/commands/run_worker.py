@@ -11,7 +11,7 @@ from autotune.cli.shared.interrupt import Interrupt
 from autotune.cli.shared.options import say
 from autotune.cli.views.progress import listening
 from autotune.engines import gpus
-from autotune.search.stored import flag, opened, resume_command
+from autotune.search.stored import flag, opened, resume_command, written
 from autotune.studies import urls
 from autotune.studies.records import SearchState
 from autotune.studies.store import Store
@@ -39,7 +39,7 @@ def run(
     interrupt.over = True
     if search.state is SearchState.COMPLETE:
         say(
-            f"'{search.name}' is complete; look at it with: autotune show {search.name}"
+            f"'{search.name}' is complete; look at it with: autotune show {written(search.name)}"
             f"{flag(storage)}"
         )
         return 0

@@ -38,7 +38,8 @@ def as_command_error(ctx: click.Context) -> Iterator[None]:
 
 def _command_error(error: Exception) -> CommandError:
     if isinstance(error, AutotuneError):
-        return CommandError(str(error), error.exit_code)
+        notes = getattr(error, "__notes__", ())  # where in the user's code it came from
+        return CommandError("\n".join([str(error), *notes]), error.exit_code)
     text = " ".join(str(error).split())
     name = type(error).__name__
     return CommandError(

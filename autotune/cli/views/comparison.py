@@ -63,7 +63,7 @@ def _line(contender: Contender) -> dict[str, str]:
     return {
         **setting(contender.setting.hyper, contender.setting.warmup),
         "validation loss": _estimate(contender),
-        "accuracy": format.percent(contender.accuracy.mean if contender.accuracy else None),
+        "accuracy": format.accuracy(contender.accuracy.mean if contender.accuracy else None),
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+
+from autotune.results.figures import figure
 
 NONE = "-"
 
@@ -18,12 +21,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def loss(value: float | None) -> str:
     """Write a loss."""
-    return NONE if value is None else f"{value:.4f}"
+    return NONE if value is None else figure(value)
 
 
 def percent(value: float | None) -> str:
     """Write a fraction as a percentage."""
     return NONE if value is None else f"{100 * value:.3g} %"
+
+
+def accuracy(value: float | None) -> str:
+    """Write an accuracy as a percentage; one above 1 is no fraction, and stands as it was given."""
+    return f"{value:.4g}" if value is not None and value > 1 else percent(value)
 
 
 def close_to_one(value: float) -> str:
@@ -53,6 +61,10 @@ def duration(seconds: float | None) -> str:
     """Write a time span in its two largest units."""
     if seconds is None:
         return NONE
+    if not math.isfinite(seconds):
+        return str(seconds)
+    if 0 < seconds < 0.1:
+        return f"{seconds:.1g} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -61,10 +73,11 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """Write a time in UTC, to the minute."""
+    """Write a time to the minute, in UTC, and say so."""
     if at is None:
         return NONE
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if at.tzinfo else at.strftime("%F %R")
+    universal = at.astimezone(UTC) if at.tzinfo else at
+    return universal.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def counts(by_state: Mapping[str, int]) -> str:

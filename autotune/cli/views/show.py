@@ -177,7 +177,7 @@ def trial_text(content: Mapping[str, Any]) -> str:
         **_values(each.setting.hyper),
     }
     rows = [
-        (str(p.step), *map(format.loss, (p.train_loss, p.loss)), format.percent(p.accuracy))
+        (str(p.step), *map(format.loss, (p.train_loss, p.loss)), format.accuracy(p.accuracy))
         for p in content["curve"]
     ]
     header = ("step", "training loss", "validation loss", "accuracy")
@@ -193,5 +193,5 @@ def _outcome(trial: TrialRecord, curve: Iterable[Point]) -> dict[str, str]:
     at = f" at step {seen.step}" if seen.step != trial.step else ""
     return {
         "validation loss": format.loss(seen.loss) + at,
-        "accuracy": format.percent(seen.accuracy),
+        "accuracy": format.accuracy(seen.accuracy),
     }

@@ -26,7 +26,7 @@ def _opening(result: Result) -> Iterator[str]:
     versions = ", ".join(f"{name} {packages[name]}" for name in _VERSIONS if name in packages)
     yield (
         f"{machine['device']} ({result.device}), {_counted(result.threads, 'thread')}, {versions}, "
-        f"{format.moment(machine['date'])} UTC, commit {machine['commit'] or format.NONE}"
+        f"{format.moment(machine['date'])}, commit {machine['commit'] or format.NONE}"
     )
     yield (
         f"{result.shapes}: {result.tensors:,} tensors, {result.parameters:,} parameters in "

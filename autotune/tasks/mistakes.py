@@ -1,0 +1,41 @@
+"""What is said of an exception of the user's own code: a sentence, and where in that code."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import torch
+
+import autotune
+from autotune.errors import SpecError
+
+_NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
+_IMPORTING = "<frozen importlib"
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's type and message on one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def refused(what: str, error: BaseException, verb: str = " raised") -> SpecError:
+    """Return the error that says ``what`` raised; its note is the traceback of the user's code."""
+    refusal = SpecError(f"{what}{verb} {described(error)}")
+    frames = _frames(error)
+    if frames:
+        refusal.add_note("".join(traceback.format_list(frames)).rstrip())
+    return refusal
+
+
+def _frames(error: BaseException) -> traceback.StackSummary:
+    """Return the frames from the first of the user's code on; none where it has none."""
+    every = traceback.extract_tb(error.__traceback__)
+    known = [frame for frame in every if not frame.filename.startswith(_IMPORTING)]
+    first = next((k for k, f in enumerate(known) if not _is_ours(f.filename)), len(known))
+    return traceback.StackSummary.from_list(known[first:])
+
+
+def _is_ours(file: str) -> bool:
+    return any(Path(file).is_relative_to(folder) for folder in _NOT_THEIRS)

@@ -1,0 +1,136 @@
+"""The user's file: found by its path or its dotted name, and imported as Python runs a script.
+
+Its folder is first on ``sys.path``, ``sys.argv`` holds its path alone, and what it changes of the
+process is kept for its own code (``surroundings``). A file in a package is a module of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from autotune.data.seeds import seeded
+from autotune.errors import SpecError
+from autotune.tasks.content import import_anew
+from autotune.tasks.mistakes import refused
+from autotune.tasks.surroundings import State, changes, put_back, taken
+
+MARK = ".py:"  # what tells file.py:function from a registered name
+_NEVER = {"this", "antigravity", "idlelib", "turtledemo", "__main__"}  # importing them does things
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file that was imported.
+
+    Args:
+        module: What it defines.
+        changed: What it changed of its process, for ``surroundings.make_again``.
+    """
+
+    module: ModuleType
+    changed: State
+
+
+def is_own(model: str) -> bool:
+    """Return whether ``--model`` names a function of the user's: in a file or a dotted module."""
+    return MARK in model or _dotted(model)
+
+
+def _dotted(model: str) -> bool:
+    module, colon, function = model.rpartition(":")
+    return bool(colon) and all(map(str.isidentifier, [*module.split("."), function]))
+
+
+def located(model: str) -> Path:
+    """Return the file of ``file.py:function`` or ``package.module:function``; raises SpecError."""
+    name = model.rpartition(":")[0]
+    if name.endswith(".py") or not _dotted(model):
+        return Path(name).expanduser().absolute()
+    parts = name.split(".")
+    folders = [Path.cwd(), *(Path(folder).absolute() for folder in sys.path)]
+    for folder in folders:
+        place = folder.joinpath(*parts)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    raise SpecError(
+        f"cannot find module {name} of model '{model}' in {folders[0]} or among what is installed; "
+        "give the path of its file: path/to/file.py:function"
+    )
+
+
+@lru_cache(maxsize=8)
+def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loaded:
+    """Import what was read of a file: where that or a module beside it is edited, it is anew.
+
+    The process is left as it was; raises SpecError with the traceback of the user's code.
+
+    Args:
+        path: The file.
+        source: Its text, whose hash is the identity: neither one read again nor compiled before.
+        modules: The modules beside it that it imports, with the hashes of what they do.
+    """
+    package = _package(path)
+    name = ".".join([*package, f"autotune_user_{path.stem}_{sha256(source).hexdigest()[:8]}"])
+    spec = spec_from_file_location(name, path)
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
+        raise SpecError(f"cannot import {path}: not a Python file")
+    _know(path.parent)
+    import_anew(path.parent, dict(modules))
+    before = taken()
+    folders = [path.parent, path.parents[len(package)]] if package else [path.parent]
+    # Registered as import would, for dataclasses and pickle look a module up by name.
+    module = sys.modules[name] = module_from_spec(spec)
+    sys.path[:0] = map(str, folders)
+    sys.argv[:] = [str(path)]
+    try:
+        with seeded("import"):
+            if package:
+                import_module(".".join(package))
+            exec(spec.loader.source_to_code(source, str(path)), vars(module))
+        return Loaded(module, changes(before))
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise refused(f"cannot import {path}", error, ":") from error
+    finally:
+        put_back(before)
+
+
+def _package(path: Path) -> list[str]:
+    """Return the names of the packages that a file lies in, the outermost first."""
+    names: list[str] = []
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file() or not folder.name.isidentifier():
+            break
+        names.insert(0, folder.name)
+    return names if _is_free(names, path) else []
+
+
+def _is_free(package: list[str], path: Path) -> bool:
+    """Return whether no other package than the file's own was imported by its name."""
+    if not package or package[0] not in sys.modules:
+        return True
+    root = path.parents[len(package) - 1]
+    return str(root) in map(str, getattr(sys.modules[package[0]], "__path__", ()))
+
+
+def _know(folder: Path) -> None:
+    """Import the modules of Python that a file of the same name in ``folder`` would hide.
+
+    Libraries import some of them late, and would find the user's.
+    """
+    known = sys.stdlib_module_names - _NEVER
+    with suppress(OSError):
+        hidden = {file.stem for file in folder.iterdir() if file.suffix == ".py"}
+        for name in sorted(hidden & known):
+            with suppress(Exception):  # one of another system
+                import_module(name)

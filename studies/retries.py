@@ -1,0 +1,54 @@
+"""Trials that failed, taken up again: often it was not the setting that failed but a mount."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from autotune.studies import attempts
+from autotune.studies.models import Attempt, CurvePoint, Recommendation, Study, Trial
+from autotune.studies.records import Role, TrialState
+
+_OUTCOMES = (TrialState.FAILED, attempts.LOST)
+
+
+def failed(connection: Connection, search_id: int, most: int | None) -> list[int]:
+    """Return the failed trials of a search, without those that failed ``most`` times."""
+    which = (Study.search_id == search_id, Trial.state == TrialState.FAILED)
+    query = select(Trial.id).join(Study, Study.id == Trial.study_id).where(*which)
+    found = list(connection.scalars(query.order_by(Trial.id)))
+    return [each for each in found if most is None or _times(connection, each) < most]
+
+
+def _times(connection: Connection, trial_id: int) -> int:
+    """Return how often a trial failed; lost workers count as one failure once it is given up."""
+    which = (Attempt.trial_id == trial_id, Attempt.outcome.in_(_OUTCOMES))
+    columns = (Attempt.outcome, func.count().label("number"))
+    query = select(*columns).where(*which).group_by(Attempt.outcome)
+    counts: dict[str, int] = {row.outcome: row.number for row in connection.execute(query)}
+    lost = counts.get(attempts.LOST, 0)
+    return counts.get(TrialState.FAILED, 0) + max(0, lost - attempts.ATTEMPTS + 1)
+
+
+def take_up(connection: Connection, trials: Sequence[int], revision: int) -> None:
+    """Let trials wait for their first step as if never begun, and reopen their searching."""
+    connection.execute(delete(CurvePoint).where(CurvePoint.trial_id.in_(trials)))
+    values = {
+        "state": TrialState.WAITING,
+        "step": 0,
+        **dict.fromkeys(("loss", "accuracy", "reason", "checkpoint", "checksum")),
+        "updated": attempts.now(connection),
+        "revision": revision,
+    }
+    connection.execute(update(Trial).where(Trial.id.in_(trials)).values(values))
+    studies = select(Trial.study_id).where(Trial.id.in_(trials), Trial.role == Role.SEARCH)
+    closed = select(Recommendation).where(Recommendation.study_id.in_(studies))
+    for row in connection.execute(closed.with_only_columns(*_ROW)).all():
+        # Without a budget that it ended with, a study is open; what it recommends stays.
+        content = {key: value for key, value in row.content.items() if key != "budget"}
+        which = Recommendation.study_id == row.study_id
+        connection.execute(update(Recommendation).where(which).values(content=content))
+
+
+_ROW = (Recommendation.study_id, Recommendation.content)
