@@ -149,7 +149,11 @@ def test_trials_that_begin_alike_are_not_told_of(file, tmp_path):
 
 
 @pytest.mark.parametrize("function", ["unseeded", "flat"])
-def test_trials_of_one_seed_with_other_batches_are_told_of_once(file, tmp_path, function):
+def test_trials_of_one_seed_with_other_batches_are_told_of_once(
+    file, tmp_path, function, monkeypatch
+):
+    # As in another worker, which has kept none of the batches that this one has read.
+    monkeypatch.setattr("autotune.tasks.kept.Kept.of", lambda kept, what, read: read())
     (told,) = search(file, function, f"sqlite:///{tmp_path}/a.db")
     assert told.startswith(
         "adamw trial 0 and adamw trial 1 have the same seed but began with different first batches:"
