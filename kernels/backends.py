@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
+from autotune.kernels.addresses import in_memory
 from autotune.kernels.lang import interpreted
 from autotune.kernels.rule import Rule, Update
 
@@ -70,12 +71,20 @@ def check(name: str) -> None:
         raise ImportError("backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'")
 
 
-def choose(name: str, p: Tensor) -> str:
+def choose(name: str, p: Tensor, *others: Tensor) -> str:
     """Return the backend that runs a parameter when ``name`` was asked for.
 
     torch calls ROCm devices 'cuda' too.
+
+    Args:
+        name: What was asked for.
+        p: The parameter; of a DTensor, this process's piece.
+        others: Its gradient and buffers, if they may be wrappers.
     """
     device = p.device.type
+    for tensor in (p, *others):
+        if not in_memory(type(tensor)):
+            return _run_by_operators(name, tensor)
     if name == "triton":
         _refuse_misplaced(device)
     if name == "numba" and device != "cpu":
@@ -87,6 +96,16 @@ def choose(name: str, p: Tensor) -> str:
     if device == "cuda" and installed("triton") and not interpreted():
         return "triton"
     return "numba" if device == "cpu" and installed("numba") else "torch"
+
+
+def _run_by_operators(name: str, wrapper: Tensor) -> str:
+    """Return the backend that calls a wrapper's operators; kernels would read its memory."""
+    if name in ("triton", "numba"):
+        raise ValueError(
+            f"backend '{name}' reads memory, got a {type(wrapper).__name__} that has none of its "
+            "own; use backend='torch'"
+        )
+    return "torch"
 
 
 def _refuse_misplaced(device: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from autotune.kernels.addresses import check_freed, in_memory
 from autotune.kernels.lang import plain
 from autotune.kernels.layout import precision
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
@@ -21,6 +22,7 @@ _PIECE = 1 << 16  # elements
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision, on the first gradient's device."""
+    check_freed(grads)
     norm = torch.linalg.vector_norm
     total = [norm(g, dtype=torch.float64).to(grads[0].device) for g in grads]
     return torch.stack(total).square().sum()
@@ -36,6 +38,7 @@ def step(
     """Take one step, unless there was an overflow; see ``backends.Backend``."""
     if overflow is not None and overflow:
         return
+    check_freed([t for update in updates for t in update[:2]])
     for i, update in enumerate(updates):
         for k, one in enumerate(replicas(update)):
             own = clip if clip is None or clip.ndim == 0 else clip[k]
@@ -48,6 +51,7 @@ def step(
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
     """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+    check_freed([t for update in updates for t in update[:2]])
     return torch.stack([_norms(rule, update, clip) for update in updates]).square()
 
 
@@ -115,7 +119,9 @@ def _pieces(update: Update) -> Iterator[tuple[int, Update]]:
     """
     tensors = (update.p, update.g, *update.state)
     size = update.p.numel()
-    if size <= _PIECE or not all(t.is_cpu and t.is_contiguous() for t in tensors):
+    if size <= _PIECE or not all(
+        t.is_cpu and t.is_contiguous() and in_memory(type(t)) for t in tensors
+    ):
         yield 0, update
         return
     flat = [t.view(-1) for t in tensors]

@@ -156,7 +156,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        return ", ".join(sorted({backends.choose(self.backend, p) for p in self.parameters()}))
+        pieces = map(sharded.piece, self.parameters())
+        return ", ".join(sorted({backends.choose(self.backend, p) for p in pieces}))
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups, in their order."""
@@ -196,7 +197,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
                 "leave it off, or make the model bfloat16"
             )
-        backends.choose(self.backend, p)
+        backends.choose(self.backend, sharded.piece(p))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

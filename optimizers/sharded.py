@@ -1,12 +1,13 @@
 """Sharded parameters: DTensors, as ``fully_shard`` makes them.
 
-Each process steps its own piece; norms are summed over the processes.
+Each process steps its own piece; norms are summed over the processes. A collective that is still
+pending, as ``redistribute(async_op=True)`` leaves one, is waited for.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -34,13 +35,27 @@ def span(p: Any) -> Span:
 
 def piece(tensor: Any) -> Tensor:
     """Return this process's piece of a tensor."""
-    own: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
-    return own
+    return waited(tensor.to_local() if is_sharded(tensor) else tensor)
+
+
+def waited(tensor: Any) -> Tensor:
+    """Return what a collective brings, or any other tensor itself."""
+    module = sys.modules.get("torch.distributed._functional_collectives")
+    if module is None or not isinstance(tensor, module.AsyncCollectiveTensor):
+        return cast("Tensor", tensor)
+    return cast("Tensor", tensor.trigger_wait())
 
 
 def beside(p: Any, g: Any) -> Tensor:
     """Return this process's piece of a gradient, sharded as its parameter is."""
-    if is_sharded(g) and g.placements != p.placements:
+    if not is_sharded(g):
+        return waited(g)
+    if g.device_mesh != p.device_mesh:
+        raise ValueError(
+            f"a gradient must be on its parameter's mesh {p.device_mesh}, got {g.device_mesh}; "
+            "distribute it there"
+        )
+    if g.placements != p.placements:
         g = g.redistribute(placements=p.placements)
     return piece(g)
 
@@ -48,7 +63,13 @@ def beside(p: Any, g: Any) -> Tensor:
 def local(p: Tensor, update: Update) -> Update:
     """Return the update of this process's piece of a DTensor."""
     now, g, state, row, key = update
-    return Update(piece(now), beside(p, g), tuple([piece(t) for t in state]), row, key)
+    own, beside_it = piece(now), beside(p, g)
+    if own.shape != beside_it.shape:
+        raise ValueError(
+            f"a gradient of a DTensor must be cut as it is, into {tuple(own.shape)} here, got "
+            f"{tuple(beside_it.shape)}; distribute it with torch.distributed.tensor"
+        )
+    return Update(own, beside_it, tuple([piece(t) for t in state]), row, key)
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

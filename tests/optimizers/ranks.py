@@ -10,12 +10,13 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import _functional_collectives as collectives
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import state_dict as portable
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from autotune.optimizers import LAMB, Adan, create
@@ -132,6 +133,37 @@ def redistributed():
     for params in ([p], [q]):
         Adan(params, backend="torch", **HYPER).step()
     return numbers([p]), numbers([q])
+
+
+def pending(backend):
+    """Step by gradients that other processes are still sending: a DTensor's and a plain one."""
+    mesh = init_device_mesh("cpu", (2,))
+    cut = torch.nn.Parameter(distribute_tensor(batch(0), mesh, [Shard(0)]))
+    plain, p, q = (torch.nn.Parameter(batch(k)) for k in (1, 0, 1))
+    part = batch(RANK + 2)  # whose sum over the processes is the gradient
+    sent = DTensor.from_local(part, mesh, [Partial()])
+    cut.grad = sent.redistribute(placements=[Shard(0)], async_op=True)
+    plain.grad = collectives.all_reduce(part, "sum", dist.group.WORLD)
+    p.grad, q.grad = batch(2) + batch(3), batch(2) + batch(3)
+    waiting = type(cut.grad._local_tensor) is type(plain.grad) is not torch.Tensor
+    for params in ([cut, plain], [p, q]):
+        LAMB(params, backend=backend, **HYPER).step()
+    return waiting, numbers([cut, plain]), numbers([p, q])
+
+
+def misfits():
+    """Return why gradients are refused that are cut when their parameter is not, and otherwise."""
+    mesh = init_device_mesh("cpu", (2,))
+    spread = distribute_tensor(batch(0), mesh, [Shard(0)])
+    told = []
+    for values, gradient in ((batch(0), spread), (spread, batch(0))):
+        p = torch.nn.Parameter(values)
+        p.grad = gradient
+        try:
+            Adan([p]).step()
+        except ValueError as error:
+            told.append(str(error))
+    return told
 
 
 def resumed(name, folder, halved):

@@ -107,6 +107,26 @@ def test_a_gradient_takes_its_parameters_placement(pair):
         close(actual, expected)
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_gradient_still_on_its_way_is_waited_for(pair, backend):
+    pytest.importorskip("numba")
+    for waiting, actual, expected in pair.ask("pending", backend):
+        assert waiting
+        close(actual, expected)
+
+
+def test_a_gradient_is_cut_where_its_parameter_is(pair):
+    whole = (
+        "a gradient must be whole where its parameter is, got a DTensor; "
+        "assign gradient.full_tensor()"
+    )
+    cut = (
+        "a gradient of a DTensor must be cut as it is, into (2, 5) here, got (4, 5); "
+        "distribute it with torch.distributed.tensor"
+    )
+    assert pair.ask("misfits") == [[whole, cut]] * 2
+
+
 @pytest.mark.parametrize("halved", [False, True], ids=["", "halved"])
 @pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd", "lamb"])
 def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name, halved):
