@@ -41,7 +41,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
         if pairs:
             plain = _numbers(optimizer, group)
             rule = optimizer.rule(plain)
-            _add(work, optimizer, rule, pairs, _made(optimizer, plain, rule, pairs, given))
+            params, grads = zip(*pairs, strict=True)
+            made = _made(optimizer, plain, rule, params, grads, given)
+            _add(work, optimizer, rule, params, grads, made)
     return work
 
 
@@ -49,20 +51,22 @@ def _made(
     optimizer: RuleOptimizer,
     group: Group,
     rule: Rule,
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
     given: gradients.Given | None,
 ) -> list[Update]:
     """Count the steps of a group's parameters, and return their updates."""
-    params = [p for p, _ in pairs]
     values = params if given is None else [given[p][0] for p in params]
     states = [optimizer.state[p] for p in params]
     kept, fresh = buffers.held(optimizer, rule, params, values, states)
     steps = _steps(optimizer, group, states)
-    clocks = list(zip(steps, fresh, strict=True))
-    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in set(clocks)}
-    lines = [rows[clock] for clock in clocks] if len(rows) > 1 else [*rows.values()] * len(clocks)
+    clocks = set(zip(steps, fresh, strict=True))
+    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in clocks}
+    if len(rows) == 1:
+        lines = [*rows.values()] * len(params)
+    else:
+        lines = [rows[clock] for clock in zip(steps, fresh, strict=True)]
     keys = _keys(optimizer, params, steps)
-    grads = [g for _, g in pairs]
     return list(map(_update, zip(values, grads, kept, lines, keys, strict=True)))
 
 
@@ -92,11 +96,11 @@ def _add(
     work: Work,
     optimizer: RuleOptimizer,
     rule: Rule,
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
     made: Sequence[Update],
 ) -> None:
     """Add a group's updates to the work, by backend and mesh."""
-    params, grads = zip(*pairs, strict=True)
     if _together(params) and all_in_memory(params) and all_in_memory(grads):
         backend = backends.choose(optimizer.backend, params[0])
         work.setdefault((rule, backend, None), []).extend(made)

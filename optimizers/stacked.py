@@ -211,7 +211,7 @@ def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Return lists of indices of settings that share one rule, so that they can be stacked."""
     found: dict[tuple[Rule, ...], list[int]] = {}
     for k, setting in enumerate(settings):
-        one, other = torch.zeros(1), torch.zeros(1)
+        one, other = torch.zeros(1, device="cpu"), torch.zeros(1, device="cpu")
         groups: list[Group] = [{"params": [one]}, {"params": [other], "weight_decay": 0.0}]
         made = create(name, groups, **setting)
         found.setdefault(tuple([made.rule(group) for group in made.param_groups]), []).append(k)
