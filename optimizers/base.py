@@ -69,9 +69,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
-        norm_group: Processes that hold other parameters of the same model, whose gradients count
-            in the norm for clipping. Set it on ``ZeroRedundancyOptimizer(...).optim``; DTensors
-            do not need it.
+        norm_group: Processes that hold other parameters of the same model, or other pieces of
+            them, whose gradients count in the norm for clipping. Set it on
+            ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
+            the group that a parameter is cut over; DTensors do not need it.
+        inspected: What is known of the parameters since the first step.
     """
 
     description: ClassVar[str] = ""
@@ -83,6 +85,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
+    inspected: sharded.Inspected | None = None
     # GradScaler then sets grad_scale and found_inf here, and does not unscale gradients.
     _step_supports_amp_scaling: ClassVar[bool] = True
     _tentative: Tentative | None = None

@@ -30,6 +30,7 @@ _IS_CPU, _DEVICE = attrgetter("is_cpu"), attrgetter("device")
 
 def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
     """Return the updates of a step, by rule, backend and mesh."""
+    sharded.refuse_norms_of_pieces(optimizer)
     work: Work = {}
     groups = optimizer.param_groups
     for group, pairs in [(group, with_gradient(optimizer, group, given)) for group in groups]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.nn import Module, ModuleList, Parameter, Sequential
 
-from autotune.optimizers import check
+from autotune.optimizers import check, sharded
 
 Named = list[tuple[str, Parameter]]
 
@@ -87,6 +87,11 @@ def _exempt(model: Module) -> set[str]:
 
 
 def _decayed(named: Named, weight_decay: float, exempt: set[str]) -> list[dict[str, Any]]:
+    if sharded.pieces([p for _, p in named]):
+        raise ValueError(
+            "groups are made by the dimensions of parameters, got pieces of FSDP's flat ones; make "
+            "the groups before FullyShardedDataParallel(..., use_orig_params=True)"
+        )
     matrices: list[Parameter] = []
     others: list[Parameter] = []
     for name, p in named:

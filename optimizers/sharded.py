@@ -1,13 +1,15 @@
 """Sharded parameters: DTensors, as ``fully_shard`` makes them.
 
 Each process steps its own piece; norms are summed over the processes. A collective that is still
-pending, as ``redistribute(async_op=True)`` leaves one, is waited for.
+pending, as ``redistribute(async_op=True)`` leaves one, is waited for. FSDP's first version hands
+out pieces that look like whole parameters: rules that need norms refuse them.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,8 +19,12 @@ from autotune.kernels.rule import Update
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+    from autotune.optimizers.base import RuleOptimizer
+
 # A parameter's device mesh, and the dimensions of the mesh that hold different pieces.
 Span = tuple["DeviceMesh", tuple[int, ...]]
+
+_WAY_OUT = "shard the model with torch.distributed.fsdp.fully_shard"
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -70,6 +76,44 @@ def local(p: Tensor, update: Update) -> Update:
             f"{tuple(beside_it.shape)}; distribute it with torch.distributed.tensor"
         )
     return Update(own, beside_it, tuple([piece(t) for t in state]), row, key)
+
+
+class Inspected(NamedTuple):
+    """An optimizer's parameters, and whether they are pieces of FSDP's flat ones."""
+
+    params: Sequence[Tensor]
+    in_pieces: bool
+
+
+def pieces(params: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters that FSDP's first version has flattened and cut.
+
+    It marks what it flattens. With NO_SHARD nothing is cut: then parameters keep their shapes, and
+    one with two dimensions shows it of all in its storage.
+    """
+    flat = [p for p in params if getattr(p, "_fsdp_flattened", False)]
+    whole = {p.untyped_storage().data_ptr() for p in flat if p.ndim > 1}
+    return [p for p in flat if p.untyped_storage().data_ptr() not in whole]
+
+
+def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
+    """Refuse what needs norms of parameters or gradients that are pieces of flat ones."""
+    if optimizer.inspected is None or optimizer.inspected.params is not optimizer.tensors:
+        optimizer.inspected = Inspected(optimizer.tensors, bool(pieces(optimizer.tensors)))
+    if not optimizer.inspected.in_pieces:
+        return
+    name = type(optimizer).__name__
+    if any(optimizer.trust_limit(group) is not None for group in optimizer.param_groups):
+        raise ValueError(
+            f"{name} needs the norm of each parameter, got pieces of FSDP's flat parameters; "
+            f"{_WAY_OUT}"
+        )
+    if optimizer.max_grad_norm and not optimizer.norm_group:
+        raise ValueError(
+            f"max_grad_norm={optimizer.max_grad_norm:g} needs the norm of all gradients, got "
+            f"pieces of FSDP's flat ones; {_WAY_OUT}, set norm_group to the processes that hold "
+            "the pieces, or set max_grad_norm=0 and call FSDP's clip_grad_norm_"
+        )
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:
