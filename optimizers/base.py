@@ -200,7 +200,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 "stochastic_rounding is for parameters in bfloat16, got one in torch.float16; "
                 "leave it off, or make the model bfloat16"
             )
-        backends.choose(self.backend, sharded.piece(p))
+        if self.backend != "auto":  # which imports what it may pick, so not before a step
+            backends.choose(self.backend, sharded.piece(p))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
