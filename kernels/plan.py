@@ -21,6 +21,7 @@ from autotune.kernels.addresses import absent, addresses, check_written_and_read
 from autotune.kernels.layout import Ints, copied, dense, lies_like, precision
 from autotune.kernels.rule import Update, keys_of
 
+_FEW = 4  # parameters of a small plan
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
 Dtypes = tuple[torch.dtype, ...]
@@ -54,7 +55,7 @@ def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
     """Return updates in groups; tensors of the wrong layout or dtype are copied."""
     params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
-    plan = _plan(tuple(map(id, params)), read_as)
+    plan = (_small_plan if len(params) <= _FEW else _plan)(tuple(map(id, params)), read_as)
     places = plan.fit(tensors, len(params))
     copies = plan.borrow(tensors, places)
     if isinstance(rows[0], tuple):
@@ -99,6 +100,12 @@ def _lines(rows: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
 @lru_cache(maxsize=64)
 def _plan(params: tuple[int, ...], read_as: ReadAs) -> Plan:
     """Return the plan for parameters with these ids; ``fit`` tells if it is still valid."""
+    return Plan(read_as)
+
+
+@lru_cache(maxsize=1024)
+def _small_plan(params: tuple[int, ...], read_as: ReadAs) -> Plan:
+    """Return a plan as ``_plan`` does; a model with an optimizer for each parameter uses many."""
     return Plan(read_as)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from autotune.kernels.addresses import check_freed, in_memory
+from autotune.kernels.addresses import check_freed, in_memory, lazy
 from autotune.kernels.lang import plain
-from autotune.kernels.layout import precision
+from autotune.kernels.layout import copied, dense, lies_like, precision
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 from autotune.kernels.rules import norms
 from autotune.kernels.rules.dither import dithered, places
@@ -112,19 +112,33 @@ def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
     return both
 
 
+def _flat(update: Update) -> list[Tensor] | None:
+    """Return parameter, gradient and buffers in the order of memory, if they share one block's.
+
+    A gradient of another order is copied: that is one temporary instead of one for each operation.
+    """
+    p, g, state = update.p, update.g, update.state
+    if not all(t.is_cpu and in_memory(type(t)) for t in (p, g, *state)):
+        return None
+    if all(t.is_contiguous() for t in (p, g, *state)):
+        return [t.view(-1) for t in (p, g, *state)]
+    if not dense(p) or any(lazy(t) or not lies_like(t, p) for t in (p, *state)):
+        return None
+    if lazy(g) or not lies_like(g, p):
+        g = copied(g, p, g.dtype)
+    return [t.as_strided((t.numel(),), (1,)) for t in (p, g, *state)]
+
+
 def _pieces(update: Update) -> Iterator[tuple[int, Update]]:
     """Cut large tensors into pieces whose temporaries fit into the processor's cache.
 
     Yield each piece with the number of its first element.
     """
-    tensors = (update.p, update.g, *update.state)
     size = update.p.numel()
-    if size <= _PIECE or not all(
-        t.is_cpu and t.is_contiguous() and in_memory(type(t)) for t in tensors
-    ):
+    flat = _flat(update) if size > _PIECE else None
+    if flat is None:
         yield 0, update
         return
-    flat = [t.view(-1) for t in tensors]
     for start in range(0, size, _PIECE):
         p, g, *state = (t[start : start + _PIECE] for t in flat)
         yield start, update._replace(p=p, g=g, state=tuple(state))
