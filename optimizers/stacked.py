@@ -141,6 +141,7 @@ class Stacked:
         order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
         for p, g in collect.with_gradient(self.rows[0], {"params": params}):
             j = next(j for j, other in enumerate(params) if other is p)
+            self._follow(p, i, j)
             states = [
                 row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
             ]
@@ -154,6 +155,13 @@ class Stacked:
                 lines[clocks] = self._lines(groups, rule, clocks)
             keys = tuple([(step << 32) + order[p] for step, _ in clocks]) if order else 0
             yield Update(p, g, self._whole[p], lines[clocks], keys)
+
+    def _follow(self, p: Tensor, i: int, j: int) -> None:
+        """Let the replicas' parameters be views of a tensor whose data was replaced."""
+        views = [row.param_groups[i]["params"][j] for row in self.rows]
+        if views[0].data_ptr() != p.data_ptr():
+            for view, own in zip(views, p.detach().unbind(), strict=True):
+                view.data = own
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)

@@ -144,6 +144,23 @@ def test_data_replaced_between_steps_is_what_is_stepped(backend):
     assert torch.equal(p, q)
 
 
+def test_replicas_follow_data_that_is_replaced(backend):
+    hyper = {"lr": 0.1, "acceleration": "win2", "compact": True}
+    stack, alone = Parameter(torch.ones(2, 3)), Parameter(torch.ones(3))
+    together = Stacked("adamw", [stack], [hyper, hyper], backend)
+    single = AdamW([alone], backend=backend, **hyper)
+    for k in range(3):
+        kept, stack.data = stack.data, stack.data * 2.0
+        alone.data = alone.data * 2.0
+        kept.fill_(float("nan"))
+        stack.grad, alone.grad = torch.full((2, 3), k + 1.0), torch.full((3,), k + 1.0)
+        together.step()
+        single.step()
+    assert torch.equal(stack[1], alone)
+    found, wanted = together.rows[1].state_dict(), single.state_dict()
+    assert torch.equal(found["state"][0]["y"], wanted["state"][0]["y"])
+
+
 def test_a_model_on_the_meta_device_trains_by_torch():
     model = Linear(3, 4, device="meta")
     model(torch.ones(2, 3, device="meta")).sum().backward()
