@@ -1,6 +1,7 @@
 """Group the tensors of a step by device and dtypes, and find their addresses.
 
-A plan is used again until a layout changes. A tensor that is not one flat block is copied.
+A plan is used again until a layout changes. A tensor that is not one flat block is copied, and so
+is one whose values its memory does not show.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autotune.kernels.addresses import absent, addresses, check_written_and_read, lazy, refuse
 from autotune.kernels.layout import Ints, copied, dense, lies_like, precision
 from autotune.kernels.rule import Update, keys_of
 
+_FEW = 4  # parameters of a small plan
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 
 Dtypes = tuple[torch.dtype, ...]
@@ -52,15 +55,15 @@ def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
     """Return updates in groups; tensors of the wrong layout or dtype are copied."""
     params, grads, states, rows, keys = zip(*updates, strict=True)
     tensors = [*params, *grads, *chain.from_iterable(zip(*states, strict=True))]
-    plan = _plan(tuple(map(id, params)), read_as)
-    addresses = plan.fit(tensors, len(params))
-    copies = plan.borrow(tensors, addresses)
+    plan = (_small_plan if len(params) <= _FEW else _plan)(tuple(map(id, params)), read_as)
+    places = plan.fit(tensors, len(params))
+    copies = plan.borrow(tensors, places)
     if isinstance(rows[0], tuple):
-        return Planned(plan.groups, addresses, _lines(rows), keys, copies)
+        return Planned(plan.groups, places, _lines(rows), keys, copies)
     if isinstance(rows[0], Tensor):
         known = torch.stack(keys) if isinstance(keys[0], Tensor) else keys
-        return Planned(plan.groups, addresses, torch.stack(rows), known, copies)
-    stacked = Planned(plan.groups, addresses, np.concatenate(rows), keys, copies)
+        return Planned(plan.groups, places, torch.stack(rows), known, copies)
+    stacked = Planned(plan.groups, places, np.concatenate(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
 
 
@@ -100,6 +103,12 @@ def _plan(params: tuple[int, ...], read_as: ReadAs) -> Plan:
     return Plan(read_as)
 
 
+@lru_cache(maxsize=1024)
+def _small_plan(params: tuple[int, ...], read_as: ReadAs) -> Plan:
+    """Return a plan as ``_plan`` does; a model with an optimizer for each parameter uses many."""
+    return Plan(read_as)
+
+
 class Plan:
     """How tensors are grouped, and which are copied; valid until a tensor changes."""
 
@@ -109,62 +118,78 @@ class Plan:
         # Indices of tensors to copy; a parameter comes before its gradient and buffers.
         self.odd: list[int] = []
         self.facts: Any = None
-        self.fixed: Ints = np.empty(0, dtype=np.int64)
 
     def fit(self, tensors: list[Tensor], count: int) -> Ints:
         """Return all addresses, by role and tensor; plan again if anything has changed.
 
         Gradients may have new addresses at every step: only their layout is compared.
         """
-        addresses = np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
-        addresses = addresses.reshape(-1, count)
-        fixed = np.delete(addresses, GRADIENT, axis=0)
-        facts = _facts(tensors)
-        if facts != self.facts or not np.array_equal(fixed, self.fixed):
+        places = addresses(tensors)
+        lost = absent(places, tensors)
+        places = places.reshape(-1, count)
+        facts = [_fixed(places), lost, *_facts(tensors, count)]
+        if facts != self.facts:
             self.facts = None
             self._arrange(tensors, count)
-            self.facts, self.fixed = facts, fixed
-        return addresses
+            grads = range(GRADIENT * count, (GRADIENT + 1) * count)
+            check_written_and_read(tensors, lost, read=grads)
+            self.facts = facts
+        return places
 
     def _arrange(self, tensors: list[Tensor], count: int) -> None:
         self.odd = []
         members: dict[tuple[torch.device, Dtypes, torch.dtype], list[int]] = {}
         for t in range(count):
             p, own = tensors[t], tensors[t::count]
+            if p.is_nested:
+                refuse(p)
             dtypes = tuple([self.read_as(tensor, p) for tensor in own])
             members.setdefault((_device(own), dtypes, precision(p)), []).append(t)
             home = p if dense(p) else torch.empty_like(p, device="meta")
             for role, (tensor, dtype) in enumerate(zip(own, dtypes, strict=True)):
-                if tensor.dtype is not dtype or not lies_like(tensor, home):
+                if tensor.dtype is not dtype or lazy(tensor) or not lies_like(tensor, home):
                     self.odd.append(role * count + t)
         self.groups = [
             Group(*key, np.array(own), np.array([tensors[t].numel() for t in own]))
             for key, own in members.items()
         ]
 
-    def borrow(self, tensors: list[Tensor], addresses: Ints) -> Copies:
+    def borrow(self, tensors: list[Tensor], places: Ints) -> Copies:
         """Copy tensors that are not one flat block, and put in the addresses of the copies."""
         copies: Copies = []
-        count, homes = addresses.shape[1], dict[int, Tensor]()
+        count, homes = places.shape[1], dict[int, Tensor]()
         for spot in self.odd:
             role, t = divmod(spot, count)
             tensor, p = tensors[spot], tensors[t]
             copy = copied(tensor, homes.get(t, p), self.read_as(tensor, p))
             if role == 0:
                 homes[t] = copy
-            addresses[role, t] = copy.data_ptr()
+            places[role, t] = copy.data_ptr()
             copies.append((copy if role == GRADIENT else tensor, copy))
         return copies
 
 
-_FACTS: Any = (attrgetter("dtype"), Tensor.numel, Tensor.is_contiguous)
+_DTYPE = attrgetter("dtype")
 
 
-def _facts(tensors: list[Tensor]) -> list[list[Any]]:
-    """Return what layouts depend on; strides only for tensors that are not contiguous."""
-    facts = [list(map(fact, tensors)) for fact in _FACTS]
-    strides = [t.stride() for t, in_order in zip(tensors, facts[-1], strict=True) if not in_order]
-    return [*facts, strides]
+def _fixed(places: Ints) -> bytes:
+    """Return the addresses of parameters and buffers."""
+    return places[:GRADIENT].tobytes() + places[GRADIENT + 1 :].tobytes()
+
+
+def _facts(tensors: list[Tensor], count: int) -> list[list[Any]]:
+    """Return what layouts depend on; strides only for tensors that are not contiguous.
+
+    What is asked of each tensor takes a good part of a step. So a gradient is not asked for its
+    size, which is its parameter's, nor a buffer for its sign, which it has since it was planned.
+    """
+    sizes = list(map(Tensor.numel, [*tensors[:count], *tensors[2 * count :]]))
+    signs = list(map(Tensor.is_neg, tensors[: 2 * count]))
+    dtypes, in_order = list(map(_DTYPE, tensors)), list(map(Tensor.is_contiguous, tensors))
+    strides: list[Any] = []
+    if not all(in_order):
+        strides = [t.stride() for t, flat in zip(tensors, in_order, strict=True) if not flat]
+    return [sizes, signs, dtypes, in_order, strides]
 
 
 def _device(own: list[Tensor]) -> torch.device:

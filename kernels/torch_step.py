@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from autotune.kernels.addresses import check_freed, in_memory, lazy
 from autotune.kernels.lang import plain
-from autotune.kernels.layout import precision
+from autotune.kernels.layout import copied, dense, lies_like, precision
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 from autotune.kernels.rules import norms
 from autotune.kernels.rules.dither import dithered, places
@@ -21,6 +22,7 @@ _PIECE = 1 << 16  # elements
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision, on the first gradient's device."""
+    check_freed(grads)
     norm = torch.linalg.vector_norm
     total = [norm(g, dtype=torch.float64).to(grads[0].device) for g in grads]
     return torch.stack(total).square().sum()
@@ -36,6 +38,7 @@ def step(
     """Take one step, unless there was an overflow; see ``backends.Backend``."""
     if overflow is not None and overflow:
         return
+    check_freed([t for update in updates for t in update[:2]])
     for i, update in enumerate(updates):
         for k, one in enumerate(replicas(update)):
             own = clip if clip is None or clip.ndim == 0 else clip[k]
@@ -48,6 +51,7 @@ def step(
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
     """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+    check_freed([t for update in updates for t in update[:2]])
     return torch.stack([_norms(rule, update, clip) for update in updates]).square()
 
 
@@ -108,17 +112,33 @@ def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
     return both
 
 
+def _flat(update: Update) -> list[Tensor] | None:
+    """Return parameter, gradient and buffers in the order of memory, if they share one block's.
+
+    A gradient of another order is copied: that is one temporary instead of one for each operation.
+    """
+    p, g, state = update.p, update.g, update.state
+    if not all(t.is_cpu and in_memory(type(t)) for t in (p, g, *state)):
+        return None
+    if all(t.is_contiguous() for t in (p, g, *state)):
+        return [t.view(-1) for t in (p, g, *state)]
+    if not dense(p) or any(lazy(t) or not lies_like(t, p) for t in (p, *state)):
+        return None
+    if lazy(g) or not lies_like(g, p):
+        g = copied(g, p, g.dtype)
+    return [t.as_strided((t.numel(),), (1,)) for t in (p, g, *state)]
+
+
 def _pieces(update: Update) -> Iterator[tuple[int, Update]]:
     """Cut large tensors into pieces whose temporaries fit into the processor's cache.
 
     Yield each piece with the number of its first element.
     """
-    tensors = (update.p, update.g, *update.state)
     size = update.p.numel()
-    if size <= _PIECE or not all(t.is_cpu and t.is_contiguous() for t in tensors):
+    flat = _flat(update) if size > _PIECE else None
+    if flat is None:
         yield 0, update
         return
-    flat = [t.view(-1) for t in tensors]
     for start in range(0, size, _PIECE):
         p, g, *state = (t[start : start + _PIECE] for t in flat)
         yield start, update._replace(p=p, g=g, state=tuple(state))

@@ -77,9 +77,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
-        norm_group: Processes that hold other parameters of the same model, whose gradients count
-            in the norm for clipping. Set it on ``ZeroRedundancyOptimizer(...).optim``; DTensors
-            do not need it.
+        norm_group: Processes that hold other parameters of the same model, or other pieces of
+            them, whose gradients count in the norm for clipping. Set it on
+            ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
+            the group that a parameter is cut over; DTensors do not need it.
+        inspected: What is known of the parameters since the first step.
     """
 
     description: ClassVar[str] = ""
@@ -96,6 +98,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
+    inspected: sharded.Inspected | None = None
     _tentative: Tentative | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
     _scaling: bool | None = None  # what a user set; None asks the backend
@@ -187,7 +190,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        homes = {p.device: p for p in self.parameters()}.values()
+        homes = {p.device: p for p in map(sharded.piece, self.parameters())}.values()
         return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
 
     @property
@@ -222,7 +225,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 check.parameter(p, self.stochastic_rounding)
-                backends.choose(self.backend, p)
+                if self.backend != "auto":  # which imports what it may pick, so not before a step
+                    backends.choose(self.backend, sharded.piece(p))
             if self.capturable:
                 capturable.check(self, self.param_groups[-1])
         except ValueError:

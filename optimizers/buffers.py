@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def held(
-    optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor], values: Sequence[Tensor]
+    optimizer: RuleOptimizer,
+    rule: Rule,
+    params: Sequence[Tensor],
+    values: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
 ) -> tuple[list[tuple[Tensor, ...]], Sequence[bool]]:
     """Return the buffers of each parameter, and whether the direction's are new.
 
@@ -29,8 +33,8 @@ def held(
         rule: The rule that steps them.
         params: The parameters.
         values: The tensors that hold their values: a compiler may have made copies.
+        states: The state of each parameter.
     """
-    states = [optimizer.state[p] for p in params]
     _drop_left_behind(rule, states)
     if not rule.relative:
         with suppress(KeyError):  # some are missing

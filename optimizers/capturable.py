@@ -19,7 +19,7 @@ from autotune.kernels.triton import tables
 from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, scalars
 from autotune.optimizers.check import holds_tensor
-from autotune.optimizers.sharded import is_sharded
+from autotune.optimizers.sharded import is_sharded, piece
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -46,7 +46,7 @@ def check(optimizer: RuleOptimizer, group: Group) -> None:
             f"{' and on '.join(sorted(map(str, homes)))}; make an optimizer for each"
         )
     for home, p in homes.items():
-        used = backends.choose(optimizer.backend, p)
+        used = backends.choose(optimizer.backend, piece(p))
         if used != "triton":
             raise ValueError(
                 f"capturable=True needs backend 'triton', '{used}' runs parameters on {home}; "
@@ -95,7 +95,8 @@ def updates(
     """
     params = [p for p, _, _ in found]
     _refuse_to_begin(optimizer, rule, params)
-    held, fresh = buffers.held(optimizer, rule, params, [now for _, now, _ in found])
+    states = [optimizer.state[p] for p in params]
+    held, fresh = buffers.held(optimizer, rule, params, [now for _, now, _ in found], states)
     steps = _counted(optimizer, group, params)
     place_rate(group)
     plain = {**plain, "lr": group["lr"].reshape(()).double()}

@@ -25,7 +25,7 @@ def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
     if not limit or not (work or optimizer.norm_group):
         return None if scale is None else torch.reciprocal(scale).reshape(())
     parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
-    parts = parts or [torch.zeros((), dtype=torch.float64)]
+    parts = parts or [torch.zeros((), dtype=torch.float64, device=_home(optimizer))]
     home = parts[-1].device  # if all are on one device, nothing is copied or waited for
     total = torch.stack([part.to(home) for part in parts]).sum()
     if optimizer.norm_group:
@@ -34,6 +34,11 @@ def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
         return clip_factor(total.sqrt(), limit, optimizer.clip_eps())
     scale = scale.to(home, torch.float64).reshape(())
     return clip_factor(total.sqrt() / scale, limit, optimizer.clip_eps()) / scale
+
+
+def _home(optimizer: RuleOptimizer) -> torch.device:
+    """Return where an optimizer's parameters are, or the CPU if it has none."""
+    return next((p.device for p in optimizer.tensors), torch.device("cpu"))
 
 
 def _squares(backend: str, where: sharded.Span | None, updates: Sequence[Update]) -> Tensor:

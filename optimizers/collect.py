@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from autotune.kernels import backends
+from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.rule import Key, Rule, Update
 from autotune.optimizers import buffers, capturable, gradients, scalars, sharded
 
@@ -24,10 +25,12 @@ Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 # What a NamedTuple's constructor does, in a third of the time.
 _update: Any = partial(tuple.__new__, Update)
+_IS_CPU, _DEVICE = attrgetter("is_cpu"), attrgetter("device")
 
 
 def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
     """Return the updates of a step, by rule, backend and mesh."""
+    sharded.refuse_norms_of_pieces(optimizer)
     work: Work = {}
     groups = optimizer.param_groups
     ready = optimizer.watch.groups(optimizer)
@@ -40,7 +43,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
             group["step"] = plain["step"] = group.get("step", 0) + 1
         if pairs:
             rule = optimizer.rule(plain)
-            _add(work, optimizer, rule, pairs, _made(optimizer, plain, rule, pairs, given))
+            params, grads = zip(*pairs, strict=True)
+            made = _made(optimizer, plain, rule, params, grads, given)
+            _add(work, optimizer, rule, params, grads, made)
     return work
 
 
@@ -48,27 +53,31 @@ def _made(
     optimizer: RuleOptimizer,
     group: Group,
     rule: Rule,
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
     given: gradients.Given | None,
 ) -> list[Update]:
     """Count the steps of a group's parameters, and return their updates."""
-    params = [p for p, _ in pairs]
     values = params if given is None else [given[p][0] for p in params]
-    kept, fresh = buffers.held(optimizer, rule, params, values)
-    steps = _steps(optimizer, group, params)
-    clocks = list(zip(steps, fresh, strict=True))
-    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in set(clocks)}
-    lines = [rows[clock] for clock in clocks]
+    states = [optimizer.state[p] for p in params]
+    kept, fresh = buffers.held(optimizer, rule, params, values, states)
+    steps = _steps(optimizer, group, states)
+    clocks = set(zip(steps, fresh, strict=True))
+    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in clocks}
+    if len(rows) == 1:
+        lines = [*rows.values()] * len(params)
+    else:
+        lines = [rows[clock] for clock in zip(steps, fresh, strict=True)]
     keys = _keys(optimizer, params, steps)
-    grads = [g for _, g in pairs]
     return list(map(_update, zip(values, grads, kept, lines, keys, strict=True)))
 
 
-def _steps(optimizer: RuleOptimizer, group: Group, params: Sequence[Tensor]) -> Sequence[int]:
+def _steps(
+    optimizer: RuleOptimizer, group: Group, states: Sequence[dict[str, Any]]
+) -> Sequence[int]:
     """Return the step of each parameter; where each has a count of its own, increment it."""
     if optimizer.shared_clock:
-        return [group["step"]] * len(params)
-    states = [optimizer.state[p] for p in params]
+        return [group["step"]] * len(states)
     steps = [state.get("step", 0) + 1 for state in states]
     for state, step in zip(states, steps, strict=True):
         state["step"] = step
@@ -89,23 +98,25 @@ def _add(
     work: Work,
     optimizer: RuleOptimizer,
     rule: Rule,
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
     made: Sequence[Update],
 ) -> None:
     """Add a group's updates to the work, by backend and mesh."""
-    params = [p for p, _ in pairs]
-    homes = {p.device: p for p in params}
-    used = {home: backends.choose(optimizer.backend, p) for home, p in homes.items()}
-    if len(used) == 1 and not any(
-        sharded.is_sharded(p) for p in params if type(p) is not Parameter
-    ):
-        [backend] = used.values()
+    if _together(params) and all_in_memory(params) and all_in_memory(grads):
+        backend = backends.choose(optimizer.backend, params[0])
         work.setdefault((rule, backend, None), []).extend(made)
         return
     for p, update in zip(params, made, strict=True):
         where = sharded.span(p) if sharded.is_sharded(p) else None
-        own = sharded.local(p, update) if where else update
-        work.setdefault((rule, used[p.device], where), []).append(own)
+        own = sharded.local(p, update)
+        used = backends.choose(optimizer.backend, own.p, own.g, *own.state)
+        work.setdefault((rule, used, where), []).append(own)
+
+
+def _together(params: Sequence[Tensor]) -> bool:
+    """Whether all parameters are on one device; on the CPU this is asked faster."""
+    return all(map(_IS_CPU, params)) or len(set(map(_DEVICE, params))) == 1
 
 
 def _add_captured(

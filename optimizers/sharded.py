@@ -1,12 +1,15 @@
 """Sharded parameters: DTensors, as ``fully_shard`` makes them.
 
-Each process steps its own piece; norms are summed over the processes.
+Each process steps its own piece; norms are summed over the processes. A collective that is still
+pending, as ``redistribute(async_op=True)`` leaves one, is waited for. FSDP's first version hands
+out pieces that look like whole parameters: rules that need norms refuse them.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,8 +19,12 @@ from autotune.kernels.rule import Update
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+    from autotune.optimizers.base import RuleOptimizer
+
 # A parameter's device mesh, and the dimensions of the mesh that hold different pieces.
 Span = tuple["DeviceMesh", tuple[int, ...]]
+
+_WAY_OUT = "shard the model with torch.distributed.fsdp.fully_shard"
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -34,13 +41,27 @@ def span(p: Any) -> Span:
 
 def piece(tensor: Any) -> Tensor:
     """Return this process's piece of a tensor."""
-    own: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
-    return own
+    return waited(tensor.to_local() if is_sharded(tensor) else tensor)
+
+
+def waited(tensor: Any) -> Tensor:
+    """Return what a collective brings, or any other tensor itself."""
+    module = sys.modules.get("torch.distributed._functional_collectives")
+    if module is None or not isinstance(tensor, module.AsyncCollectiveTensor):
+        return cast("Tensor", tensor)
+    return cast("Tensor", tensor.trigger_wait())
 
 
 def beside(p: Any, g: Any) -> Tensor:
     """Return this process's piece of a gradient, sharded as its parameter is."""
-    if is_sharded(g) and g.placements != p.placements:
+    if not is_sharded(g):
+        return waited(g)
+    if g.device_mesh != p.device_mesh:
+        raise ValueError(
+            f"a gradient must be on its parameter's mesh {p.device_mesh}, got {g.device_mesh}; "
+            "distribute it there"
+        )
+    if g.placements != p.placements:
         g = g.redistribute(placements=p.placements)
     return piece(g)
 
@@ -48,7 +69,51 @@ def beside(p: Any, g: Any) -> Tensor:
 def local(p: Tensor, update: Update) -> Update:
     """Return the update of this process's piece of a DTensor."""
     now, g, state, row, key = update
-    return Update(piece(now), beside(p, g), tuple([piece(t) for t in state]), row, key)
+    own, beside_it = piece(now), beside(p, g)
+    if own.shape != beside_it.shape:
+        raise ValueError(
+            f"a gradient of a DTensor must be cut as it is, into {tuple(own.shape)} here, got "
+            f"{tuple(beside_it.shape)}; distribute it with torch.distributed.tensor"
+        )
+    return Update(own, beside_it, tuple([piece(t) for t in state]), row, key)
+
+
+class Inspected(NamedTuple):
+    """An optimizer's parameters, and whether they are pieces of FSDP's flat ones."""
+
+    params: Sequence[Tensor]
+    in_pieces: bool
+
+
+def pieces(params: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters that FSDP's first version has flattened and cut.
+
+    It marks what it flattens. With NO_SHARD nothing is cut: then parameters keep their shapes, and
+    one with two dimensions shows it of all in its storage.
+    """
+    flat = [p for p in params if getattr(p, "_fsdp_flattened", False)]
+    whole = {p.untyped_storage().data_ptr() for p in flat if p.ndim > 1}
+    return [p for p in flat if p.untyped_storage().data_ptr() not in whole]
+
+
+def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
+    """Refuse what needs norms of parameters or gradients that are pieces of flat ones."""
+    if optimizer.inspected is None or optimizer.inspected.params is not optimizer.tensors:
+        optimizer.inspected = Inspected(optimizer.tensors, bool(pieces(optimizer.tensors)))
+    if not optimizer.inspected.in_pieces:
+        return
+    name = type(optimizer).__name__
+    if any(optimizer.trust_limit(group) is not None for group in optimizer.param_groups):
+        raise ValueError(
+            f"{name} needs the norm of each parameter, got pieces of FSDP's flat parameters; "
+            f"{_WAY_OUT}"
+        )
+    if optimizer.max_grad_norm and not optimizer.norm_group:
+        raise ValueError(
+            f"max_grad_norm={optimizer.max_grad_norm:g} needs the norm of all gradients, got "
+            f"pieces of FSDP's flat ones; {_WAY_OUT}, set norm_group to the processes that hold "
+            "the pieces, or set max_grad_norm=0 and call FSDP's clip_grad_norm_"
+        )
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

@@ -142,6 +142,7 @@ class Stacked:
         order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
         for p, g in collect.with_gradient(self.rows[0], {"params": params}):
             j = next(j for j, other in enumerate(params) if other is p)
+            self._follow(p, i, j)
             states = [
                 row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
             ]
@@ -155,6 +156,13 @@ class Stacked:
                 lines[clocks] = self._lines(groups, rule, clocks)
             keys = tuple([(step << 32) + order[p] for step, _ in clocks]) if order else 0
             yield Update(p, g, self._whole[p], lines[clocks], keys)
+
+    def _follow(self, p: Tensor, i: int, j: int) -> None:
+        """Let the replicas' parameters be views of a tensor whose data was replaced."""
+        views = [row.param_groups[i]["params"][j] for row in self.rows]
+        if views[0].data_ptr() != p.data_ptr():
+            for view, own in zip(views, p.detach().unbind(), strict=True):
+                view.data = own
 
     def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
         together = zip(self.rows, groups, clocks, strict=True)
@@ -212,7 +220,7 @@ def alike(name: str, settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Return lists of indices of settings that share one rule, so that they can be stacked."""
     found: dict[tuple[Rule, ...], list[int]] = {}
     for k, setting in enumerate(settings):
-        one, other = torch.zeros(1), torch.zeros(1)
+        one, other = torch.zeros(1, device="cpu"), torch.zeros(1, device="cpu")
         groups: list[Group] = [{"params": [one]}, {"params": [other], "weight_decay": 0.0}]
         made = create(name, groups, **setting)
         found.setdefault(tuple([made.rule(group) for group in made.param_groups]), []).append(k)

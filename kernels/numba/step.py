@@ -21,8 +21,9 @@ from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from autotune.kernels.addresses import flat
 from autotune.kernels.lang import Function, bind
-from autotune.kernels.layout import copied, dense, precision
+from autotune.kernels.layout import precision
 from autotune.kernels.numba import cache
 from autotune.kernels.numba.memory import Role, bits, load, loads, store
 from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
@@ -252,16 +253,15 @@ def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision."""
-    total = 0.0
-    for dtype in (torch.float32, torch.float64):
-        chosen = [g for g in grads if precision(g) is dtype]
+    total, double = 0.0, [g for g in grads if g.dtype is torch.float64]
+    single = [g for g in grads if g.dtype is not torch.float64] if double else grads
+    for dtype, chosen in ((torch.float32, single), (torch.float64, double)):
         if not chosen:
             continue
-        lying = [g if g.dtype is dtype and dense(g) else copied(g, g, dtype) for g in chosen]
-        addresses = np.array([g.data_ptr() for g in lying], dtype=np.int64)
-        sizes = np.array([g.numel() for g in lying], dtype=np.int64)
-        total += _squares(dtype)(addresses, sizes)
-    return torch.tensor(total, dtype=torch.float64)
+        lying, places = flat(chosen, dtype)
+        sizes = np.fromiter(map(Tensor.numel, lying), np.int64, len(lying))
+        total += _squares(dtype)(places, sizes)
+    return torch.tensor(total, dtype=torch.float64, device="cpu")
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def places(p: Tensor) -> Tensor:
     """Return the number of each element, in the order of memory."""
     numbers = torch.empty_like(p, dtype=torch.int64, requires_grad=False)
     flat = numbers.as_strided((numbers.numel(),), (1,))
-    torch.arange(numbers.numel(), out=flat)
+    torch.arange(numbers.numel(), out=flat, device=flat.device)
     return numbers
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autotune.kernels.layout import Ints, copied, dense, precision
+from autotune.kernels.addresses import flat
+from autotune.kernels.layout import Ints, precision
 from autotune.kernels.plan import (
     GRADIENT,
     Copies,
@@ -102,16 +103,18 @@ def _members(group: Group, lines: Tensor, where: Place) -> Tensor:
 
 def gradients(grads: Sequence[Tensor]) -> tuple[list[Gradients], list[Tensor]]:
     """Return gradients by device and dtype, and the tensors to keep until they are read."""
-    flat = [g if g.dtype in _READABLE and dense(g) else copied(g, g, precision(g)) for g in grads]
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for g in flat:
-        groups.setdefault((g.device, g.dtype), []).append(g)
-    return [_gradients(*key, group) for key, group in groups.items()], flat
+    for g in grads:
+        groups.setdefault((g.device, _read_as(g, g)), []).append(g)
+    alive: list[Tensor] = []
+    return [_gradients(*key, group, alive) for key, group in groups.items()], alive
 
 
-def _gradients(device: torch.device, dtype: torch.dtype, grads: list[Tensor]) -> Gradients:
-    where, count = place(device), len(grads)
-    addresses = np.fromiter(map(Tensor.data_ptr, grads), np.int64, count)
-    sizes = np.fromiter(map(Tensor.numel, grads), np.int64, count)
-    listed = table(addresses.tobytes(), torch.int64, where)
-    return Gradients(device, dtype, cut(sizes, addresses, where), listed)
+def _gradients(
+    device: torch.device, dtype: torch.dtype, grads: list[Tensor], alive: list[Tensor]
+) -> Gradients:
+    lying, places = flat(grads, dtype)
+    alive += lying
+    where, sizes = place(device), np.fromiter(map(Tensor.numel, lying), np.int64, len(lying))
+    listed = table(places.tobytes(), torch.int64, where)
+    return Gradients(device, dtype, cut(sizes, places, where), listed)

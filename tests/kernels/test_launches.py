@@ -169,3 +169,17 @@ def test_plans_are_bounded(triton_step):
     for _ in range(100):
         triton_step.step(RULE, [Update(*torch.rand(2, 3), (torch.rand(3),), ROW)], None)
     assert plan._plan.cache_info().currsize <= 64
+
+
+def test_plans_of_few_tensors_are_bounded_too():
+    for k in range(2000):
+        plan._small_plan((k,), len)
+    assert plan._small_plan.cache_info().currsize <= 1024
+    plan._small_plan.cache_clear()
+
+
+def test_plans_of_many_tensors_are_bounded(triton_step):
+    for _ in range(70):
+        updates = [Update(*torch.rand(2, 3), (torch.rand(3),), ROW) for _ in range(plan._FEW + 1)]
+        triton_step.step(RULE, updates, None)
+    assert plan._plan.cache_info().currsize <= 64

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autotune.kernels import plan
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.adam import ADAM
 from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
+from autotune.optimizers import AdamW
 
 numba_step = pytest.importorskip("autotune.kernels.numba.step")
 
@@ -28,3 +30,17 @@ def test_a_schedule_compiles_nothing_new():
 def test_a_rule_is_known_by_its_parts():
     assert replace(ADAMW) == ADAMW
     assert Rule(direction=ADAM, application=PROXIMAL) != ADAMW
+
+
+def test_many_small_optimizers_are_planned_once(monkeypatch):
+    optimizers = []
+    for _ in range(100):
+        p = torch.nn.Parameter(torch.ones(2))
+        p.grad = torch.ones(2)
+        optimizers.append(AdamW([p], backend="numba"))
+        optimizers[-1].step()
+    arranged = []
+    monkeypatch.setattr(plan.Plan, "_arrange", lambda *given: arranged.append(given))
+    for optimizer in optimizers:
+        optimizer.step()
+    assert not arranged

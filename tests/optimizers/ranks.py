@@ -10,15 +10,16 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import _functional_collectives as collectives
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import state_dict as portable
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from autotune.optimizers import LAMB, Adan, create
+from autotune.optimizers import LAMB, Adan, create, layerwise, split
 from autotune.optimizers.registry import resolve
 
 RANK = int(sys.argv[1])
@@ -147,6 +148,80 @@ def redistributed():
     for params in ([p], [q]):
         Adan(params, backend="torch", **HYPER).step()
     return numbers([p]), numbers([q])
+
+
+def pending(backend):
+    """Step by gradients that other processes are still sending: a DTensor's and a plain one."""
+    mesh = init_device_mesh("cpu", (2,))
+    cut = torch.nn.Parameter(distribute_tensor(batch(0), mesh, [Shard(0)]))
+    plain, p, q = (torch.nn.Parameter(batch(k)) for k in (1, 0, 1))
+    part = batch(RANK + 2)  # whose sum over the processes is the gradient
+    sent = DTensor.from_local(part, mesh, [Partial()])
+    cut.grad = sent.redistribute(placements=[Shard(0)], async_op=True)
+    plain.grad = collectives.all_reduce(part, "sum", dist.group.WORLD)
+    p.grad, q.grad = batch(2) + batch(3), batch(2) + batch(3)
+    waiting = type(cut.grad._local_tensor) is type(plain.grad) is not torch.Tensor
+    for params in ([cut, plain], [p, q]):
+        LAMB(params, backend=backend, **HYPER).step()
+    return waiting, numbers([cut, plain]), numbers([p, q])
+
+
+def misfits():
+    """Return why gradients are refused that are cut when their parameter is not, and otherwise."""
+    mesh = init_device_mesh("cpu", (2,))
+    spread = distribute_tensor(batch(0), mesh, [Shard(0)])
+    told = []
+    for values, gradient in ((batch(0), spread), (spread, batch(0))):
+        p = torch.nn.Parameter(values)
+        p.grad = gradient
+        try:
+            Adan([p]).step()
+        except ValueError as error:
+            told.append(str(error))
+    return told
+
+
+def flattened(name, backend, groups=False, strategy="FULL_SHARD", clip=0.0, norm_group=False):
+    """Train under FSDP's first version; return where it ends, or why it is refused."""
+    hyper = {**HYPER, "max_grad_norm": clip}
+    try:
+        model = network()
+        params = split(model, 0.2) if groups else None
+        model = FullyShardedDataParallel(
+            model,
+            use_orig_params=True,
+            device_id=torch.device("cpu"),
+            sharding_strategy=ShardingStrategy[strategy],
+        )
+        optimizer = create(name, params or model.parameters(), backend=backend, **hyper)
+        optimizer.norm_group = dist.group.WORLD if norm_group else None
+        train(model, optimizer, range(3), half)
+    except ValueError as error:
+        return str(error)
+    single = network()
+    params = split(single, 0.2) if groups else single.parameters()
+    train(single, create(name, params, backend="torch", **hyper), range(3), batch)
+    with FullyShardedDataParallel.summon_full_params(model):
+        return numbers(model.parameters()), numbers(single.parameters())
+
+
+def unsplit(orig):
+    """Return why a model that is in pieces is refused, once in groups, once by LAMB."""
+    model = FullyShardedDataParallel(network(), use_orig_params=orig, device_id=torch.device("cpu"))
+    attempts = {
+        "split": lambda: split(model, 0.2),
+        "layerwise": lambda: layerwise(model, 0.1, 0.7, 0.2),
+        "lamb": lambda: LAMB(model.parameters(), backend="torch").step(),
+    }
+    return {name: refusal(attempt) for name, attempt in attempts.items()}
+
+
+def refusal(attempt):
+    """Return how an attempt's refusal begins."""
+    try:
+        attempt()
+    except ValueError as error:
+        return str(error).split(", got ")[0]
 
 
 def resumed(name, folder, halved):

@@ -107,6 +107,69 @@ def test_a_gradient_takes_its_parameters_placement(pair):
         close(actual, expected)
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_gradient_still_on_its_way_is_waited_for(pair, backend):
+    pytest.importorskip("numba")
+    for waiting, actual, expected in pair.ask("pending", backend):
+        assert waiting
+        close(actual, expected)
+
+
+def test_a_gradient_is_cut_where_its_parameter_is(pair):
+    whole = (
+        "a gradient must be whole where its parameter is, got a DTensor; "
+        "assign gradient.full_tensor()"
+    )
+    cut = (
+        "a gradient of a DTensor must be cut as it is, into (2, 5) here, got (4, 5); "
+        "distribute it with torch.distributed.tensor"
+    )
+    assert pair.ask("misfits") == [[whole, cut]] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "groups"),
+    [("adan", "torch", False), ("adamw-win2", "numba", True), ("sgd", "torch", True)],
+)
+def test_flat_pieces_are_stepped_by_rules_without_norms(pair, name, backend, groups):
+    for actual, expected in pair.ask("flattened", name, backend, groups):
+        close(actual, expected)
+
+
+def test_flat_pieces_are_clipped_by_the_norm_of_the_group(pair):
+    more = "adan", "torch", True, "SHARD_GRAD_OP", 0.1, True
+    for actual, expected in pair.ask("flattened", *more):
+        close(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["adan", "lamb-win"])
+def test_flat_parameters_that_are_not_cut_have_norms(pair, name):
+    for actual, expected in pair.ask("flattened", name, "torch", False, "NO_SHARD", 0.1):
+        close(actual, expected)
+
+
+def test_norms_of_flat_pieces_are_refused_by_every_process(pair):
+    way = "shard the model with torch.distributed.fsdp.fully_shard"
+    each = "LAMB needs the norm of each parameter, got pieces of FSDP's flat parameters; " + way
+    together = (
+        "max_grad_norm=0.1 needs the norm of all gradients, got pieces of FSDP's flat ones; "
+        f"{way}, set norm_group to the processes that hold the pieces, or set max_grad_norm=0 "
+        "and call FSDP's clip_grad_norm_"
+    )
+    assert pair.ask("flattened", "lamb-win", "torch") == [each] * 2
+    clipped = "torch", False, "FULL_SHARD", 0.1
+    assert pair.ask("flattened", "adamw", *clipped) == [together] * 2
+
+
+@pytest.mark.parametrize("orig", [True, False])
+def test_flat_pieces_have_no_dimensions_to_group_by(pair, orig):
+    groups = "groups are made by the dimensions of parameters"
+    told = {"split": groups, "lamb": "LAMB needs the norm of each parameter"}
+    told |= {"layerwise": groups} if orig else {}  # a flat parameter is in no block
+    for found in pair.ask("unsplit", orig):
+        assert told.items() <= found.items()
+
+
 @pytest.mark.parametrize("halved", [False, True], ids=["", "halved"])
 @pytest.mark.parametrize("name", ["adan", "adamw-win2", "sgd", "lamb"])
 def test_a_sharded_run_is_resumed_bit_for_bit(pair, tmp_path, name, halved):

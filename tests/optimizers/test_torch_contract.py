@@ -13,37 +13,10 @@ from autotune.testing.torch_optimizer import TorchOptimizerContract
 
 FAILED = (AssertionError, pytest.fail.Exception, *(KeyError, RuntimeError, TypeError, ValueError))
 
-# Tests that wait for a mend, by a piece of their name; a crash ends the process, so is not run.
-FOREIGN = "foreign entries of state are refused"
-WORDS = "groups lack words that their checkpoint has"
-PLAIN = "values are kept as they come"
-MEMORY = "a raw address is taken of tensors without memory"
-WAITING = {
-    "test_a_wrapper_that_keeps_state": {"reason": FOREIGN},
-    "test_foreign_entries_of_state": {"reason": FOREIGN},
-    "test_groups_have_the_words": {"reason": WORDS},
-    "test_other_parameters_and_state": {"reason": WORDS},
-    "-flat]": {"reason": WORDS},
-    "-numpy]": {"reason": PLAIN},
-    "-word]": {"reason": PLAIN},
-    "-list]": {"reason": PLAIN},
-    "-userlist]": {"reason": PLAIN},
-    "test_tensors_without_values": {"reason": MEMORY, "run": False},
-    "-wrapped]": {"reason": MEMORY, "run": False},
-    "test_the_default_device": {"reason": "scalars are made on the default device"},
-}
-
-
-def waits(request):
-    for piece, why in WAITING.items():
-        if piece in request.node.name:
-            request.applymarker(pytest.mark.xfail(strict=True, **why))
-
 
 class TestTorchOptimizers(TorchOptimizerContract):
     @pytest.fixture(params=names())
     def name(self, request):
-        waits(request)
         return request.param
 
 
@@ -53,7 +26,6 @@ class TestCompact(TorchOptimizerContract):
 
     @pytest.fixture(params=["adan-win", "adamw-win2"])
     def name(self, request):
-        waits(request)
         return request.param
 
 
