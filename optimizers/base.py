@@ -81,7 +81,6 @@ class RuleOptimizer(torch.optim.Optimizer):
             them, whose gradients count in the norm for clipping. Set it on
             ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
             the group that a parameter is cut over; DTensors do not need it.
-        inspected: What is known of the parameters since the first step.
     """
 
     description: ClassVar[str] = ""
@@ -98,7 +97,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
-    inspected: sharded.Inspected | None = None
+    _inspected: sharded.Inspected | None = None  # at the first step
     _tentative: Tentative | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
     _scaling: bool | None = None  # what a user set; None asks the backend
@@ -190,7 +189,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        homes = {p.device: p for p in map(sharded.piece, self.parameters())}.values()
+        pieces = map(sharded.piece, self.parameters())
+        homes = {(p.device, type(p)): p for p in pieces}.values()
         return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
 
     @property

@@ -98,9 +98,9 @@ def pieces(params: Iterable[Tensor]) -> list[Tensor]:
 
 def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
     """Refuse what needs norms of parameters or gradients that are pieces of flat ones."""
-    if optimizer.inspected is None or optimizer.inspected.params is not optimizer.tensors:
-        optimizer.inspected = Inspected(optimizer.tensors, bool(pieces(optimizer.tensors)))
-    if not optimizer.inspected.in_pieces:
+    if optimizer._inspected is None or optimizer._inspected.params is not optimizer.tensors:
+        optimizer._inspected = Inspected(optimizer.tensors, bool(pieces(optimizer.tensors)))
+    if not optimizer._inspected.in_pieces:
         return
     name = type(optimizer).__name__
     if any(optimizer.trust_limit(group) is not None for group in optimizer.param_groups):

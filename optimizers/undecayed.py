@@ -10,6 +10,7 @@ from typing import cast
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import ParametrizationList
 
+from autotune.optimizers import sharded
 from autotune.optimizers.wrappers import bare, holders, inner
 
 # Layers by class name, as torch's own and those of models: LlamaRMSNorm, LayerNorm2d, ...
@@ -117,14 +118,8 @@ def _is_empty(module: Module, name: str) -> bool:
 def _refuse_cut(model: Module) -> None:
     """Refuse FSDP's flat parameters: each is a piece of many tensors, in one dimension."""
     flat = any(getattr(p, "_is_flat_param", False) for p in model.parameters())
-    if flat or any(map(_cuts, model.modules())):
+    if flat or sharded.pieces(model.parameters()):
         raise ValueError(
             "split and layerwise need whole shapes, got a model that FSDP has flattened; "
             "make the groups before it is wrapped, or use fully_shard"
         )
-
-
-def _cuts(module: Module) -> bool:
-    strategy = getattr(module, "sharding_strategy", None)
-    fsdp = type(module).__name__ == "FullyShardedDataParallel"
-    return fsdp and strategy is not None and strategy.name != "NO_SHARD"
