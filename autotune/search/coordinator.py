@@ -20,6 +20,7 @@ from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, checked, open_search
+from autotune.search.reasons import LEAVING, Reason, reason
 from autotune.search.recorder import Recorder
 from autotune.search.turns import Participant
 from autotune.seeds import derive
@@ -33,8 +34,6 @@ from autotune.studies.store import Store
 WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be unreachable
 POLL = 0.5  # seconds to wait for reports before the halt flag is checked
-# A search without any measured loss ends after so many trials of one of these states.
-HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}
 STEP_TIMEOUT = 30.0  # seconds that running steps get to end when the time is over
 MIRRORED_EVERY = 30.0  # seconds between updates of Optuna's tables
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
@@ -136,7 +135,7 @@ class Loop:
             store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
         self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
-        self.stopping: float | None = None  # when workers were asked to stop
+        self.asked: float | None = None  # when running jobs were asked to save and stop
         self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
         self.over = False  # nothing is left to do for this process
         self.mirrored = time.monotonic()
@@ -188,7 +187,9 @@ class Loop:
             self._report_progress()
             self._warn_of_shortage()
             self._watch(engine)
-            if not self.recorder.busy:
+            idle = not self.recorder.busy
+            self.participant.rest(paused=idle and self._why() is Reason.PAUSED)
+            if idle:
                 self.halt.wait(self._idle)
 
     def _beat(self, engine: Engine) -> None:
@@ -207,9 +208,7 @@ class Loop:
         with suppress(LeaseLost):
             while self._free(engine):
                 with self.participant.turn(self.recorder.own) as decides:
-                    started = decides and not self._closed() and self._start(engine)
-                    if decides and not started:
-                        self._end_if_over()
+                    started = decides and not self._closed() and self._decide(engine)
                 if not started:
                     # Other processes run trials or decide: asking again at once is useless.
                     self._idle = WAIT if decides else 0.0
@@ -219,26 +218,36 @@ class Loop:
         """Return whether there is something to decide: what to start, or whether to end."""
         if self.over:
             return False
-        if self._ending():
+        if self._why() is not None:
             return not self.recorder.busy
         return len(self.recorder.busy) < engine.slots
 
-    def _ending(self) -> bool:
-        return self.stopping is not None or self._asked_to_stop()
+    def _why(self) -> Reason | None:
+        """Return why this process starts nothing now; None if it may start trials."""
+        command = self.participant.command
+        return reason(self.states, halted=self.halt.is_set(), command=command, late=self._late())
 
-    def _asked_to_stop(self) -> bool:
-        """Return whether this process should stop running trials."""
-        return self.halt.is_set() or self.participant.command is not Command.CONTINUE
+    def _late(self) -> bool:
+        minutes = self.spec.budget.resolved.minutes
+        return minutes is not None and self._elapsed() > minutes * 60
 
     def _closed(self) -> bool:
         """Return whether another process ended the search or changed its spec."""
         self.over = self.participant.state is SearchState.COMPLETE or self.participant.changed
         return self.over
 
+    def _decide(self, engine: Engine) -> bool:
+        """Start a job, or end the search if nothing is left; both for the reason that holds now."""
+        why = self._why()
+        # When it is late they are asked all the same: that nothing is left is for studies to say.
+        if why in {None, Reason.LATE} and self._start(engine):
+            self.asked = None  # nobody asked this job to stop
+            return True
+        self._end_if_over(why)
+        return False
+
     def _start(self, engine: Engine) -> bool:
         """Start the next suggestion of the study that has spent the least."""
-        if self._ending():
-            return False
         self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
         for state in sorted(self.states, key=StudyState.committed):
             if self.tracker.waits(state):
@@ -252,13 +261,11 @@ class Loop:
                 return True
         return False
 
-    def _end_if_over(self) -> None:
+    def _end_if_over(self, why: Reason | None) -> None:
         """End the search if nobody can continue it; called in a turn that started nothing."""
-        if self.recorder.busy or self.over:
+        if self.recorder.busy or why is Reason.PAUSED:
             return
-        if self.participant.command is Command.PAUSE and not self.halt.is_set():
-            return
-        left = self._asked_to_stop() and not all(stages.complete(o) for o in self.states)
+        left = why in LEAVING and not all(stages.complete(o) for o in self.states)
         if self.participant.others:
             self.over = left
             return
@@ -282,28 +289,20 @@ class Loop:
             self._leave()
 
     def _watch(self, engine: Engine) -> None:
-        """Stop early if told to, out of time or hopeless; kill workers that do not answer."""
-        minutes = self.spec.budget.resolved.minutes
-        late = minutes is not None and self._elapsed() > minutes * 60
+        """Ask running jobs to stop if there is a reason; kill workers that do not answer."""
         now = time.monotonic()
-        if self.stopping is None and (self._asked_to_stop() or late or self._hopeless()):
-            self.stopping = now
+        if self._why() is None:
+            self.asked = None
+        elif self.asked is None:
+            self.asked = now
             engine.interrupt()
-        elif self.stopping is not None and late and now > self.stopping + STEP_TIMEOUT:
+        elif self._late() and now > self.asked + STEP_TIMEOUT:
             engine.kill()
-        elif self.stopping is not None and not (self._asked_to_stop() or late or self._hopeless()):
-            self.stopping = None  # it was only a pause
 
     def _outage(self, seconds: float, why: str) -> bool:
         """Wait for the database while trials go on; return whether to give up."""
         self.listen(Notice(text=f"{why}; trying again"))
         return self.halt.wait(seconds)
-
-    def _hopeless(self) -> bool:
-        trials = [t for state in self.states for t in state.trials.values()]
-        measured = any(curve for state in self.states for curve in state.losses.values())
-        many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
-        return many and not measured
 
     def _mirror(self, every: float = 0.0) -> None:
         """Update Optuna's tables if the last update is ``every`` seconds ago."""
@@ -355,7 +354,7 @@ class Loop:
 
     def _warn_of_shortage(self) -> None:
         """Warn once, after every optimizer has run a little, if the minutes are too few."""
-        if self.warned or self._ending() or not all(one.runs() for one in self.states):
+        if self.warned or self._why() or not all(one.runs() for one in self.states):
             return
         self.warned = True  # a later warning would be more exact but come too late
         if text := self.tracker.shortage():

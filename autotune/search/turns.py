@@ -109,6 +109,7 @@ class Participant:
         self._revision = revision
         self._told = self._beaten = time.monotonic()
         self._pause = SHORTEST
+        self._paused = False  # whether nothing runs here because of a pause
 
     @contextmanager
     def turn(self, own: Container[int]) -> Iterator[bool]:
@@ -164,6 +165,14 @@ class Participant:
         now = time.monotonic()
         self.seconds = self.store.tick(self.search.id, now - self._told)
         self._told = now
+
+    def rest(self, *, paused: bool) -> None:
+        """Leave out the time since the last call if the search was paused then and is now."""
+        if paused and not self._paused:
+            self.spend()
+        elif paused:
+            self._told = time.monotonic()
+        self._paused = paused
 
     def unspent(self) -> float:
         """Return the seconds that are not yet stored."""
