@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
-from autotune.errors import LeaseLost, NothingUsable, StorageError
+from autotune.errors import LeaseLost, StorageError
 from autotune.results import comparison
 from autotune.scheduler import racing, stages, widening
 from autotune.scheduler.budget import BudgetTracker
@@ -20,7 +21,8 @@ from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, checked, open_search
-from autotune.search.reasons import LEAVING, Reason, reason
+from autotune.search.overhead import Overhead
+from autotune.search.reasons import LEAVING, Reason, reason, refuse_nothing
 from autotune.search.recorder import Recorder
 from autotune.search.turns import Participant
 from autotune.seeds import derive
@@ -30,6 +32,7 @@ from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.training.job import Outcome, Report
 
 WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be unreachable
@@ -70,9 +73,8 @@ def run(
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
             if engine:
-                store.tell(
-                    spec.search_name, Command.CONTINUE
-                )  # this cancels an earlier pause or stop
+                # This cancels an earlier pause or stop.
+                store.tell(spec.search_name, Command.CONTINUE)
                 halt = halt or threading.Event()
                 with closing(Mirror(store.url)) as mirror:
                     loop = Loop(
@@ -81,7 +83,7 @@ def run(
                     loop.run(engine)
     found = comparison.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
-        refuse_nothing(opened)
+        refuse_nothing(found.search.name, opened.states)
     return found
 
 
@@ -90,16 +92,6 @@ def coordinator(url: str, folder: Path) -> str:
     if urls.file(url) is not None:
         return COORDINATOR  # its lock file moves with the database
     return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
-
-
-def refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable if no trial reached its last step with a loss."""
-    trials = [trial for state in opened.states for trial in state.trials.values()]
-    if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
-        return
-    reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
-    why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
-    raise NothingUsable(f"no trial of '{opened.search.name}' reached its end with a loss; {why}")
 
 
 class Loop:
@@ -139,17 +131,16 @@ class Loop:
         self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
         self.over = False  # nothing is left to do for this process
         self.mirrored = time.monotonic()
-        self.recording = 0.0  # seconds that this process spent deciding and writing
-        self.before = sum(state.runs() for state in self.states)
         self.store.retry = Retry(seconds=OUTAGE, wait=self._outage)
 
     def run(self, engine: Engine) -> None:
         """Run until nothing is left to start and nothing runs; closes the engine."""
+        self.overhead = Overhead(engine.slots)
         self.tracker = BudgetTracker(
             states=self.states,
             slots=engine.slots,
             elapsed=self._elapsed,
-            overhead=self._overhead,
+            overhead=self.overhead.per_job,
         )
         self._announce(engine.slots)
         try:
@@ -173,24 +164,29 @@ class Loop:
 
     def _work(self, engine: Engine) -> None:
         while not self.over:
-            began = time.monotonic()
-            self._beat(engine)
-            self._fill(engine)
-            self.recording += time.monotonic() - began
+            with self.overhead.counted():
+                self._beat(engine)
+                self._fill(engine)
             if self.over:
                 return
             reports = engine.reports(POLL)
-            began = time.monotonic()
-            for report in reports:
-                if not self.recorder.take(report):
-                    engine.interrupt(report.trial)
-            self._report_progress()
-            self._warn_of_shortage()
-            self._watch(engine)
+            with self.overhead.counted():
+                self._take(reports, engine)
+                self._report_progress()
+                self._warn_of_shortage()
+                self._watch(engine)
             idle = not self.recorder.busy
             self.participant.rest(paused=idle and self._why() is Reason.PAUSED)
             if idle:
                 self.halt.wait(self._idle)
+
+    def _take(self, reports: Sequence[Report], engine: Engine) -> None:
+        """Record reports; jobs that other processes took over are stopped."""
+        for report in reports:
+            if report.outcome is not Outcome.PROGRESS:
+                self.overhead.ended(report.trial, report.seconds)
+            if not self.recorder.take(report):
+                engine.interrupt(report.trial)
 
     def _beat(self, engine: Engine) -> None:
         """Send a heartbeat when it is due, and stop the trials that it reports as lost."""
@@ -249,6 +245,8 @@ class Loop:
     def _start(self, engine: Engine) -> bool:
         """Start the next suggestion of the study that has spent the least."""
         self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
+        if self.tracker.reopens():
+            self.recorder.reopen()
         for state in sorted(self.states, key=StudyState.committed):
             if self.tracker.waits(state):
                 continue
@@ -257,7 +255,9 @@ class Loop:
             if state.searched and not searched:
                 self.recorder.end_search(state, self.tracker.minutes_left())
             if suggestion:
-                engine.submit(self.recorder.start(state, suggestion))
+                job = self.recorder.start(state, suggestion)
+                self.overhead.began(job.trial)
+                engine.submit(job)
                 return True
         return False
 
@@ -313,11 +313,6 @@ class Loop:
 
     def _elapsed(self) -> float:
         return self.participant.seconds + self.participant.unspent()
-
-    def _overhead(self) -> float:
-        """Return the seconds of deciding and writing per full run."""
-        runs = sum(state.runs() for state in self.states) - self.before
-        return self.recording / runs if runs else 0.0
 
     def _announce(self, workers: int) -> None:
         search = self.opened.search

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from autotune.errors import NothingUsable
 from autotune.scheduler.study_state import StudyState
 from autotune.studies.records import Command, TrialState
 
@@ -55,3 +56,13 @@ def hopeless(states: Sequence[StudyState]) -> bool:
     measured = any(curve for state in states for curve in state.losses.values())
     many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
     return many and not measured
+
+
+def refuse_nothing(name: str, states: Sequence[StudyState]) -> None:
+    """Raise NothingUsable if no trial of a search reached its last step with a loss."""
+    trials = [trial for state in states for trial in state.trials.values()]
+    if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
+        return
+    reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
+    why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
+    raise NothingUsable(f"no trial of '{name}' reached its end with a loss; {why}")

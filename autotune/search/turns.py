@@ -42,7 +42,7 @@ def merge(states: Sequence[StudyState], found: Changes, own: Container[int] = ()
     budget = parse(dict(found.spec)).budget.resolved
     for state in states:
         closed = found.recommended.get(state.study.id, {}).get("budget")
-        state.searched = state.searched or (closed is not None and Budget(**closed) == budget)
+        state.searched = closed is not None and Budget(**closed) == budget
     for trial in found.trials:
         if trial.id not in own:
             take(by_study[trial.study], trial, found.curves.get(trial.id, ()))
