@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from statistics import median, median_low
 
 from autotune.scheduler import stages, stopping
+from autotune.scheduler.fairness import ROUNDING, longest, slack
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.studies.records import Role, TrialRecord
 
 MARGIN = 1.15  # safety factor on predicted times, because the measured pace varies
-ROUNDING = 1e-9  # tolerance when sums of full runs are compared
-LEAD = 1.0  # full runs of search by which one study may be ahead of another
-AGAIN = 1.0  # full runs of search that have to be left, for a search that ended to go on
+LEAD = 1.0  # full runs by which a search may go beyond one that is over, at most
+AGAIN = 1 / 3  # full runs of search that have to be left, for a search that ended to go on
 # Part of what a trial takes beyond training that comes before it; the rest saves it, which a run
 # without a pause does not do.
 BUILDING = 0.5
@@ -54,7 +54,7 @@ class BudgetTracker:
                 return False
         if budget.minutes is None:
             return True
-        if not state.searched and needed and self._ahead(state, searched=True) + cost > LEAD:
+        if not state.searched and needed and self._too_far(state, cost, needed):
             return False
         return self._in_time(state, cost, needed, budget.minutes * 60 - self.elapsed())
 
@@ -194,14 +194,20 @@ class BudgetTracker:
         return least
 
     def waits(self, state: StudyState) -> bool:
-        """Return whether a study must wait for the others, so that all get the same time."""
+        """Return whether a study must wait, so that all are searched and judged alike.
+
+        Of those that still search, the one that has searched the least goes next. None is more than
+        one rung ahead of another.
+        """
         if self.policy.budget.minutes is None:
             return False
         if state.searched:
             rounds = [stages.rounds(one) for one in self.states]
             extra = stages.complete(state)
             return extra and stages.rounds(state) > min(rounds)
-        return self._ahead(state, searched=False) > LEAD
+        own = state.committed(Role.SEARCH)
+        others = [one.committed(Role.SEARCH) for one in self.states if not one.searched]
+        return own > min(others) + ROUNDING
 
     def _typical(self) -> float | None:
         """Return the median seconds of a full run: a worker's slow first trial distorts means."""
@@ -212,19 +218,20 @@ class BudgetTracker:
         training = median(paces)
         return training + min(self.overhead(), training)  # loading a sampler happens only once
 
-    def _ahead(self, state: StudyState, *, searched: bool) -> float:
-        """Return by how many full runs of search a study leads the others.
-
-        ``searched``: compare with studies whose search is over, else with those still searching.
-        """
-        own = state.committed(Role.SEARCH)
-        others = [
+    def _too_far(self, state: StudyState, cost: float, needed: float) -> bool:
+        """Return whether a job leads a search too far beyond one that is over."""
+        over = [
             other.committed(Role.SEARCH)
             for other in self.states
             # A study that stopped early leaves its time to the others.
-            if other.searched is searched and not (searched and stopping.reached(other))
+            if other.searched and not stopping.reached(other)
         ]
-        return own - min(others, default=own)
+        if not over:
+            return False
+        rung = min(cost, longest(state.ladder))
+        # At most half of what counts as alike: what a job needs after it is an estimate.
+        lead = min(LEAD, slack(min(over) / 2, rung))
+        return _level(state, cost, needed) > min(over) + lead
 
     def _in_time(self, state: StudyState, cost: float, needed: float, left: float) -> bool:
         pace = self.pace(state, cost)
@@ -235,17 +242,34 @@ class BudgetTracker:
         own = pace * MARGIN
         whole = self._whole(state) or pace
         work = own + needed * whole
+        level, waves = _level(state, cost, needed), stages.waves(self.policy, self.slots)
+        row = own if state.searched else own + whole * waves
         for other in self.states:
-            work += (other.committed() - other.runs()) * (self._whole(other) or whole)
-            if other is not state:
-                work += stages.outstanding(other) * (self._whole(other) or whole)
-        longest = 0.0 if state.searched else whole * stages.waves(self.policy, self.slots)
-        return self._fits(work, own + longest, left)
+            pace = self._whole(other) or whole
+            runs = 0.0 if other is state else _to_follow(other, level)
+            work += (runs + other.committed() - other.runs()) * pace
+            if not other.searched and other is not state:
+                behind = runs - stages.outstanding(other)
+                row = max(row, (waves + behind * MARGIN) * pace)
+        return self._fits(work, row, left)
 
     def _fits(self, work: float, longest: float, left: float) -> bool:
         """Return whether so many seconds of work on all slots, and of jobs in a row, are left."""
         left -= WRAP_UP * sum(len(one.trials) for one in self.states)
         return max(work / self.slots, longest) * MARGIN <= left
+
+
+def _level(state: StudyState, cost: float, needed: float) -> float:
+    """Return the full runs of a study's search if it ends after a job and what that needs."""
+    return state.committed(Role.SEARCH) + cost + max(0.0, needed - stages.reserved(state))
+
+
+def _to_follow(state: StudyState, level: float) -> float:
+    """Return the full runs that a study needs to be searched as far as another, and judged."""
+    if state.searched or stopping.reached(state):
+        return stages.outstanding(state)
+    left = level - state.committed(Role.SEARCH) + stages.finals(state)
+    return max(stages.outstanding(state), left)
 
 
 def _training(group: Sequence[StudyState]) -> float | None:

@@ -90,7 +90,7 @@ def next_suggestion(state: StudyState, affordable: Affordable) -> Suggestion | N
 def reserved(state: StudyState) -> float:
     """Return the full runs that the search leaves for selecting and judging."""
     runs = state.policy.budget.runs or 0.0
-    return _finals(state) + min(state.policy.finalists + 1, int(SECOND_LAP * runs))
+    return finals(state) + min(state.policy.finalists + 1, int(SECOND_LAP * runs))
 
 
 def outstanding(state: StudyState) -> float:
@@ -104,7 +104,7 @@ def outstanding(state: StudyState) -> float:
 
 def anew(state: StudyState) -> float:
     """Return the full runs to end a search that goes on and to choose and judge what it finds."""
-    return _closing(state) + _finals(state)
+    return _closing(state) + finals(state)
 
 
 def has_more(state: StudyState) -> bool:
@@ -113,7 +113,7 @@ def has_more(state: StudyState) -> bool:
     return tried < state.space.points and (limit is None or tried < limit)
 
 
-def _finals(state: StudyState) -> float:
+def finals(state: StudyState) -> float:
     """Return the full runs to select and judge a new winner; those of the default may be there."""
     raced = any(t.source == 0 and t.seed == racing.SEEDS[0] for t in state.of(Role.SELECT))
     select = state.policy.finalists + (not raced)
@@ -292,7 +292,7 @@ def _close(state: StudyState, affordable: Affordable) -> Suggestion | None:
     first = leaders(state.of(Role.SEARCH), state.losses, state.ladder, count)
     for place, trial in enumerate(first):
         # One finalist is needed in any case.
-        needed = _finals(state) if place or busy else 0.0
+        needed = finals(state) if place or busy else 0.0
         suggestion = Suggestion(trial=trial, stop=state.target)
         if trial.state is TrialState.PAUSED and affordable(_cost(state, suggestion), needed):
             return suggestion

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
+from autotune.scheduler.fairness import charged
 from autotune.scheduler.forecast import forecasts
 from autotune.scheduler.pace import Pace
 from autotune.scheduler.policy import Policy
@@ -103,10 +104,7 @@ class StudyState:
         return steps / self.target
 
     def _cost(self, trial: TrialRecord) -> int:
-        # If failures were free, a study could fail for ever: each costs at least the first rung.
-        if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
-            return max(trial.step, self.ladder.first)
-        return trial.step
+        return charged(trial, self.ladder)
 
     def seconds(self) -> float:
         """Return the seconds spent training and evaluating."""

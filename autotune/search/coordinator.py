@@ -247,6 +247,7 @@ class Loop:
         self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
         if self.tracker.reopens():
             self.recorder.reopen()
+        ended = False
         for state in sorted(self.states, key=StudyState.committed):
             if self.tracker.waits(state):
                 continue
@@ -254,12 +255,14 @@ class Loop:
             suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
             if state.searched and not searched:
                 self.recorder.end_search(state, self.tracker.minutes_left())
+                ended = True
             if suggestion:
                 job = self.recorder.start(state, suggestion)
                 self.overhead.began(job.trial)
                 engine.submit(job)
                 return True
-        return False
+        # Who waited for a search that is now over has not been asked.
+        return ended and self._start(engine)
 
     def _end_if_over(self, why: Reason | None) -> None:
         """End the search if nobody can continue it; called in a turn that started nothing."""

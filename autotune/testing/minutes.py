@@ -108,6 +108,7 @@ class SimulatedSearch:
             self.reopened += 1
             for state in self.states:
                 state.searched = stopping.reached(state)
+        searching = [state.searched for state in self.states]
         for state in sorted(self.states, key=StudyState.committed):
             if self.tracker.waits(state):
                 continue
@@ -115,7 +116,7 @@ class SimulatedSearch:
             if found:
                 self._begin(state, found)
                 return True
-        return False
+        return [state.searched for state in self.states] != searching and self._start()
 
     def _begin(self, state: StudyState, found: Suggestion) -> None:
         if not self._loaded:
