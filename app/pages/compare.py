@@ -17,6 +17,8 @@ def page() -> None:
         return
     comparison = snapshot.comparison
     st.subheader(words.plain(comparison.verdict))
+    if comparison.tried:
+        st.caption(words.plain(comparison.tried))
     for row in comparison.rows:
         spoken = [row.verdict, row.reference_verdict]
         st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))

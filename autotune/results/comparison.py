@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
+from autotune.scheduler.fairness import Effort, effort
 from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -68,6 +69,7 @@ class Row:
     diverged: int
     failed: int
     nothing_learned: str | None = None  # a sentence, where the tuned setting learned nothing
+    searched: Effort = field(default_factory=Effort)  # without it, rows cannot be compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,12 @@ class Comparison:
     search: SearchRecord
     rows: tuple[Row, ...]
     verdict: str
+
+    @property
+    def tried(self) -> str:
+        """What was tried for each optimizer, to read beside every verdict; empty before that."""
+        each = [f"{row.optimizer} {row.searched}" for row in self.rows if row.searched.settings]
+        return f"tried: {'; '.join(each)}" if each else ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -116,11 +124,21 @@ def compare(
         s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
         for s in search.studies
     }
-    reference = pairs.get(REFERENCE)
+    budget = search.spec.get("budget") or {}
+    efforts = {
+        s.optimizer: effort(trials[s.optimizer], search.task, budget) for s in search.studies
+    }
     rows = [
-        _row(s, trials[s.optimizer], pairs[s.optimizer], reference, (firsts, search.task))
+        _row(
+            s,
+            trials[s.optimizer],
+            pairs[s.optimizer],
+            efforts[s.optimizer],
+            (firsts, search.task),
+        )
         for s in search.studies
     ]
+    rows = [_against(row, rows) for row in rows]
     rows.sort(key=_rank)
     return Comparison(search=search, rows=tuple(rows), verdict=_overall(rows))
 
@@ -184,15 +202,13 @@ def _row(
     study: StudyRecord,
     trials: Sequence[TrialRecord],
     pair: tuple[Contender, Contender],
-    reference: tuple[Contender, Contender] | None,
+    searched: Effort,
     before: tuple[Mapping[int, float], Mapping[str, Any]],
 ) -> Row:
     default, tuned = pair
     unlearned = _unlearned(study.optimizer, tuned, trials, *before)
     changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
-    rival = reference[1] if reference and study.optimizer != REFERENCE else None
-    against = paired(tuned.losses, rival.losses) if rival else None
     name = study.optimizer
     return Row(
         optimizer=name,
@@ -203,16 +219,25 @@ def _row(
         verdict=(unlearned or _tuning_verdict(name, pair, difference, changed))
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",
-        against_reference=against,
-        reference_verdict=_reference_verdict(name, tuned, against)
-        if rival and not unlearned
-        else None,
+        against_reference=None,
+        reference_verdict=None,
         runs=sum(trial.step / trial.target for trial in trials),
         trials=len(trials),
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
         failed=sum(trial.state is TrialState.FAILED for trial in trials),
         nothing_learned=unlearned,
+        searched=searched,
     )
+
+
+def _against(row: Row, rows: Sequence[Row]) -> Row:
+    """Return a row with its comparison with the reference, if that is another optimizer."""
+    rival = next((one for one in rows if one.optimizer == REFERENCE), None)
+    if rival is None or rival is row:
+        return row
+    against = paired(row.tuned.losses, rival.tuned.losses)
+    said = None if row.nothing_learned else _reference_verdict(row, rival, against)
+    return replace(row, against_reference=against, reference_verdict=said)
 
 
 def _tuning_verdict(
@@ -234,10 +259,21 @@ def _obstacle(tuned: Contender, trials: Sequence[TrialRecord]) -> str:
     return reasons[0] if reasons else "no run yet"
 
 
-def _reference_verdict(name: str, tuned: Contender, against: Estimate | None) -> str:
+def _reference_verdict(row: Row, rival: Row, against: Estimate | None) -> str:
+    name, tuned = row.optimizer, row.tuned
     if tuned.failures:
         return f"{_unreliable(name, tuned)}, so it is not better than tuned adamw"
+    apart = _clearly_worse(against) or (against is not None and (against.high or 0.0) < 0)
+    if apart and not row.searched.like(rival.searched):
+        return (
+            f"tuned {name} and tuned adamw differ, but so did their searches: "
+            f"{_efforts(row, [rival])}"
+        )
     return verdict(against, f"tuned {name}", "tuned adamw")
+
+
+def _efforts(row: Row, others: Sequence[Row]) -> str:
+    return ", ".join(f"{one.optimizer} {one.searched}" for one in (row, *others))
 
 
 def _unreliable(name: str, tuned: Contender) -> str:
@@ -256,15 +292,22 @@ def _overall(rows: Sequence[Row]) -> str:
         return best.verdict
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
     sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
+    others = [row for row in judged[1:] if not row.tuned.failures]
     level = [
-        row.optimizer
-        for row in judged[1:]
-        if not row.tuned.failures
-        and not _clearly_worse(paired(row.tuned.losses, best.tuned.losses, sure))
+        row
+        for row in others
+        if not _clearly_worse(paired(row.tuned.losses, best.tuned.losses, sure))
     ]
+    unlike = [row for row in others if row not in level and not row.searched.like(best.searched)]
+    if not level and not unlike:
+        return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+    said = f"{best.optimizer} has the lowest mean"
     if level:
-        return f"{best.optimizer} has the lowest mean, not significantly below {', '.join(level)}"
-    return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
+        said += f", not significantly below {', '.join(row.optimizer for row in level)}"
+    if unlike:
+        names = ", ".join(row.optimizer for row in unlike)
+        said += f"; nothing follows for {names}, searched unlike it: {_efforts(best, unlike)}"
+    return said
 
 
 def _listed(names: Sequence[str]) -> str:

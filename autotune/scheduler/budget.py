@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
 from autotune.scheduler import stages, stopping
+from autotune.scheduler.fairness import ROUNDING, longest, slack
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
-from autotune.studies.records import Role
+from autotune.studies.records import Role, TrialRecord
 
 MARGIN = 1.15  # safety factor on predicted times, because the measured pace varies
-ROUNDING = 1e-9  # tolerance when sums of full runs are compared
-LEAD = 1.0  # full runs of search by which one study may be ahead of another
+LEAD = 1.0  # full runs by which a search may go beyond one that is over, at most
+AGAIN = 1 / 3  # full runs of search that have to be left, for a search that ended to go on
+# Part of what a trial takes beyond training that comes before it; the rest saves it, which a run
+# without a pause does not do.
+BUILDING = 0.5
 WRAP_UP = 0.01  # seconds to close one trial when the search ends
 # Until 10 % of the planned runs are done, start-up dominates and no estimate is given.
 ESTIMATE_FROM = 0.1
@@ -28,7 +32,7 @@ class BudgetTracker:
         states: The search's studies.
         slots: Jobs that run at the same time.
         elapsed: Returns the seconds this search has taken, earlier runs of it included.
-        overhead: Returns the seconds per full run that are not training.
+        overhead: Returns the seconds of a job that are not training, without those of a start.
     """
 
     states: Sequence[StudyState]
@@ -50,30 +54,72 @@ class BudgetTracker:
                 return False
         if budget.minutes is None:
             return True
-        if not state.searched and needed and self._ahead(state, searched=True) + cost > LEAD:
+        if not state.searched and needed and self._too_far(state, cost, needed):
             return False
         return self._in_time(state, cost, needed, budget.minutes * 60 - self.elapsed())
 
-    def pace(self, state: StudyState) -> float | None:
-        """Return a study's seconds per full run; if it has run nothing, those of the search."""
-        for group in ([state], self.states):
-            runs = sum(one.runs() for one in group)
-            if runs > 0:
-                return sum(one.seconds() for one in group) / runs + self.overhead()
-        return None
+    def pace(self, state: StudyState, cost: float = 1.0) -> float | None:
+        """Return the seconds of a job of ``cost`` full runs; None if too little has run.
+
+        The first trial of each slot tells nothing: nobody knows what of it happens only once. A
+        study that has run nothing is taken to be as fast as the others.
+        """
+        trials = self._measured()
+        if len(trials) <= self.slots:
+            return None
+        training = self._training(state)
+        if training is None:
+            own = [t for t in trials if t.id in state.trials] or trials
+            paces = [trial.seconds * trial.target / trial.step for trial in own]
+            return cost * median_low(paces) + self.overhead()
+        return cost * training + self._beyond() + self.overhead()
+
+    def _measured(self) -> list[TrialRecord]:
+        return [t for state in self.states for t in state.trials.values() if t.step]
 
     def _whole(self, state: StudyState) -> float | None:
         """Return the seconds of a full run without pauses, so without saving and loading."""
         training = self._training(state)
-        return self.pace(state) if training is None else training + self.overhead()
+        if training is None or len(self._measured()) <= self.slots:
+            return self.pace(state)
+        return training + BUILDING * self._beyond() + self.overhead()
+
+    def _beyond(self) -> float:
+        """Return the usual seconds of a trial that are not training: building and saving it."""
+        beyond = [0.0]
+        for state in self.states:
+            training = self._training(state) or 0.0
+            trials = [t for t in state.trials.values() if t.step]
+            beyond += [t.seconds - training * t.step / t.target for t in trials]
+        return max(0.0, median_low(beyond))
 
     def _training(self, state: StudyState) -> float | None:
-        """Return the seconds of pure training in a full run; None until steps were timed."""
-        for group in ([state], self.states):
-            steps = sum(one.timed_steps for one in group)
-            if steps:
-                return sum(one.timed_seconds for one in group) / steps * state.target
-        return None
+        return _training([state, *self.states])
+
+    def reopens(self) -> bool:
+        """Return whether the searches that ended for want of time may go on.
+
+        All of them may or none, so that they stay equal. It depends on the clock alone: a loss on
+        a judging seed must not decide what else is tried.
+        """
+        budget, going = self.policy.budget, [s for s in self.states if not stopping.reached(s)]
+        if budget.minutes is None or not all(state.searched for state in self.states):
+            return False
+        if not going or not all(map(stages.has_more, going)):
+            return False
+        wanted = {state.study.id: AGAIN + stages.anew(state) for state in going}
+        spent = [state.committed() + wanted[state.study.id] for state in going]
+        if budget.runs is not None and max(spent) > budget.runs + ROUNDING:
+            return False
+        work = longest = 0.0
+        for state in self.states:
+            whole = self._whole(state)
+            if whole is None:
+                return False
+            own = wanted.get(state.study.id, stages.outstanding(state))
+            work += (own + state.committed() - state.runs()) * whole
+            longest = max(longest, (AGAIN + stages.waves(self.policy, self.slots)) * whole)
+        return self._fits(work, longest, budget.minutes * 60 - self.elapsed())
 
     def seconds_left(self) -> float | None:
         """Return the expected seconds until the search ends; None if unknown."""
@@ -155,14 +201,20 @@ class BudgetTracker:
         return least
 
     def waits(self, state: StudyState) -> bool:
-        """Return whether a study must wait for the others, so that all get the same time."""
+        """Return whether a study must wait, so that all are searched and judged alike.
+
+        Of those that still search, the one that has searched the least goes next. None is more than
+        one rung ahead of another.
+        """
         if self.policy.budget.minutes is None:
             return False
         if state.searched:
             rounds = [stages.rounds(one) for one in self.states]
             extra = stages.complete(state)
             return extra and stages.rounds(state) > min(rounds)
-        return self._ahead(state, searched=False) > LEAD
+        own = state.committed(Role.SEARCH)
+        others = [one.committed(Role.SEARCH) for one in self.states if not one.searched]
+        return own > min(others) + ROUNDING
 
     def _typical(self) -> float | None:
         """Return the median seconds of a full run: a worker's slow first trial distorts means."""
@@ -173,33 +225,64 @@ class BudgetTracker:
         training = median(paces)
         return training + min(self.overhead(), training)  # loading a sampler happens only once
 
-    def _ahead(self, state: StudyState, *, searched: bool) -> float:
-        """Return by how many full runs of search a study leads the others.
-
-        ``searched``: compare with studies whose search is over, else with those still searching.
-        """
-        own = state.committed(Role.SEARCH)
-        others = [
+    def _too_far(self, state: StudyState, cost: float, needed: float) -> bool:
+        """Return whether a job leads a search too far beyond one that is over."""
+        over = [
             other.committed(Role.SEARCH)
             for other in self.states
             # A study that stopped early leaves its time to the others.
-            if other.searched is searched and not (searched and stopping.reached(other))
+            if other.searched and not stopping.reached(other)
         ]
-        return own - min(others, default=own)
+        if not over:
+            return False
+        rung = min(cost, longest(state.ladder))
+        # At most half of what counts as alike: what a job needs after it is an estimate.
+        lead = min(LEAD, slack(min(over) / 2, rung))
+        return _level(state, cost, needed) > min(over) + lead
 
     def _in_time(self, state: StudyState, cost: float, needed: float, left: float) -> bool:
-        pace = self.pace(state)
+        pace = self.pace(state, cost)
         if pace is None:
             return left > 0 and not state.running()
-        left -= WRAP_UP * sum(len(one.trials) for one in self.states)
-        own = cost * pace * MARGIN
-        if own > left or not needed:
-            return own <= left
+        if not needed or not self._fits(0.0, pace, left):
+            return self._fits(0.0, pace, left)
+        own = pace * MARGIN
         whole = self._whole(state) or pace
         work = own + needed * whole
+        level, waves = _level(state, cost, needed), stages.waves(self.policy, self.slots)
+        row = own if state.searched else own + whole * waves
         for other in self.states:
-            work += (other.committed() - other.runs()) * (self.pace(other) or pace)
-            if other is not state:
-                work += stages.outstanding(other) * (self._whole(other) or pace)
-        longest = 0.0 if state.searched else whole * stages.waves(self.policy, self.slots)
-        return max(work / self.slots, own + longest) * MARGIN <= left
+            pace = self._whole(other) or whole
+            runs = 0.0 if other is state else _to_follow(other, level)
+            work += (runs + other.committed() - other.runs()) * pace
+            if not other.searched and other is not state:
+                behind = runs - stages.outstanding(other)
+                row = max(row, (waves + behind * MARGIN) * pace)
+        return self._fits(work, row, left)
+
+    def _fits(self, work: float, longest: float, left: float) -> bool:
+        """Return whether so many seconds of work on all slots, and of jobs in a row, are left."""
+        left -= WRAP_UP * sum(len(one.trials) for one in self.states)
+        return max(work / self.slots, longest) * MARGIN <= left
+
+
+def _level(state: StudyState, cost: float, needed: float) -> float:
+    """Return the full runs of a study's search if it ends after a job and what that needs."""
+    return state.committed(Role.SEARCH) + cost + max(0.0, needed - stages.reserved(state))
+
+
+def _to_follow(state: StudyState, level: float) -> float:
+    """Return the full runs that a study needs to be searched as far as another, and judged."""
+    if state.searched or stopping.reached(state):
+        return stages.outstanding(state)
+    left = level - state.committed(Role.SEARCH) + stages.finals(state)
+    return max(stages.outstanding(state), left)
+
+
+def _training(group: Sequence[StudyState]) -> float | None:
+    """Return the seconds of pure training in a full run; None until steps were timed."""
+    for one in group:
+        training = one.pace.run(one.target, len(one.ladder.steps))
+        if training is not None:
+            return training
+    return None

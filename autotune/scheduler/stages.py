@@ -87,25 +87,46 @@ def next_suggestion(state: StudyState, affordable: Affordable) -> Suggestion | N
     return _judge_again(state, affordable)
 
 
-def reserved(policy: Policy) -> float:
+def reserved(state: StudyState) -> float:
     """Return the full runs that the search leaves for selecting and judging."""
-    runs = policy.budget.runs or 0.0
-    return final_runs(policy) + min(policy.finalists + 1, int(SECOND_LAP * runs))
+    runs = state.policy.budget.runs or 0.0
+    return finals(state) + min(state.policy.finalists + 1, int(SECOND_LAP * runs))
 
 
 def outstanding(state: StudyState) -> float:
     """Return the full runs that a study still needs if it tries no further setting."""
-    begun = sum(trial.seed == racing.SEEDS[0] for trial in state.of(Role.SELECT))
-    race = max(0, state.policy.finalists + 1 - begun)
-    if chosen(state) == 0:
-        race, judging = 0, _default_left(state)
-    else:
-        judging = 2 * state.policy.seeds - len(state.of(Role.JUDGE))
-    return race + max(0, judging) + (0.0 if state.searched else _closing(state))
+    if not state.searched:
+        return anew(state)
+    race, winner = len(racing.missing(state, 0)), chosen(state)
+    tuned = 0 if winner == 0 else _to_judge(state, winner)
+    return race + _to_judge(state, 0) + tuned
 
 
-def _default_left(state: StudyState) -> int:
-    return state.policy.seeds - sum(trial.source == 0 for trial in state.of(Role.JUDGE))
+def anew(state: StudyState) -> float:
+    """Return the full runs to end a search that goes on and to choose and judge what it finds."""
+    return _closing(state) + finals(state)
+
+
+def has_more(state: StudyState) -> bool:
+    """Return whether a study has settings left to try."""
+    tried, limit = len(state.of(Role.SEARCH)), state.policy.budget.trials
+    return tried < state.space.points and (limit is None or tried < limit)
+
+
+def finals(state: StudyState) -> float:
+    """Return the full runs to select and judge a new winner; those of the default may be there."""
+    raced = any(t.source == 0 and t.seed == racing.SEEDS[0] for t in state.of(Role.SELECT))
+    select = state.policy.finalists + (not raced)
+    return select + _to_judge(state, 0) + state.policy.seeds
+
+
+def _to_judge(state: StudyState, number: int | None) -> int:
+    """Return on how many seeds a setting has yet to be judged; those of others do not count."""
+    return state.policy.seeds - min(state.policy.seeds, _judged(state, number))
+
+
+def _judged(state: StudyState, number: int | None) -> int:
+    return sum(trial.source == number for trial in state.of(Role.JUDGE))
 
 
 def complete(state: StudyState) -> bool:
@@ -141,9 +162,9 @@ def _cost(state: StudyState, suggestion: Suggestion) -> float:
 
 def stage(state: StudyState) -> Role:
     """Return the stage that a study is in."""
-    if state.of(Role.JUDGE):
-        return Role.JUDGE
-    return Role.SELECT if state.searched or state.of(Role.SELECT) else Role.SEARCH
+    if not state.searched:
+        return Role.SEARCH
+    return Role.JUDGE if state.of(Role.JUDGE) and chosen(state) is not None else Role.SELECT
 
 
 def _unfinished(state: StudyState) -> Suggestion | None:
@@ -239,7 +260,7 @@ def _promote(state: StudyState, affordable: Affordable) -> Suggestion | None:
         return None
     trial, stop = promotion
     suggestion = Suggestion(trial=trial, stop=stop)
-    needed = _closing(state, trial, stop) + reserved(state.policy)
+    needed = _closing(state, trial, stop) + reserved(state)
     return suggestion if affordable(_cost(state, suggestion), needed) else None
 
 
@@ -251,7 +272,7 @@ def _try(state: StudyState, affordable: Affordable) -> Suggestion | None:
     whole = _runs_whole(state)
     stop = state.target if whole else _rungs(state, len(trials)).first
     early = len(trials) < essential(state.policy)
-    needed = 0.0 if early else _closing(state) + reserved(state.policy)
+    needed = 0.0 if early else _closing(state) + reserved(state)
     if not affordable(stop / state.target, needed):
         return None
     wider = widening.widened(state)
@@ -270,9 +291,8 @@ def _close(state: StudyState, affordable: Affordable) -> Suggestion | None:
     count = state.policy.finalists - len(busy)
     first = leaders(state.of(Role.SEARCH), state.losses, state.ladder, count)
     for place, trial in enumerate(first):
-        needed = (
-            final_runs(state.policy) if place or busy else 0.0
-        )  # one finalist is needed in any case
+        # One finalist is needed in any case.
+        needed = finals(state) if place or busy else 0.0
         suggestion = Suggestion(trial=trial, stop=state.target)
         if trial.state is TrialState.PAUSED and affordable(_cost(state, suggestion), needed):
             return suggestion
@@ -299,7 +319,8 @@ def _second_lap(state: StudyState, affordable: Affordable) -> Suggestion | None:
     if winner is None or any(trial.source == winner for trial in state.of(Role.JUDGE)):
         return None
     missing = racing.missing(state, 1)
-    if missing and affordable(float(len(missing)), 2.0 * state.policy.seeds):
+    judging = float(_to_judge(state, 0) + state.policy.seeds)
+    if missing and affordable(float(len(missing)), judging):
         return _racing(missing[0], 1)
     return None
 
@@ -323,8 +344,7 @@ def _racing(trial: TrialRecord, lap: int) -> Suggestion:
 
 def rounds(state: StudyState) -> int:
     """Return on how many seeds a study has started all its judging runs."""
-    contenders = 2 if chosen(state) else 1
-    return len(state.of(Role.JUDGE)) // contenders
+    return min(_judged(state, 0), _judged(state, chosen(state)))
 
 
 def _judge_again(state: StudyState, affordable: Affordable) -> Suggestion | None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from autotune.pruners.auto import highest_rung
 from autotune.pruners.ladder import Ladder
 from autotune.samplers.base import Observation
+from autotune.scheduler.fairness import charged
 from autotune.scheduler.forecast import forecasts
+from autotune.scheduler.pace import Pace
 from autotune.scheduler.policy import Policy
 from autotune.space.spaces import Candidate, Space, encode
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
@@ -37,8 +39,7 @@ class StudyState:
     settings: set[str] = field(default_factory=set)  # of all search trials
     searched: bool = False  # the search is over: no further setting is tried
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
-    timed_steps: int = 0  # steps between measured points, over all trials
-    timed_seconds: float = 0.0  # seconds that ``timed_steps`` took
+    pace: Pace = field(default_factory=Pace)  # of the steps between points
 
     @property
     def target(self) -> int:
@@ -78,8 +79,8 @@ class StudyState:
         last = self.timed.get(trial)
         # Each job counts its seconds from 0, and one without its saved state repeats steps.
         if last and last.step < point.step and last.seconds < point.seconds:
-            self.timed_steps += point.step - last.step
-            self.timed_seconds += point.seconds - last.seconds
+            seconds, steps = point.seconds - last.seconds, point.step - last.step
+            self.pace.add(seconds, steps, evaluated=point.loss is not None)
         self.timed[trial] = point
 
     def of(self, role: Role) -> list[TrialRecord]:
@@ -104,10 +105,7 @@ class StudyState:
         return steps / self.target
 
     def _cost(self, trial: TrialRecord) -> int:
-        # If failures were free, a study could fail for ever: each costs at least the first rung.
-        if trial.state in {TrialState.DIVERGED, TrialState.FAILED}:
-            return max(trial.step, self.ladder.first)
-        return trial.step
+        return charged(trial, self.ladder)
 
     def seconds(self) -> float:
         """Return the seconds spent training and evaluating."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,8 @@ from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted,
 from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, Prepared, open_search
+from autotune.search.overhead import Overhead
+from autotune.search.reasons import LEAVING, Reason, hopeless, reason
 from autotune.search.recorder import Recorder
 from autotune.search.renewal import news, refuse_nothing, renewed, unfinished
 from autotune.search.turns import Participant
@@ -31,12 +34,11 @@ from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.training.job import Outcome, Report
 
 WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be unreachable
 POLL = 0.5  # seconds to wait for reports before the halt flag is checked
-# A search without a loss, but of trials that failed, ends after so many of one of these states.
-HOPELESS = {TrialState.FAILED: 3, TrialState.DIVERGED: 9}
 STEP_TIMEOUT = 30.0  # seconds that running steps get to end when the time is over
 MIRRORED_EVERY = 30.0  # seconds between updates of Optuna's tables
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
@@ -134,21 +136,20 @@ class Loop:
             store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
         self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
-        self.stopping: float | None = None  # when workers were asked to stop
+        self.asked: float | None = None  # when running jobs were asked to save and stop
         self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
         self.over = False  # nothing is left to do for this process
         self.mirrored = time.monotonic()
-        self.recording = 0.0  # seconds that this process spent deciding and writing
-        self.before = sum(state.runs() for state in self.states)
         self.store.retry = Retry(seconds=OUTAGE, wait=self._outage)
 
     def run(self, engine: Engine) -> None:
         """Run until nothing is left to start and nothing runs; closes the engine."""
+        self.overhead = Overhead(engine.slots)
         self.tracker = BudgetTracker(
             states=self.states,
             slots=engine.slots,
             elapsed=self._elapsed,
-            overhead=self._overhead,
+            overhead=self.overhead.per_job,
         )
         self._announce(engine.slots)
         try:
@@ -172,22 +173,29 @@ class Loop:
 
     def _work(self, engine: Engine) -> None:
         while not self.over:
-            began = time.monotonic()
-            self._beat(engine)
-            self._fill(engine)
-            self.recording += time.monotonic() - began
+            with self.overhead.counted():
+                self._beat(engine)
+                self._fill(engine)
             if self.over:
                 return
             reports = engine.reports(POLL)
-            began = time.monotonic()
-            for report in reports:
-                if not self.recorder.take(report):
-                    engine.interrupt(report.trial)
-            self._report_progress()
-            self._warn_of_shortage()
-            self._watch(engine)
-            if not self.recorder.busy:
+            with self.overhead.counted():
+                self._take(reports, engine)
+                self._report_progress()
+                self._warn_of_shortage()
+                self._watch(engine)
+            idle = not self.recorder.busy
+            self.participant.rest(paused=idle and self._why() is Reason.PAUSED)
+            if idle:
                 self.halt.wait(self._idle)
+
+    def _take(self, reports: Sequence[Report], engine: Engine) -> None:
+        """Record reports; jobs that other processes took over are stopped."""
+        for report in reports:
+            if report.outcome is not Outcome.PROGRESS:
+                self.overhead.ended(report.trial, report.seconds)
+            if not self.recorder.take(report):
+                engine.interrupt(report.trial)
 
     def _beat(self, engine: Engine) -> None:
         """Send a heartbeat when it is due, and stop the trials that it reports as lost."""
@@ -205,9 +213,7 @@ class Loop:
         with suppress(LeaseLost):
             while self._free(engine):
                 with self.participant.turn(self.recorder.own) as decides:
-                    started = decides and not self._closed() and self._start(engine)
-                    if decides and not started:
-                        self._end_if_over()
+                    started = decides and not self._closed() and self._decide(engine)
                 if not started:
                     # Other processes run trials or decide: asking again at once is useless.
                     self._idle = WAIT if decides else 0.0
@@ -217,27 +223,40 @@ class Loop:
         """Return whether there is something to decide: what to start, or whether to end."""
         if self.over:
             return False
-        if self._ending():
+        if self._why() is not None:
             return not self.recorder.busy
         return len(self.recorder.busy) < engine.slots
 
-    def _ending(self) -> bool:
-        return self.stopping is not None or self._asked_to_stop()
+    def _why(self) -> Reason | None:
+        """Return why this process starts nothing now; None if it may start trials."""
+        command = self.participant.command
+        return reason(self.states, halted=self.halt.is_set(), command=command, late=self._late())
 
-    def _asked_to_stop(self) -> bool:
-        """Return whether this process should stop running trials."""
-        return self.halt.is_set() or self.participant.command is not Command.CONTINUE
+    def _late(self) -> bool:
+        minutes = self.spec.budget.resolved.minutes
+        return minutes is not None and self._elapsed() > minutes * 60
 
     def _closed(self) -> bool:
         """Return whether another process ended the search or changed its spec."""
         self.over = self.participant.state is SearchState.COMPLETE or self.participant.changed
         return self.over
 
+    def _decide(self, engine: Engine) -> bool:
+        """Start a job, or end the search if nothing is left; both for the reason that holds now."""
+        why = self._why()
+        # When it is late they are asked all the same: that nothing is left is for studies to say.
+        if why in {None, Reason.LATE} and self._start(engine):
+            self.asked = None  # nobody asked this job to stop
+            return True
+        self._end_if_over(why)
+        return False
+
     def _start(self, engine: Engine) -> bool:
         """Start the next suggestion of the study that has spent the least."""
-        if self._ending():
-            return False
         self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
+        if self.tracker.reopens():
+            self.recorder.reopen()
+        ended = False
         for state in sorted(self.states, key=StudyState.committed):
             if self.tracker.waits(state):
                 continue
@@ -245,18 +264,20 @@ class Loop:
             suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
             if state.searched and not searched:
                 self.recorder.end_search(state, self.tracker.minutes_left())
+                ended = True
             if suggestion:
-                engine.submit(self.recorder.start(state, suggestion))
+                job = self.recorder.start(state, suggestion)
+                self.overhead.began(job.trial)
+                engine.submit(job)
                 return True
-        return False
+        # Who waited for a search that is now over has not been asked.
+        return ended and self._start(engine)
 
-    def _end_if_over(self) -> None:
+    def _end_if_over(self, why: Reason | None) -> None:
         """End the search if nobody can continue it; called in a turn that started nothing."""
-        if self.recorder.busy or self.over:
+        if self.recorder.busy or why is Reason.PAUSED:
             return
-        if self.participant.command is Command.PAUSE and not self.halt.is_set():
-            return
-        left = self._asked_to_stop() and not all(stages.complete(o) for o in self.states)
+        left = why in LEAVING and not all(stages.complete(o) for o in self.states)
         if self.participant.others:
             self.over = left
             return
@@ -280,29 +301,20 @@ class Loop:
             self._leave()
 
     def _watch(self, engine: Engine) -> None:
-        """Stop early if told to, out of time or hopeless; kill workers that do not answer."""
-        minutes = self.spec.budget.resolved.minutes
-        late = minutes is not None and self._elapsed() > minutes * 60
+        """Ask running jobs to stop if there is a reason; kill workers that do not answer."""
         now = time.monotonic()
-        if self.stopping is None and (self._asked_to_stop() or late or self._hopeless()):
-            self.stopping = now
+        if self._why() is None:
+            self.asked = None
+        elif self.asked is None:
+            self.asked = now
             engine.interrupt()
-        elif self.stopping is not None and late and now > self.stopping + STEP_TIMEOUT:
+        elif self._late() and now > self.asked + STEP_TIMEOUT:
             engine.kill()
-        elif self.stopping is not None and not (self._asked_to_stop() or late or self._hopeless()):
-            self.stopping = None  # it was only a pause
 
     def _outage(self, seconds: float, why: str) -> bool:
         """Wait for the database while trials go on; return whether to give up."""
         self.listen(Notice(text=f"{why}; trying again"))
         return self.halt.wait(seconds)
-
-    def _hopeless(self) -> bool:
-        trials = [t for state in self.states for t in state.trials.values()]
-        curves = [(state.trials[t], c) for state in self.states for t, c in state.losses.items()]
-        measured = any(curve for trial, curve in curves if trial.state is not TrialState.FAILED)
-        many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
-        return many and not measured
 
     def _mirror(self, every: float = 0.0) -> None:
         """Update Optuna's tables if the last update is ``every`` seconds ago."""
@@ -313,11 +325,6 @@ class Loop:
 
     def _elapsed(self) -> float:
         return self.participant.seconds + self.participant.unspent()
-
-    def _overhead(self) -> float:
-        """Return the seconds of deciding and writing per full run."""
-        runs = sum(state.runs() for state in self.states) - self.before
-        return self.recording / runs if runs else 0.0
 
     def _announce(self, workers: int) -> None:
         search = self.opened.search
@@ -354,7 +361,7 @@ class Loop:
 
     def _warn_of_shortage(self) -> None:
         """Warn once, after every optimizer has run a little, if the minutes are too few."""
-        if self.warned or self._ending() or not all(one.runs() for one in self.states):
+        if self.warned or self._why() or not all(one.runs() for one in self.states):
             return
         self.warned = True  # a later warning would be more exact but come too late
         if text := self.tracker.shortage():
@@ -384,7 +391,7 @@ class Loop:
 
     def _warn(self) -> None:
         """Warn if the budget was too small or a range may be too narrow."""
-        if self._hopeless():
+        if hopeless(self.states):
             return  # no budget would have been enough
         # One number for one search: what was advised once is not called less at its end.
         minutes = max(self.tracker.minutes_needed() or 0, self.advised)

@@ -187,6 +187,15 @@ class Recorder:
             self.store.save_recommendation(state.study.id, {**known, "ended": ended})
             self.listen(Notice(text=f"{state.study.optimizer}: {ended}"))
 
+    def reopen(self) -> None:
+        """Store that searches that ended for want of time go on, and tell the user."""
+        for state in self.states:
+            if not stopping.reached(state):
+                state.searched = False
+                known = self.store.recommendation(state.study.id) or {}
+                self.store.save_recommendation(state.study.id, {"source": known.get("source")})
+        self.listen(Notice(text="minutes are left, so more settings are tried"))
+
     def _state_of(self, trial: int) -> StudyState:
         return next(state for state in self.states if trial in state.trials)
 

@@ -42,7 +42,7 @@ def merge(states: Sequence[StudyState], found: Changes, own: Container[int] = ()
     budget = parse(dict(found.spec)).budget.resolved
     for state in states:
         closed = found.recommended.get(state.study.id, {}).get("budget")
-        state.searched = state.searched or (closed is not None and Budget(**closed) == budget)
+        state.searched = closed is not None and Budget(**closed) == budget
     for trial in found.trials:
         # An optimizer that joined since belongs to the spec with which this process begins anew.
         if trial.id not in own and trial.study in by_study:
@@ -110,6 +110,7 @@ class Participant:
         self._revision = revision
         self._told = self._beaten = time.monotonic()
         self._pause = SHORTEST
+        self._paused = False  # whether nothing runs here because of a pause
 
     @contextmanager
     def turn(self, own: Container[int]) -> Iterator[bool]:
@@ -165,6 +166,14 @@ class Participant:
         now = time.monotonic()
         self.seconds = self.store.tick(self.search.id, now - self._told)
         self._told = now
+
+    def rest(self, *, paused: bool) -> None:
+        """Leave out the time since the last call if the search was paused then and is now."""
+        if paused and not self._paused:
+            self.spend()
+        elif paused:
+            self._told = time.monotonic()
+        self._paused = paused
 
     def unspent(self) -> float:
         """Return the seconds that are not yet stored."""

@@ -155,6 +155,13 @@ def test_the_verdict_stands_on_top_of_compare(page, sample_url):
     assert at.subheader[0].value == r"adan\-win has the lowest mean, not significantly below adan"
 
 
+@pytest.mark.parametrize("name", ["compare", "overview"])
+def test_what_was_tried_stands_beside_the_verdict(page, sample_url, name):
+    captions = [caption.value for caption in page(name, sample_url).caption]
+
+    assert any(text.startswith("tried") and " settings in " in text for text in captions)
+
+
 def test_compare_shows_default_and_tuned_with_intervals(page, sample_url):
     table = page("compare", sample_url).dataframe[0].value
 

@@ -84,6 +84,8 @@ def test_a_search_ends_with_table_verdict_and_what_to_do_next(
     assert lines[0].startswith("line: ")
     assert lines[2].split()[:3] == ["optimizer", "setting", "lr"]
     assert "Mean ± half the 95% interval over 3 fresh seeds; betas are close to one" in lines
+    (tried,) = [line for line in lines if line.startswith("tried: ")]
+    assert re.fullmatch(r"tried: adan \d+ settings in [\d.]+ full runs.*", tried)
     assert lines[-2:] == [
         "export  autotune export line/adan --as torch",
         "look    autotune dashboard",
@@ -109,6 +111,7 @@ def test_the_same_command_again_goes_on_rather_than_repeats(there: Path) -> None
     document = json.loads(result.stdout)
     assert document["schema_version"] == 1
     assert document["comparisons"][0]["search"]["state"] == "complete"
+    assert document["comparisons"][0]["rows"][0]["searched"]["settings"] > 1
     assert document["next"]["export"] == "autotune export line/adan --as torch"
 
 

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from autotune.results.comparison import compare
 from autotune.studies.records import Role, SearchRecord, SearchState, StudyRecord, TrialState
 from autotune.testing.trials import search_trial
@@ -127,3 +129,53 @@ def test_a_tuned_setting_that_failed_while_judged_is_not_better():
         "tuned adan failed on 1 of 3 seeds (training loss became nan at step 3), "
         "so it is not better than its default"
     )
+
+
+def searched(count, losses):
+    """Return a study whose search tried so many settings, judged on these losses."""
+    tried = [trial(n, Role.SEARCH) for n in range(count)]
+    return tried + judged([9.0] * len(losses), 0, 100) + judged(losses, 1, 200)
+
+
+def test_no_difference_is_claimed_where_the_searches_differed():
+    trials = {"adan": searched(14, [1.0, 1.1]), "adamw": searched(3, [2.0, 2.1])}
+    found = compare(search("adamw", "adan"), trials, {"adan": 1, "adamw": 1})
+    assert found.verdict == (
+        "adan has the lowest mean; nothing follows for adamw, searched unlike it: "
+        "adan 14 settings in 14 full runs, adamw 3 settings in 3 full runs"
+    )
+    assert found.rows[0].reference_verdict == (
+        "tuned adan and tuned adamw differ, but so did their searches: "
+        "adan 14 settings in 14 full runs, adamw 3 settings in 3 full runs"
+    )
+    assert "significantly" not in " ".join(found.sentences)
+    assert found.tried == (
+        "tried: adan 14 settings in 14 full runs; adamw 3 settings in 3 full runs"
+    )
+
+
+def test_no_loss_to_the_reference_is_claimed_either():
+    trials = {"adan": searched(3, [3.0, 3.1]), "adamw": searched(14, [2.0, 2.1])}
+    found = compare(search("adamw", "adan"), trials, {"adan": 1, "adamw": 1})
+    assert found.rows[1].reference_verdict.startswith("tuned adan and tuned adamw differ, but so")
+    assert found.rows[1].against_reference.mean == pytest.approx(1.0)
+
+
+def test_of_three_only_those_searched_alike_are_compared():
+    trials = {
+        "adan": searched(14, [1.0, 1.1, 1.2]),
+        "adamw": searched(3, [2.0, 2.1, 2.2]),
+        "lamb": searched(13, [1.1, 1.0, 1.25]),
+        "sgd": searched(14, [4.0, 4.1, 4.2]),
+    }
+    found = compare(search(*trials), trials, dict.fromkeys(trials, 1))
+    assert found.verdict == (
+        "adan has the lowest mean, not significantly below lamb; nothing follows for adamw, "
+        "searched unlike it: adan 14 settings in 14 full runs, adamw 3 settings in 3 full runs"
+    )
+
+
+def test_one_setting_and_none_are_told_plainly():
+    found = compare(search("adan", "adamw"), {"adan": searched(1, []), "adamw": []}, {})
+    assert found.tried == "tried: adan 1 setting in 1 full run"
+    assert compare(search("adan"), {"adan": []}, {}).tried == ""

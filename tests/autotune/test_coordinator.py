@@ -18,11 +18,12 @@ from autotune.search.events import (
     SearchStarted,
     Spent,
     TrialEnded,
+    TrialProgressed,
     TrialStarted,
 )
 from autotune.search.lock import exclusive
 from autotune.seeds import derive
-from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 
@@ -165,6 +166,96 @@ def test_halted_and_continued_equals_undisturbed(task_file, url, undisturbed, st
         assert store.search("problem").state is SearchState.INTERRUPTED
         run(spec(task_file), store=store)
         assert trials(store) == undisturbed
+
+
+class Pausing:
+    """Tells a search to pause after some trials or points, and to go on a little later.
+
+    Args:
+        store: Where the search is.
+        after: Events after which the search is told to pause.
+        kind: The events that count.
+        commands: What it is told, one command at each look at the progress after that.
+    """
+
+    def __init__(self, store, after, kind=TrialEnded, commands=(Command.CONTINUE,)):
+        self.store, self.after, self.kind = store, set(after), kind
+        self.commands = commands
+        self.seen, self.coming = 0, []
+        self.heard = []
+
+    def __call__(self, event):
+        self.heard.append(event)
+        if isinstance(event, self.kind):
+            self.seen += 1
+            if self.seen in self.after:
+                self.after.discard(self.seen)
+                self.coming = [None, None, *self.commands]
+                self.store.tell("problem", Command.PAUSE)
+        elif isinstance(event, Spent) and self.coming:
+            command = self.coming.pop(0)
+            if command is not None:
+                self.store.tell("problem", command)
+
+
+TWICE = (Command.CONTINUE, Command.PAUSE, None, Command.CONTINUE, Command.PAUSE, Command.CONTINUE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "moments", "commands"),
+    [
+        (TrialEnded, (1, 6, 11, 15, 19), (Command.CONTINUE,)),
+        (TrialProgressed, (2, 25, 60), (Command.CONTINUE,)),
+        (TrialEnded, (3, 12), TWICE),
+    ],
+    ids=["between trials", "within trials", "in quick succession"],
+)
+def test_paused_and_continued_equals_undisturbed(
+    task_file, url, undisturbed, kind, moments, commands, monkeypatch
+):
+    monkeypatch.setenv("AUTOTUNE_LEASE", "0.1")
+    monkeypatch.setattr("autotune.search.coordinator.WAIT", 0.01)
+    with Store(url) as store:
+        pausing = Pausing(store, moments, kind, commands)
+        run(spec(task_file), store=store, listen=pausing)
+        assert not pausing.after
+        assert store.search("problem").state is SearchState.COMPLETE
+        assert trials(store) == undisturbed
+
+
+def test_continued_and_halted_at_once_is_not_over(task_file, url, undisturbed):
+    halt = threading.Event()
+    with Store(url) as store:
+        pausing = Pausing(store, [5])
+
+        def listen(event):
+            pausing(event)
+            if pausing.seen == 5 and isinstance(event, Spent) and not pausing.coming:
+                halt.set()
+
+        run(spec(task_file), store=store, listen=listen, halt=halt)
+        assert store.search("problem").state is SearchState.INTERRUPTED
+        run(spec(task_file), store=store)
+        assert trials(store) == undisturbed
+
+
+def test_stopped_in_a_pause_and_begun_again_equals_undisturbed(task_file, url, undisturbed):
+    with Store(url) as store:
+        pausing = Pausing(store, [7], commands=[Command.STOP])
+        run(spec(task_file), store=store, listen=pausing)
+        assert store.search("problem").state is SearchState.INTERRUPTED
+        run(spec(task_file), store=store)
+        assert trials(store) == undisturbed
+
+
+def test_a_pause_takes_none_of_the_minutes(task_file, url):
+    short = spec(task_file, budget={"trials": 2, "minutes": 1.0}, optimizers=["adamw"], steps=9)
+    with Store(url) as store:
+        pausing = Pausing(store, [1], commands=[None] * 10 + [Command.CONTINUE])
+        began = time.monotonic()
+        run(short, store=store, listen=pausing)
+        wall = time.monotonic() - began
+        assert store.search("problem").seconds < wall - 1.5
 
 
 RUN = """

@@ -9,7 +9,7 @@ import pytest
 from autotune import environment
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.search.coordinator import run
-from autotune.search.events import Notice, SearchStarted, TrialEnded
+from autotune.search.events import Notice, SearchStarted, Spent, TrialEnded
 from autotune.search.worker import Guard, Terms, TooManyFailures, work
 from autotune.studies.records import Command, SearchState, TrialState
 from autotune.studies.spec import parse
@@ -103,6 +103,29 @@ def test_a_paused_worker_waits_and_goes_on(store, left, monkeypatch):
     store.tell("problem", Command.PAUSE)
     threading.Timer(1.0, store.tell, ("problem", Command.CONTINUE)).start()
     assert work("problem", store=store, terms=ALONE).state is SearchState.COMPLETE
+
+
+def test_a_paused_worker_goes_on_to_what_the_command_alone_would_have_found(
+    store, left, task_file, tmp_path, monkeypatch
+):
+    ended = []
+
+    def listen(event):
+        if isinstance(event, TrialEnded):
+            ended.append(event)
+            store.tell("problem", Command.PAUSE if len(ended) in {2, 5} else Command.CONTINUE)
+        elif isinstance(event, Spent):
+            seen.append(store.changes(left.id).command)
+            if seen[-3:] == [Command.PAUSE] * 3:
+                store.tell("problem", Command.CONTINUE)
+
+    seen = []
+    assert work("problem", store=store, terms=ALONE, listen=listen).state is SearchState.COMPLETE
+    assert seen.count(Command.PAUSE) >= 6
+    with Store(str(tmp_path / "whole.db")) as whole:
+        run(spec(task_file), store=whole)
+        expected = [(t.number, t.setting.hyper, t.state, t.loss) for t in whole.trials(1)]
+    assert [(t.number, t.setting.hyper, t.state, t.loss) for t in store.trials(1)] == expected
 
 
 def test_a_name_that_comes_back_takes_up_what_it_ran(store, left):

@@ -96,4 +96,5 @@ def _notes(comparison: Comparison) -> str:
     seeds = " to ".join(map(str, ends))
     plural = "seed" if ends == [1] else "seeds"
     mean = f"Mean ± half the 95% interval over {seeds} fresh {plural}; " if seeds else ""
-    return "\n".join([f"{mean}betas are close to one", *comparison.sentences])
+    tried = [comparison.tried] if comparison.tried else []
+    return "\n".join([f"{mean}betas are close to one", *tried, *comparison.sentences])
