@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import torch
 
+from autotune.errors import ends_process
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
@@ -95,7 +96,9 @@ class Batched:
                 self._unread += self._parts[0].advance()
             else:
                 self._parts = _parts(lanes)
-        except Exception as error:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             # As in a single run: the failure is a result of these trials, not of the engine.
             for job in [lane.job for lane in lanes]:
                 outcome, reason = verdict(error, job.start)

@@ -16,6 +16,7 @@ from autotune.studies import urls
 from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.tasks.function import refuse_nested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ def run(spec: SearchSpec, storage: str | None, *, listen: Listener, halt: thread
     Raises:
         AutotuneError: As ``coordinator.run``, and where the storage cannot be opened.
     """
+    refuse_nested()
     with _store(spec, storage) as store:
         try:
             found = coordinator.run(spec, store=store, listen=listen, halt=halt)

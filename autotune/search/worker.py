@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from autotune import environment
+from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
-from autotune.registry import load
 from autotune.search.coordinator import Loop
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
@@ -88,7 +88,7 @@ def work(
             )
         asked = checked(parse(dict(search.spec)), store, terms.engine)
         with (
-            closing(load("autotune.engines", terms.engine)(workers=terms.workers)) as engine,
+            closing(_engine(asked, terms)) as engine,
             closing(Mirror(store.url)) as mirror,
         ):
             guard = Guard(engine, halt)
@@ -108,6 +108,11 @@ def work(
 
 
 _NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
+
+
+def _engine(asked: Checked, terms: Terms) -> Engine:
+    own = {"engine": terms.engine, "workers": terms.workers}
+    return from_spec.start(asked.spec.model_copy(update=own))
 
 
 def _loop(

@@ -16,7 +16,8 @@ from typing import Any
 
 from autotune import registry
 from autotune.data.seeds import seeded
-from autotune.errors import SpecError, UnknownName
+from autotune.errors import SpecError, UnknownName, ends_process
+from autotune.tasks import user_modules
 from autotune.tasks.source import meaning
 
 MARK = ".py:"  # what tells file.py:function from a registered name
@@ -116,19 +117,36 @@ def _read(path: Path) -> bytes:
 @lru_cache(maxsize=8)
 def _load(path: Path, content: str) -> ModuleType:
     """Import a file; the hash makes an edited file a new module."""
-    name = f"autotune_user_{path.stem}_{content[:8]}"
+    name = user_modules.name_of(path, content)
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SpecError(f"cannot import {path}: not a Python file")
     # Registered as import would, for dataclasses and pickle look a module up by name.
     module = sys.modules[name] = module_from_spec(spec)
+    _LOADING.append(path)
     try:
         with _importable(path.parent):
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if ends_process(error):
+            raise
         raise SpecError(f"cannot import {path}: {described(error)}") from error
+    finally:
+        _LOADING.remove(path)
     return module
+
+
+_LOADING: list[Path] = []  # files that are being imported
+
+
+def refuse_nested() -> None:
+    """Refuse a search that a file begins while a search imports it to find its function."""
+    if _LOADING:
+        raise SpecError(
+            f"{_LOADING[-1].name} begins a search when it is imported, and each search and each "
+            'worker imports it; put what begins the search under: if __name__ == "__main__":'
+        )
 
 
 def described(error: BaseException) -> str:
