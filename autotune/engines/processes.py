@@ -73,7 +73,8 @@ class Processes:
         self._again: dict[int, str] = {}  # trials that run alone in a new worker, and why
         self._told: list[Report] = []  # not yet read
         self._workers: list[_Worker] = []
-        atexit.register(self.close)  # before multiprocessing waits for its processes
+        self._owner = os.getpid()
+        atexit.register(self._close_at_exit)  # before multiprocessing waits for its processes
         for place in range(workers):
             self._workers.append(self._start(place))
 
@@ -108,13 +109,17 @@ class Processes:
 
     def close(self) -> None:
         """End all workers within GRACE seconds; busy ones are killed."""
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         for worker in self._workers:
             worker.pipe.close()
             if worker.job:
                 groups.kill(worker.process)
         _end([worker.process for worker in self._workers], GRACE - REAPING)
         self._watchman.close()
+
+    def _close_at_exit(self) -> None:
+        if os.getpid() == self._owner:  # not in a process that was forked from it
+            self.close()
 
     def _start(self, place: int) -> _Worker:
         ours, theirs = self._context.Pipe()

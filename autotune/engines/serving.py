@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -18,7 +19,7 @@ from autotune.engines.hangs import SharedPulse
 from autotune.engines.lines import whole_lines
 from autotune.errors import Abort
 from autotune.tasks.user_modules import help_spawned
-from autotune.training.job import Job
+from autotune.training.job import Job, Outcome, Report
 from autotune.training.process import start_worker
 from autotune.training.pulse import Phase
 
@@ -106,6 +107,8 @@ def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Man
 
     help_spawned(job.task.get("model"))
 
+    doing = Phase.IDLE
+
     def asked() -> bool:
         return _asked_to_stop(pipe) or manners.leaving
 
@@ -116,13 +119,18 @@ def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Man
             doing = phase
             manners.claim()
 
-    doing = Phase.IDLE
-
     try:
         for report in perform(job, asked, name, tell):
-            pipe.send(report)
+            pipe.send(_unblamed(report) if manners.leaving else report)
     finally:
         pulse(Phase.IDLE)
+
+
+def _unblamed(report: Report) -> Report:
+    """Return a failure as a loss: what told the worker to end told the task's processes, too."""
+    if report.outcome is not Outcome.FAILED:
+        return report
+    return replace(report, outcome=Outcome.LOST, blame=False)
 
 
 def _asked_to_stop(pipe: Connection) -> bool:

@@ -152,7 +152,7 @@ class Guard:
         return found
 
     def _count(self, report: Report) -> None:
-        if report.outcome not in {Outcome.LOST, Outcome.FAILED}:
+        if report.outcome not in {Outcome.LOST, Outcome.FAILED} or not report.blame:
             self._failures = 0
         elif time.monotonic() - self._began.get(report.trial, 0.0) < EARLY:
             self._failures += 1

@@ -58,14 +58,14 @@ def perform(
     Whatever the task raises becomes a report, SystemExit too: DIVERGED for a NaN or infinite loss
     and for out of memory, FAILED for anything else. Only what ends this process is raised.
     """
-    running = _Running(job, worker, pulse)
-    reports = running.run(interrupted)
+    running = _Running(job, worker, pulse, interrupted)
+    reports = running.run()
     while True:
         try:
             report = next(reports, None)
         except BaseException as error:
             # The task is the user's code: its failure is a result of the trial, not of the worker.
-            if ends_process(error):
+            if error is running.ending or ends_process(error):
                 raise
             yield running.failure(error)
             return
@@ -77,14 +77,26 @@ def perform(
 class _Running:
     """A running job, with its points that are not yet reported."""
 
-    def __init__(self, job: Job, worker: str, pulse: Pulse) -> None:
+    def __init__(
+        self, job: Job, worker: str, pulse: Pulse, interrupted: Callable[[], bool]
+    ) -> None:
         self.job, self.worker, self.pulse = job, worker, pulse
+        self.ending: BaseException | None = None  # raised where it was asked whether to stop
+        self._interrupted = interrupted
         self.step = job.start
         self._began = time.perf_counter()
         self._points: list[Point] = []
         self._facts: dict[str, Any] = {}
 
-    def run(self, interrupted: Callable[[], bool]) -> Iterator[Report]:
+    def interrupted(self) -> bool:
+        """Return whether to stop; raises if there is nobody to go on for."""
+        try:
+            return self._interrupted()
+        except BaseException as error:
+            self.ending = error
+            raise
+
+    def run(self) -> Iterator[Report]:
         """Train and save; raises what the task raises."""
         job = self.job
         self.pulse(Phase.START)
@@ -93,7 +105,7 @@ class _Running:
         trial = prepare(job, task)
         self._facts = facts(trial.optimizer)
         segment = _segment(job, trial.start)
-        for point in train(trial.run, trial.optimizer, segment, interrupted, self.pulse):
+        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
             self.step = point.step
             self._points.append(point)
             if time.perf_counter() - told > QUIET:
@@ -101,7 +113,7 @@ class _Running:
                 yield self.report(Outcome.PROGRESS)
         # Called once more because it raises if the coordinator is gone: nobody would record the new
         # checkpoint then, so the recorded one must stay.
-        interrupted()
+        self.interrupted()
         self.pulse(Phase.SAVING)
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
         saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)

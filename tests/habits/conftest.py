@@ -12,6 +12,7 @@ from textwrap import dedent
 import pytest
 
 from autotune.engines.processes import Processes
+from autotune.testing import victims
 from autotune.testing.habits import HEAD
 from autotune.training import checkpoint
 
@@ -26,6 +27,19 @@ def write(tmp_path):
         return path
 
     return put
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Make engines whose workers start at once, as all is loaded where they are forked from."""
+    context = victims.context()
+
+    def make(**how):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("multiprocessing.get_context", lambda kind: context)
+            return Processes(**how)
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,15 @@ def measures(seed):
 def builds(seed):
     sys.exit("no model")
 """
+
+
+@pytest.fixture(scope="module")
+def engine(quick):
+    engine = quick(workers=1)
+    yield engine
+    engine.close()
+
+
 TEXTS = {
     "exits": "SystemExit: bad data (mine.py:",
     "quits": "SystemExit: 3 (mine.py:",
@@ -58,8 +67,8 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("function", ["exits", "keys", "builds"])
-def test_a_trial_fails_with_the_text_of_its_exit(shared, write, function):
-    (report,) = ended(shared, job(write(ENDS), function))
+def test_a_trial_fails_with_the_text_of_its_exit(engine, write, function):
+    (report,) = ended(engine, job(write(ENDS), function))
     assert report.outcome is Outcome.FAILED
     assert TEXTS[function] in report.reason
 
@@ -74,14 +83,14 @@ def test_so_it_does_in_this_process(write, function, monkeypatch):
 
 
 @pytest.mark.parametrize(("function", "cause"), [("leaves", "exit code 3"), ("aborts", "SIGABRT")])
-def test_a_worker_that_dies_is_told_of_by_its_end(shared, write, function, cause):
-    (report,) = ended(shared, job(write(ENDS), function, trial=len(cause)))
+def test_a_worker_that_dies_is_told_of_by_its_end(engine, write, function, cause):
+    (report,) = ended(engine, job(write(ENDS), function, trial=len(cause)))
     assert (report.outcome, report.reason) == (Outcome.LOST, f"its worker died ({cause})")
 
 
-def test_an_import_that_exits_fails_its_trial(shared, write):
+def test_an_import_that_exits_fails_its_trial(engine, write):
     path = write('sys.exit("bad settings")')
-    (report,) = ended(shared, job(path))
+    (report,) = ended(engine, job(path))
     assert report.outcome is Outcome.FAILED
     assert "SystemExit: bad settings" in report.reason
 

@@ -6,7 +6,6 @@ import pytest
 
 from autotune.engines import hangs
 from autotune.engines.hangs import Patience
-from autotune.engines.processes import Processes
 from autotune.errors import SpecError
 from autotune.search.coordinator import run
 from autotune.studies.records import TrialState
@@ -16,7 +15,7 @@ from autotune.testing.habits import eventually, job, over
 from autotune.training.job import Outcome
 from autotune.training.pulse import Phase
 
-LIMIT = 0.6
+LIMIT = 0.5
 HANGS = """
 import ctypes
 
@@ -72,8 +71,8 @@ def slow(seed):
 
 
 @pytest.fixture(scope="module")
-def engine():
-    engine = Processes(workers=1, step_timeout=LIMIT)
+def engine(quick):
+    engine = quick(workers=1, step_timeout=LIMIT)
     yield engine
     engine.close()
 
@@ -81,10 +80,10 @@ def engine():
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        ("step", "no step ended within 0.6 s"),
-        ("locked", "no step ended within 0.6 s"),
-        ("evaluation", "no evaluation ended within 6 s"),
-        ("build", "no first step ended within 6 s"),
+        ("step", "no step ended within 0.5 s"),
+        ("locked", "no step ended within 0.5 s"),
+        ("evaluation", "no evaluation ended within 5 s"),
+        ("build", "no first step ended within 5 s"),
     ],
 )
 def test_a_hang_fails_its_trial_and_the_next_one_runs(engine, write, function, what):
@@ -97,9 +96,11 @@ def test_a_hang_fails_its_trial_and_the_next_one_runs(engine, write, function, w
     assert over(engine).outcome is Outcome.REACHED
 
 
-def test_what_hangs_when_it_is_asked_to_stop_is_ended_and_not_blamed(write, tmp_path, monkeypatch):
+def test_what_hangs_when_it_is_asked_to_stop_is_ended_and_not_blamed(
+    quick, write, tmp_path, monkeypatch
+):
     monkeypatch.setattr(hangs, "ASKED", 0.3)
-    engine = Processes(workers=1)
+    engine = quick(workers=1)
     try:
         engine.submit(job(write(HANGS), "step"))
         eventually((tmp_path / "hangs").exists)
@@ -116,9 +117,11 @@ def test_a_search_with_a_setting_that_hangs_goes_on(write, tmp_path):
         """
         def mine(seed):
             first = os.path.join(os.path.dirname(__file__), "first")
+            steps = []
 
             def loss(model, batch):
-                if model.training and not os.path.exists(first):
+                steps.append(1)
+                if len(steps) > 3 and model.training and not os.path.exists(first):
                     open(first, "w").close()
                     time.sleep(600)
                 return mean_square(model, batch)
@@ -134,7 +137,7 @@ def test_a_search_with_a_setting_that_hangs_goes_on(write, tmp_path):
         run(parse(spec), store=store)
         failed, *others = store.trials(1)
         assert failed.state is TrialState.FAILED
-        assert failed.reason.startswith("no first step ended within 6 s")
+        assert failed.reason.startswith("no step ended within 0.5 s")
         assert {trial.state for trial in others} <= {TrialState.COMPLETE, TrialState.STOPPED}
 
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from autotune.engines.processes import Processes
 from autotune.testing.habits import eventually, job, over
 from autotune.training.job import Outcome
 
@@ -55,8 +54,8 @@ full = before(lambda: (_ for _ in ()).throw(OSError(12, "Cannot allocate memory"
 
 
 @pytest.fixture(scope="module")
-def engine():
-    engine = Processes(workers=1)
+def engine(quick):
+    engine = quick(workers=1)
     yield engine
     engine.close()
 
@@ -122,8 +121,8 @@ def large(seed):
 """
 
 
-def test_a_trial_without_memory_is_run_again_alone(write, tmp_path):
-    engine = Processes(workers=2)
+def test_a_trial_without_memory_is_run_again_alone(quick, write, tmp_path):
+    engine = quick(workers=2)
     try:
         path = write(LARGE)
         engine.submit(job(path, "long", trial=1, evaluate=()))
@@ -166,8 +165,8 @@ def test_a_killed_trial_is_next_tried_alone_in_a_new_worker(engine, write):
     assert engine._workers[0].process.pid != used
 
 
-def test_a_waiting_trial_ends_at_once_when_the_search_is_stopped(write, tmp_path):
-    engine = Processes(workers=2)
+def test_a_waiting_trial_ends_at_once_when_the_search_is_stopped(quick, write, tmp_path):
+    engine = quick(workers=2)
     try:
         path = write(LARGE)
         engine.submit(job(path, "long", trial=1, stop=10_000))

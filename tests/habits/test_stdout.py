@@ -44,12 +44,6 @@ def test_a_document_is_all_that_is_on_stdout(write, command):
     assert json.loads(out)["comparisons"][0]["search"]["name"] == "mine", told
     for said in ("in the loss", "in a child", "from C", "by a program", "printed at the end"):
         assert said in told
-
-
-def test_so_it_is_of_what_runs_in_the_command_itself(write, command):
-    words = search(write(LOUD), "mine", "--engine", "inline", "--json")
-    out, told = command(*words).communicate(timeout=120)
-    assert json.loads(out)["comparisons"][0]["search"]["name"] == "mine", told
     out, told = command("show", "mine/adamw", "0", "--rerun", "--json").communicate(timeout=120)
     assert json.loads(out)["rerun"]["equal"] is True, told
 
