@@ -55,7 +55,7 @@ class Watchman:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
-        if hasattr(os, "killpg"):
+        if hasattr(os, "killpg") and sys.executable:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _WATCHMAN],
                 stdin=subprocess.PIPE,

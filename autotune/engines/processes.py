@@ -182,30 +182,33 @@ class Processes:
             self._read(busy[pipe])  # type: ignore[index]
 
     def _read(self, worker: _Worker) -> None:
+        job = worker.job
         try:
             report: Report = worker.pipe.recv()
         except (EOFError, OSError):
             self._lose(worker)
             return
-        if report.outcome is Outcome.PROGRESS:
+        if report.outcome is Outcome.PROGRESS or job is None:
             self._told.append(report)
         else:
-            self._finish(worker, report)
+            self._finish(worker, job, report)
 
-    def _finish(self, worker: _Worker, report: Report) -> None:
+    def _finish(self, worker: _Worker, job: Job, report: Report) -> None:
         """Take the last report of a job, or run the job again."""
-        job, worker.job = worker.job, None
-        first = self._again.pop(report.trial, None)
-        if report.exhausted or report.outcome is Outcome.FAILED:
-            alone = worker.taken == 1 and not (report.exhausted and self._busy())
-            if job and not first and not alone:
-                self._again[job.trial] = report.reason or report.outcome
+        worker.job = None
+        first = self._again.pop(job.trial, None)
+        failed = report.exhausted or report.outcome is Outcome.FAILED
+        alone = worker.taken == 1 and not (report.exhausted and self._busy())
+        if report.exhausted:
+            self._retire(worker)
+        if failed and not first and not alone:
+            self._again[job.trial] = report.reason or report.outcome
+            if worker.stuck.asked is None:
                 self._held.insert(0, job)
-            if report.exhausted:
-                self._retire(worker)
-            if job in self._held:
                 return
-        elif first:
+            # It was told to stop, so it is for the next sitting to run it again.
+            report = replace(report, outcome=Outcome.LOST, blame=False)
+        elif first and not failed:
             again = f"run again in a new worker, as it failed in an older one: {first}"
             report = replace(report, reason="; ".join(filter(None, (again, report.reason))))
         self._told.append(report)

@@ -179,3 +179,32 @@ def test_a_waiting_trial_ends_at_once_when_the_search_is_stopped(quick, write, t
         assert time.monotonic() - began < 10
     finally:
         engine.close()
+
+
+def test_a_trial_that_fails_while_the_search_stops_is_left_for_the_next_sitting(
+    engine, write, tmp_path
+):
+    path = write(
+        """
+        def mine(seed):
+            def loss(model, batch):
+                here = os.path.dirname(__file__)
+                open(os.path.join(here, "begun"), "w").close()
+                while not os.path.exists(os.path.join(here, "stopped")):
+                    time.sleep(0.05)
+                raise RuntimeError("a process of the loader was told to end, too")
+
+            return problem(seed, loss)
+        """
+    )
+    engine.submit(job(write("", "other.py"), "problem"))
+    over(engine)
+    engine.submit(job(path, trial=9))
+    eventually((tmp_path / "begun").exists)
+    engine.interrupt()
+    (tmp_path / "stopped").touch()
+    report = over(engine)
+    assert (report.outcome, report.blame) == (Outcome.LOST, False)
+    assert "told to end, too" in report.reason
+    engine.submit(job(path, trial=9, attempt=2))
+    assert over(engine).outcome is Outcome.FAILED
