@@ -9,14 +9,13 @@ from __future__ import annotations
 import html
 import inspect
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autotune import registry
-from autotune.cli.shared.interrupt import interruptible
+from autotune.cli.shared.interrupt import interruptible, unclaimed
 from autotune.cli.views import format
 from autotune.cli.views.comparison import report, setting
 from autotune.cli.views.progress import FORMS, listening
@@ -68,6 +67,7 @@ def tune(  # noqa: PLR0913  what a search is made of
 
     The same call again goes on where the search stopped, and reads it where it is complete. Ctrl-C
     finishes and saves the running steps, then raises KeyboardInterrupt; a second one ends at once.
+    So do SIGTERM, SIGHUP and SIGUSR1 where the calling program has no handler for them.
 
     Args:
         model: A registered model's name, ``"train.py:problem"``, or a function. A function may take
@@ -86,7 +86,8 @@ def tune(  # noqa: PLR0913  what a search is made of
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``sampler``,
-            ``pruner``, ``ray``; and ``patience``, settings in a row without a better one.
+            ``pruner``, ``ray``, ``step_timeout`` in seconds (engine ``"processes"``); and
+            ``patience``, settings in a row without a better one.
 
     Returns:
         What was found; also where another process told the search to stop.
@@ -391,7 +392,7 @@ def _search(
 ) -> Result:
     from autotune.search import session
 
-    with interruptible((signal.SIGINT,)) as interrupt, telling as tell:
+    with interruptible(unclaimed()) as interrupt, telling as tell:
         ended = session.run(spec, storage, listen=tell, halt=interrupt.halt)
     stopped = interrupt.halt.is_set() and ended.saved is not None
     if ended.comparison is None or stopped:

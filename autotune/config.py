@@ -45,6 +45,7 @@ FLAGS = {
     "batch_size": "batch_size",
     "workers": "workers",
     "engine": "engine",
+    "step_timeout": "step_timeout",
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
     "sampler": "sampler",
@@ -60,6 +61,7 @@ RESUMABLE = (
     "seeds",
     "workers",
     "engine",
+    "step_timeout",
     "ray_address",
     "gpus_per_trial",
 )  # may change when a search is resumed

@@ -14,6 +14,8 @@ AutotuneError                   1   anything below
 
 from __future__ import annotations
 
+import signal
+
 from autotune.studies.errors import (
     AlreadyThere,
     AutotuneError,
@@ -25,6 +27,7 @@ from autotune.studies.errors import (
 )
 
 __all__ = [
+    "Abort",
     "AlreadyThere",
     "AutotuneError",
     "LeaseLost",
@@ -35,7 +38,24 @@ __all__ = [
     "StorageError",
     "Unavailable",
     "UnknownName",
+    "ends_process",
 ]
+
+
+class Abort(KeyboardInterrupt):
+    """This process ends now: raised through a user's code, and no failure of it."""
+
+
+def ends_process(error: BaseException) -> bool:
+    """Return whether an exception out of a user's code ends this process, not only a trial.
+
+    A user's code may raise anything, SystemExit and KeyboardInterrupt too. While Python's own
+    handler takes Ctrl-C, a KeyboardInterrupt is taken for that.
+    """
+    if isinstance(error, Abort):
+        return True
+    pressed = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, KeyboardInterrupt) and pressed
 
 
 class UnknownName(SpecError, KeyError):

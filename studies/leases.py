@@ -98,12 +98,15 @@ class Leases(Reader):
         return [row.trial_id for row in stale]
 
     @retried
-    def lose(self, trial_id: int, attempt: int, reason: str) -> TrialRecord:
-        """Give back a trial whose worker is gone; it is as it was last saved, or given up."""
+    def lose(self, trial_id: int, attempt: int, reason: str, *, blame: bool = True) -> TrialRecord:
+        """Give back a trial whose worker is gone; it is as it was last saved, or given up.
+
+        Without ``blame`` the attempt does not count: something else than the trial ended it.
+        """
         with self._database.writing() as connection:
             if attempts.outcome(connection, trial_id, attempt) is None:
                 attempts.sign_of_life(connection, trial_id, attempt)
-                self._lose(connection, trial_id, attempt, reason)
+                self._lose(connection, trial_id, attempt, reason, blame=blame)
             return self._trial(connection, trial_id)
 
     def failed(self, search_id: int, *, most: int | None = None) -> list[int]:

@@ -123,6 +123,7 @@ class SearchSpec(BaseModel):
     seed: Annotated[Whole, Field(ge=0)] = 0
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
+    step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
     sampler: Text = "auto"
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -161,7 +162,7 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 
 
 # What may change from one run of a search to the next: how much and where, never what is compared.
-_FREE = {"name", "budget", "workers", "engine", "ray", "finalists", "seeds"}
+_FREE = {"name", "budget", "workers", "engine", "step_timeout", "ray", "finalists", "seeds"}
 
 
 def identity(spec: SearchSpec) -> dict[str, Any]:

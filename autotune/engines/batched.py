@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from autotune.errors import ends_process
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
@@ -96,7 +97,9 @@ class Batched:
                 self._unread += self._parts[0].advance()
             else:
                 self._parts = _parts(lanes)
-        except Exception as error:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             # As in a single run: the failure is a result of these trials, not of the engine.
             for job in [lane.job for lane in lanes]:
                 outcome, reason = verdict(error, job.start)

@@ -2,10 +2,15 @@
 
 Workers never open the database: they get jobs and send reports through a pipe. Each has one thread,
 because two OpenMP pools on the same cores block each other (30 times slower, measured).
+
+What a task leaves behind in a worker (memory, open files, threads, values of a module) must not be
+taken for a property of the next setting: a job that fails in a worker that has run others is run
+again in a new one before its failure is told. It runs alone: another trial may have had the memory.
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -13,16 +18,19 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from autotune.engines import groups
+from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
+from autotune.engines.serving import SIGNALS, deferred_signals, serve
 from autotune.training.job import Job, Outcome, Report, empty_report
-from autotune.training.process import start_worker
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
 REAPING = 1.0  # of these, seconds for the system to end killed workers
+RETIRING = 2.0  # seconds for a worker that is replaced to end by itself
 
 ENVIRONMENT = {
     # Else the order of a set differs from worker to worker, and with it what is made of one.
@@ -43,94 +51,218 @@ class _Worker:
     name: str
     process: BaseProcess
     pipe: Connection
+    pulse: SharedPulse
     job: Job | None = None
+    stuck: Stuck = field(default_factory=Stuck)  # of its job
+    taken: int = 0  # jobs that it was given
 
 
 class Processes:
-    """Run trials in worker processes on this machine, one thread each; the default."""
+    """Run trials in worker processes on this machine, one thread each; the default.
 
-    def __init__(self, workers: int = 2) -> None:
+    Args:
+        workers: Jobs that run at the same time.
+        step_timeout: Seconds that a step may take before its job has failed; None: 20 times the
+            slowest step seen, at least a minute. A start and an evaluation may take 10 times that.
+    """
+
+    def __init__(self, workers: int = 2, step_timeout: float | None = None) -> None:
         self.slots = workers
+        self._patience = Patience(step_timeout)
         self._context = multiprocessing.get_context("spawn")
-        self._workers = [self._start(i) for i in range(workers)]
-        self._lost: list[Report] = []  # of killed jobs, not yet read
+        self._watchman = groups.Watchman()
+        self._held: list[Job] = []  # not yet started
+        self._again: dict[int, str] = {}  # trials that run alone in a new worker, and why
+        self._told: list[Report] = []  # not yet read
+        self._workers: list[_Worker] = []
+        self._owner = os.getpid()
+        atexit.register(self._close_at_exit)  # before multiprocessing waits for its processes
+        for place in range(workers):
+            self._workers.append(self._start(place))
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker."""
+        self._held.append(job)
+        self._hand_out()
+
+    def reports(self, timeout: float) -> list[Report]:
+        """Return what workers sent, and a LOST report for each job whose worker died."""
+        self._read_ready(0 if self._told else timeout)
+        for worker in self._busy():
+            self._look_at(worker)
+        self._hand_out()
+        told, self._told = self._told, []
+        return told
+
+    def interrupt(self, trial: int | None = None) -> None:
+        """Ask workers to save and stop after the step they are in; waiting jobs end at once."""
+        self._drop_held(trial, Outcome.INTERRUPTED)
+        for worker in self._busy(trial):
+            if worker.stuck.asked is None:
+                worker.stuck.asked = 0.0
+            with suppress(BrokenPipeError, ConnectionResetError):
+                worker.pipe.send("interrupt")
+
+    def kill(self, trial: int | None = None) -> None:
+        """Kill busy workers; their jobs are reported as LOST."""
+        self._drop_held(trial, Outcome.LOST, "its worker did not answer")
+        for worker in self._busy(trial):
+            self._bury(worker, Outcome.LOST, "its worker did not answer")
+
+    def close(self) -> None:
+        """End all workers within GRACE seconds; busy ones are killed."""
+        atexit.unregister(self._close_at_exit)
+        for worker in self._workers:
+            worker.pipe.close()
+            if worker.job:
+                groups.kill(worker.process)
+        _end([worker.process for worker in self._workers], GRACE - REAPING)
+        self._watchman.close()
+
+    def _close_at_exit(self) -> None:
+        if os.getpid() == self._owner:  # not in a process that was forked from it
+            self.close()
+
+    def _start(self, place: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        name, pulse = self._name(place), SharedPulse(self._context)
+        process = self._context.Process(target=serve, args=(theirs, name, pulse), name=name)
+        with _worker_environment(), _without_main(), deferred_signals():
+            process.start()
+        theirs.close()
+        self._watchman.watch(process)
+        return _Worker(name=name, process=process, pipe=ours, pulse=pulse)
+
+    @staticmethod
+    def _name(place: int) -> str:
+        return f"{os.getpid()}-{place}"
+
+    def _busy(self, trial: int | None = None) -> list[_Worker]:
+        """Return the workers that have a job, or a trial's."""
+        busy = [worker for worker in self._workers if worker.job]
+        return [each for each in busy if each.job and trial in (None, each.job.trial)]
+
+    def _drop_held(self, trial: int | None, outcome: Outcome, reason: str | None = None) -> None:
+        for job in [job for job in self._held if trial in (None, job.trial)]:
+            self._held.remove(job)
+            self._told.append(empty_report(job, outcome, reason, worker=self._name(0)))
+
+    def _hand_out(self) -> None:
+        """Start waiting jobs; one that has to be alone waits for the others, and they for it."""
+        while self._held:
+            busy = [worker.job.trial for worker in self._workers if worker.job]
+            alone = next((job for job in self._held if job.trial in self._again), None)
+            if len(busy) == self.slots or (busy and alone) or self._again.keys() & set(busy):
+                return
+            job = alone or self._held[0]
+            self._held.remove(job)
+            self._hand(job, fresh=alone is not None)
+
+    def _hand(self, job: Job, *, fresh: bool) -> None:
+        """Give a job to an idle worker, or to a new one in its place."""
         place = next(i for i, worker in enumerate(self._workers) if worker.job is None)
         worker = self._workers[place]
-        if worker.pipe.closed or not worker.process.is_alive():
+        if (fresh and worker.taken) or worker.pipe.closed or not worker.process.is_alive():
+            self._retire(worker)
             worker = self._workers[place] = self._start(place)
-        worker.job = job
+        worker.job, worker.stuck = job, Stuck()
+        worker.taken += 1
         # A dead worker is noticed when reports are read.
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(job)
 
-    def reports(self, timeout: float) -> list[Report]:
-        """Return what workers sent, and a LOST report for each job whose worker died."""
-        told, self._lost = self._lost, []
-        busy = {worker.pipe: (worker, worker.job) for worker in self._workers if worker.job}
-        ready = wait(list(busy), 0 if told else timeout) if busy else []
-        return told + [self._read(*busy[pipe]) for pipe in ready]  # type: ignore[index]
+    def _retire(self, worker: _Worker, timeout: float = RETIRING) -> None:
+        """End a worker and what it started; ``_hand`` starts a new one in its place."""
+        worker.pipe.close()
+        worker.job = None
+        _end([worker.process], timeout)
+        self._watchman.release(worker.process)
 
-    def interrupt(self, trial: int | None = None) -> None:
-        """Ask busy workers to save and stop after the step they are in."""
-        for worker in self._workers:
-            if worker.job and trial in (None, worker.job.trial):
-                with suppress(BrokenPipeError, ConnectionResetError):
-                    worker.pipe.send("interrupt")
+    def _read_ready(self, timeout: float) -> None:
+        busy = {worker.pipe: worker for worker in self._busy()}
+        for pipe in wait(list(busy), timeout) if busy else []:
+            self._read(busy[pipe])  # type: ignore[index]
 
-    def kill(self, trial: int | None = None) -> None:
-        """Kill busy workers; their jobs are reported as LOST."""
-        for worker in self._workers:
-            if worker.job and trial in (None, worker.job.trial):
-                lost = self._bury(worker, worker.job, "its worker did not answer", timeout=0)
-                self._lost.append(lost)
-
-    def close(self) -> None:
-        """End all workers within GRACE seconds; busy ones are killed."""
-        for worker in self._workers:
-            worker.pipe.close()
-            if worker.job:
-                worker.process.kill()
-        _end([worker.process for worker in self._workers], GRACE - REAPING)
-
-    def _start(self, index: int) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        name = f"{os.getpid()}-{index}"
-        process = self._context.Process(target=serve, args=(theirs, name), daemon=True, name=name)
-        with _worker_environment(), _without_main():
-            process.start()
-        theirs.close()
-        return _Worker(name=name, process=process, pipe=ours)
-
-    def _read(self, worker: _Worker, job: Job) -> Report:
+    def _read(self, worker: _Worker) -> None:
+        job = worker.job
         try:
             report: Report = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._bury(worker, job)
-        if report.outcome is not Outcome.PROGRESS:
-            worker.job = None
-        return report
+            self._lose(worker)
+            return
+        if report.outcome is Outcome.PROGRESS or job is None:
+            self._told.append(report)
+        else:
+            self._finish(worker, job, report)
 
-    def _bury(
-        self, worker: _Worker, job: Job, reason: str | None = None, timeout: float = GRACE
-    ) -> Report:
-        """End a worker and report its job as LOST; ``submit`` starts a new worker."""
-        _end([worker.process], timeout)
-        worker.pipe.close()
+    def _finish(self, worker: _Worker, job: Job, report: Report) -> None:
+        """Take the last report of a job, or run the job again."""
         worker.job = None
-        reason = reason or f"its worker died ({_cause(worker.process.exitcode)})"
-        return empty_report(job, Outcome.LOST, reason, worker=worker.name)
+        first = self._again.pop(job.trial, None)
+        failed = report.exhausted or report.outcome is Outcome.FAILED
+        alone = worker.taken == 1 and not (report.exhausted and self._busy())
+        if report.exhausted:
+            self._retire(worker)
+        if failed and not first and not alone:
+            self._again[job.trial] = report.reason or report.outcome
+            if worker.stuck.asked is None:
+                self._held.insert(0, job)
+                return
+            # It was told to stop, so it is for the next sitting to run it again.
+            report = replace(report, outcome=Outcome.LOST, blame=False)
+        elif first and not failed:
+            again = f"run again in a new worker, as it failed in an older one: {first}"
+            report = replace(report, reason="; ".join(filter(None, (again, report.reason))))
+        self._told.append(report)
+
+    def _look_at(self, worker: _Worker) -> None:
+        """Bury a worker that is dead or hangs."""
+        if not worker.process.is_alive():
+            # Another process may hold its end of the pipe open: one that its task started.
+            if not worker.pipe.poll():
+                self._lose(worker)
+            return
+        stuck, patience = worker.stuck, self._patience
+        phase = stuck.look(worker.pulse)
+        patience.learn(worker.pulse)
+        if stuck.seconds > patience.limit(phase):
+            outcome = Outcome.FAILED if phase else Outcome.LOST
+            self._bury(worker, outcome, told(phase, patience.limit(phase)))
+        elif stuck.asked is not None and stuck.asked > patience.asked(phase):
+            reason = f"{told(phase, patience.asked(phase))}"
+            self._bury(worker, Outcome.LOST, reason, blame=False)
+
+    def _lose(self, worker: _Worker) -> None:
+        """Tell of a job whose worker died by itself."""
+        trial = worker.job.trial if worker.job else None
+        _end([worker.process], GRACE)
+        code = worker.process.exitcode
+        reason = f"its worker died ({_cause(code)})"
+        blame = code not in TOLD_TO_END
+        if blame and trial is not None:
+            self._again[trial] = reason  # a system without memory kills the largest process
+        self._bury(worker, Outcome.LOST, reason, blame=blame)
+
+    def _bury(self, worker: _Worker, outcome: Outcome, reason: str, *, blame: bool = True) -> None:
+        """End a worker at once and tell how its job ended."""
+        job = worker.job
+        self._retire(worker, timeout=0.0)
+        if job:
+            report = empty_report(job, outcome, reason, worker=worker.name, blame=blame)
+            self._told.append(report)
+
+
+# How a worker ends that was told to: by itself, or by a signal before it took signals.
+TOLD_TO_END = {0, *(-number for number in SIGNALS)}
 
 
 def _end(processes: Iterable[BaseProcess], timeout: float) -> None:
-    """Wait ``timeout`` seconds in all for processes to end, then kill those that did not."""
+    """Wait ``timeout`` seconds in all for processes to end, then kill what is left of them."""
     deadline = time.monotonic() + timeout
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))
     for process in processes:
-        process.kill()
+        groups.kill(process)
     deadline = max(deadline, time.monotonic()) + REAPING
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))
@@ -166,31 +298,3 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         vars(main).update(known)
-
-
-def serve(pipe: Connection, name: str) -> None:
-    """Run jobs until the coordinator is gone; the main function of a worker."""
-    os.dup2(2, 1)  # a user's print() must not mix with the command's output
-    start_worker()
-    from autotune.training.runner import perform
-
-    try:
-        while True:
-            job: Any = pipe.recv()
-            if isinstance(job, Job):
-                for report in perform(job, lambda: _asked_to_stop(pipe), name):
-                    pipe.send(report)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-
-
-def _asked_to_stop(pipe: Connection) -> bool:
-    """Return whether a message came: while a job runs, the only one is to stop.
-
-    Raises SystemExit if the coordinator is gone: a checkpoint that nobody records must not replace
-    the recorded one. No handler takes SystemExit for a failure of the task.
-    """
-    try:
-        return pipe.poll() and bool(pipe.recv())
-    except (EOFError, OSError):
-        raise SystemExit from None

@@ -16,6 +16,7 @@ import asyncio
 import importlib
 import os
 import re
+import signal
 import socket
 import tempfile
 import time
@@ -290,6 +291,8 @@ def run_job(
     ray = importlib.import_module("ray")
     message = Message(task=number, machine=ray.get_runtime_context().get_node_id())
     ray.get(mailbox.tell.remote(message))
+    # Ctrl-C may reach all processes of the group: only the coordinator reacts to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     start_worker()  # once per process, in which Ray runs many tasks
     with suppress(OSError):
         os.chdir(directory)

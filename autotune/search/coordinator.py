@@ -34,6 +34,7 @@ from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
+from autotune.tasks.script import refuse_nested
 from autotune.training.job import Outcome, Report
 
 WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
@@ -68,6 +69,7 @@ def run(
         AlreadyThere: The name belongs to a search with another spec.
         NothingUsable: No trial ended with a loss.
     """
+    refuse_nested()
     from_spec.ready(spec)
     folder = folder_of(store.url, spec.search_name)
     with exclusive(folder, spec.search_name):

@@ -245,7 +245,8 @@ class Recorder:
 
     def _lost(self, state: StudyState, report: Report) -> TrialRecord:
         """Set a trial whose worker died back to its last checkpoint."""
-        self.store.lose(report.trial, report.attempt, report.reason or "its worker died")
+        reason = report.reason or "its worker died"
+        self.store.lose(report.trial, report.attempt, reason, blame=report.blame)
         self.participant.restore(state, report.trial)
         return state.trials[report.trial]
 

@@ -17,6 +17,7 @@ from autotune.studies.records import SearchState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 from autotune.tasks.rehearsal import refuse_percent
+from autotune.tasks.script import refuse_nested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ def run(spec: SearchSpec, storage: str | None, *, listen: Listener, halt: thread
     Raises:
         AutotuneError: As ``coordinator.run``, and where the storage cannot be opened.
     """
+    refuse_nested()
     prepared = _first_look(spec, storage)
     with Store(urls.resolve(storage)) as store:
         try:

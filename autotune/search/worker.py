@@ -12,9 +12,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from autotune import environment
+from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
-from autotune.registry import load
 from autotune.search.coordinator import Loop
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
@@ -91,7 +91,7 @@ def work(
         asked = checked(parse(dict(search.spec)), store, terms.engine)
         store.take_up(search.id, store.failed(search.id, most=TRIES))
         with (
-            closing(load("autotune.engines", terms.engine)(workers=terms.workers)) as engine,
+            closing(_engine(asked, terms)) as engine,
             closing(Mirror(store.url)) as mirror,
         ):
             guard = Guard(engine, halt)
@@ -111,6 +111,11 @@ def work(
 
 
 _NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
+
+
+def _engine(asked: Checked, terms: Terms) -> Engine:
+    own = {"engine": terms.engine, "workers": terms.workers}
+    return from_spec.start(asked.spec.model_copy(update=own))
 
 
 def _loop(
@@ -150,7 +155,7 @@ class Guard:
         return found
 
     def _count(self, report: Report) -> None:
-        if report.outcome not in {Outcome.LOST, Outcome.FAILED}:
+        if report.outcome not in {Outcome.LOST, Outcome.FAILED} or not report.blame:
             self._failures = 0
         elif time.monotonic() - self._began.get(report.trial, 0.0) < EARLY:
             self._failures += 1

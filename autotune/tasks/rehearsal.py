@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autotune.errors import AutotuneError, SpecError
+from autotune.errors import AutotuneError, SpecError, ends_process
 from autotune.tasks.base import Measurement
 from autotune.tasks.mistakes import refused
 from autotune.tasks.training import Objective
@@ -62,5 +62,7 @@ def _telling(what: str) -> Iterator[None]:
         yield
     except AutotuneError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if ends_process(error):
+            raise
         raise refused(what, error) from error

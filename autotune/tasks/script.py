@@ -18,13 +18,15 @@ from pathlib import Path
 from types import ModuleType
 
 from autotune.data.seeds import seeded
-from autotune.errors import SpecError
+from autotune.errors import SpecError, ends_process
+from autotune.tasks import user_modules
 from autotune.tasks.content import import_anew
 from autotune.tasks.mistakes import refused
 from autotune.tasks.surroundings import State, changes, put_back, taken
 
 MARK = ".py:"  # what tells file.py:function from a registered name
 _NEVER = {"this", "antigravity", "idlelib", "turtledemo", "__main__"}  # importing them does things
+_LOADING: list[Path] = []  # files that are being imported
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loa
         modules: The modules beside it that it imports, with the hashes of what they do.
     """
     package = _package(path)
-    name = ".".join([*package, f"autotune_user_{path.stem}_{sha256(source).hexdigest()[:8]}"])
+    name = ".".join([*package, user_modules.name_of(path, sha256(source).hexdigest())])
     spec = spec_from_file_location(name, path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise SpecError(f"cannot import {path}: not a Python file")
@@ -92,17 +94,30 @@ def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loa
     module = sys.modules[name] = module_from_spec(spec)
     sys.path[:0] = map(str, folders)
     sys.argv[:] = [str(path)]
+    _LOADING.append(path)
     try:
         with seeded("import"):
             if package:
                 import_module(".".join(package))
             exec(spec.loader.source_to_code(source, str(path)), vars(module))
         return Loaded(module, changes(before))
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if ends_process(error):
+            raise
         raise refused(f"cannot import {path}", error, ":") from error
     finally:
+        _LOADING.remove(path)
         put_back(before)
+
+
+def refuse_nested() -> None:
+    """Refuse a search that a file begins while a search imports it to find its function."""
+    if _LOADING:
+        raise SpecError(
+            f"{_LOADING[-1].name} begins a search when it is imported, and each search and each "
+            'worker imports it; put what begins the search under: if __name__ == "__main__":'
+        )
 
 
 def _package(path: Path) -> list[str]:

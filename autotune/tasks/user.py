@@ -15,7 +15,7 @@ from torch import nn
 from autotune.data import sources
 from autotune.data.base import Data
 from autotune.data.digits_pair import Recipe
-from autotune.errors import AutotuneError, SpecError
+from autotune.errors import AutotuneError, SpecError, ends_process
 from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function
 from autotune.tasks.given import found
@@ -88,7 +88,9 @@ def _first(build: Build) -> Any:
         return build(0)
     except AutotuneError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if ends_process(error):
+            raise
         raise refused(build.function.text, error) from error
 
 

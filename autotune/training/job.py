@@ -62,9 +62,13 @@ class Report:
     checksum: str | None = None  # of the checkpoint
     worker: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
+    exhausted: bool = False  # the worker was out of memory
+    blame: bool = True  # whether a LOST job counts as a try of its trial
 
 
-def empty_report(job: Job, outcome: Outcome, reason: str | None = None, *, worker: str) -> Report:
+def empty_report(
+    job: Job, outcome: Outcome, reason: str | None = None, *, worker: str, blame: bool = True
+) -> Report:
     """Return a report of a job that has reported no step itself."""
     return Report(
         trial=job.trial,
@@ -73,4 +77,5 @@ def empty_report(job: Job, outcome: Outcome, reason: str | None = None, *, worke
         step=job.start,
         reason=reason,
         worker=worker,
+        blame=blame,
     )

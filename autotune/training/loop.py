@@ -13,6 +13,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.lr_schedule import multiplier
+from autotune.training.pulse import Phase, Pulse, silent
 
 
 class Diverged(Exception):
@@ -45,6 +46,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     segment: Segment,
     interrupted: Callable[[], bool] = lambda: False,
+    pulse: Pulse = silent,
 ) -> Iterator[Point]:
     """Train along ``segment``, yielding a point at every measurement and one at the last step.
 
@@ -61,10 +63,13 @@ def train(
         modes.restore()
         loss = take_step(run, optimizer, step)
         done = step + 1
+        pulse(Phase.STEP)  # before a step only if one has ended: the first belongs to the start
         last = done == segment.stop or interrupted()
         # The loss before the first update tells runs apart that did not begin alike.
         if done == 1 or last or done in segment.evaluate or done % segment.every == 0:
+            pulse(Phase.EVALUATION)
             yield _measure(run, done, loss, began, segment)
+            pulse(Phase.STEP)
         if last:
             break
     _set_rates(optimizer, peaks, 1.0)

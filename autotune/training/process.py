@@ -6,7 +6,6 @@ measured). It loads all libraries, so that loading them does not count as a tria
 
 from __future__ import annotations
 
-import signal
 from functools import cache
 
 
@@ -21,8 +20,6 @@ def single_threaded() -> None:
 @cache
 def start_worker() -> None:
     """Prepare this process for trials; later calls do nothing."""
-    # Ctrl-C may reach all processes of the group: only the coordinator reacts to it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from autotune.optimizers import create

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autotune.errors import SpecError
+from autotune.errors import SpecError, ends_process
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
 from autotune.seeds import derive
@@ -25,9 +26,12 @@ from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import Diverged, Segment, train
+from autotune.training.pulse import Phase, Pulse, silent
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
+# What RuntimeErrors say where memory is missing: torch on the CPU, on a GPU, cuBLAS.
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,46 +52,67 @@ class Saved:
     problem: str | None = None
 
 
-def perform(job: Job, interrupted: Callable[[], bool], worker: str = "") -> Iterator[Report]:
+def perform(
+    job: Job, interrupted: Callable[[], bool], worker: str = "", pulse: Pulse = silent
+) -> Iterator[Report]:
     """Run a job, yielding a report at every measurement and one when it is over.
 
-    Every error in the task becomes a report: DIVERGED for a NaN or infinite loss and for out of
-    memory, FAILED for an exception in the user's code. What that code changes of the process holds
-    while it runs, not between two reports.
+    Whatever the task raises becomes a report, SystemExit too: DIVERGED for a NaN or infinite loss
+    and for out of memory, FAILED for anything else. Only what ends this process is raised. What the
+    user's code changes of the process holds while it runs, not between two reports.
     """
-    yield from Surroundings().stepwise(_perform(job, interrupted, worker))
+    running = _Running(job, worker, pulse, interrupted)
+    yield from Surroundings().stepwise(_perform(running))
 
 
-def _perform(job: Job, interrupted: Callable[[], bool], worker: str) -> Iterator[Report]:
-    running = _Running(job, worker)
-    try:
-        yield from running.run(interrupted)
-    except Exception as error:
-        # The task is the user's code: its failure is a result of the trial, not of the worker.
-        outcome, reason = verdict(error, running.step)
-    else:
-        return
-    yield running.report(outcome, reason=reason)
+def _perform(running: _Running) -> Iterator[Report]:
+    reports = running.run()
+    while True:
+        try:
+            report = next(reports, None)
+        except BaseException as error:
+            # The task is the user's code: its failure is a result of the trial, not of the worker.
+            if error is running.ending or ends_process(error):
+                raise
+            yield running.failure(error)
+            return
+        if report is None:
+            return
+        yield report
 
 
 class _Running:
     """A running job, with its points that are not yet reported."""
 
-    def __init__(self, job: Job, worker: str) -> None:
-        self.job, self.worker = job, worker
+    def __init__(
+        self, job: Job, worker: str, pulse: Pulse, interrupted: Callable[[], bool]
+    ) -> None:
+        self.job, self.worker, self.pulse = job, worker, pulse
+        self.ending: BaseException | None = None  # raised where it was asked whether to stop
+        self._interrupted = interrupted
         self.step = job.start
         self._began = time.perf_counter()
         self._points: list[Point] = []
         self._facts: dict[str, Any] = {}
 
-    def run(self, interrupted: Callable[[], bool]) -> Iterator[Report]:
+    def interrupted(self) -> bool:
+        """Return whether to stop; raises if there is nobody to go on for."""
+        try:
+            return self._interrupted()
+        except BaseException as error:
+            self.ending = error
+            raise
+
+    def run(self) -> Iterator[Report]:
         """Train and save; raises what the task raises."""
         job = self.job
+        self.pulse(Phase.START)
         task = task_of(job)
         self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
         self._facts = facts(trial.optimizer)
-        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), interrupted):
+        segment = _segment(job, trial.start)
+        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
             self.step = point.step
             self._points.append(point)
             if point.step == 1:
@@ -97,15 +122,26 @@ class _Running:
                 yield self.report(Outcome.PROGRESS)
         # Called once more because it raises if the coordinator is gone: nobody would record the new
         # checkpoint then, so the recorded one must stay.
-        interrupted()
+        self.interrupted()
+        self.pulse(Phase.SAVING)
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
         saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
         reasons = filter(None, (trial.repeats, saved.problem))
         yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
 
+    def failure(self, error: BaseException) -> Report:
+        """Return the report of a job whose task raised."""
+        outcome, reason = verdict(error, self.step)
+        return self.report(outcome, reason=reason, exhausted=out_of_memory(error))
+
     def report(
-        self, outcome: Outcome, *, checksum: str | None = None, reason: str | None = None
+        self,
+        outcome: Outcome,
+        *,
+        checksum: str | None = None,
+        reason: str | None = None,
+        exhausted: bool = False,
     ) -> Report:
         """Return a report with all points that are not yet reported."""
         points, self._points = tuple(self._points), []
@@ -121,26 +157,38 @@ class _Running:
             checksum=checksum,
             worker=self.worker,
             facts=self._facts,
+            exhausted=exhausted,
         )
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
 
 
-def verdict(error: Exception, step: int) -> tuple[Outcome, str]:
+def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
     """Return the outcome of a trial after an exception, and the reason to show."""
     if isinstance(error, Diverged):
         return Outcome.DIVERGED, str(error)
-    # On the CPU, torch has no own class for it; the message names the allocator.
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    ):
+    if out_of_memory(error):
         return Outcome.DIVERGED, f"out of memory after step {step}"
     return Outcome.FAILED, describe(error)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that there is no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On the CPU, torch has no own class for it; the message names the allocator.
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return any(sign in text for sign in NO_MEMORY)
+
+
 def describe(error: BaseException) -> str:
     """Return an exception as one line: its class, message, file and line."""
+    # The loop is a generator, in which Python replaces a StopIteration by a RuntimeError.
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
-
 from autotune.cli.shared.interrupt import Interrupt
+from autotune.cli.shared.stderr import tell
 from autotune.cli.views.comparison import report
 from autotune.cli.views.json import document
 from autotune.cli.views.progress import listening
@@ -44,26 +40,27 @@ def resolve_request(request: Request, storage: str | None, resume: str | None) -
 
 def run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> Ended:
     """Run a search until it ends or is interrupted; print how to go on after an interrupt."""
-    # Only the result may go to stdout, but a user's function may print there.
-    with redirect_stdout(sys.stderr):
-        try:
-            ended = _run(spec, storage, form, interrupt.halt)
-        except NothingUsable as error:
-            look = f"autotune show {written(spec.search_name)} --trials{flag(storage)}"
-            raise NothingUsable(f"{error}; look at each with: {look}") from error
-        interrupt.over = True
-        if ended.saved is None:
-            return Ended(comparison=ended.comparison, exit_code=0)
-        following = f"go on with: {resume_command(spec.search_name, storage)}"
-        click.echo(ended.interrupted(following), err=True)
-        return Ended(comparison=None, exit_code=interrupt.exit_code)
+    try:
+        ended = _run(spec, storage, form, interrupt)
+    except NothingUsable as error:
+        look = f"autotune show {written(spec.search_name)} --trials{flag(storage)}"
+        raise NothingUsable(f"{error}; look at each with: {look}") from error
+    interrupt.over = True
+    if ended.saved is None:
+        return Ended(comparison=ended.comparison, exit_code=0)
+    following = f"go on with: {resume_command(spec.search_name, storage)}"
+    tell(ended.interrupted(following))
+    return Ended(comparison=None, exit_code=interrupt.exit_code)
 
 
-def _run(spec: SearchSpec, storage: str | None, form: str, halt: threading.Event) -> session.Ended:
+def _run(spec: SearchSpec, storage: str | None, form: str, interrupt: Interrupt) -> session.Ended:
     from autotune.search import session
+    from autotune.tasks.user_modules import help_spawned
 
+    help_spawned(spec.model)
     with listening(form) as listen:
-        return session.run(spec, storage, listen=listen, halt=halt)
+        heard = interrupt.keeping(listen)
+        return session.run(spec, storage, listen=heard, halt=interrupt.halt)
 
 
 def result_text(comparison: Comparison, storage: str | None, as_json: bool) -> str:

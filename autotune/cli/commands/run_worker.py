@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from typing import Any
 
 from autotune.cli.shared.interrupt import Interrupt
@@ -29,13 +27,12 @@ def run(
     from autotune.search.worker import Terms, work
 
     part = Terms(**{key: value for key, value in terms.items() if value is not None})
-    # A user's function may print, but stdout is for results, and a worker has none.
     with (
-        redirect_stdout(sys.stderr),
         Store(urls.resolve(storage)) as store,
         listening(form) as listen,
     ):
-        search = work(name, store=store, terms=part, listen=listen, halt=interrupt.halt)
+        heard = interrupt.keeping(listen)
+        search = work(name, store=store, terms=part, listen=heard, halt=interrupt.halt)
     interrupt.over = True
     if search.state is SearchState.COMPLETE:
         say(

@@ -11,6 +11,7 @@ from autotune.cli.shared.help import Command
 from autotune.cli.shared.interrupt import interruptible
 from autotune.cli.shared.options import QUIET, as_json, storage, verbosity
 from autotune.cli.shared.spec_options import spec_options
+from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.progress import progress
 
 
@@ -43,7 +44,7 @@ def command(
     Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
     """
     # Before the imports: an interrupt during an import may be lost.
-    with interruptible() as interrupt:
+    with interruptible() as interrupt, reserved() as stdout:
         from autotune.cli.commands import run_search
         from autotune.cli.views import plan
         from autotune.config import Request
@@ -51,10 +52,10 @@ def command(
         request = Request(flags=flags, files=files, space=space, assignments=assignments)
         resolved = run_search.resolve_request(request, storage, resume)
         if dry_run:
-            click.echo(plan.dry_run_text(resolved, storage, as_json))
+            click.echo(plan.dry_run_text(resolved, storage, as_json), file=stdout)
             return
         form = "off" if ctx.meta.get(QUIET) else progress
         ended = run_search.run(resolved.spec, storage, form, interrupt)
-    if ended.comparison is not None:
-        click.echo(run_search.result_text(ended.comparison, storage, as_json))
+        if ended.comparison is not None:
+            click.echo(run_search.result_text(ended.comparison, storage, as_json), file=stdout)
     ctx.exit(ended.exit_code)

@@ -7,6 +7,7 @@ import click
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
 from autotune.cli.shared.options import as_json, storage, verbosity
+from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.json import document
 
 
@@ -38,17 +39,18 @@ def command(
     from autotune.cli.views import show
     from autotune.search import details
 
-    if rerun:
-        if number is None:
-            raise click.UsageError("--rerun needs the number of a trial")
-        from autotune.cli.views import rerun as rerun_view
+    with reserved() as stdout:
+        if rerun:
+            if number is None:
+                raise click.UsageError("--rerun needs the number of a trial")
+            from autotune.cli.views import rerun as rerun_view
 
-        content = rerun_view.content(storage, study, number)
-        text = rerun_view.text(content)
-    elif number is None:
-        content = details.search(storage, study)
-        text = show.search_text(content, every)
-    else:
-        content = details.trial(storage, study, number)
-        text = show.trial_text(content)
-    click.echo(document(**content) if as_json else text)
+            content = rerun_view.content(storage, study, number)
+            text = rerun_view.text(content)
+        elif number is None:
+            content = details.search(storage, study)
+            text = show.search_text(content, every)
+        else:
+            content = details.trial(storage, study, number)
+            text = show.trial_text(content)
+        click.echo(document(**content) if as_json else text, file=stdout)

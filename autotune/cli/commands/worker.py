@@ -9,6 +9,7 @@ from autotune.cli.shared.help import Command
 from autotune.cli.shared.interrupt import interruptible
 from autotune.cli.shared.options import QUIET, storage, verbosity
 from autotune.cli.shared.search_option import SearchOption
+from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.progress import progress
 
 
@@ -59,7 +60,8 @@ def command(
 
     Example: autotune worker --search resnet50 --storage postgresql://me@host/studies
     """
-    with interruptible() as interrupt:
+    # A user's function may print, but stdout is for results, and a worker has none.
+    with interruptible() as interrupt, reserved():
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress

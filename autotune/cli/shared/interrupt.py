@@ -1,17 +1,30 @@
-"""Handle Ctrl-C and SIGTERM: the first one saves and stops a search, the second ends it at once."""
+"""Handle signals that ask a search to stop: the first saves and stops it, the second ends it.
+
+Besides Ctrl-C these are SIGTERM (timeout, batch systems, service managers), SIGHUP (a terminal that
+closes) and SIGUSR1 (batch systems, some time before SIGTERM).
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import click
+from autotune.cli.shared.stderr import tell
+from autotune.errors import Abort
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
+# Programs signal twice: timeout a process and its group, a shell and the system at a closing
+# terminal. Only a person who presses Ctrl-C means it within so many seconds.
+TWICE = 1.0
 
 
 class Interrupt:
@@ -21,26 +34,61 @@ class Interrupt:
         self.halt = threading.Event()
         self.signal: int | None = None
         self.over = False  # the search has ended: only its result is left to print
+        self._received = 0.0
+        self._taken: list[int] = []
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Handle a signal; raises Abort at the second one."""
         if self.over:
             return
+        now = time.monotonic()
         if self.halt.is_set():
-            raise KeyboardInterrupt
-        self.signal = number
+            if number != signal.SIGINT and now - self._received < TWICE:
+                return
+            raise Abort
+        self.signal, self._received = number, now
         self.halt.set()
         # This runs inside the interrupted code: a closed stderr must not fail a trial.
-        with suppress(OSError):
-            click.echo(
-                "stopping: finishing the current steps and saving; again to abort",
-                err=True,
-            )
+        tell("stopping: finishing the current steps and saving; again to abort")
+
+    def take(self, signals: Sequence[int]) -> dict[int, Any]:
+        """Handle signals from now on; return their handlers before.
+
+        What is ignored from the start, as by nohup, stays ignored.
+        """
+        hangup = getattr(signal, "SIGHUP", None)
+        ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+        self._taken = [number for number in signals if not (ignored and number == hangup)]
+        return {number: signal.signal(number, self) for number in self._taken}
+
+    def keep(self) -> None:
+        """Take the signals back from a user's code that has handlers of its own."""
+        for number in self._taken:
+            if signal.getsignal(number) is not self:
+                signal.signal(number, self)
+
+    def keeping(self, listen: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a listener that takes the signals back at each event."""
+
+        def heard(event: Any) -> None:
+            self.keep()
+            listen(event)
+
+        return heard
 
     @property
     def exit_code(self) -> int:
         """Return the exit code that shells expect after this signal."""
         return 128 + (self.signal or signal.SIGINT)
+
+
+def unclaimed() -> tuple[int, ...]:
+    """Return Ctrl-C's signal, and those of the others that nobody in this process handles."""
+    return tuple(
+        number
+        for number in SIGNALS
+        if number == signal.SIGINT or signal.getsignal(number) is signal.SIG_DFL
+    )
 
 
 @contextmanager
@@ -50,7 +98,7 @@ def interruptible(signals: Sequence[int] = SIGNALS) -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    before: dict[int, Any] = {number: signal.signal(number, interrupt) for number in signals}
+    before = interrupt.take(signals)
     try:
         yield interrupt
     finally:

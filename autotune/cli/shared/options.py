@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from autotune.cli.shared.failures import DEBUG
+from autotune.cli.shared.stderr import tell
 
 QUIET = "autotune.quiet"
 
@@ -76,4 +77,4 @@ as_json: Decorator = click.option(
 def say(text: str) -> None:
     """Print a message on stderr, unless --quiet was given."""
     if not click.get_current_context().meta.get(QUIET):
-        click.echo(text, err=True)
+        tell(text)

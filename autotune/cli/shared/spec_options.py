@@ -96,6 +96,16 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--step-timeout",),
+            {
+                "type": float,
+                "metavar": "SECONDS",
+                "help": "Seconds without a finished step after which a trial has failed; start and "
+                "evaluation may take 10 times that.  [default: 20 times the slowest step, at "
+                "least 60]",
+            },
+        ),
+        (
             ("--ray-address",),
             {
                 "metavar": "ADDRESS",

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import click
 
 from autotune.cli.shared.options import Decorator
+from autotune.cli.shared.stderr import close_stderr
 from autotune.cli.views import format
 from autotune.cli.views.json import line
 from autotune.search.events import (
@@ -46,10 +47,22 @@ def listening(form: str) -> Iterator[Listener]:
         from autotune.cli.views.bars import Bars
 
         with Bars() as bars:
-            yield bars
+            yield _lasting(bars)
     else:
         listeners: dict[str, Listener] = {"plain": Lines(), "json": as_json, "off": ignore}
-        yield listeners[form]
+        yield _lasting(listeners[form])
+
+
+def _lasting(show: Listener) -> Listener:
+    """Return a listener that a stderr without a reader does not end: the search goes on."""
+
+    def heard(event: Event) -> None:
+        try:
+            show(event)
+        except OSError:
+            close_stderr()
+
+    return heard
 
 
 def _draws() -> bool:

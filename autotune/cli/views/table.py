@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
+
+from autotune.cli.shared.stdout import current
 
 GAP = "  "
 
 
 def width() -> int:
     """Return the width of the terminal in columns, or 120 if there is none."""
-    if "COLUMNS" not in os.environ and not sys.stdout.isatty():
-        return 120
-    return shutil.get_terminal_size((120, 24)).columns
+    if "COLUMNS" in os.environ:
+        return shutil.get_terminal_size((120, 24)).columns
+    stream = current()
+    return os.get_terminal_size(stream.fileno()).columns or 120 if stream.isatty() else 120
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

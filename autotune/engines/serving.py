@@ -1,0 +1,151 @@
+"""What a worker process does: it takes jobs from a pipe, runs them and answers with reports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+from autotune.engines import groups
+from autotune.engines.hangs import SharedPulse
+from autotune.engines.lines import whole_lines
+from autotune.errors import Abort
+from autotune.tasks.user_modules import help_spawned
+from autotune.training.job import Job, Outcome, Report
+from autotune.training.process import start_worker
+from autotune.training.pulse import Phase
+
+# What people, terminals, batch systems and service managers send to all processes that they find.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Let a child start with its signals deferred, until ``Manners`` has handlers for them."""
+    resource_tracker.ensure_running()  # where it starts, it lets the signals through again
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows, which has no such signals either
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Manners:
+    """How a worker takes signals: SIGTERM ends it after the step it is in, the others do nothing.
+
+    What sends a signal to every process sends it to the command as well, and what then happens is
+    the command's to decide. A child that the task forks takes signals as any process does.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self.leaving = False  # whether the worker was told to end
+        self.idle = False  # whether it may end at once
+        self._pipe = pipe
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def claim(self) -> None:
+        """Take the signals, also from a task that has handlers of its own."""
+        for number in SIGNALS:
+            if signal.getsignal(number) != self._take:
+                signal.signal(number, self._take)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            self.leaving = True
+            if self.idle:
+                raise Abort
+
+    def _forked(self) -> None:
+        """Give a child the usual handlers, and no share of the pipe: it would seem alive in it."""
+        with suppress(ValueError):  # signals are a main thread's
+            for number in SIGNALS:
+                usual = number == signal.SIGINT
+                signal.signal(number, signal.default_int_handler if usual else signal.SIG_DFL)
+        with suppress(OSError):
+            self._pipe.close()
+
+
+def serve(pipe: Connection, name: str, pulse: SharedPulse) -> None:
+    """Run jobs until the coordinator is gone; the main function of a worker."""
+    groups.lead()
+    manners = Manners(pipe)
+    # EOFError and OSError: the coordinator is gone, and nobody would read another report.
+    with suppress(Abort, EOFError, OSError):
+        manners.claim()
+        # This process was spawned; what a task starts is forked, as in a program of the user's own.
+        multiprocessing.set_start_method(None, force=True)
+        _own_output()
+        start_worker()
+        while not manners.leaving:
+            manners.idle = True
+            job: Any = pipe.recv()
+            manners.idle = False
+            if isinstance(job, Job):
+                _run(job, pipe, name, pulse, manners)
+
+
+def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Manners) -> None:
+    from autotune.training.runner import perform
+
+    help_spawned(job.task.get("model"))
+
+    doing = Phase.IDLE
+
+    def asked() -> bool:
+        return _asked_to_stop(pipe) or manners.leaving
+
+    def tell(phase: Phase) -> None:
+        nonlocal doing
+        pulse(phase)
+        if phase is not doing:
+            doing = phase
+            manners.claim()
+
+    try:
+        for report in perform(job, asked, name, tell):
+            pipe.send(_unblamed(report) if manners.leaving else report)
+    finally:
+        pulse(Phase.IDLE)
+
+
+def _unblamed(report: Report) -> Report:
+    """Return a failure as a loss: what told the worker to end told the task's processes, too."""
+    if report.outcome is not Outcome.FAILED:
+        return report
+    return replace(report, outcome=Outcome.LOST, blame=False)
+
+
+def _asked_to_stop(pipe: Connection) -> bool:
+    """Return whether a message came: while a job runs, the only one is to stop.
+
+    Raises Abort if the coordinator is gone: a checkpoint that nobody records must not replace the
+    recorded one.
+    """
+    try:
+        return pipe.poll() and bool(pipe.recv())
+    except (EOFError, OSError):
+        raise Abort from None
+
+
+def _own_output() -> None:
+    """Send what a task prints to stderr, in whole lines: stdout is the command's result."""
+    os.dup2(2, 1)
+    sys.stdout, sys.stderr = whole_lines(1), whole_lines(2)

@@ -1,0 +1,60 @@
+"""Let processes that a user's code spawns find the classes of the user's file.
+
+Such a process, for example of a data loader, unpickles an object by the name of its class's module.
+A user's file is loaded under a name that no import system knows: running this module adds it, and a
+spawned process runs what its parent's main module says that it is. The file is looked for in
+``sys.path``, which a spawned process inherits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+PREFIX = "autotune_user_"
+DIGITS = 8  # of the hash of the file, in the name
+
+
+def name_of(file: Path, content: str) -> str:
+    """Return the name of a file's module; ``content`` is the hash of the file."""
+    return f"{PREFIX}{file.stem}_{content[:DIGITS]}"
+
+
+class _Finder(MetaPathFinder):
+    """Finds the file that a module of a user was loaded from."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a user's file with the hash that its module's name holds."""
+        own = fullname.rpartition(".")[2]  # what stands before it is the file's package
+        if not own.startswith(PREFIX):
+            return None
+        stem, _, digits = own.removeprefix(PREFIX).rpartition("_")
+        for folder in sys.path if path is None else path:
+            file = Path(folder) / f"{stem}.py"
+            if file.is_file() and sha256(file.read_bytes()).hexdigest()[:DIGITS] == digits:
+                return importlib.util.spec_from_file_location(fullname, file)
+        return None
+
+
+def help_spawned(model: object) -> None:
+    """Let what is spawned from now on find the file of ``file.py:function``, and those beside it.
+
+    For processes of our own: their main module is not the user's.
+    """
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("autotune.tasks.user_modules")
+    file, colon, _ = str(model).rpartition(":")
+    folder = str(Path(file).expanduser().absolute().parent)
+    if colon and file.endswith(".py") and folder not in sys.path:
+        sys.path.append(folder)
+
+
+if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    sys.meta_path.append(_Finder())
