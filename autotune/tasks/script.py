@@ -7,6 +7,7 @@ process is kept for its own code (``surroundings``). A file in a package is a mo
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,13 +65,16 @@ def located(model: str) -> Path:
     )
 
 
-@lru_cache(maxsize=8)
 def load(path: Path, content: str) -> Loaded:
     """Import a file; the hash of its content makes an edited file a new module.
 
     The process is left as it was; raises SpecError with the traceback of the user's code.
     """
-    package = _package(path)
+    return _imported(path, content, tuple(_package(path)))
+
+
+@lru_cache(maxsize=8)
+def _imported(path: Path, content: str, package: Sequence[str]) -> Loaded:
     name = ".".join([*package, f"autotune_user_{path.stem}_{content[:8]}"])
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
