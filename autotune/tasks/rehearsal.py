@@ -53,6 +53,12 @@ def refuse_percent(text: str, measured: Measurement | None) -> None:
         )
 
 
+def release() -> None:
+    """Give back the memory of a GPU that a model thrown away has used: workers need it."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
 SLACK = 1e-6  # rounding of a mean
 
 
