@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import TextIO, cast
 
 LONGEST = 65_536  # bytes of a line that are kept
@@ -71,3 +73,13 @@ def whole_lines(number: int) -> TextIO:
         write_through=True,
     )
     return cast(TextIO, stream)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Write what is printed inside to this process's stderr in whole lines, apart from messages."""
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+        yield  # a notebook's or a test's
+        return
+    with whole_lines(2) as stream, redirect_stderr(stream):
+        yield

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune import environment
 from autotune.config import check_names
-from autotune.engines import from_spec
+from autotune.engines import from_spec, lines
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
@@ -110,7 +110,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
     """
     check_names(spec)
     check_budget(Policy.of(spec))
-    with Surroundings().entered():
+    with Surroundings().entered(), lines.apart():
         task = resolve(**task_arguments(spec))
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec)

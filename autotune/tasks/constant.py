@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from autotune.data.base import Batch
 from autotune.data.seeds import seeded
+from autotune.errors import ends_process
 from autotune.tasks.base import Problem
 from autotune.tasks.modes import evaluating
 
 LOSS, ACCURACY = "constant_loss", "constant_accuracy"  # names among a task's facts
 MOST = 512  # validation batches: with more, finding the constant costs too much
+PATIENCE = 5.0  # seconds for it
 SETTLED = 1e-3  # largest slope of the loss at its lowest, as a part of the loss
 
 
@@ -29,16 +32,19 @@ def of_labels(batches: Sequence[Batch]) -> dict[str, float]:
 def of_problem(problem: Problem, validation: Sequence[Any]) -> dict[str, float]:
     """Return loss and accuracy of the best constant output of a problem's model.
 
-    The user's loss is called with a stand-in that answers every input alike. Where it asks more of
-    the model than a tensor, or has no lowest value, nothing is returned: it cannot be told.
+    The user's loss is called on validation batches with a stand-in that answers every input alike.
+    Where it asks more of the model than a tensor, has no lowest value, or takes too long, nothing
+    is returned: it cannot be told.
     """
     if len(validation) > MOST:
         return {}
     # What a stranger's loss raises for a stand-in says nothing about the problem.
     try:
         with seeded("constant"), evaluating(problem.model):
-            return _best(_Constant(problem.model), problem, validation)
-    except Exception:
+            return _best(_Constant(problem.model).eval(), problem, validation)
+    except BaseException as error:
+        if ends_process(error):
+            raise
         return {}
 
 
@@ -70,9 +76,13 @@ class _Constant(nn.Module):
 
 
 def _best(constant: _Constant, problem: Problem, validation: Sequence[Any]) -> dict[str, float]:
+    late = time.monotonic() + PATIENCE
+
     def mean(measure: Callable[[nn.Module, Any], Any]) -> Any:
         found = []
         for constant.batch, batch in enumerate(validation):
+            if time.monotonic() > late:
+                raise TimeoutError
             constant.call = 0
             found.append(measure(constant, batch))
         return sum(found) / len(found)

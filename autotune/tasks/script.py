@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from autotune.data.seeds import seeded
-from autotune.errors import SpecError, ends_process
+from autotune.errors import AutotuneError, SpecError, ends_process
 from autotune.tasks import user_modules
 from autotune.tasks.content import import_anew
 from autotune.tasks.mistakes import refused
@@ -109,7 +109,7 @@ def _imported(
         return Loaded(module, changes(before))
     except BaseException as error:
         sys.modules.pop(name, None)
-        if ends_process(error):
+        if ends_process(error) or isinstance(error, AutotuneError):
             raise
         raise refused(f"cannot import {path}", error, ":") from error
     finally:

@@ -108,7 +108,7 @@ def test_the_default_grid_is_one_the_search_can_be_played_on():
     what = planned(recording.DEFAULT)
     assert (what.settings, what.runs) == (648, 1296)
     table = what.table(np.zeros_like(what.nothing()))
-    assert table.setting(ground(table).default)["lr"] == 1e-3
+    assert table.setting(ground(table).default)["lr"] == pytest.approx(10**-2.5)
 
 
 def test_a_parameter_nobody_knows_is_refused():

@@ -104,7 +104,7 @@ def test_a_part_of_the_language_table_is_recorded_again():
     task = dict(what.task.facts())
     if task["data_hash"] != facts["task"]["data_hash"]:
         pytest.skip("another Python's standard library: its losses cannot be compared")
-    assert task == facts["task"]
+    assert facts["task"].items() <= task.items()
     assert [what.member(seed, 0).seed for seed in range(what.seeds)] == facts["seeds"]
     places = [(lr, decay, 1, 1, 0) for lr in (0, 2, 4) for decay in (1, 2)]
     check_again("language_adan_win", what, places, rtol=1e-3)
@@ -114,5 +114,5 @@ def test_a_part_of_the_language_table_is_recorded_again():
 def test_a_part_of_the_other_tables_is_recorded_again(name, monkeypatch):
     monkeypatch.chdir(TABLES)  # where some of their tasks are
     facts, what = recorded(name)
-    assert dict(what.task.facts()) == facts["task"]
+    assert facts["task"].items() <= dict(what.task.facts()).items()
     check_again(name, what, AGAIN[name], rtol=1e-2)

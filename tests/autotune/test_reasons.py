@@ -18,6 +18,9 @@ from autotune.testing.trials import search_trial
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
 
 
+HYPER = {"lr": 1e-3}
+
+
 def study(*ends: TrialState) -> StudyState:
     state = StudyState(
         study=StudyRecord(id=0, search="net", optimizer="adan", space={}),
@@ -27,7 +30,9 @@ def study(*ends: TrialState) -> StudyState:
         ladder=Ladder(steps=(3, 9), first=3),
     )
     for number, end in enumerate(ends):
-        state.keep(search_trial(number, id=number, study=0, target=9, state=end, step=0))
+        state.keep(
+            search_trial(number, id=number, study=0, target=9, state=end, step=0, hyper=HYPER)
+        )
     return state
 
 

@@ -58,7 +58,12 @@ def command(tmp_path):
     def begin(*words, **how):
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
         program = [sys.executable, "-P", "-m", "autotune", *map(str, words)]
-        process = subprocess.Popen(program, cwd=tmp_path, start_new_session=True, **how)
+        # Tests that run under nohup have SIGHUP ignored, and so would the command.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            process = subprocess.Popen(program, cwd=tmp_path, start_new_session=True, **how)
+        finally:
+            signal.signal(signal.SIGHUP, before)
         started.append(process)
         return process
 
