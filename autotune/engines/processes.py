@@ -25,7 +25,8 @@ from typing import Any
 
 from autotune.engines import groups
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
-from autotune.engines.serving import SIGNALS, deferred_signals, serve
+from autotune.engines.serving import TOLD, deferred_signals, serve
+from autotune.errors import SIGNALS
 from autotune.training.job import Job, Outcome, Report, empty_report
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
@@ -229,7 +230,7 @@ class Processes:
             outcome = Outcome.FAILED if phase else Outcome.LOST
             self._bury(worker, outcome, told(phase, patience.limit(phase)))
         elif stuck.asked is not None and stuck.asked > patience.asked(phase):
-            reason = f"{told(phase, patience.asked(phase))}"
+            reason = told(phase, patience.asked(phase))
             self._bury(worker, Outcome.LOST, reason, blame=False)
 
     def _lose(self, worker: _Worker) -> None:
@@ -253,7 +254,7 @@ class Processes:
 
 
 # How a worker ends that was told to: by itself, or by a signal before it took signals.
-TOLD_TO_END = {0, *(-number for number in SIGNALS)}
+TOLD_TO_END = {TOLD, *(-number for number in SIGNALS)}
 
 
 def _end(processes: Iterable[BaseProcess], timeout: float) -> None:
