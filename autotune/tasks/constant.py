@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autotune.data.base import Batch
 from autotune.data.seeds import seeded
+from autotune.errors import ends_process
 from autotune.tasks.base import Problem
 from autotune.tasks.modes import evaluating
 
@@ -34,11 +35,13 @@ def of_problem(problem: Problem, validation: Sequence[Any]) -> dict[str, float]:
     """
     if len(validation) > MOST:
         return {}
-    # What a stranger's loss raises for a stand-in says nothing about the problem.
+    # What a stranger's loss raises for a stand-in, SystemExit too, says nothing about the problem.
     try:
         with seeded("constant"), evaluating(problem.model):
             return _best(_Constant(problem.model), problem, validation)
-    except Exception:
+    except BaseException as error:
+        if ends_process(error):
+            raise
         return {}
 
 
