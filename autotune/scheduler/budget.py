@@ -19,6 +19,7 @@ AGAIN = 1 / 3  # full runs of search that have to be left, for a search that end
 # Part of what a trial takes beyond training that comes before it; the rest saves it, which a run
 # without a pause does not do.
 BUILDING = 0.5
+VARIES = 2.0  # safety factor on deciding, writing and waiting, which vary more than training
 WRAP_UP = 0.01  # seconds to close one trial when the search ends
 # Until 10 % of the planned runs are done, start-up dominates and no estimate is given.
 ESTIMATE_FROM = 0.1
@@ -82,7 +83,7 @@ class BudgetTracker:
         training = self._training(state)
         if training is None or len(self._measured()) <= self.slots:
             return self.pace(state)
-        return training + BUILDING * self._beyond() + self.overhead()
+        return training + BUILDING * self._beyond() + VARIES * self.overhead()
 
     def _beyond(self) -> float:
         """Return the usual seconds of a trial that are not training: building and saving it."""

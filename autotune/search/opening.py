@@ -25,7 +25,7 @@ from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import Measurement
 from autotune.tasks.function import MODULE
-from autotune.tasks.rehearsal import refuse_percent
+from autotune.tasks.rehearsal import refuse_percent, release
 from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 
@@ -115,6 +115,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
         spaces = spaces_of(spec)
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
+        release()
         return dict(task.facts()), spaces, measured
 
 

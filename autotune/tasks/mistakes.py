@@ -13,12 +13,15 @@ import autotune
 from autotune.errors import AutotuneError, SpecError, ends_process
 
 _NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
+_NO_PACKAGE = "no known parent package"  # what Python says of a relative import in a script
 _IMPORTING = "<frozen importlib"
 
 
 def described(error: BaseException) -> str:
     """Return an exception's type and message on one line."""
     message = " ".join(str(error).split())
+    if isinstance(error, ImportError) and _NO_PACKAGE in message:
+        message += "; import it without the dot, or put an __init__.py into its folder"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -7,6 +7,7 @@ process is kept for its own code (``surroundings``). A file in a package is a mo
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,7 +71,6 @@ def located(model: str) -> Path:
     )
 
 
-@lru_cache(maxsize=8)
 def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loaded:
     """Import what was read of a file: where that or a module beside it is edited, it is anew.
 
@@ -81,7 +81,13 @@ def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loa
         source: Its text, whose hash is the identity: neither one read again nor compiled before.
         modules: The modules beside it that it imports, with the hashes of what they do.
     """
-    package = _package(path)
+    return _imported(path, source, modules, tuple(_package(path)))
+
+
+@lru_cache(maxsize=8)
+def _imported(
+    path: Path, source: bytes, modules: tuple[tuple[str, str], ...], package: Sequence[str]
+) -> Loaded:
     name = ".".join([*package, user_modules.name_of(path, sha256(source).hexdigest())])
     spec = spec_from_file_location(name, path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):

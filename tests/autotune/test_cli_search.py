@@ -223,7 +223,10 @@ def test_a_storage_that_cannot_be_opened_ends_with_4(folder: Path) -> None:
 
 
 def test_a_function_that_only_fails_ends_with_5_and_its_reason(folder: Path) -> None:
-    text = TINY.format(slow=0).replace("x, y = batch", "raise ValueError('no batch today')")
+    # The first look at the function calls the loss twice, and finds nothing wrong with it.
+    raising = "CALLS.append(1)\n    if len(CALLS) > 2: raise ValueError('no batch today')"
+    text = TINY.format(slow=0).replace("x, y = batch", f"{raising}\n    x, y = batch")
+    text = text.replace("SLOW = 0", "SLOW = 0\nCALLS = []")
     (folder / "broken.py").write_text(text)
     result = invoke(*COMMAND, "--model", "broken.py:line", "--progress", "off")
     assert result.exit_code == 5

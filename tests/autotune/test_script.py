@@ -72,6 +72,19 @@ def test_a_file_of_a_package_imports_its_neighbours(write, folder):
     assert search(write(f"{folder}/train.py", top=top, loss="from . import parts")).complete
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at the top", "in the loss"])
+def test_a_relative_import_outside_a_package_says_what_to_do(write, late, tmp_path):
+    write("parts.py", "FACTOR = 3")
+    model = write("alone.py", **{"loss" if late else "top": "from .parts import FACTOR"})
+    with pytest.raises(SpecError) as refused:
+        search(model)
+    assert str(refused.value).endswith(
+        "no known parent package; import it without the dot, or put an __init__.py into its folder"
+    )
+    write("__init__.py", "")
+    assert search(model).complete
+
+
 def test_a_dotted_name_is_a_module_below_the_working_directory(write):
     write("bench/__init__.py", "")
     write("bench/fit.py")
