@@ -7,7 +7,6 @@ from torch.nn.functional import mse_loss
 
 from autotune import Problem
 from autotune.tasks.problem import OwnProblem
-from autotune.tasks.training import size
 from autotune.training.loop import Segment, train
 from autotune.training.runner import build
 
@@ -40,10 +39,7 @@ def trained(model, loss=square, start=0):
             model=model, train=list(data[:16].split(4)), validation=[data[16:]], loss=loss
         )
 
-    task = OwnProblem(
-        name="p", text="p.py:p", build=problem, sha256="0", steps=STEPS, batch_size=4,
-        measured=size(model),
-    )  # fmt: skip
+    task = OwnProblem(name="p", text="p.py:p", build=problem, sha256="0", steps=STEPS)
     run, optimizer = build(task, "adamw", {"lr": 1e-2}, 1)
     segment = Segment(
         start=start, stop=STEPS, target=STEPS, warmup=0.0, evaluate={3, STEPS}, every=1
@@ -165,8 +161,6 @@ def test_a_loss_that_leaves_training_mode_behind_does_not_change_later_measureme
         data = torch.ones(4, 4)
         return Problem(model=model, train=[data], validation=[data] * 3, loss=loss)
 
-    task = OwnProblem(
-        name="p", text="p.py:p", build=problem, sha256="0", steps=1, batch_size=4, measured={}
-    )
+    task = OwnProblem(name="p", text="p.py:p", build=problem, sha256="0", steps=1)
     task.start(0).evaluate()
     assert seen.modes == [False] * 3
