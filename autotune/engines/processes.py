@@ -105,10 +105,10 @@ class Processes:
                 worker.pipe.send("interrupt")
 
     def kill(self, trial: int | None = None) -> None:
-        """Kill busy workers; their jobs are reported as LOST."""
+        """Kill busy workers; their jobs are reported as LOST, which is not their trials' fault."""
         self._drop_held(trial, Outcome.LOST, "its worker did not answer")
         for worker in self._busy(trial):
-            self._bury(worker, Outcome.LOST, "its worker did not answer")
+            self._bury(worker, Outcome.LOST, "its worker did not answer", blame=False)
 
     def close(self) -> None:
         """End all workers within GRACE seconds; busy ones are killed."""
@@ -146,7 +146,8 @@ class Processes:
     def _drop_held(self, trial: int | None, outcome: Outcome, reason: str | None = None) -> None:
         for job in [job for job in self._held if trial in (None, job.trial)]:
             self._held.remove(job)
-            self._told.append(empty_report(job, outcome, reason, worker=self._name(0)))
+            report = empty_report(job, outcome, reason, worker=self._name(0), blame=False)
+            self._told.append(report)
 
     def _hand_out(self) -> None:
         """Start waiting jobs; one that has to be alone waits for the others, and they for it."""
