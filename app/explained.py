@@ -21,7 +21,6 @@ from autotune.app.fidelity import MIN_SETTINGS, Sample
 from autotune.app.forest import Array, Tree, grow
 from autotune.studies.records import TrialRecord
 
-METHOD = "permutation"
 DRAWS = 20  # bootstrap draws of the settings
 TREES = 5  # grown on each draw
 MOST = 300  # settings; of more, so many are drawn

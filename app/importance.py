@@ -30,11 +30,6 @@ def quantile(count: int) -> float:
     return max(0.1, min(0.5, TOP / count))
 
 
-def importances(sample: Sample, axes: Sequence[Axis], draws: int = DRAWS) -> dict[str, Importance]:
-    """Return by parameter what explains the loss, the largest first; empty where nothing can."""
-    return dict(explain(sample, axes, draws=draws).shares)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Matters:
     """Which parameters matter, at the longest runs that tell.

@@ -65,9 +65,9 @@ def tune(  # noqa: PLR0913  what a search is made of
 ) -> Result:
     """Search settings of optimizers for a model, and judge the best on fresh seeds.
 
-    The same call again goes on where the search stopped, and reads it where it is complete. Ctrl-C
-    finishes and saves the running steps, then raises KeyboardInterrupt; a second one ends at once.
-    So do SIGTERM, SIGHUP and SIGUSR1 where the calling program has no handler for them.
+    The same call again goes on where the search stopped, and reads it where it is complete. Ctrl-C,
+    or SIGTERM, SIGHUP or SIGUSR1 where the calling program does not handle it, finishes and saves
+    the running steps, then raises KeyboardInterrupt; a second one ends at once.
 
     Args:
         model: A registered model's name, ``"train.py:problem"``, or a function. A function may take

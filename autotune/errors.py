@@ -27,6 +27,7 @@ from autotune.studies.errors import (
 )
 
 __all__ = [
+    "SIGNALS",
     "Abort",
     "AlreadyThere",
     "AutotuneError",
@@ -40,6 +41,13 @@ __all__ = [
     "UnknownName",
     "ends_process",
 ]
+
+# What people, terminals, batch systems and service managers send to all processes that they find.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
 
 
 class Abort(KeyboardInterrupt):

@@ -229,7 +229,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                     backends.choose(self.backend, sharded.piece(p))
             if self.capturable:
                 capturable.check(self, self.param_groups[-1])
-        except ValueError:
+        except (ImportError, ValueError):
             self.param_groups.pop()
             raise
         if self.capturable:

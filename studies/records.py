@@ -103,6 +103,11 @@ class SearchRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)  # versions and machine
 
 
+def own_data(task: Mapping[str, Any]) -> bool:
+    """Return whether the function of a task brings its own data, as a Problem does."""
+    return task.get("model") is not None and task.get("data") == task["model"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """A trial to be: what the store needs to add one."""

@@ -1,10 +1,11 @@
-"""Trials that failed, taken up again: often it was not the setting that failed but a mount."""
+"""Trials that failed are taken up again, for a mount may have failed; what was over goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts
 from autotune.studies.models import Attempt, CurvePoint, Recommendation, Study, Trial
@@ -43,12 +44,13 @@ def take_up(connection: Connection, trials: Sequence[int], revision: int) -> Non
     }
     connection.execute(update(Trial).where(Trial.id.in_(trials)).values(values))
     studies = select(Trial.study_id).where(Trial.id.in_(trials), Trial.role == Role.SEARCH)
-    closed = select(Recommendation).where(Recommendation.study_id.in_(studies))
-    for row in connection.execute(closed.with_only_columns(*_ROW)).all():
-        # Without a budget that it ended with, a study is open; what it recommends stays.
-        content = {key: value for key, value in row.content.items() if key != "budget"}
-        which = Recommendation.study_id == row.study_id
-        connection.execute(update(Recommendation).where(which).values(content=content))
+    reopen(connection, Recommendation.study_id.in_(studies))
 
 
-_ROW = (Recommendation.study_id, Recommendation.content)
+def reopen(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Forget for which budget studies are over, and why they ended; what they recommend stays."""
+    columns = (Recommendation.study_id, Recommendation.content)
+    for row in connection.execute(select(*columns).where(which)).all():
+        kept = {key: value for key, value in row.content.items() if key not in {"budget", "ended"}}
+        own = Recommendation.study_id == row.study_id
+        connection.execute(update(Recommendation).where(own).values(content=kept))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from autotune.studies import attempts, names
+from autotune.studies import attempts, names, retries
 from autotune.studies.errors import AlreadyThere, NotFound
 from autotune.studies.leases import Leases, end_turn, touch
 from autotune.studies.models import (
@@ -148,7 +148,9 @@ class Store(Leases):
                     _add(connection, Study, **values)
                 for optimizer, space in widened.items():
                     self._replace_space(connection, search_id, optimizer, space)
-                    _reopen(connection, search_id, optimizer)
+                own = (Study.search_id == search_id, Study.optimizer.in_(widened))
+                wider = select(Study.id).where(*own)
+                retries.reopen(connection, Recommendation.study_id.in_(wider))
         return self.search(name)
 
     def delete_search(self, name: str) -> None:
@@ -328,16 +330,6 @@ class Store(Leases):
         if revision is None:
             raise NotFound(f"no study {study_id} in {self}")
         return revision, attempts.now(connection)
-
-
-def _reopen(connection: Connection, search_id: int, optimizer: str) -> None:
-    """Forget for which budget a study's search is over; what it recommends stays."""
-    study = select(Study.id).where(Study.search_id == search_id, Study.optimizer == optimizer)
-    which = Recommendation.study_id == study.scalar_subquery()
-    content = connection.scalar(select(Recommendation.content).where(which))
-    if content is not None:
-        kept = {key: value for key, value in content.items() if key not in {"budget", "ended"}}
-        connection.execute(update(Recommendation).where(which).values(content=kept))
 
 
 def _mark(connection: Connection, trial_id: int, revision: int) -> None:

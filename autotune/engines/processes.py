@@ -25,7 +25,8 @@ from typing import Any
 
 from autotune.engines import groups
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
-from autotune.engines.serving import SIGNALS, deferred_signals, serve
+from autotune.engines.serving import TOLD, deferred_signals, serve
+from autotune.errors import SIGNALS
 from autotune.training.job import Job, Outcome, Report, empty_report
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
@@ -104,10 +105,10 @@ class Processes:
                 worker.pipe.send("interrupt")
 
     def kill(self, trial: int | None = None) -> None:
-        """Kill busy workers; their jobs are reported as LOST."""
+        """Kill busy workers; their jobs are reported as LOST, which is not their trials' fault."""
         self._drop_held(trial, Outcome.LOST, "its worker did not answer")
         for worker in self._busy(trial):
-            self._bury(worker, Outcome.LOST, "its worker did not answer")
+            self._bury(worker, Outcome.LOST, "its worker did not answer", blame=False)
 
     def close(self) -> None:
         """End all workers within GRACE seconds; busy ones are killed."""
@@ -145,7 +146,8 @@ class Processes:
     def _drop_held(self, trial: int | None, outcome: Outcome, reason: str | None = None) -> None:
         for job in [job for job in self._held if trial in (None, job.trial)]:
             self._held.remove(job)
-            self._told.append(empty_report(job, outcome, reason, worker=self._name(0)))
+            report = empty_report(job, outcome, reason, worker=self._name(0), blame=False)
+            self._told.append(report)
 
     def _hand_out(self) -> None:
         """Start waiting jobs; one that has to be alone waits for the others, and they for it."""
@@ -229,7 +231,7 @@ class Processes:
             outcome = Outcome.FAILED if phase else Outcome.LOST
             self._bury(worker, outcome, told(phase, patience.limit(phase)))
         elif stuck.asked is not None and stuck.asked > patience.asked(phase):
-            reason = f"{told(phase, patience.asked(phase))}"
+            reason = told(phase, patience.asked(phase))
             self._bury(worker, Outcome.LOST, reason, blame=False)
 
     def _lose(self, worker: _Worker) -> None:
@@ -253,7 +255,7 @@ class Processes:
 
 
 # How a worker ends that was told to: by itself, or by a signal before it took signals.
-TOLD_TO_END = {0, *(-number for number in SIGNALS)}
+TOLD_TO_END = {TOLD, *(-number for number in SIGNALS)}
 
 
 def _end(processes: Iterable[BaseProcess], timeout: float) -> None:

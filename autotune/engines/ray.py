@@ -131,9 +131,9 @@ class Ray:
                 self._unread.append(empty_report(running.job, Outcome.INTERRUPTED, worker=WORKER))
 
     def kill(self, trial: int | None = None) -> None:
-        """Kill the workers of jobs; the jobs are reported as LOST."""
+        """Kill the workers of jobs, reported as LOST, which is not their trials' fault."""
         for running in self._of(trial):
-            self._lose(running, "its worker did not answer")
+            self._lose(running, "its worker did not answer", blame=False)
 
     def close(self) -> None:
         """End all jobs, and leave or end the Ray of this search; later calls do nothing."""
@@ -155,9 +155,10 @@ class Ray:
             self._mailbox.forget.remote(running.task)
             self._ray.cancel(running.end, force=True)
 
-    def _lose(self, running: _Running, reason: str) -> None:
+    def _lose(self, running: _Running, reason: str, *, blame: bool = True) -> None:
         self._drop(running)
-        self._unread.append(empty_report(running.job, Outcome.LOST, reason, worker=WORKER))
+        job, lost = running.job, Outcome.LOST
+        self._unread.append(empty_report(job, lost, reason, worker=WORKER, blame=blame))
 
     def _read(self) -> None:
         """Read all messages; a task that ended without a final report is lost."""

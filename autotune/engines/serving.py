@@ -17,18 +17,13 @@ from typing import Any
 from autotune.engines import groups
 from autotune.engines.hangs import SharedPulse
 from autotune.engines.lines import whole_lines
-from autotune.errors import Abort
+from autotune.errors import SIGNALS, Abort
 from autotune.tasks.user_modules import help_spawned
 from autotune.training.job import Job, Outcome, Report
 from autotune.training.process import start_worker
 from autotune.training.pulse import Phase
 
-# What people, terminals, batch systems and service managers send to all processes that they find.
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    if hasattr(signal, name)
-)
+TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
 
 
 @contextmanager
@@ -100,6 +95,8 @@ def serve(pipe: Connection, name: str, pulse: SharedPulse) -> None:
             manners.idle = False
             if isinstance(job, Job):
                 _run(job, pipe, name, pulse, manners)
+    if manners.leaving:
+        sys.exit(TOLD)
 
 
 def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Manners) -> None:

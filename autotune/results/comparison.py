@@ -288,7 +288,7 @@ def _overall(rows: Sequence[Row]) -> str:
     best = judged[0]
     if all(row.nothing_learned for row in judged) and len(judged) > 1:
         return f"nothing was learned with {_listed([row.optimizer for row in judged])}"
-    if len(judged) == 1 or best.tuned.failures:
+    if len(judged) == 1 or best.tuned.failures or best.nothing_learned:
         return best.verdict
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
     sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)

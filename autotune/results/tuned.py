@@ -16,7 +16,14 @@ from autotune.results import comparison
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
-from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import (
+    Role,
+    SearchRecord,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    own_data,
+)
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
@@ -180,8 +187,8 @@ def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRe
 
 
 def _for_comparison(row: Row) -> str:
-    called = row.default.called
-    which = called if called != "its default" else f"the default of {row.optimizer}"
+    ours = row.default.word == "default"
+    which = f"the default of {row.optimizer}" if ours else row.default.called
     return f"{which}, for comparison"
 
 
@@ -277,7 +284,7 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
 
 def _unknown(task: Mapping[str, Any]) -> str:
     """Say that a batch's size is not known where the user could state it."""
-    if task.get("model") is None or task.get("data") != task["model"]:
+    if not own_data(task):
         return ""
     return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
 

@@ -15,17 +15,18 @@ from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import LeaseLost, StorageError
 from autotune.results import comparison
-from autotune.scheduler import racing, stages, widening
+from autotune.scheduler import racing, stages
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.study_state import StudyState
+from autotune.search.advice import Advice
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.opening import Opened, Prepared, open_search
 from autotune.search.overhead import Overhead
-from autotune.search.reasons import LEAVING, Reason, hopeless, reason
+from autotune.search.reasons import LEAVING, Reason, reason
 from autotune.search.recorder import Recorder
-from autotune.search.renewal import news, refuse_nothing, renewed, unfinished
+from autotune.search.renewal import news, refuse_nothing, renewed
 from autotune.search.turns import Participant
 from autotune.seeds import derive
 from autotune.studies import urls
@@ -117,8 +118,6 @@ class Loop:
         worker: Name of this process.
     """
 
-    advised = 0  # minutes that were called enough while it ran
-
     def __init__(  # noqa: PLR0913  what a search is made of
         self,
         spec: SearchSpec,
@@ -138,6 +137,7 @@ class Loop:
             store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
         self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
+        self.advice = Advice(self.states, spec.seeds)
         self.asked: float | None = None  # when running jobs were asked to save and stop
         self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
         self.over = False  # nothing is left to do for this process
@@ -171,7 +171,8 @@ class Loop:
             )
         )
         if self.participant.state is SearchState.COMPLETE:
-            self._warn()
+            for text in self.advice.at_end(self.tracker):
+                self.listen(Notice(text=text))
 
     def _work(self, engine: Engine) -> None:
         while not self.over:
@@ -366,8 +367,7 @@ class Loop:
         if self.warned or self._why() or not all(one.runs() for one in self.states):
             return
         self.warned = True  # a later warning would be more exact but come too late
-        if text := self.tracker.shortage():
-            self.advised = self.tracker.ample() or 0
+        if text := self.advice.shortage(self.tracker):
             self.listen(Notice(text=text))
 
     def _close(self) -> None:
@@ -383,24 +383,11 @@ class Loop:
             reasons = {t.id: f"at step {t.step} of {t.target} when the search ended" for t in idle}
             self.recorder.stop(state, reasons)
             winner = racing.chosen(state)
-            judged = any(t.source == winner and t.loss for t in state.of(Role.JUDGE))
+            measured = (t for t in state.of(Role.JUDGE) if t.loss is not None)
+            judged = any(trial.source == winner for trial in measured)
             self.recorder.close(state, winner if judged else None)
         self.participant.keep_turn()
         self.participant.state = SearchState.COMPLETE
         self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
         for left in self.folder.glob("*.p*t*"):  # checkpoints, and files that a killed worker left
             left.unlink(missing_ok=True)
-
-    def _warn(self) -> None:
-        """Warn if the budget was too small or a range may be too narrow."""
-        if hopeless(self.states):
-            return  # no budget would have been enough
-        # One number for one search: what was advised once is not called less at its end.
-        minutes = max(self.tracker.minutes_needed() or 0, self.advised)
-        enough = f" to about {minutes} minutes" if minutes else ""
-        for state in self.states:
-            scarce = filter(None, [stages.scarce(state)])
-            for text in (*widening.recommended(state, racing.chosen(state)), *scarce):
-                self.listen(Notice(text=f"{state.study.optimizer}: {text}"))
-            if not stages.complete(state):
-                self.listen(Notice(text=unfinished(state, self.spec.seeds, enough)))

@@ -20,7 +20,7 @@ from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
-from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import Measurement
@@ -38,7 +38,6 @@ KEPT_FACTS = {
     "parameters": "number of parameters",
     "precision": "precision (the processor decides it)",
 }
-
 
 # Facts of a task, spaces by optimizer, and what a first validation batch of a user's task gave.
 Prepared = tuple[dict[str, Any], dict[str, Space], Measurement | None]
@@ -140,14 +139,24 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
-    facts, spaces, measured = prepare(spec, engine)
+    prepared = prepare(spec, engine)
+    facts, spaces, _ = prepared
     stored = stored_as(spec, store)
-    if stored is None:  # one that was begun with percentages goes on with them
-        refuse_percent(spec.model, measured)
-        return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
+    if stored is None:
+        return beginning(spec, prepared)
     if changed := changed_since(spec, stored, facts):
         raise another(stored, changed, store)
     return going_on(spec, stored, facts, spaces)
+
+
+def beginning(spec: SearchSpec, prepared: Prepared) -> Checked:
+    """Return a new search; raises SpecError where its accuracy is no fraction.
+
+    One that is stored with percentages goes on with them.
+    """
+    facts, spaces, measured = prepared
+    refuse_percent(spec.model, measured)
+    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
 
 
 def going_on(
@@ -269,11 +278,6 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]
     words += [f"content of {key.removeprefix(MODULE)}" for key in modules]
     return list(dict.fromkeys(words))
-
-
-def own_data(task: Mapping[str, Any]) -> bool:
-    """Return whether a function brings its own data, as a Problem does."""
-    return task.get("model") is not None and task.get("data") == task["model"]
 
 
 def unknown_size(task: Mapping[str, Any]) -> str | None:

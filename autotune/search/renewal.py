@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autotune.errors import NothingUsable
-from autotune.pruners.ladder import rungs_of
 from autotune.scheduler.study_state import StudyState
 from autotune.search.opening import (
     Checked,
     Opened,
     Prepared,
     another,
+    beginning,
     changed_facts,
     changed_since,
     going_on,
@@ -22,7 +23,6 @@ from autotune.search.opening import (
 from autotune.studies.records import SearchRecord, TrialState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
-from autotune.tasks.rehearsal import refuse_percent
 
 GOING = {TrialState.PAUSED, TrialState.RUNNING}
 MENDED = "mend it and repeat the command: what failed is tried again"
@@ -42,22 +42,16 @@ def renewed(spec: SearchSpec, store: Store, prepared: Prepared | None = None) ->
     Raises:
         AlreadyThere: The name belongs to another search that has measured something.
     """
-    facts, spaces, measured = prepared or prepare(spec)
+    prepared = prepared or prepare(spec)
+    facts, spaces, _ = prepared
     stored = stored_as(spec, store)
-    if stored is None:  # one that was begun with percentages goes on with them
-        refuse_percent(spec.model, measured)
-        return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
+    if stored is None:
+        return beginning(spec, prepared)
     empty, changed = _empty(stored, store), changed_since(spec, stored, facts)
     if empty and not _waits(stored, facts, store):
         changed = list(dict.fromkeys([*changed, *differences(parse(dict(stored.spec)), spec)]))
         if changed:
-            return Checked(
-                spec=spec,
-                facts=facts,
-                spaces=spaces,
-                ladder=rungs_of(facts),
-                replaces=(stored, ", ".join(changed)),
-            )
+            return replace(beginning(spec, prepared), replaces=(stored, ", ".join(changed)))
     elif changed:
         raise another(stored, changed, store)
     failed = store.failed(stored.id, most=None if empty else TRIES)

@@ -38,7 +38,7 @@ def of_problem(problem: Problem, validation: Sequence[Any]) -> dict[str, float]:
     """
     if len(validation) > MOST:
         return {}
-    # What a stranger's loss raises for a stand-in says nothing about the problem.
+    # What a stranger's loss raises for a stand-in, SystemExit too, says nothing about the problem.
     try:
         with seeded("constant"), evaluating(problem.model):
             return _best(_Constant(problem.model).eval(), problem, validation)

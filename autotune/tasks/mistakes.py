@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 import autotune
-from autotune.errors import SpecError
+from autotune.errors import AutotuneError, SpecError, ends_process
 
 _NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
 _NO_PACKAGE = "no known parent package"  # what Python says of a relative import in a script
@@ -21,6 +23,19 @@ def described(error: BaseException) -> str:
     if isinstance(error, ImportError) and _NO_PACKAGE in message:
         message += "; import it without the dot, or put an __init__.py into its folder"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+@contextmanager
+def telling(what: str, verb: str = " raised") -> Iterator[None]:
+    """Run the user's code; what it raises, SystemExit too, becomes the SpecError of ``refused``."""
+    try:
+        yield
+    except AutotuneError:
+        raise
+    except BaseException as error:
+        if ends_process(error):
+            raise
+        raise refused(what, error, verb) from error
 
 
 def refused(what: str, error: BaseException, verb: str = " raised") -> SpecError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -106,13 +106,12 @@ class OwnProblem:
         problem = checked(self.text, self.build(seed))
         read = partial(_batches, self.text, problem, self.steps, seed)
         both = Lazy(partial(self.kept.of, seed, read))
-        train, validation = (Lazy(partial(both.__getitem__, part)) for part in range(2))
         return Training(
             model=problem.model,
             seed=seed,
             objective=OwnLoss(self.text, problem),
-            batch=partial(_batch, train, seed),
-            validation=validation,
+            batch=lambda step: _batch(both[0], seed, step),
+            validation=Lazy(lambda: both[1]),
         )
 
     def look(self) -> None:
@@ -140,7 +139,7 @@ class OwnProblem:
             validation=validation[0],
             batch_size=problem.batch_size or usual(train),
             facts={**size(problem.model), **_known(validation_size=total(validation))},
-            constant=lru_cache(partial(of_problem, problem, validation)),
+            constant=cache(partial(of_problem, problem, validation)),  # not before it is asked for
         )
 
 

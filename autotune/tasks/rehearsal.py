@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from autotune.errors import AutotuneError, SpecError, ends_process
+from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
-from autotune.tasks.mistakes import refused
+from autotune.tasks.mistakes import telling
 from autotune.tasks.training import Objective
+
+SLACK = 1e-6  # rounding of a mean
 
 
 def rehearse(
@@ -30,7 +30,7 @@ def rehearse(
     Raises:
         SpecError: One of them raised; its note is the traceback of the user's code.
     """
-    with _telling(f"the loss of {text}"):
+    with telling(f"the loss of {text}"):
         loss = objective.loss(model, train)
         if not loss.requires_grad:
             raise SpecError(
@@ -39,7 +39,7 @@ def rehearse(
             )
         loss.backward()  # type: ignore[no-untyped-call]
     model.eval()
-    with torch.no_grad(), _telling(f"measuring a validation batch of {text}"):
+    with torch.no_grad(), telling(f"measuring a validation batch of {text}"):
         return objective.measure(model, validation)
 
 
@@ -57,18 +57,3 @@ def release() -> None:
     """Give back the memory of a GPU that a model thrown away has used: workers need it."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
-
-
-SLACK = 1e-6  # rounding of a mean
-
-
-@contextmanager
-def _telling(what: str) -> Iterator[None]:
-    try:
-        yield
-    except AutotuneError:
-        raise
-    except BaseException as error:
-        if ends_process(error):
-            raise
-        raise refused(what, error) from error

@@ -20,12 +20,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from autotune.errors import SIGNALS
+
 T = TypeVar("T")
 
 State = dict[str, Any]  # by name of what is shared
-_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _set_locale(name: str) -> None:
 
 
 def _handlers() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in _SIGNALS}
+    return {number: signal.getsignal(number) for number in SIGNALS}
 
 
 def _set_handlers(handlers: Mapping[int, Any]) -> None:

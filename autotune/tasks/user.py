@@ -15,11 +15,11 @@ from torch import nn
 from autotune.data import sources
 from autotune.data.base import Data
 from autotune.data.digits_pair import Recipe
-from autotune.errors import AutotuneError, SpecError, ends_process
+from autotune.errors import SpecError
 from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function
 from autotune.tasks.given import found
-from autotune.tasks.mistakes import described, refused
+from autotune.tasks.mistakes import telling
 from autotune.tasks.problem import own_problem
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import outside
@@ -84,14 +84,8 @@ class Build:
 
 def _first(build: Build) -> Any:
     """Call the function before any trial does, so that its mistake is the user's to read."""
-    try:
+    with telling(build.function.text):
         return build(0)
-    except AutotuneError:
-        raise
-    except BaseException as error:
-        if ends_process(error):
-            raise
-        raise refused(build.function.text, error) from error
 
 
 def _refuse_settings(model: str, data: str | None, batch_size: int | None) -> None:
@@ -105,14 +99,9 @@ def _refuse_settings(model: str, data: str | None, batch_size: int | None) -> No
 def _try(text: str, model: nn.Module, data: Data) -> None:
     """Pass two samples through the model and look at what comes out."""
     inputs, _ = data.validation()[0]
-    try:
-        with torch.no_grad():
-            logits = CrossEntropy().logits(model.eval(), inputs[:2])
-    except Exception as error:
-        raise SpecError(
-            f"the model of {text} fails on images of shape {tuple(inputs[:2].shape)}: "
-            f"{described(error)}"
-        ) from error
+    shape = tuple(inputs[:2].shape)
+    with torch.no_grad(), telling(f"the model of {text}", f" fails on images of shape {shape}:"):
+        logits = CrossEntropy().logits(model.eval(), inputs[:2])
     if logits.shape != (2, data.classes):
         raise SpecError(
             f"the model of {text} must return {data.classes} logits an image for "

@@ -261,6 +261,7 @@ def _unedited(job: Job) -> None:
 
 @lru_cache(maxsize=2)
 def _task(arguments: str, content: str) -> Task:
+    # The content is part of what is remembered: an edited file is another task.
     task = resolve(**json.loads(arguments), look=False)
     task.start(0)
     return task

@@ -13,7 +13,7 @@ from autotune.app import importance
 from autotune.app.axes import axes
 from autotune.app.explained import MOST, explain
 from autotune.app.fidelity import Sample, sample, samples
-from autotune.app.importance import importances, matters
+from autotune.app.importance import matters
 from autotune.studies.records import TrialState
 
 SPACE = MappingProxyType(
@@ -240,10 +240,10 @@ def test_importance_repeats_itself_and_has_no_range_without_draws(ran):
     trials = ran(38, cliff)
     varied = axes(SPACE, trials)
 
-    one, other = (importances(sample(trials, {}), varied, draws=6) for _ in range(2))
+    one, other = (explain(sample(trials, {}), varied, draws=6).shares for _ in range(2))
 
     assert one == other
-    assert importances(sample(trials, {}), varied, draws=0)["lr"].low is None
+    assert explain(sample(trials, {}), varied, draws=0).shares["lr"].low is None
 
 
 def test_no_sample_at_all_is_said():

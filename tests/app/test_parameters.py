@@ -9,8 +9,9 @@ import pytest
 
 from autotune.app import fidelity, parallel
 from autotune.app.axes import Axis, axes
+from autotune.app.explained import explain
 from autotune.app.fidelity import Sample, sample
-from autotune.app.importance import importances, quantile
+from autotune.app.importance import quantile
 from autotune.studies.records import Role, TrialState
 
 SPACE = {"lr": ["log", 1e-4, 1e-2], "warmup": ["linear", 0.0, 0.2]}
@@ -137,24 +138,24 @@ def test_parallel_coordinates_never_draw_more_than_two_thousand_lines(trial):
 
 
 def test_importance_finds_the_parameter_that_matters(bowl):
-    found = importances(bowl, axes(SPACE, bowl.trials), draws=5)
+    found = explain(bowl, axes(SPACE, bowl.trials), draws=5).shares
 
     assert next(iter(found)) == "lr"
     assert found["lr"].share > 0.8
 
 
 def test_importance_repeats_itself(bowl):
-    found = [importances(bowl, axes(SPACE, bowl.trials), draws=3) for _ in range(2)]
+    found = [explain(bowl, axes(SPACE, bowl.trials), draws=3).shares for _ in range(2)]
 
     assert found[0] == found[1]
 
 
 def test_importance_without_draws_has_no_range(bowl):
-    assert importances(bowl, axes(SPACE, bowl.trials), draws=0)["lr"].low is None
+    assert explain(bowl, axes(SPACE, bowl.trials), draws=0).shares["lr"].low is None
 
 
 def test_importance_of_nothing_is_empty(bowl):
-    assert importances(bowl, []) == {}
+    assert explain(bowl, []).shares == {}
 
 
 @pytest.mark.parametrize(("count", "share"), [(8, 0.5), (20, 0.25), (1000, 0.1)])

@@ -4,7 +4,6 @@ import heapq
 import math
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +12,7 @@ from autotune.scheduler import stages, stopping
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
-from autotune.search.coordinator import Loop
+from autotune.search.advice import Advice
 from autotune.space.spaces import build
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.spec import parse
@@ -233,29 +232,24 @@ def test_enough_is_what_it_took_and_unknown_before_anything_ran():
     assert world.tracker.minutes_needed() == math.ceil(world.now / 60)
 
 
-def ended(world, advised):
-    """Return what is said at the end of a search, to which ``advised`` minutes were advised."""
-    said = []
-    loop = SimpleNamespace(
-        tracker=world.tracker,
-        advised=advised,
-        states=world.states,
-        spec=SimpleNamespace(seeds=world.tracker.policy.seeds),
-        listen=lambda event: said.append(event.text),
-    )
-    Loop._warn(loop)
-    return [text for text in said if "minutes" in text]
+def advice(world):
+    return Advice(world.states, world.tracker.policy.seeds)
+
+
+def ended(world, advice):
+    """Return what is said of minutes at the end of a search."""
+    return [text for text in advice.at_end(world.tracker) if "minutes" in text]
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(40, 6), (40, 3), (30, 6)])
 def test_the_minutes_advised_while_a_search_ran_are_those_advised_at_its_end(seconds, minutes):
     world = World(seconds, minutes)
     assert foretold(world)
-    ample = world.tracker.ample()
-    assert foretold(world).endswith(f"--minutes {ample}")
+    ample, advised = world.tracker.ample(), advice(world)
+    assert advised.shortage(world.tracker).endswith(f"--minutes {ample}")
     world.play()
 
-    said = ended(world, ample)
+    said = ended(world, advised)
 
     assert said
     assert all(f"Raise it to about {ample} minutes" in text for text in said)
@@ -263,6 +257,7 @@ def test_the_minutes_advised_while_a_search_ran_are_those_advised_at_its_end(sec
 
 def test_more_minutes_are_advised_where_it_turned_out_slower_than_was_told():
     world = World(40, 3).play()
-    needed = world.tracker.minutes_needed()
+    needed, said = world.tracker.minutes_needed(), ended(world, advice(world))
 
-    assert all(f"Raise it to about {needed} minutes" in text for text in ended(world, 1))
+    assert said
+    assert all(f"Raise it to about {needed} minutes" in text for text in said)

@@ -455,3 +455,20 @@ def test_what_a_function_prints_does_not_reach_standard_output(task_file, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout)["schema_version"] == 1
     assert "talk" in done.stderr
+
+
+def test_a_setting_that_is_judged_with_a_loss_of_zero_is_recommended(tmp_path, url):
+    path = tmp_path / "zero.py"
+    path.write_text(
+        "import torch\n"
+        "from autotune import Problem\n"
+        "def problem(seed):\n"
+        "    def loss(model, batch):\n"
+        "        return 0.0 * model(batch).sum()\n"
+        "    batches = [torch.ones(2, 2)]\n"
+        "    model = torch.nn.Linear(2, 1)\n"
+        "    return Problem(model=model, train=batches, validation=batches, loss=loss)\n"
+    )
+    with Store(url) as store:
+        search = run(spec(path, optimizers=["adan"], steps=9), store=store).search
+        assert store.recommendation(search.studies[0].id)["source"] is not None

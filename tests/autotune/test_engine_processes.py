@@ -48,8 +48,8 @@ def test_a_killed_job_is_lost_and_the_next_one_runs(engine, task_file):
     until(engine, Outcome.PROGRESS)
     engine.kill()
     lost = engine.reports(0.0)
-    assert [(report.outcome, report.reason) for report in lost] == [
-        (Outcome.LOST, "its worker did not answer")
+    assert [(report.outcome, report.reason, report.blame) for report in lost] == [
+        (Outcome.LOST, "its worker did not answer", False)
     ]
     engine.submit(job(task_file, attempt=2, stop=4))
     assert until(engine, Outcome.REACHED).attempt == 2

@@ -104,7 +104,7 @@ def test_validation_batches_draw_after_those_to_train_on(given, batches):
     assert run.evaluate().loss == pytest.approx(expected)
 
 
-def test_the_first_look_reads_one_training_batch(given, batches):
+def test_the_first_look_reads_at_most_two_training_batches(given, batches):
     task = resolve(given[1], steps=STEPS)
     task.rehearse()
     assert len(batches[0].read) <= 2
@@ -112,7 +112,7 @@ def test_the_first_look_reads_one_training_batch(given, batches):
     assert task.batch_size == 4
 
 
-def test_an_endless_stream_is_looked_at_by_its_first_batch(given, batches):
+def test_an_endless_stream_is_looked_at_by_its_first_batches(given, batches):
     batches[0].length = None
     task = resolve(given[1], steps=STEPS)
     task.rehearse()

@@ -1,6 +1,7 @@
 """A verdict is given only where something was learned."""
 
 import math
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -104,6 +105,15 @@ def test_a_setting_that_failed_is_told_as_failed():
     assert "bad" in compare(search, {"adan": [trial]}, {"adan": 1}).rows[0].verdict
 
 
+def test_what_learned_nothing_does_not_lead_what_failed_on_a_seed():
+    search = compared(KNOWN, adan=[4.1588] * 3, adamw=[1.0] * 3).search
+    adan, adamw = (judged([4.2] * 3, 0) + judged([loss] * 3, 1) for loss in (4.1588, 1.0))
+    adamw[-1] = replace(adamw[-1], state=TrialState.FAILED, loss=None, reason="bad")
+    found = compare(search, {"adan": adan, "adamw": adamw}, {"adan": 1, "adamw": 1})
+    assert found.verdict == found.rows[0].nothing_learned
+    assert found.verdict.startswith("nothing was learned with adan")
+
+
 def test_a_task_and_the_comparison_name_what_is_known_alike():
     assert (constant.LOSS, constant.ACCURACY) == (learning.LOSS, learning.ACCURACY)
 
@@ -147,6 +157,7 @@ def test_the_constant_of_a_classifier_is_found_through_the_users_own_loss():
         lambda m, b: m(b).mean(),  # has no lowest value
         lambda m, b: m.weight.square().mean(),  # asks more of the model than its answer
         lambda m, b: b.square().mean().requires_grad_(),  # does not ask it
+        lambda m, b: m(b).mean() if isinstance(m, nn.Linear) else sys.exit("not my net"),
     ],
 )
 def test_where_a_constant_cannot_be_told_none_is(loss):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import autotune
-from autotune.errors import SpecError
+from autotune.errors import SIGNALS, SpecError
 from autotune.studies.store import Store
 from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings, taken
@@ -188,6 +188,14 @@ def test_the_stored_search_is_found_by_a_result_that_outlives_a_move(place):
     assert len(result.trials())
     with Store(str(place / "here" / "autotune.db")) as store:
         assert [each.name for each in store.searches()] == ["problem"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_users_handler_of_a_signal_is_put_back(number):
+    before = signal.getsignal(number)
+    with Surroundings().entered():
+        signal.signal(number, signal.SIG_IGN)
+    assert signal.getsignal(number) is before
 
 
 def test_signals_and_the_locale_are_read_as_this_test_supposes():

@@ -285,6 +285,21 @@ def test_a_model_that_fails_on_images_is_refused(write):
     )
 
 
+def test_a_model_that_exits_on_images_is_refused(write):
+    path = write(
+        "import sys, torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__(3072, classes)\n"
+        "    def forward(self, x):\n"
+        "        sys.exit('gray images only')\n"
+    )
+    assert _refusal(f"{path}:Net") == (
+        f"the model of {path}:Net fails on images of shape (2, 3, 32, 32): "
+        "SystemExit: gray images only"
+    )
+
+
 def test_data_for_a_problem_is_refused(write):
     path = write(LINE)
     assert _refusal(f"{path}:line", batch_size=4) == (

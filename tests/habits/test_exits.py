@@ -35,6 +35,7 @@ generators = call(lambda: throw(GeneratorExit("closed")))
 own = call(lambda: throw(Own("of my own")))
 stops = call(lambda: next(iter([])))
 leaves = call(lambda: os._exit(3))
+calmly = call(lambda: os._exit(0))
 aborts = call(lambda: os.abort())
 
 
@@ -82,10 +83,14 @@ def test_so_it_does_in_this_process(write, function, monkeypatch):
     assert TEXTS[function] in report.reason
 
 
-@pytest.mark.parametrize(("function", "cause"), [("leaves", "exit code 3"), ("aborts", "SIGABRT")])
-def test_a_worker_that_dies_is_told_of_by_its_end(engine, write, function, cause):
-    (report,) = ended(engine, job(write(ENDS), function, trial=len(cause)))
+@pytest.mark.parametrize(
+    ("trial", "function", "cause"),
+    [(1, "leaves", "exit code 3"), (2, "calmly", "exit code 0"), (3, "aborts", "SIGABRT")],
+)
+def test_a_worker_that_dies_is_told_of_by_its_end(engine, write, trial, function, cause):
+    (report,) = ended(engine, job(write(ENDS), function, trial=trial))
     assert (report.outcome, report.reason) == (Outcome.LOST, f"its worker died ({cause})")
+    assert report.blame  # else the trial would be tried for ever
 
 
 def test_an_import_that_exits_fails_its_trial(engine, write):

@@ -13,6 +13,7 @@ from autotune.cli.shared import stderr
 from autotune.cli.shared.interrupt import Interrupt, interruptible
 from autotune.cli.views.progress import listening
 from autotune.engines.lines import whole_lines
+from autotune.engines.serving import TOLD
 from autotune.errors import Abort, AutotuneError
 from autotune.search.events import Notice
 from autotune.studies.records import SearchState, TrialState
@@ -110,7 +111,7 @@ def test_a_worker_that_is_told_to_end_ends_after_its_step(shared, write):
     assert (report.outcome, report.reason) == (Outcome.INTERRUPTED, None)
     assert 0 < report.step < 100_000
     worker.join(10)
-    assert worker.exitcode == 0
+    assert worker.exitcode == TOLD
     shared.submit(job(write(SLOW)))
     assert over(shared).outcome is Outcome.REACHED
 

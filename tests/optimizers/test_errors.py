@@ -252,3 +252,15 @@ def test_a_name_and_a_keyword_that_disagree():
         "acceleration must be 'win2' for adamw-win2, got 'win'; use 'adamw' to choose it freely",
     ):
         create("adamw-win2", [parameter()], acceleration="win")
+
+
+def test_a_group_whose_backend_cannot_be_imported_is_not_kept(monkeypatch):
+    optimizer = AdamW([parameter()], backend="torch")
+
+    def hindered(*_):
+        raise ImportError("backend 'torch' cannot run")
+
+    monkeypatch.setattr(backends, "choose", hindered)
+    with pytest.raises(ImportError, match="cannot run"):
+        optimizer.add_param_group({"params": [parameter()]})
+    assert len(optimizer.param_groups) == 1

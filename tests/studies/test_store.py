@@ -216,3 +216,17 @@ def _multiply(url: str, trial: int, *, trials: int, points: int) -> None:
         ]
         connection.execute(insert(CurvePoint), rows)
     engine.dispose()
+
+
+@pytest.mark.parametrize("way", ["a trial that is taken up", "a wider space"])
+def test_what_goes_on_is_no_longer_said_to_be_over(store, search, proposal, way):
+    trial = store.add_trial(1, proposal())
+    attempt = store.begin(trial.id, "worker-1")
+    store.record(trial.id, attempt, state=TrialState.FAILED, step=0, reason="no mount")
+    store.save_recommendation(1, {"source": 3, "budget": {"runs": 9.0}, "ended": "no time left"})
+    if way == "a wider space":
+        wider = {search.studies[0].optimizer: {"lr": [1e-5, 1.0]}}
+        store.grow_search("net", {"model": "m"}, before=search.spec, joined={}, widened=wider)
+    else:
+        store.take_up(search.id, [trial.id])
+    assert store.recommendation(1) == {"source": 3}

@@ -15,13 +15,8 @@ from types import FrameType
 from typing import Any
 
 from autotune.cli.shared.stderr import tell
-from autotune.errors import Abort
+from autotune.errors import SIGNALS, Abort
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    if hasattr(signal, name)
-)
 # Programs signal twice: timeout a process and its group, a shell and the system at a closing
 # terminal. Only a person who presses Ctrl-C means it within so many seconds.
 TWICE = 1.0
