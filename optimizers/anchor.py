@@ -86,4 +86,4 @@ def _own(optimizer: RuleOptimizer, params: Iterable[Tensor]) -> set[int]:
 def _told(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return repr(value)
+    return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"

@@ -46,8 +46,9 @@ reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numb
     "max_grad_norm": """\
 max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
     step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off. Under a
-    GradScaler on 'triton', which unscales inside the step, this is the way to clip.
-    Default: 0.0.
+    GradScaler on 'triton', which unscales inside the step, this is the way to clip. In
+    ZeroRedundancyOptimizer set ``norm_group`` on its ``optim``, or each process clips its
+    own part alone. Default: 0.0.
 """,
     "backend": """\
 backend: What runs the step: 'triton' (CUDA and ROCm), 'numba' (CPU), 'torch' (any device),

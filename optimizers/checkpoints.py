@@ -195,8 +195,10 @@ def _group(saved: Group) -> Group:
 
 def _state(saved: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
     state = dict(saved)
-    if "momentum_buffer" in saved:  # of torch's SGD, which counts no steps
-        state["momentum"] = state.pop("momentum_buffer", None)
+    if (
+        "momentum_buffer" in saved and "momentum" not in saved
+    ):  # of torch's SGD, which counts no steps
+        state["momentum"] = state.pop("momentum_buffer")
         state.setdefault("step", 0)
     if "pre_grad" in saved:  # of Adan until December 2022; later code ignores it
         last = state.pop("pre_grad")

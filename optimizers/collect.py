@@ -16,7 +16,7 @@ from torch import Tensor
 from autotune.kernels import backends
 from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.rule import Key, Rule, Update
-from autotune.optimizers import buffers, capturable, gradients, scalars, sharded
+from autotune.optimizers import buffers, capturable, check, gradients, scalars, sharded
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -40,7 +40,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
             _add_captured(work, optimizer, group, plain, pairs, given)
             continue
         if optimizer.shared_clock:
-            group["step"] = plain["step"] = group.get("step", 0) + 1
+            last = group.get("step", 0)
+            whole = last if type(last) is int else check.count("step", last)
+            group["step"] = plain["step"] = whole + 1
         if pairs:
             rule = optimizer.rule(plain)
             params, grads = zip(*pairs, strict=True)
@@ -63,6 +65,12 @@ def _made(
     kept, fresh = buffers.held(optimizer, rule, params, values, states)
     steps = _steps(optimizer, group, states)
     clocks = set(zip(steps, fresh, strict=True))
+    if not all(type(step) is int for step, _ in clocks):  # someone has set a tensor, or a float
+        steps = [check.count("step", step - 1) + 1 for step in steps]
+        clocks = set(zip(steps, fresh, strict=True))
+    if not optimizer.shared_clock:
+        for state, step in zip(states, steps, strict=True):
+            state["step"] = step
     rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in clocks}
     if len(rows) == 1:
         lines = [*rows.values()] * len(params)
@@ -75,13 +83,10 @@ def _made(
 def _steps(
     optimizer: RuleOptimizer, group: Group, states: Sequence[dict[str, Any]]
 ) -> Sequence[int]:
-    """Return the step of each parameter; where each has a count of its own, increment it."""
+    """Return the step of each parameter, which may have a count of its own."""
     if optimizer.shared_clock:
         return [group["step"]] * len(states)
-    steps = [state.get("step", 0) + 1 for state in states]
-    for state, step in zip(states, steps, strict=True):
-        state["step"] = step
-    return steps
+    return [state.get("step", 0) + 1 for state in states]
 
 
 def _keys(

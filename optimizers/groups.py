@@ -23,8 +23,9 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     the like) and all other parameters of at most one dimension, and those that the model or a
     module in it names in ``no_weight_decay()``, as timm's models do. The names are relative to that
     module, and may leave out what DistributedDataParallel, torch.compile and other wrappers put
-    into them; a module's name means all its parameters. Embeddings decay. Frozen parameters are
-    left out, and so is an empty group.
+    into them; a module's name means all its parameters, and the name of a weight that is pruned,
+    parametrized or normalised means what it is computed from. Embeddings decay. Frozen parameters
+    are left out, and so is an empty group.
 
     Args:
         model: The module whose parameters are to be trained.
@@ -32,7 +33,7 @@ def split(model: Module, weight_decay: float) -> list[dict[str, Any]]:
 
     Raises:
         TypeError: ``model`` is not a module; its ``parameters()`` have no names. Or
-            ``weight_decay`` is not a number.
+            ``weight_decay`` is not a number, or ``no_weight_decay()`` returns no set of names.
         ValueError: ``weight_decay`` is out of its range, ``no_weight_decay()`` names what its
             module does not have, or FSDP has flattened the model.
 

@@ -48,7 +48,8 @@ class LAMB(RuleOptimizer):
         max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
             step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off (in the
             authors' code it sets every gradient to 0). Under a GradScaler on 'triton', which
-            unscales inside the step, this is the way to clip. Default: 1.0.
+            unscales inside the step, this is the way to clip. In ZeroRedundancyOptimizer set
+            ``norm_group`` on its ``optim``, or each process clips its own part alone. Default: 1.0.
         {backend}
 
     Raises:

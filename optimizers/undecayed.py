@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from inspect import getattr_static
-from typing import cast
+from typing import Any, cast
 
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import ParametrizationList
@@ -16,6 +16,8 @@ from autotune.optimizers.wrappers import bare, holders, inner
 # Layers by class name, as torch's own and those of models: LlamaRMSNorm, LayerNorm2d, ...
 _NORM = re.compile(r"Norm(alization)?(Act)?([1-3][dD])?$")
 _BIAS = re.compile(r"^bias(_|$)|_bias$")
+# What prune and spectral_norm, and weight_norm, make of a parameter's name.
+_BEHIND = re.compile(r"_(orig|g|v)$")
 # timm's models name these whether they have them or not.
 _OPTIONAL = ("", "cls_token", "dist_token")
 
@@ -24,8 +26,9 @@ def ids(model: Module) -> set[int]:
     """Return the identities of a model's parameters that do not decay.
 
     Raises:
-        ValueError: ``no_weight_decay()`` of a module names what it does not have, or FSDP has cut
-            the model, so that shapes do not tell.
+        TypeError: ``no_weight_decay()`` of a module returns something else than names.
+        ValueError: It names what the module does not have, or FSDP has cut the model, so that
+            shapes do not tell.
     """
     _refuse_cut(model)
     by_kind = (id(p) for name, p in _named(model) if p.ndim <= 1 or _BIAS.search(_leaf(name)))
@@ -73,27 +76,51 @@ def _of_names(model: Module) -> Iterator[int]:
     """Yield the parameters that any module of the model names in ``no_weight_decay()``."""
     for module in model.modules():
         # Of its own: wrappers that pass attributes on would have other names for the same.
-        if callable(getattr_static(module, "no_weight_decay", None)):
-            naming = cast("Callable[[], Iterable[str]]", module.no_weight_decay)
-            yield from _found(module, naming())
+        if getattr_static(module, "no_weight_decay", None):
+            given: Any = module.no_weight_decay  # a property or a set, where it is no method
+            yield from _found(module, _listed(module, given() if callable(given) else given))
+
+
+def _listed(module: Module, given: Any) -> list[str]:
+    """Return names as a list; a single one is refused, as it would be taken letter by letter."""
+    names = [None] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"no_weight_decay of {type(module).__name__} must give a set of names, "
+            f"got {given!r}; put the names into a set"
+        )
+    return cast("list[str]", names)
 
 
 def _found(module: Module, names: Iterable[str]) -> Iterator[int]:
     """Yield the parameters with these names in a module, or below modules with them."""
     holding = holders(module)
     known: dict[str, list[int]] = {}
+    behind: dict[str, list[int]] = {}
     for full, p in _named(module):
-        for name in {full, bare(full, holding)}:
+        plain = bare(full, holding)
+        for name in {full, plain}:
             for prefix in _prefixes(name):
                 known.setdefault(prefix, []).append(id(p))
+        behind.setdefault(_computed(plain), []).append(id(p))
     for name in names:
-        found = known.get(name) or known.get(bare(name, holding))
-        if found is None and not _is_empty(module, name):
+        plain = bare(name, holding)
+        found = known.get(name) or known.get(plain)
+        if found is None and not _is_empty(module, plain):
             raise ValueError(
                 f"no_weight_decay() must name parameters of {type(module).__name__}, got {name!r}, "
                 "which it does not have; correct the name, or take it out"
             )
-        yield from found or ()
+        # Of what is there and is no parameter: what it is computed from, if anything.
+        yield from found or behind.get(plain, [])
+
+
+def _computed(name: str) -> str:
+    """Return what torch.nn.utils computes from a parameter: parametrize, prune and older norms."""
+    parts = name.split(".")
+    if parts[-3:-2] == ["parametrizations"]:
+        return ".".join([*parts[:-3], parts[-2]])
+    return _BEHIND.sub("", name)
 
 
 def _prefixes(name: str) -> Iterator[str]:

@@ -153,6 +153,16 @@ def test_a_checkpoint_of_an_optimizer_that_nobody_knows_is_refused():
         AdamW([p]).load_state_dict(saved)
 
 
+def test_the_momentum_of_another_optimizer_does_not_replace_ours():
+    p = parameter(2)
+    optimizer = SGD([p], lr=0.1)
+    advance(optimizer, p, range(1))
+    saved = copy.deepcopy(optimizer.state_dict())
+    saved["state"][0]["momentum_buffer"] = torch.ones(2)
+    with pytest.raises(ValueError, match=r"^the checkpoint has 'momentum_buffer' of parameter 0"):
+        optimizer.load_state_dict(saved)
+
+
 def test_an_overflow_leaves_foreign_entries_alone():
     with usable("triton"):
         p = parameter(3)

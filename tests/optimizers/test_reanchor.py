@@ -192,7 +192,13 @@ def test_one_tensor_alone_may_be_named():
 def test_a_stranger_is_refused_and_nothing_begins_again():
     p, optimizer = trained("torch")
     before = optimizer.state[p]["x"].clone()
-    for stranger, told in ((torch.ones(2, 3), "a tensor of shape (2, 3)"), ("weight", "'weight'")):
+    strangers = (
+        (torch.ones(2, 3), "a tensor of shape (2, 3)"),
+        ("weight", "'weight'"),
+        (("weight", p), "a tuple"),  # as named_parameters() gives them
+        ({"params": [p]}, "a dict"),
+    )
+    for stranger, told in strangers:
         sentence = (
             f"reanchor takes parameters of this AdamW, got {told} that is none of them; "
             "leave params out to take all"

@@ -174,3 +174,37 @@ def test_a_torch_schedule_drives_the_rate():
 
 def test_the_backend_is_visible():
     assert Adan([parameter(2)], backend="numba").backend_used == "numba"
+
+
+def counted(optimizer, p):
+    """Return where an optimizer counts the steps of a parameter."""
+    return optimizer.param_groups[0] if optimizer.shared_clock else optimizer.state[p]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("cls", [Adan, AdamW, LAMB])
+@pytest.mark.parametrize("count", [torch.tensor(2.0), torch.tensor([2]), 2.0])
+def test_a_count_that_someone_has_set_may_be_of_any_kind(cls, count, backend):
+    with usable(backend):
+        both = [(p := parameter(4), cls([p], lr=0.1, backend=backend)) for _ in range(2)]
+        for p, optimizer in both:
+            advance(optimizer, p, range(1))
+        for (p, optimizer), value in zip(both, (2, count), strict=True):
+            counted(optimizer, p)["step"] = value
+            advance(optimizer, p, range(1, 3))
+            assert type(counted(optimizer, p)["step"]) is int
+    assert torch.equal(both[0][0], both[1][0])
+
+
+@pytest.mark.parametrize("cls", [Adan, AdamW])
+@pytest.mark.parametrize("count", [2.5, -3.0, torch.tensor([1.0, 2.0])])
+def test_a_count_that_is_none_is_refused_and_nothing_changes(cls, count):
+    p = parameter(4)
+    optimizer = cls([p], lr=0.1, backend="torch")
+    advance(optimizer, p, range(1))
+    before = p.detach().clone()
+    counted(optimizer, p)["step"] = count
+    with pytest.raises((ValueError, TypeError), match=r"^step must be a (whole )?number"):
+        advance(optimizer, p, range(1))
+    assert torch.equal(p, before)
+    assert counted(optimizer, p)["step"] is count

@@ -6,9 +6,9 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
-from autotune.optimizers import layerwise, split
+from autotune.optimizers import layerwise, split, undecayed
 
 if not torch.distributed.is_available():
     pytest.skip("this torch has no torch.distributed", allow_module_level=True)
@@ -283,3 +283,93 @@ def test_parametrized_gains_and_biases_are_what_they_were():
     model.bias = nn.Parameter(torch.zeros(2, 3))
     parametrize.register_parametrization(model, "bias", Half())
     assert kept(model) == {"parametrizations.bias.original"}
+
+
+def pruned(layer):
+    return prune.identity(layer, "weight")
+
+
+def halved(layer):
+    return parametrize.register_parametrization(layer, "weight", Half())
+
+
+@pytest.mark.filterwarnings("ignore")  # two of these are deprecated, and still in use
+@pytest.mark.parametrize("named", ["weight", "module.weight", "0.weight"])
+@pytest.mark.parametrize(
+    "computing",
+    [
+        pruned,
+        halved,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        parametrizations.orthogonal,
+    ],
+)
+def test_the_name_of_a_computed_weight_means_what_it_is_computed_from(computing, named):
+    layer = computing(nn.Linear(4, 4))
+    inside = {"weight": lambda m: m, "module.weight": nn.DataParallel, "0.weight": nn.Sequential}
+    model = inside[named](layer)
+    assert any(p.ndim > 1 and id(p) not in undecayed.ids(model) for p in model.parameters())
+    model.no_weight_decay = lambda: {named}
+    assert {id(p) for p in model.parameters()} == undecayed.ids(model)
+
+
+def test_a_computed_parameter_of_the_model_itself_is_found():
+    model = Backbone()
+    prune.identity(model, "pos_embed")
+    assert "pos_embed_orig" in kept(model)
+
+
+def test_what_looks_computed_and_is_not_decays():
+    model = nn.Module()
+    model.scale, model.scale_orig = (nn.Parameter(torch.zeros(2, 3)) for _ in range(2))
+    model.no_weight_decay = lambda: {"scale"}
+    assert kept(model) == {"scale"}
+    del model.scale
+    with pytest.raises(ValueError, match="got 'scale', which it does not have"):
+        split(model, 0.1)
+
+
+class OfTheClass(Backbone):
+    @classmethod
+    def no_weight_decay(cls):
+        return ["pos_embed"]
+
+
+class AsProperty(Backbone):
+    @property
+    def no_weight_decay(self):
+        return ("pos_embed",)
+
+
+class AsSet(Backbone):
+    no_weight_decay = frozenset({"pos_embed"})
+
+
+class Lazily(Backbone):
+    def no_weight_decay(self):
+        yield "pos_embed"
+
+
+@pytest.mark.parametrize("cls", [OfTheClass, AsProperty, AsSet, Lazily])
+def test_names_are_found_however_a_model_gives_them(cls):
+    assert "pos_embed" in kept(cls())
+
+
+@pytest.mark.parametrize("given", ["pos_embed", None, 3, ["pos_embed", None]])
+def test_what_is_no_set_of_names_is_refused(given):
+    model = Backbone()
+    model.no_weight_decay = lambda: given
+    sentence = f"no_weight_decay of Backbone must give a set of names, got {given!r}"
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}"):
+        split(model, 0.1)
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}"):
+        layerwise(model, 1e-3, 0.7, 0.1)
+
+
+def test_a_model_may_say_that_it_names_none():
+    model = Backbone()
+    model.no_weight_decay = None
+    assert "pos_embed" not in kept(model)
