@@ -21,6 +21,8 @@ def check(name: str) -> str:
         raise SpecError(f"name must be at most {LONGEST} characters, got {len(name)}")
     if name != name.strip() or not name.isprintable():
         raise SpecError(f"name must be printable text without spaces around it, got {name!r}")
+    if name.startswith("-"):
+        raise SpecError(f"name must not begin with '-' (as an option does), got {name!r}")
     if "/" in name:
         raise SpecError(f"name must not contain '/' (as in search/optimizer), got {name!r}")
     return name

@@ -88,8 +88,10 @@ def load(path: Path, source: bytes, modules: tuple[tuple[str, str], ...]) -> Loa
 def _imported(
     path: Path, source: bytes, modules: tuple[tuple[str, str], ...], package: Sequence[str]
 ) -> Loaded:
-    name = ".".join([*package, user_modules.name_of(path, sha256(source).hexdigest())])
-    spec = spec_from_file_location(name, path)
+    own = user_modules.name_of(path, sha256(source).hexdigest())
+    name = ".".join([*(package or [user_modules.HERE]), own])
+    # The file of no package stays in none: a relative import is refused there.
+    spec = spec_from_file_location(name if package else own, path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise SpecError(f"cannot import {path}: not a Python file")
     _know(path.parent)
@@ -98,6 +100,7 @@ def _imported(
     folders = [path.parent, path.parents[len(package)]] if package else [path.parent]
     # Registered as import would, for dataclasses and pickle look a module up by name.
     module = sys.modules[name] = module_from_spec(spec)
+    module.__name__ = name
     sys.path[:0] = map(str, folders)
     sys.argv[:] = [str(path)]
     _LOADING.append(path)

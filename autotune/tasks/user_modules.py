@@ -1,9 +1,10 @@
 """Let processes that a user's code spawns find the classes of the user's file.
 
 Such a process, for example of a data loader, unpickles an object by the name of its class's module.
-A user's file is loaded under a name that no import system knows: running this module adds it, and a
-spawned process runs what its parent's main module says that it is. The file is looked for in
-``sys.path``, which a spawned process inherits.
+A user's file is loaded under a name that no import system knows: running this module adds it. A
+file of no package is named as one inside this module, so that whoever imports the file imports this
+first, as joblib's processes do. For one in a package, a spawned process runs what its parent's main
+module says that it is. The file is looked for in ``sys.path``, which a spawned process inherits.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+HERE = "autotune.tasks.user_modules"  # not __name__: a spawned process runs it as its main module
 PREFIX = "autotune_user_"
 DIGITS = 8  # of the hash of the file, in the name
+__path__: list[str] = []  # a module with a path may hold others
 
 
 def name_of(file: Path, content: str) -> str:
@@ -37,7 +40,7 @@ class _Finder(MetaPathFinder):
         if not own.startswith(PREFIX):
             return None
         stem, _, digits = own.removeprefix(PREFIX).rpartition("_")
-        for folder in sys.path if path is None else path:
+        for folder in path or sys.path:
             file = Path(folder) / f"{stem}.py"
             if file.is_file() and sha256(file.read_bytes()).hexdigest()[:DIGITS] == digits:
                 return importlib.util.spec_from_file_location(fullname, file)
@@ -49,7 +52,7 @@ def help_spawned(model: object) -> None:
 
     For processes of our own: their main module is not the user's.
     """
-    sys.modules["__main__"].__spec__ = importlib.util.find_spec("autotune.tasks.user_modules")
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec(HERE)
     file, colon, _ = str(model).rpartition(":")
     folder = str(Path(file).expanduser().absolute().parent)
     if colon and file.endswith(".py") and folder not in sys.path:

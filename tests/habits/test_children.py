@@ -64,10 +64,17 @@ def executor(seed):
     with ProcessPoolExecutor(2) as workers:
         assert list(workers.map(double, [1, 2])) == [2.0, 4.0]
     return problem(seed)
+
+
+def joblib(seed):  # its processes know nothing of the main module
+    from joblib import Parallel, delayed
+
+    assert Parallel(n_jobs=2)(delayed(double)(k) for k in [1, 2]) == [2.0, 4.0]
+    return problem(seed)
 """
 
 
-@pytest.mark.parametrize("function", ["forked", "lasting", "spawned", "pool", "executor"])
+@pytest.mark.parametrize("function", ["forked", "lasting", "spawned", "pool", "executor", "joblib"])
 def test_a_trial_may_start_processes(shared, write, function):
     (report,) = ended(shared, job(write(CHILDREN), function))
     assert (report.outcome, report.reason) == (Outcome.REACHED, None)

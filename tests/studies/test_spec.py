@@ -76,6 +76,8 @@ WRONG = [
     ),
     ({"name": " "}, "name must not be empty, got ' '"),
     ({"name": "a/b"}, "name must not contain '/' (as in search/optimizer), got 'a/b'"),
+    ({"name": "-x"}, "name must not begin with '-' (as an option does), got '-x'"),
+    ({"name": "--json"}, "name must not begin with '-' (as an option does), got '--json'"),
     ({"name": "a\nb"}, "name must be printable text without spaces around it, got 'a\\nb'"),
     (
         {"name": "\udcff"},
