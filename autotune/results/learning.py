@@ -12,6 +12,7 @@ LOSS, ACCURACY = "constant_loss", "constant_accuracy"  # facts of a task that kn
 SLACK = 0.005  # part of a constant's loss that counts as none
 DOUBT = 0.05  # part of a loss that noise may explain, and no more
 HIT = 0.02  # accuracy above a constant's that counts
+FAR = 0.1  # part of a constant's loss above it at which a loss that fell is still on its way
 
 
 def nothing_learned(
@@ -36,7 +37,14 @@ def nothing_learned(
             return None
         gain = estimate([constant - loss for loss in losses.values()])
         where = f"that of one constant answer ({constant:.4g})"
-        return where if _none(gain, constant) else None
+        fell = bool(firsts) and _since_start(losses, firsts) is None
+        on_its_way = fell and gain.mean < -FAR * abs(constant)
+        return where if _none(gain, constant) and not on_its_way else None
+    return _since_start(losses, firsts)
+
+
+def _since_start(losses: Mapping[int, float], firsts: Mapping[int, float]) -> str | None:
+    """Return the loss before the first update, in words, if judged losses are no lower."""
     gain_since = paired(firsts, losses)
     if gain_since is None:
         return None
