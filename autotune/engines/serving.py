@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -51,8 +52,11 @@ class Manners:
         self.leaving = False  # whether the worker was told to end
         self.idle = False  # whether it may end at once
         self._pipe = pipe
+        self._held = threading.local()  # the signals that a forking thread lets through
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+            os.register_at_fork(
+                before=self._hold, after_in_parent=self._release, after_in_child=self._forked
+            )
 
     def claim(self) -> None:
         """Take the signals, also from a task that has handlers of its own."""
@@ -68,12 +72,20 @@ class Manners:
             if self.idle:
                 raise Abort
 
+    def _hold(self) -> None:
+        """Defer signals while a child is forked: one before ``_forked`` would be lost."""
+        self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+
     def _forked(self) -> None:
         """Give a child the usual handlers, and no share of the pipe: it would seem alive in it."""
         with suppress(ValueError):  # signals are a main thread's
             for number in SIGNALS:
                 usual = number == signal.SIGINT
                 signal.signal(number, signal.default_int_handler if usual else signal.SIG_DFL)
+        self._release()
         with suppress(OSError):
             self._pipe.close()
 

@@ -19,9 +19,8 @@ AGAIN = 1 / 3  # full runs of search that have to be left, for a search that end
 # Part of what a trial takes beyond training that comes before it; the rest saves it, which a run
 # without a pause does not do.
 BUILDING = 0.5
-VARIES = 2.0  # safety factor on deciding, writing and waiting, which vary more than training
+VARIES = 3.0  # safety factor on deciding, writing and waiting, which vary more than training
 WRAP_UP = 0.01  # seconds to close one trial when the search ends
-HICCUP = 1.5  # seconds that a busy machine may hold up a search whose runs take milliseconds
 # Until 10 % of the planned runs are done, start-up dominates and no estimate is given.
 ESTIMATE_FROM = 0.1
 
@@ -260,7 +259,7 @@ class BudgetTracker:
             if not other.searched and other is not state:
                 behind = runs - stages.outstanding(other)
                 row = max(row, (waves + behind * MARGIN) * pace)
-        return self._fits(work, row, left - HICCUP)
+        return self._fits(work, row, left)
 
     def _fits(self, work: float, longest: float, left: float) -> bool:
         """Return whether so many seconds of work on all slots, and of jobs in a row, are left."""

@@ -80,6 +80,31 @@ def test_a_trial_may_start_processes(shared, write, function):
     assert (report.outcome, report.reason) == (Outcome.REACHED, None)
 
 
+TOLD_AT_ONCE = """
+import signal
+
+
+def mine(seed):
+    for _ in range(50):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(1)
+        os.kill(child, signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while not (ended := os.waitpid(child, os.WNOHANG)) != (0, 0):
+            assert time.monotonic() < deadline, "a child that was told to end goes on"
+            time.sleep(0.001)
+        assert os.WTERMSIG(ended[1]) == signal.SIGTERM
+    return problem(seed)
+"""
+
+
+def test_a_child_that_is_told_to_end_as_it_is_forked_ends(shared, write):
+    (report,) = ended(shared, job(write(TOLD_AT_ONCE)))
+    assert (report.outcome, report.reason) == (Outcome.REACHED, None)
+
+
 LINGERING = """
 import multiprocessing, subprocess
 
