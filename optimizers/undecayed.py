@@ -144,8 +144,7 @@ def _is_empty(module: Module, name: str) -> bool:
 
 def _refuse_cut(model: Module) -> None:
     """Refuse FSDP's flat parameters: each is a piece of many tensors, in one dimension."""
-    flat = any(getattr(p, "_is_flat_param", False) for p in model.parameters())
-    if flat or sharded.pieces(model.parameters()):
+    if sharded.pieces(model.parameters()):
         raise ValueError(
             "split and layerwise need whole shapes, got a model that FSDP has flattened; "
             "make the groups before it is wrapped, or use fully_shard"

@@ -11,6 +11,7 @@ import pytest
 from autotune.engines import processes
 from autotune.engines.inline import Inline
 from autotune.engines.processes import Processes
+from autotune.testing.habits import over
 from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
 
@@ -27,15 +28,6 @@ def job(task_file, **changes):
     return Job(**nested(**fields))
 
 
-def until(engine, *outcomes):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for report in engine.reports(1.0):
-            if report.outcome in outcomes:
-                return report
-    raise AssertionError(f"none of {outcomes} was reported")
-
-
 @pytest.fixture(scope="module")
 def engine():
     engine = Processes(workers=1)
@@ -45,66 +37,66 @@ def engine():
 
 def test_a_killed_job_is_lost_and_the_next_one_runs(engine, task_file):
     engine.submit(job(task_file))
-    until(engine, Outcome.PROGRESS)
+    over(engine, Outcome.PROGRESS)
     engine.kill()
     lost = engine.reports(0.0)
     assert [(report.outcome, report.reason, report.blame) for report in lost] == [
         (Outcome.LOST, "its worker did not answer", False)
     ]
     engine.submit(job(task_file, attempt=2, stop=4))
-    assert until(engine, Outcome.REACHED).attempt == 2
+    assert over(engine, Outcome.REACHED).attempt == 2
 
 
 def test_a_worker_that_was_killed_is_reported_and_replaced(engine, task_file):
     engine.submit(job(task_file))
-    until(engine, Outcome.PROGRESS)
+    over(engine, Outcome.PROGRESS)
     os.kill(engine._workers[0].process.pid, signal.SIGKILL)
-    assert until(engine, Outcome.LOST).reason == "its worker died (SIGKILL)"
+    assert over(engine, Outcome.LOST).reason == "its worker died (SIGKILL)"
     engine.submit(job(task_file, attempt=2, stop=4))
-    assert until(engine, Outcome.REACHED).attempt == 2
+    assert over(engine, Outcome.REACHED).attempt == 2
 
 
 def test_an_interrupted_worker_stops_after_its_step(engine, task_file):
     engine.submit(job(task_file))
-    until(engine, Outcome.PROGRESS)
+    over(engine, Outcome.PROGRESS)
     engine.interrupt()
-    assert 0 < until(engine, Outcome.INTERRUPTED).step < ENDLESS
+    assert 0 < over(engine, Outcome.INTERRUPTED).step < ENDLESS
 
 
 def test_a_worker_that_is_stopped_by_the_system_can_be_killed(engine, task_file):
     engine.submit(job(task_file))
-    until(engine, Outcome.PROGRESS)
+    over(engine, Outcome.PROGRESS)
     os.kill(engine._workers[0].process.pid, signal.SIGSTOP)
     engine.interrupt()
     engine.kill(1)
-    assert until(engine, Outcome.LOST).step == 0
+    assert over(engine, Outcome.LOST).step == 0
 
 
 def test_only_the_named_trial_is_killed(engine, task_file):
     engine.submit(job(task_file, stop=4))
     engine.kill(2)
-    assert until(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+    assert over(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
 
 
 def test_an_idle_worker_that_died_costs_the_next_job_nothing(engine, task_file):
     engine._workers[0].process.kill()
     engine._workers[0].process.join()
     engine.submit(job(task_file, stop=4))
-    assert until(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
+    assert over(engine, Outcome.REACHED, Outcome.LOST).outcome is Outcome.REACHED
 
 
 def test_a_late_interrupt_does_not_stop_the_next_job(engine, task_file):
     engine.submit(job(task_file, stop=4))
     engine.interrupt()
     engine.interrupt()
-    until(engine, Outcome.REACHED, Outcome.INTERRUPTED)
+    over(engine, Outcome.REACHED, Outcome.INTERRUPTED)
     engine.submit(job(task_file, trial=2, stop=5))
-    assert until(engine, Outcome.REACHED, Outcome.INTERRUPTED).outcome is Outcome.REACHED
+    assert over(engine, Outcome.REACHED, Outcome.INTERRUPTED).outcome is Outcome.REACHED
 
 
 def test_reports_name_the_worker_and_the_optimizers_backend(engine, task_file):
     engine.submit(job(task_file, stop=4))
-    report = until(engine, Outcome.REACHED)
+    report = over(engine, Outcome.REACHED)
     assert report.worker == f"{os.getpid()}-0"
     assert report.facts["backend"] in {"numba", "torch"}
 
@@ -112,7 +104,7 @@ def test_reports_name_the_worker_and_the_optimizers_backend(engine, task_file):
 def test_closing_ends_workers_at_work(task_file):
     engine = Processes(workers=2)
     engine.submit(job(task_file))
-    until(engine, Outcome.PROGRESS)
+    over(engine, Outcome.PROGRESS)
     engine.close()
     assert not any(worker.process.is_alive() for worker in engine._workers)
 
@@ -133,7 +125,7 @@ def test_nothing_is_killed_in_this_process(task_file):
     try:
         engine.submit(job(task_file, stop=4))
         engine.kill()
-        assert until(engine, Outcome.REACHED).worker == "inline"
+        assert over(engine, Outcome.REACHED).worker == "inline"
     finally:
         engine.close()
 
@@ -145,7 +137,7 @@ from autotune.studies.setting import Setting
 from autotune.training.job import Job, Outcome
 from autotune.engines.processes import Processes
 
-def until(outcome):
+def over(outcome):
     while not any(report.outcome is outcome for report in engine.reports(1.0)):
         pass
 
@@ -159,9 +151,9 @@ if __name__ == "__main__":
     )
     engine = Processes(workers=1)
     engine.submit(job)
-    until(Outcome.REACHED)
+    over(Outcome.REACHED)
     engine.submit(replace(job, start=1000, stop=steps))
-    until(Outcome.PROGRESS)
+    over(Outcome.PROGRESS)
     print(os.stat(sys.argv[2]).st_mtime_ns, flush=True)
     if sys.argv[3] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -33,34 +33,31 @@ def no_jit(monkeypatch):
     return "NUMBA_DISABLE_JIT is set"
 
 
-@pytest.fixture
-def refusing(monkeypatch):
-    """Let numba be installed, and refuse to be imported as it refuses a NumPy that is too new."""
+def unimportable(monkeypatch, error):
+    """Let numba be installed, and raise an error when it is imported; return how it is told."""
 
-    class Refusing:
+    class Failing:
         def find_spec(self, name, *_):
             if name == "numba":
-                raise ImportError("Numba needs NumPy 2.4 or less. Got NumPy 9.9.")
+                raise error
 
     monkeypatch.setattr(backends, "installed", lambda module: True)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
-    return "ImportError: Numba needs NumPy 2.4 or less. Got NumPy 9.9."
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    return f"{type(error).__name__}: {error}"
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """Let numba refuse a NumPy that is too new."""
+    error = ImportError("Numba needs NumPy 2.4 or less. Got NumPy 9.9.")
+    return unimportable(monkeypatch, error)
 
 
 @pytest.fixture
 def broken(monkeypatch):
     """Let numba fail by an error that is no ImportError, as with a damaged llvmlite."""
-
-    class Broken:
-        def find_spec(self, name, *_):
-            if name == "numba":
-                raise OSError("Could not find/load shared object file")
-
-    monkeypatch.setattr(backends, "installed", lambda module: True)
-    monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    return "OSError: Could not find/load shared object file"
+    return unimportable(monkeypatch, OSError("Could not find/load shared object file"))
 
 
 @pytest.fixture(params=["no_jit", "refusing", "broken"])
