@@ -1,4 +1,4 @@
-"""Learning labels from samples with cross-entropy: classes of images, next bytes of text."""
+"""Learning from the batches of data: by default labels with cross-entropy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Measurement, Run
-from autotune.tasks.constant import of_labels
 from autotune.tasks.rehearsal import rehearse
-from autotune.tasks.training import CrossEntropy, Precision, Training, size
+from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
 
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised:
-    """A model built by a seed, trained on labelled data."""
+    """A model built by a seed, trained on the batches of data by an objective."""
 
     name: str
     build: Callable[[int], nn.Module]
@@ -31,6 +30,7 @@ class Supervised:
     steps: int
     batch_size: int
     precision: Precision = Precision.FLOAT32
+    objective: Callable[[Precision], Described] = CrossEntropy  # in the precision of the task
     telling: float = 0.0  # share of a run before which its loss does not rank settings
     origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
     side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
@@ -47,8 +47,7 @@ class Supervised:
             **({"compare_from": round(self.telling * self.steps)} if self.telling else {}),
             "batch_size": self.batch_size,
             "precision": self.precision.value,
-            "metric": "validation loss",
-            **of_labels(self.data.validation()),
+            **self._objective.facts(self.data.validation()),
         }
 
     def start(self, seed: int) -> Run:
@@ -56,7 +55,7 @@ class Supervised:
         return Training(
             model=self.model(seed),
             seed=seed,
-            objective=CrossEntropy(self.precision),
+            objective=self._objective,
             batch=partial(self._batch, seed),
             validation=self.data.validation(),
         )
@@ -69,7 +68,7 @@ class Supervised:
             return rehearse(
                 self.origin["model"],
                 self.model(0),
-                CrossEntropy(self.precision),
+                self._objective,
                 train=self._batch(0, 0),
                 validation=self.data.validation()[0],
             )
@@ -87,6 +86,10 @@ class Supervised:
                 if weight.ndim == 4:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return model
+
+    @cached_property
+    def _objective(self) -> Described:
+        return self.objective(self.precision)
 
     @cached_property
     def _size(self) -> Mapping[str, int]:

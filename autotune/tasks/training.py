@@ -17,6 +17,7 @@ from autotune.data.seeds import seeded
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.constant import of_labels
 from autotune.tasks.likeness import first
 from autotune.tasks.modes import Modes, evaluating
 
@@ -53,6 +54,13 @@ class Objective(Protocol):
         """Return what a batch counts in the mean over batches."""
 
 
+class Described(Objective, Protocol):
+    """An objective of a registered task, which belongs to what identifies the task."""
+
+    def facts(self, validation: Sequence[Any]) -> Mapping[str, Any]:
+        """Return its ``metric``, and the loss of one constant answer where that is known."""
+
+
 @dataclass(frozen=True)
 class CrossEntropy:
     """Cross-entropy of logits whose last dimension is the class."""
@@ -76,6 +84,10 @@ class CrossEntropy:
     def weight(self, batch: Batch) -> float:
         """Return the number of samples."""
         return len(batch[1])
+
+    def facts(self, validation: Sequence[Batch]) -> Mapping[str, Any]:
+        """Return its metric, and what the label frequencies achieve as the only answer."""
+        return {"metric": "validation loss", **of_labels(validation)}
 
     def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Return logits of shape (labels, classes) in float32."""
