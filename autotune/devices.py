@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,7 +81,11 @@ class Device:
 
         What has a method ``to`` of its own is asked; anything else stays as it is.
         """
-        return batch if self.kind == "cpu" else _moved(batch, self.place)
+        return batch if self.kind == "cpu" else _each(batch, partial(_sent, where=self.place))
+
+    def pinned(self, batch: Any) -> Any:
+        """Return a batch in memory from which it is moved without waiting, where there is such."""
+        return _each(batch, _pinned) if self.kind == "cuda" else batch
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
@@ -234,21 +238,42 @@ def sticky(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _RUNTIME)
 
 
-def _moved(value: Any, where: torch.device) -> Any:
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a batch with what it holds changed: tensors, and what has a method ``to`` as they."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        return value.to(where, non_blocking=True)
-    if hasattr(value, "to") and callable(value.to):
-        return value.to(where)
+    if isinstance(value, torch.Tensor) or (hasattr(value, "to") and callable(value.to)):
+        return change(value)
     if isinstance(value, Mapping):
-        return _remade(value, {key: _moved(part, where) for key, part in value.items()})
+        return _remade(value, {key: _each(part, change) for key, part in value.items()})
     if isinstance(value, tuple | list):
-        return _gathered(value, [_moved(part, where) for part in value])
+        return _gathered(value, [_each(part, change) for part in value])
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        return _filled(value, {name: _moved(part, where) for name, part in parts.items()})
+        return _filled(value, {name: _each(part, change) for name, part in parts.items()})
     return value
+
+
+def _sent(value: Any, where: torch.device) -> Any:
+    import torch
+
+    plain = isinstance(value, torch.Tensor)
+    return value.to(where, non_blocking=True) if plain else value.to(where)
+
+
+def _pinned(value: Any) -> Any:
+    return value.pin_memory() if hasattr(value, "pin_memory") else value
+
+
+def apart(batch: Any) -> Any:
+    """Return a batch of the same memory, whose parts can be taken out or need a gradient alone."""
+    return _each(batch, _detached)
+
+
+def _detached(value: Any) -> Any:
+    import torch
+
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _gathered(old: tuple[Any, ...] | list[Any], parts: list[Any]) -> Any:

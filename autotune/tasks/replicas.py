@@ -60,15 +60,11 @@ class Replicas:
 
     def first(self, k: int) -> dict[str, float]:
         """Return what the first batches of replica k are recognised by."""
-        data, size = self._task.data, self._task.batch_size
-        return first(data.batch(self.seeds[k], 0, size), data.validation()[0])
+        return first(self._task.batch(self.seeds[k], 0), self._task.validation()[0])
 
     def losses(self, step: int) -> Tensor:
         """Return each replica's training loss of batch ``step`` (from 0), with its graph."""
-        batches = {
-            seed: self._task.data.batch(seed, step, self._task.batch_size)
-            for seed in dict.fromkeys(self.seeds)
-        }
+        batches = {seed: self._task.batch(seed, step) for seed in dict.fromkeys(self.seeds)}
         inputs, labels = self._stacked(batches)
         return self._each(self._logits(inputs), labels)
 
@@ -101,7 +97,7 @@ class Replicas:
 
     def _slices(self) -> Iterator[Batch]:
         """Yield the validation data in pieces whose activations stay small."""
-        for inputs, labels in self._task.data.validation():
+        for inputs, labels in self._task.validation():
             size = SLICE * self._task.batch_size
             yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 

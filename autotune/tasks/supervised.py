@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +15,7 @@ from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Measurement, Run
 from autotune.tasks.rehearsal import rehearse
+from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
 
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
@@ -47,7 +48,7 @@ class Supervised:
             **({"compare_from": round(self.telling * self.steps)} if self.telling else {}),
             "batch_size": self.batch_size,
             "precision": self.precision.value,
-            **self._objective.facts(self.data.validation()),
+            **self._objective.facts(self.validation()),
         }
 
     def start(self, seed: int) -> Run:
@@ -56,8 +57,8 @@ class Supervised:
             model=self.model(seed),
             seed=seed,
             objective=self._objective,
-            batch=partial(self._batch, seed),
-            validation=self.data.validation(),
+            batch=partial(self.batch, seed),
+            validation=self.validation(),
         )
 
     def rehearse(self) -> Measurement | None:
@@ -69,12 +70,19 @@ class Supervised:
                 self.origin["model"],
                 self.model(0),
                 self._objective,
-                train=self._batch(0, 0),
-                validation=self.data.validation()[0],
+                train=self.batch(0, 0),
+                validation=self.validation()[0],
             )
 
-    def _batch(self, seed: int, step: int) -> Any:
-        return self.data.batch(seed, step, self.batch_size)
+    def batch(self, seed: int, step: int) -> Any:
+        """Return training batch ``step`` (from 0) of a seed; not to be changed."""
+        return self._resident.batch(
+            seed, step, lambda at: self.data.batch(seed, at, self.batch_size)
+        )
+
+    def validation(self) -> Sequence[Any]:
+        """Return the validation batches; not to be changed."""
+        return self._resident.validation(self.data.validation)
 
     def model(self, seed: int) -> nn.Module:
         """Build the model, initialised by the seed."""
@@ -86,6 +94,10 @@ class Supervised:
                 if weight.ndim == 4:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return model
+
+    @cached_property
+    def _resident(self) -> Resident:
+        return Resident()
 
     @cached_property
     def _objective(self) -> Described:
