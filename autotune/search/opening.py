@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune import environment
+from autotune import devices, environment
 from autotune.config import check_names
 from autotune.engines import from_spec, lines
 from autotune.errors import AlreadyThere, NotFound, SpecError
@@ -25,7 +25,7 @@ from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import Measurement
 from autotune.tasks.function import MODULE
-from autotune.tasks.rehearsal import refuse_percent, release
+from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 
@@ -115,7 +115,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
         spaces = spaces_of(spec)
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
-        release()
+        devices.release()  # workers need the memory of a GPU that a user's code has used
         return dict(task.facts()), spaces, measured
 
 

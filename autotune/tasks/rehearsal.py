@@ -51,9 +51,3 @@ def refuse_percent(text: str, measured: Measurement | None) -> None:
             f"the accuracy of {text} must be a fraction from 0 to 1, got {right:.4g}; "
             "divide a percentage by 100"
         )
-
-
-def release() -> None:
-    """Give back the memory of a GPU that a model thrown away has used: workers need it."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()

@@ -1,0 +1,398 @@
+"""Where trials compute: the CPU, a GPU that CUDA or ROCm drives, or Apple's GPU.
+
+Only this module names kinds of devices; ``tests/autotune/test_devices.py`` looks for others.
+
+The process that starts workers must not initialise CUDA: each of its children would hold some
+hundred megabytes more of the GPU. What it needs to know is asked of NVML, the driver's own library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autotune.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # the GPUs that a process may use, in the order of their indices
+OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
+_TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
+
+
+class Memory(NamedTuple):
+    """Memory of a device, in bytes."""
+
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by its kind, as torch names it, and its index among those of this process.
+
+    Args:
+        kind: ``cpu``, ``cuda`` (ROCm's, too), ``mps``; tests have ``meta`` and pretended ones.
+        index: Which of several GPUs; None where any of them will do, and this process's first is
+            taken.
+    """
+
+    kind: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        """Return the device as ``--device`` takes it."""
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+
+    @property
+    def place(self) -> torch.device:
+        """Return torch's name of it."""
+        import torch
+
+        numbered = self.kind not in ("cpu", "mps", "meta")
+        return torch.device(self.kind, self.index or 0) if numbered else torch.device(self.kind)
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether reading a number has to wait for work that is still queued."""
+        return self.kind != "cpu"
+
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """Return what losses are added up in."""
+        import torch
+
+        return torch.float32 if self.kind == "mps" else torch.float64  # which Apple's GPUs lack
+
+    def move(self, batch: Any) -> Any:
+        """Return a batch on the device: tensors in tuples, lists, dicts and dataclasses are moved.
+
+        What has a method ``to`` of its own is asked; anything else stays as it is.
+        """
+        return batch if self.kind == "cpu" else _moved(batch, self.place)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        import torch
+
+        if self.kind in ("cuda", "mps"):
+            getattr(torch, self.kind).synchronize()
+
+    def generator(self) -> torch.Generator | None:
+        """Return the generator that the device's random numbers come from, if it has its own."""
+        import torch
+
+        if self.kind == "mps":
+            return torch.mps._get_default_mps_generator()
+        if self.kind != "cuda":
+            return None
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # before, there are none
+        return torch.cuda.default_generators[self.index or 0]
+
+    def seed(self, number: int) -> None:
+        """Seed the generator of the device, and of no other."""
+        import torch
+
+        (self.generator() or torch.default_generator).manual_seed(number)
+
+    def memory(self) -> Memory | None:
+        """Return its memory; None where the system does not say."""
+        import torch
+
+        if self.kind == "cpu":
+            return _host_memory()
+        if self.kind != "cuda":
+            return None
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            return Memory(*torch.cuda.mem_get_info(self.place))
+        cards = gpus(os.environ.get(VISIBLE))
+        return Memory(*cards[self.index or 0].memory) if cards else None
+
+    def capability(self) -> tuple[int, int] | None:
+        """Return a GPU's compute capability; None of anything else."""
+        cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
+        return cards[self.index or 0].capability if cards else None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a report says of the device; nothing of a CPU."""
+        if self.kind == "cpu":
+            return {}
+        found = {"device": self.kind}
+        if self.kind != "cuda":
+            return found
+        import torch
+
+        card = gpus(os.environ.get(VISIBLE))[self.index or 0]
+        return {
+            **found,
+            "gpu": card.name,
+            "capability": ".".join(map(str, card.capability)),
+            "driver": card.driver,
+            "cuda": torch.version.cuda or torch.version.hip,
+            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        }
+
+
+CPU = Device("cpu")
+
+
+def resolve(text: str) -> Device:
+    """Return the device that ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps`` asks for.
+
+    ``auto`` takes a GPU by CUDA if there is one of compute capability 7.0 or more, else the CPU.
+
+    Raises:
+        SpecError: It is none of these, or is not there.
+
+    Example:
+        >>> resolve("cpu")
+        Device(kind='cpu', index=None)
+    """
+    if not _TEXT.fullmatch(text):
+        raise SpecError(f"device must be auto, cpu, cuda, cuda:<index> or mps, got '{text}'")
+    kind, _, index = text.partition(":")
+    if kind == "cuda":
+        return _gpu(text, int(index) if index else None)
+    if kind == "mps":
+        return _apple()
+    return _automatic() if kind == "auto" else CPU
+
+
+def _automatic() -> Device:
+    cards = gpus(os.environ.get(VISIBLE))
+    # The first is the one that a process takes which is told of none.
+    return Device("cuda") if cards and cards[0].capability >= OLDEST else CPU
+
+
+def _gpu(text: str, index: int | None) -> Device:
+    import torch
+
+    count = len(gpus(os.environ.get(VISIBLE)))
+    if not count:
+        built = torch.version.cuda or torch.version.hip
+        why = (
+            "no GPU is to be seen"
+            if built
+            else f"PyTorch {torch.__version__} is built without CUDA"
+        )
+        raise SpecError(f"device '{text}' is not there: {why}; use device cpu")
+    if index is not None and index >= count:
+        known = "cuda:0 alone is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
+        raise SpecError(f"device '{text}' is not there: {known}")
+    return Device("cuda", index)
+
+
+def _apple() -> Device:
+    import torch
+
+    if not torch.backends.mps.is_available():
+        raise SpecError("device 'mps' is not there: PyTorch sees no GPU of Apple; use device cpu")
+    return Device("mps")
+
+
+def release() -> None:
+    """Give back the memory of a GPU that this process holds and does not use."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+# What is left of a GPU's context after these is unusable in the process that got one of them.
+_LIBRARIES = re.compile(
+    r"(CUBLAS|HIPBLAS|CUDNN|MIOPEN|CUSOLVER|CUSPARSE)_STATUS_"
+    r"(INTERNAL_ERROR|EXECUTION_FAILED|MAPPING_ERROR|NOT_INITIALIZED)"
+)
+_ANY_LIBRARY = re.compile(r"[A-Z]+_STATUS_[A-Z_]+")
+_RUNTIME = ("CUDA error", "HIP error", "Triton Error [CUDA]", "CUDA driver error")
+
+
+def sticky(error: BaseException) -> bool:
+    """Tell whether an error of a GPU has spoilt this process: whatever it runs next fails, too.
+
+    Missing memory has not, nor arguments that a library of the GPU refuses.
+    """
+    import torch
+
+    text = str(error)
+    if not isinstance(error, RuntimeError) or "out of memory" in text:
+        return False
+    if _ANY_LIBRARY.search(text):
+        return bool(_LIBRARIES.search(text))
+    return isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _RUNTIME)
+
+
+def _moved(value: Any, where: torch.device) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.to(where, non_blocking=True)
+    if hasattr(value, "to") and callable(value.to):
+        return value.to(where)
+    if isinstance(value, Mapping):
+        return _remade(value, {key: _moved(part, where) for key, part in value.items()})
+    if isinstance(value, tuple | list):
+        return _gathered(value, [_moved(part, where) for part in value])
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        return _filled(value, {name: _moved(part, where) for name, part in parts.items()})
+    return value
+
+
+def _gathered(old: tuple[Any, ...] | list[Any], parts: list[Any]) -> Any:
+    """Return a tuple or list of the old one's type; a named tuple takes its parts one by one."""
+    return type(old)(*parts) if hasattr(old, "_fields") else type(old)(parts)
+
+
+def _remade(old: Mapping[Any, Any], parts: dict[Any, Any]) -> Any:
+    """Return a mapping of the old one's type, which may have to be made in a way of its own."""
+    if type(old) is dict:
+        return parts
+    made = copy(old)
+    for key, part in parts.items():
+        made[key] = part  # type: ignore[index]
+    return made
+
+
+def _filled(old: Any, parts: dict[str, Any]) -> Any:
+    """Return a copy of a dataclass, which may be frozen or compute fields when it is made."""
+    made = copy(old)
+    for name, part in parts.items():
+        object.__setattr__(made, name, part)
+    return made
+
+
+def _host_memory() -> Memory | None:
+    with suppress(OSError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        found = dict(re.findall(r"^(MemAvailable|MemTotal):\s*(\d+) kB", text, re.M))
+        if len(found) == 2:
+            return Memory(1024 * int(found["MemAvailable"]), 1024 * int(found["MemTotal"]))
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A GPU as its driver describes it."""
+
+    name: str
+    capability: tuple[int, int]
+    driver: str
+    memory: tuple[int, int]  # free and all, in bytes, when it was asked
+
+
+def gpus(visible: str | None) -> tuple[Card, ...]:
+    """Return the GPUs of this process without initialising CUDA.
+
+    Args:
+        visible: The value of CUDA_VISIBLE_DEVICES, or None where it is not set.
+    """
+    import torch
+
+    if (torch.version.cuda is None and torch.version.hip is None) or visible == "":
+        return ()
+    return _cards(visible)
+
+
+def _cards(visible: str | None) -> tuple[Card, ...]:
+    try:
+        library = _Nvml()
+        return tuple(library.card(handle) for handle in library.handles(visible))
+    except (OSError, AttributeError):
+        return _asked(visible)  # ROCm and some small boards have no NVML; a UUID may be cut short
+
+
+_ASK = """
+import json, torch
+from torch import cuda
+one = lambda i: dict(name=cuda.get_device_name(i), capability=cuda.get_device_capability(i),
+                     driver=str(torch.version.hip or ""), memory=cuda.mem_get_info(i))
+print(json.dumps([one(i) for i in range(cuda.device_count())]))
+"""
+
+
+@lru_cache(maxsize=4)
+def _asked(visible: str | None) -> tuple[Card, ...]:
+    """Ask torch in another process, which takes seconds."""
+    environment = os.environ if visible is None else {**os.environ, VISIBLE: visible}
+    command = [sys.executable, "-c", _ASK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else []
+    return tuple(
+        Card(
+            name=one["name"],
+            capability=(one["capability"][0], one["capability"][1]),
+            driver=one["driver"],
+            memory=(one["memory"][0], one["memory"][1]),
+        )
+        for one in told
+    )
+
+
+class _Bytes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+class _Nvml:
+    """The driver's library; raises OSError where it is missing or does not answer."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL("libnvidia-ml.so.1" if os.name == "posix" else "nvml.dll")
+        self._ask("nvmlInit_v2")
+
+    def handles(self, visible: str | None) -> list[ctypes.c_void_p]:
+        """Return the GPUs that are named, up to the first that is not there, as CUDA does."""
+        count = ctypes.c_uint()
+        self._ask("nvmlDeviceGetCount_v2", ctypes.byref(count))
+        names = map(str, range(count.value)) if visible is None else visible.split(",")
+        found: list[ctypes.c_void_p] = []
+        for name in map(str.strip, names):
+            if name.lstrip("-").isdecimal() and not 0 <= int(name) < count.value:
+                break
+            found.append(self._handle(name))
+        return found
+
+    def card(self, handle: ctypes.c_void_p) -> Card:
+        """Describe a GPU."""
+        major, minor, memory = ctypes.c_int(), ctypes.c_int(), _Bytes()
+        pair = (ctypes.byref(major), ctypes.byref(minor))
+        self._ask("nvmlDeviceGetCudaComputeCapability", handle, *pair)
+        self._ask("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+        return Card(
+            name=self._text("nvmlDeviceGetName", handle),
+            capability=(major.value, minor.value),
+            driver=self._text("nvmlSystemGetDriverVersion"),
+            memory=(memory.free, memory.total),
+        )
+
+    def _handle(self, name: str) -> ctypes.c_void_p:
+        handle = ctypes.c_void_p()
+        place = ctypes.byref(handle)
+        if name.isdecimal():
+            self._ask("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(int(name)), place)
+        else:  # GPU-... or MIG-...
+            self._ask("nvmlDeviceGetHandleByUUID", name.encode(), place)
+        return handle
+
+    def _text(self, function: str, *of: Any) -> str:
+        text = ctypes.create_string_buffer(96)
+        self._ask(function, *of, text, ctypes.c_uint(len(text)))
+        return text.value.decode(errors="replace")
+
+    def _ask(self, function: str, *arguments: Any) -> None:
+        call: Callable[..., int] = getattr(self._library, function)
+        code = call(*arguments)
+        if code:
+            raise OSError(code, f"{function} returned {code}")
