@@ -11,7 +11,9 @@ from typing import IO, Any
 import torch
 from torch import nn
 
+from autotune.devices import sticky
 from autotune.studies import atomic
+from autotune.training.verdict import out_of_memory
 
 # Saving is skipped if training the same steps again is faster. The speed is that of a slow disk, so
 # workers do not wait for one; on a fast disk, a few seconds of training are repeated.
@@ -143,7 +145,7 @@ def restore(
 
     Returns None if the file is missing, damaged, another trial's or from a later step, or if its
     checksum is not the ``expected`` one. Model and optimizer may then be half loaded and must be
-    built again.
+    built again. Raises what a GPU raises whose memory is full or which fails.
     """
     if expected is not None and checksum(path) != expected:
         return None
@@ -154,6 +156,8 @@ def restore(
             return None
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if out_of_memory(error) or sticky(error):
+            raise  # the file is not at fault
         return None
     return found
