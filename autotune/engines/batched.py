@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from autotune.devices import sticky
 from autotune.errors import ends_process
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
@@ -31,9 +32,9 @@ from autotune.training.runner import (
     pause,
     prepare,
     task_of,
-    verdict,
 )
 from autotune.training.side_by_side import Member, SideBySide
+from autotune.training.verdict import describe, spoilt, verdict
 
 WORKER = "batched"
 QUIET = 2.0  # seconds between progress reports: each costs a transaction
@@ -100,6 +101,8 @@ class Batched:
         except BaseException as error:
             if ends_process(error):
                 raise
+            if sticky(error):
+                raise spoilt(describe(error)) from error
             # As in a single run: the failure is a result of these trials, not of the engine.
             for job in [lane.job for lane in lanes]:
                 outcome, reason = verdict(error, job.start)

@@ -9,6 +9,7 @@ import torch
 from autotune.training.job import Job, Report
 from autotune.training.process import single_threaded
 from autotune.training.runner import forget, perform
+from autotune.training.verdict import spoilt
 
 
 class Inline:
@@ -33,10 +34,15 @@ class Inline:
         self._job = perform(job, lambda: self._interrupted, "inline")
 
     def reports(self, timeout: float) -> list[Report]:
-        """Advance the job to its next report."""
+        """Advance the job to its next report.
+
+        Raises AutotuneError if a GPU reported an error that spoils this process.
+        """
         report = next(self._job, None) if self._job else None
         if report is None:
             self._job = None
+        elif report.spoilt:
+            raise spoilt(report.reason)
         return [report] if report else []
 
     def interrupt(self, trial: int | None = None) -> None:

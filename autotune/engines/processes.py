@@ -58,6 +58,19 @@ class _Worker:
     taken: int = 0  # jobs that it was given
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """Why a trial runs again, alone in a new worker.
+
+    Args:
+        reason: What its first report said.
+        spoilt: The step at which it spoilt its worker; None if it did not.
+    """
+
+    reason: str
+    spoilt: int | None = None
+
+
 class Processes:
     """Run trials in worker processes on this machine, one thread each; the default.
 
@@ -73,7 +86,7 @@ class Processes:
         self._context = multiprocessing.get_context("spawn")
         self._watchman = groups.Watchman()
         self._held: list[Job] = []  # not yet started
-        self._again: dict[int, str] = {}  # trials that run alone in a new worker, and why
+        self._again: dict[int, _Failure] = {}  # trials that run alone in a new worker, and why
         self._told: list[Report] = []  # not yet read
         self._workers: list[_Worker] = []
         self._owner = os.getpid()
@@ -201,19 +214,23 @@ class Processes:
         """Take the last report of a job, or run the job again."""
         worker.job = None
         first = self._again.pop(job.trial, None)
-        failed = report.exhausted or report.outcome is Outcome.FAILED
-        alone = worker.taken == 1 and not (report.exhausted and self._busy())
+        failed = report.exhausted or report.spoilt or report.outcome is Outcome.FAILED
+        alone = worker.taken == 1 and not report.spoilt
         if report.exhausted:
+            alone = alone and not (self._busy() or report.crowded)
+        if report.exhausted or report.spoilt:
             self._retire(worker)
         if failed and not first and not alone:
-            self._again[job.trial] = report.reason or report.outcome
+            self._again[job.trial] = _failure(report)
             if worker.stuck.asked is None:
                 self._held.insert(0, job)
                 return
             # It was told to stop, so it is for the next sitting to run it again.
-            report = replace(report, outcome=Outcome.LOST, blame=False)
+            report = replace(report, outcome=Outcome.LOST, blame=False, misfit=None)
+        elif first and report.spoilt and first.spoilt == report.step:
+            report = replace(report, outcome=Outcome.FAILED)
         elif first and not failed:
-            again = f"run again in a new worker, as it failed in an older one: {first}"
+            again = f"run again in a new worker, as it failed in an older one: {first.reason}"
             report = replace(report, reason="; ".join(filter(None, (again, report.reason))))
         self._told.append(report)
 
@@ -242,7 +259,9 @@ class Processes:
         reason = f"its worker died ({_cause(code)})"
         blame = code not in TOLD_TO_END
         if blame and trial is not None:
-            self._again[trial] = reason  # a system without memory kills the largest process
+            self._again[trial] = _Failure(
+                reason=reason
+            )  # a system without memory kills the largest process
         self._bury(worker, Outcome.LOST, reason, blame=blame)
 
     def _bury(self, worker: _Worker, outcome: Outcome, reason: str, *, blame: bool = True) -> None:
@@ -252,6 +271,12 @@ class Processes:
         if job:
             report = empty_report(job, outcome, reason, worker=worker.name, blame=blame)
             self._told.append(report)
+
+
+def _failure(report: Report) -> _Failure:
+    return _Failure(
+        reason=report.reason or report.outcome, spoilt=report.step if report.spoilt else None
+    )
 
 
 # How a worker ends that was told to: by itself, or by a signal before it took signals.

@@ -25,6 +25,7 @@ from autotune.training.process import start_worker
 from autotune.training.pulse import Phase
 
 TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
+SPOILT = 3  # exit code of a worker that cannot use its GPU any more
 
 
 @contextmanager
@@ -131,8 +132,17 @@ def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Man
     try:
         for report in perform(job, asked, name, tell):
             pipe.send(_unblamed(report) if manners.leaving else report)
+            if report.spoilt:
+                _leave()
     finally:
         pulse(Phase.IDLE)
+
+
+def _leave() -> None:
+    """End this process at once: what frees a GPU's memory would raise, or hang, after its error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(SPOILT)
 
 
 def _unblamed(report: Report) -> Report:

@@ -127,6 +127,7 @@ class Recorder:
         """Record a report; return False if another process has taken over its trial.
 
         Reports of older attempts are ignored; those of a trial that was taken over are not stored.
+        Raises SpecError where no setting can be trained on this machine.
         """
         if self.busy.get(report.trial) != report.attempt:
             return True
@@ -137,6 +138,8 @@ class Recorder:
             return False
         if report.outcome is Outcome.FAILED:
             self._check_content()  # the files' fault rather than the trial's
+        if report.misfit is not None:  # the GPU's fault rather than the trial's
+            report = replace(report, outcome=Outcome.LOST, blame=False)
         state = self._state_of(report.trial)
         try:
             if over:
@@ -146,6 +149,8 @@ class Recorder:
         except LeaseLost:
             self.forget(report.trial)
             return False
+        if report.misfit is not None:
+            raise SpecError(report.misfit)
         return True
 
     def forget(self, trial: int) -> None:

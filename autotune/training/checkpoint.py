@@ -11,7 +11,9 @@ from typing import IO, Any
 import torch
 from torch import nn
 
+from autotune.devices import sticky
 from autotune.studies import atomic
+from autotune.training.verdict import out_of_memory
 
 # Saving is skipped if training the same steps again is faster. The speed is that of a slow disk, so
 # workers do not wait for one; on a fast disk, a few seconds of training are repeated.
@@ -68,12 +70,18 @@ def save(
 
 
 def own(state: Any) -> Any:
-    """Return a state with its own memory: torch would save all memory that a tensor shares."""
+    """Return a state on the CPU with its own memory.
+
+    A file with tensors of a GPU opens only where there is one, and torch would save all memory that
+    a tensor shares.
+    """
     if isinstance(state, dict):
         return {name: own(value) for name, value in state.items()}
-    if isinstance(state, torch.Tensor) and state.untyped_storage().nbytes() > state.nbytes:
-        return state.clone()
-    return state
+    if not isinstance(state, torch.Tensor):
+        return state
+    if state.device.type != "cpu":
+        return state.cpu()
+    return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
 
 
 def put(path: Path, data: bytes) -> None:
@@ -132,19 +140,24 @@ def restore(
 ) -> int | None:
     """Load a checkpoint of at most ``step`` steps and return its step.
 
+    Its tensors are read into the CPU's memory, wherever they were when an older version saved them,
+    and copied to where the model is.
+
     Returns None if the file is missing, damaged, another trial's or from a later step, or if its
     checksum is not the ``expected`` one. Model and optimizer may then be half loaded and must be
-    built again.
+    built again. Raises what a GPU raises whose memory is full or which fails.
     """
     if expected is not None and checksum(path) != expected:
         return None
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         found = int(state["step"])
         if state["identity"] != identity or not 0 < found <= step:
             return None
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if out_of_memory(error) or sticky(error):
+            raise  # the file is not at fault
         return None
     return found

@@ -63,6 +63,9 @@ class Report:
     worker: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)  # backend chosen, device, ...
     exhausted: bool = False  # the worker was out of memory
+    crowded: bool = False  # and other processes held much of its GPU's
+    misfit: str | None = None  # and no setting would have had enough: what to tell the user
+    spoilt: bool = False  # the worker's process cannot use its GPU any more
     blame: bool = True  # whether a LOST job counts as a try of its trial
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import Segment, train
+from autotune.training.memory import release, shortage
 from autotune.training.pulse import Phase, Pulse, silent
+from autotune.training.verdict import out_of_memory, verdict
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
-# What RuntimeErrors say where memory is missing: torch on the CPU, on a GPU, cuBLAS.
-NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +57,9 @@ def perform(
     """Run a job, yielding a report at every measurement and one when it is over.
 
     Whatever the task raises becomes a report, SystemExit too: DIVERGED for a NaN or infinite loss
-    and for out of memory, FAILED for anything else. Only what ends this process is raised. What the
-    user's code changes of the process holds while it runs, not between two reports.
+    and for out of memory, LOST for an error that spoils this process, FAILED for anything else.
+    Only what ends this process is raised. What the user's code changes of the process holds while
+    it runs, not between two reports.
     """
     running = _Running(job, worker, pulse, interrupted)
     yield from Surroundings().stepwise(_perform(running))
@@ -74,11 +74,15 @@ def _perform(running: _Running) -> Iterator[Report]:
             # The task is the user's code: its failure is a result of the trial, not of the worker.
             if error is running.ending or ends_process(error):
                 raise
-            yield running.failure(error)
-            return
+            failed = running.failure(error)
+            break
         if report is None:
             return
         yield report
+    # Only now nothing holds the error, and with it the frames that hold model and optimizer.
+    if not failed.spoilt:
+        release()
+    yield failed
 
 
 class _Running:
@@ -133,7 +137,16 @@ class _Running:
     def failure(self, error: BaseException) -> Report:
         """Return the report of a job whose task raised."""
         outcome, reason = verdict(error, self.step)
-        return self.report(outcome, reason=reason, exhausted=out_of_memory(error))
+        failed = self.report(outcome, reason=reason)
+        if not out_of_memory(error):
+            return replace(failed, spoilt=outcome is Outcome.LOST)
+        short = shortage(error)
+        if short is None:
+            return replace(failed, exhausted=True)
+        # What a step needs is the same for all settings, so the first one tells of all.
+        first, job = self.step == self.job.start, self.job
+        misfit = short.misfit(str(job.task["model"]), job.optimizer) if first else None
+        return replace(failed, exhausted=True, crowded=short.crowded, misfit=misfit)
 
     def report(
         self,
@@ -141,7 +154,6 @@ class _Running:
         *,
         checksum: str | None = None,
         reason: str | None = None,
-        exhausted: bool = False,
     ) -> Report:
         """Return a report with all points that are not yet reported."""
         points, self._points = tuple(self._points), []
@@ -157,44 +169,10 @@ class _Running:
             checksum=checksum,
             worker=self.worker,
             facts=self._facts,
-            exhausted=exhausted,
         )
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
-
-
-def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
-    """Return the outcome of a trial after an exception, and the reason to show."""
-    if isinstance(error, Diverged):
-        return Outcome.DIVERGED, str(error)
-    if out_of_memory(error):
-        return Outcome.DIVERGED, f"out of memory after step {step}"
-    return Outcome.FAILED, describe(error)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that there is no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    # On the CPU, torch has no own class for it; the message names the allocator.
-    text = str(error) if isinstance(error, RuntimeError) else ""
-    return any(sign in text for sign in NO_MEMORY)
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception as one line: its class, message, file and line."""
-    # The loop is a generator, in which Python replaces a StopIteration by a RuntimeError.
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
-        error = error.__cause__
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text[:500]}{where}"
 
 
 def prepare(job: Job, task: Task) -> Prepared:

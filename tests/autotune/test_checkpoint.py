@@ -1,9 +1,11 @@
 """Checkpoints: written whole or not at all, and believed only when they are the trial's own."""
 
 import os
+import zipfile
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autotune.studies.atomic import checksum, part_of
 from autotune.training import checkpoint
@@ -136,3 +138,44 @@ def test_a_state_is_kept_where_training_again_takes_longer_than_the_disk():
     model, optimizer = made(width=1_000_000)
     assert checkpoint.worth_keeping(model, optimizer, 0.05)
     assert not checkpoint.worth_keeping(model, optimizer, 0.03)
+
+
+def tagged(path, device):
+    """Write a copy of a checkpoint whose tensors are said to be on another device."""
+    copy = path.with_name(f"{device.partition(':')[0]}.pt")
+    cpu, other = (
+        b"X" + len(name).to_bytes(4, "little") + name.encode() for name in ("cpu", device)
+    )
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+        for entry in source.infolist():
+            data = source.read(entry)
+            changed = data.replace(cpu, other) if entry.filename.endswith("data.pkl") else data
+            target.writestr(entry.filename, changed)
+    assert copy.read_bytes() != path.read_bytes()
+    return copy
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:3", "mps"])
+def test_a_state_that_was_saved_on_another_device_opens_bit_for_bit(saved, device):
+    model, optimizer = made()
+    assert checkpoint.restore(tagged(saved, device), model, optimizer, 5, TRIAL) == 5
+    expected, known = made(steps=5)
+    assert torch.equal(model.weight, expected.weight)
+    moments = [
+        each.state[net.weight]["exp_avg"] for net, each in ((model, optimizer), (expected, known))
+    ]
+    assert torch.equal(*moments)
+
+
+def test_a_state_leaves_its_device_before_it_is_saved():
+    with FakeTensorMode():
+        state = {"weight": torch.empty(3, device="cuda"), "inner": {"bias": torch.empty(2)}, "n": 5}
+        kept = checkpoint.own(state)
+    assert {kept["weight"].device.type, kept["inner"]["bias"].device.type} == {"cpu"}
+    assert kept["n"] == 5
+
+
+def test_a_state_on_the_cpu_is_saved_as_it_is():
+    weight = torch.ones(3)
+    assert checkpoint.own({"weight": weight})["weight"] is weight
+    assert checkpoint.own({"part": torch.ones(30)[:3]})["part"].untyped_storage().nbytes() == 12

@@ -1,0 +1,61 @@
+"""What an exception out of a trial says: of its setting, its task, or the process that ran it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import torch
+
+from autotune.devices import sticky
+from autotune.errors import AutotuneError
+from autotune.training.job import Outcome
+from autotune.training.loop import Diverged
+
+# What RuntimeErrors say where memory is missing: torch on the CPU, on a GPU, cuBLAS.
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
+    """Return the outcome of a trial after an exception, and the reason to show."""
+    if isinstance(error, Diverged):
+        return Outcome.DIVERGED, str(error)
+    if out_of_memory(error):
+        return Outcome.DIVERGED, f"out of memory after step {step}"
+    return Outcome.LOST if sticky(error) else Outcome.FAILED, describe(error)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that there is no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On the CPU, torch has no own class for it; the message names the allocator.
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return any(sign in text for sign in NO_MEMORY)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line: its class, message, file and line."""
+    # The loop is a generator, in which Python replaces a StopIteration by a RuntimeError.
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def spoilt(reason: str | None) -> AutotuneError:
+    """Return the error of an engine whose own process can train nothing more on its GPU.
+
+    Args:
+        reason: What the trial said that it happened to.
+    """
+    return AutotuneError(
+        f"the GPU reported an error after which this process cannot use it: {reason}; repeat the "
+        "command to go on, with --engine processes, which replaces such a worker by itself"
+    )
