@@ -189,8 +189,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def backend_used(self) -> str:
         """The backend that runs the parameters; several are separated by commas."""
-        pieces = map(sharded.piece, self.parameters())
-        homes = {(p.device, type(p)): p for p in pieces}.values()
+        homes = sharded.homes(self.parameters())
         return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # A parameter's device mesh, and the dimensions of the mesh that hold different pieces.
 Span = tuple["DeviceMesh", tuple[int, ...]]
 
+_DEVICE = attrgetter("device")
+_WHOLE = {torch.nn.Parameter, Tensor}  # classes whose tensors are their own pieces
 _WAY_OUT = "shard the model with torch.distributed.fsdp.fully_shard"
 
 
@@ -50,6 +53,16 @@ def waited(tensor: Any) -> Tensor:
     if module is None or not isinstance(tensor, module.AsyncCollectiveTensor):
         return cast("Tensor", tensor)
     return cast("Tensor", tensor.trigger_wait())
+
+
+def homes(params: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return one parameter of each device and class; of DTensors, this process's pieces.
+
+    GradScaler asks for them at every step, so usual parameters are not asked one by one.
+    """
+    if set(map(type, params)) <= _WHOLE and len(set(map(_DEVICE, params))) == 1:
+        return params[:1]
+    return [*{(p.device, type(p)): p for p in map(piece, params)}.values()]
 
 
 def beside(p: Any, g: Any) -> Tensor:

@@ -26,9 +26,18 @@ def noise(at, key, role):
 
     Two roles share 32 bits: each has half of them.
     """
+    return noise_near(at, at >> 32, key, role)
+
+
+@jit
+def noise_near(at, high, key, role):
+    """Return the same bits, given ``high = at >> 32``.
+
+    A launch knows it of all elements of a chunk, so that their bits cost a quarter less.
+    """
     salt = mixed(tl.cast(key, tl.uint32) ^ mixed(tl.cast(key >> 32, tl.uint32) ^ 0x5BD1E995))
     place = mixed(tl.cast(at, tl.uint32) ^ salt)
-    pair = mixed(tl.cast(at >> 32, tl.uint32) ^ mixed(salt ^ (role >> 1)))
+    pair = mixed(tl.cast(high, tl.uint32) ^ mixed(salt ^ (role >> 1)))
     return (mixed(place ^ pair) >> (16 * (role & 1))) & 0xFFFF
 
 

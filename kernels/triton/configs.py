@@ -15,9 +15,15 @@ import torch
 class Config:
     """How many elements a program takes, how many at once, and on how many warps."""
 
-    chunk: int
+    chunk: int  # a power of 2, as kernels take the upper bits of all its elements for equal
     block: int
     warps: int
+
+    def __post_init__(self) -> None:
+        if self.chunk < self.block or self.chunk & (self.chunk - 1):
+            raise ValueError(
+                f"chunk must be a power of 2 and at least a block of {self.block}, got {self.chunk}"
+            )
 
 
 # Four single-precision elements, 16 bytes, for each thread of a block. Not yet measured: chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.kernels.lang import jit, tl
-from autotune.kernels.rules.dither import nearest, noise, stochastic
+from autotune.kernels.rules.dither import nearest, noise_near, stochastic
 
 
 @jit
@@ -17,11 +17,14 @@ def widened(value, dtype):
 
 
 @jit
-def rounded(value, at, key, role: tl.constexpr, form):
+def rounded(value, at, seed, role: tl.constexpr, form):
     """Convert to the dtype of a role; Triton's interpreter would truncate to bfloat16."""
     if form.dtypes[role] == tl.bfloat16:
         bits = value.to(tl.float32).to(tl.uint32, bitcast=True)
-        upper = stochastic(bits, noise(at, key, role)) if form.dithered[role] else nearest(bits)
+        if form.dithered[role]:
+            upper = stochastic(bits, noise_near(at, seed[1], seed[0], role))
+        else:
+            upper = nearest(bits)
         return upper.to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
         return value.to(form.dtypes[role])
@@ -74,12 +77,15 @@ def factor(pointer, i, dtype):
 
 
 @jit
-def named(keys, tensor):
-    """Return the key of a tensor's random numbers, or 0 if there are no keys."""
+def named(keys, tensor, start):
+    """Return a chunk's seed: the key of its tensor's random numbers, and its elements' upper bits.
+
+    A chunk is a power of 2, so all its elements are in one block of 2^32.
+    """
     if keys is None:
-        return 0
+        return 0, 0
     else:
-        return tl.load(keys + tensor)
+        return tl.load(keys + tensor), start >> 32
 
 
 @jit
@@ -102,9 +108,9 @@ def loaded(address, at, mask, dtype, compute):
 
 
 @jit
-def stored(places, at, mask, value, key, role: tl.constexpr, form):
+def stored(places, at, mask, value, seed, role: tl.constexpr, form):
     """Write elements of one role, and return them as written."""
-    value = rounded(value, at, key, role, form)
+    value = rounded(value, at, seed, role, form)
     tl.store(spots(places[role], at, mask, form.dtypes[role]), value, mask=mask)
     return value
 

@@ -188,18 +188,18 @@ def directed(places, at, mask, row, clip, direction, form):
 
 
 @jit
-def advance(places, at, mask, row, factors, key, direction, apply, form):
+def advance(places, at, mask, row, factors, seed, direction, apply, form):
     """Step elements: read them, apply the rule, write them."""
     p, u, kept, moving = directed(places, at, mask, row, factors[0], direction, form)
     if form.relative:
         moving = shifted(moving, p)
     p, moved = apply(p, u * factors[1], moving, row[form.first : form.last])
-    p = stored(places, at, mask, p, key, 0, form)
+    p = stored(places, at, mask, p, seed, 0, form)
     if form.relative:
         moved = shifted(moved, -widened(p, form.compute))
     buffers = kept + moved
     for i in tl.static_range(len(buffers)):
-        stored(places, at, mask, buffers[i], key, i + 2, form)
+        stored(places, at, mask, buffers[i], seed, i + 2, form)
 
 
 @jit
@@ -224,17 +224,17 @@ def fused_step(
     row = line(rows, tensor, form.width)
     clipped = factor(clip, tensor * form.apart, form.compute)
     factors = clipped, factor(trust, tensor, form.compute)
-    key = named(keys, tensor)
+    seed = named(keys, tensor, start)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
-            advance(places, at, None, row, factors, key, direction, apply, form)
+            advance(places, at, None, row, factors, seed, direction, apply, form)
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
             inside = lane < tl.abs(length)
-            advance(places, start + lane, inside, row, factors, key, direction, apply, form)
+            advance(places, start + lane, inside, row, factors, seed, direction, apply, form)
             i += form.block
 
 

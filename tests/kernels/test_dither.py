@@ -74,6 +74,30 @@ def test_backends_round_alike(backend, dtype):
     assert torch.equal(b, expected)
 
 
+@pytest.mark.parametrize("backend", ["triton"], indirect=True)
+def test_elements_beyond_the_first_four_billion_have_bits_of_their_own(backend, monkeypatch):
+    far, real = 3 << 32, backend.launch_groups
+
+    def moved(rule, updates):
+        """Let the tensors end here, and begin where nobody reads."""
+        [group], _ = real(rule, updates)
+        table, grads = group.table.clone(), group.grads - 4 * far
+        table -= far * torch.tensor([4, 2])  # a parameter in float32, a buffer in bfloat16
+        chunks = (group.cut.chunks.view(-1, 3) + torch.tensor([0, far, 0])).reshape(-1)
+        return [group._replace(table=table, grads=grads, cut=group.cut._replace(chunks=chunks))], []
+
+    monkeypatch.setattr(backend, "launch_groups", moved)
+    g = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    expected = dither.dithered(0.0 + g, far + torch.arange(5000), 7, 2)
+    assert torch.equal(copied(backend, g, key=7), expected)
+
+
+def test_a_chunk_that_could_cross_four_billion_elements_is_refused():
+    sentence = r"^chunk must be a power of 2 and at least a block of 512, got 5000$"
+    with pytest.raises(ValueError, match=sentence):
+        configs.Config(chunk=5000, block=512, warps=4)
+
+
 @pytest.mark.parametrize("backend", ["torch"], indirect=True)
 def test_pieces_round_as_the_whole(backend, monkeypatch):
     g = torch.randn(1000)

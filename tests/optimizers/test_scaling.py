@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 
 import pytest
 import torch
@@ -93,6 +94,20 @@ def test_parameters_on_two_backends_go_the_plain_way():
     with usable("triton"):
         homes = [parameter(2), torch.nn.Parameter(torch.zeros(2, device="meta"))]
         assert AdamW(homes)._step_supports_amp_scaling is False
+
+
+def test_whether_it_claims_so_is_not_asked_of_each_parameter(backend):
+    def calls(count):
+        optimizer, called = AdamW([parameter(2) for _ in range(count)], backend=backend), []
+        sys.setprofile(lambda frame, event, _: called.append(event) if event == "call" else None)
+        try:
+            _ = optimizer._step_supports_amp_scaling
+        finally:
+            sys.setprofile(None)
+        return len(called)
+
+    calls(1)  # imports
+    assert calls(2) == calls(50)
 
 
 def test_the_claim_can_be_given_up_to_clip_by_hand():
