@@ -14,8 +14,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache, partial
@@ -27,6 +27,7 @@ from autotune.errors import SpecError
 if TYPE_CHECKING:
     import torch
 
+AUTO, GPU = "auto", "cuda"  # names that --device takes
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # the GPUs that a process may use, in the order of their indices
 OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
 _TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
@@ -61,8 +62,12 @@ class Device:
         """Return torch's name of it."""
         import torch
 
-        numbered = self.kind not in ("cpu", "mps", "meta")
-        return torch.device(self.kind, self.index or 0) if numbered else torch.device(self.kind)
+        if self.kind in ("cpu", "mps", "meta"):
+            return torch.device(self.kind)
+        index = self.index or 0
+        if self.kind == "cuda" and self.index is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            index = torch.cuda.current_device()
+        return torch.device(self.kind, index)
 
     @property
     def waits(self) -> bool:
@@ -87,6 +92,16 @@ class Device:
         """Return a batch in memory from which it is moved without waiting, where there is such."""
         return _each(batch, _pinned) if self.kind == "cuda" else batch
 
+    def numbers(self, tensors: Sequence[torch.Tensor]) -> list[float]:
+        """Return tensors of one number each as numbers, asking the device once."""
+        import torch
+
+        if not self.waits or not tensors:
+            return [tensor.item() for tensor in tensors]
+        same = [tensor.detach().to(self.place, self.sum_dtype) for tensor in tensors]
+        found: list[float] = torch.stack(same).tolist()
+        return found
+
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
         import torch
@@ -103,7 +118,7 @@ class Device:
         if self.kind != "cuda":
             return None
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before, there are none
-        return torch.cuda.default_generators[self.index or 0]
+        return torch.cuda.default_generators[self.place.index]
 
     def seed(self, number: int) -> None:
         """Seed the generator of the device, and of no other."""
@@ -129,6 +144,13 @@ class Device:
         cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
         return cards[self.index or 0].capability if cards else None
 
+    def identity(self) -> dict[str, str]:
+        """Return what tells trials on it from those on other kinds; nothing of the CPU.
+
+        Searches that were stored before there was a choice of devices keep their facts.
+        """
+        return {} if self.kind == "cpu" else {"device": self.kind}
+
     def facts(self) -> dict[str, Any]:
         """Return what a report says of the device; nothing of a CPU."""
         if self.kind == "cpu":
@@ -150,6 +172,43 @@ class Device:
 
 
 CPU = Device("cpu")
+
+
+@contextmanager
+def only(text: str) -> Iterator[str]:
+    """Let this process, and those it starts, see the one GPU that ``cuda:<index>`` names.
+
+    Yields the kind, for that GPU is the only one inside; whatever names no index, as it is.
+
+    Raises:
+        SpecError: It is not there.
+    """
+    index = resolve(text).index if ":" in text else None
+    if index is None:
+        yield text
+        return
+    import torch
+
+    before = os.environ.get(VISIBLE)
+    names = before.split(",") if before else list(map(str, range(index + 1)))
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_device() if begun else 0
+    try:
+        os.environ[VISIBLE] = names[index]
+        if begun:  # it reads the variable no more
+            torch.cuda.set_device(index)
+        yield text.partition(":")[0]
+    finally:
+        _put_back(before)
+        if begun:
+            torch.cuda.set_device(current)
+
+
+def _put_back(visible: str | None) -> None:
+    if visible is None:
+        del os.environ[VISIBLE]
+    else:
+        os.environ[VISIBLE] = visible
 
 
 def resolve(text: str) -> Device:

@@ -38,7 +38,9 @@ class Task(Protocol):
 
     A task may have a method ``rehearse()``, which tries its parts before a search is stored and
     raises SpecError, and a method ``look()``, which does so for what is cheaper to try. It may have
-    ``presets`` (`Presets`): settings tried after an optimizer's own first two.
+    ``presets`` (`Presets`): settings tried after an optimizer's own first two. One that trains on
+    other devices than the CPU has a method ``on(device)`` that returns it on a
+    ``autotune.devices.Device``, and an attribute ``device``.
     """
 
     @property

@@ -34,6 +34,7 @@ class Replicas:
 
     def __init__(self, task: Supervised, seeds: Sequence[int]) -> None:
         self._task, self.seeds = batchable(task), tuple(seeds)
+        self.device = task.device
         models = {seed: task.model(seed) for seed in dict.fromkeys(seeds)}
         self._model = models[seeds[0]]
         states = {seed: dict(model.named_parameters()) for seed, model in models.items()}
@@ -71,7 +72,7 @@ class Replicas:
     def evaluate(self) -> list[Measurement]:
         """Measure every replica on the validation data."""
         count, samples = len(self.seeds), 0
-        loss, right = torch.zeros(count), torch.zeros(count)
+        loss, right = torch.zeros(2, count, device=self._task.device.place)
         with torch.no_grad():
             for inputs, labels in self._slices():
                 logits = self._logits(inputs.expand(count, *inputs.shape))

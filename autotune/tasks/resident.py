@@ -50,10 +50,14 @@ class Resident:
     Args:
         device: Where batches are kept.
         most: Bytes to hold; None: an eighth of the device's free memory, at most 512 MiB.
+        ahead: Whether batches take long to make, so that the next ones are begun early.
     """
 
-    def __init__(self, device: Device = CPU, most: int | None = None) -> None:
+    def __init__(
+        self, device: Device = CPU, most: int | None = None, *, ahead: bool = True
+    ) -> None:
         self.device = device
+        self._early = ahead and device.waits
         self._most = most
         self._shelves: dict[int, _Shelf] = {}  # by seed, the last in use last
         self._validation: _Kept | None = None
@@ -76,7 +80,7 @@ class Resident:
             if written([kept.batch]) == kept.written:
                 return apart(kept.batch)
             shelf = self._shelves[seed] = _Shelf()
-        if shelf.full and self.device.waits:
+        if shelf.full and self._early:
             return self._ahead.take((seed, step), make)
         batch = self.device.move(make(step))
         self._keep(shelf, step, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
+from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Measurement, Presets, Run
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
 
+BFLOAT16_FROM = (8, 0)  # compute capability from which GPUs multiply bfloat16 quickly
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
@@ -37,6 +39,7 @@ class Supervised:
     side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
     runs_at_once: int = 1  # runs that train quickest side by side, as measured
     presets: Presets = field(default_factory=dict)  # what the network's authors published
+    device: Device = CPU  # where it trains
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""
@@ -49,8 +52,22 @@ class Supervised:
             **({"compare_from": round(self.telling * self.steps)} if self.telling else {}),
             "batch_size": self.batch_size,
             "precision": self.precision.value,
-            **self._objective.facts(self.validation()),
+            **self.device.identity(),
+            # Not those on a GPU, which the process that asks for facts leaves alone.
+            **self._objective.facts(self.data.validation()),
         }
+
+    def on(self, device: Device) -> Supervised:
+        """Return the task on a device, in the precision that it computes in there."""
+        if device == self.device:
+            return self
+        return replace(self, device=device, precision=self._precision_on(device))
+
+    def _precision_on(self, device: Device) -> Precision:
+        """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
+        ours = not self.origin and any(weight.ndim == 4 for weight in self._built(0).parameters())
+        quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
+        return Precision.BFLOAT16 if ours and quick else Precision.FLOAT32
 
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
@@ -60,19 +77,23 @@ class Supervised:
             objective=self._objective,
             batch=partial(self.batch, seed),
             validation=self.validation(),
+            device=self.device,
         )
 
     def rehearse(self) -> Measurement | None:
-        """Try a user's model on a batch to train on and on one to measure; ours are known."""
+        """Try a user's model on a batch to train on and on one to measure; ours are known.
+
+        On the CPU, for the process that does so leaves a GPU to its workers.
+        """
         if not self.origin:
             return None
         with seeded("rehearsal", 0):
             return rehearse(
                 self.origin["model"],
-                self.model(0),
+                self._built(0),
                 self._objective,
-                train=self.batch(0, 0),
-                validation=self.validation()[0],
+                train=self.data.batch(0, 0, self.batch_size),
+                validation=self.data.validation()[0],
             )
 
     def batch(self, seed: int, step: int) -> Any:
@@ -86,9 +107,8 @@ class Supervised:
         return self._resident.validation(self.data.validation)
 
     def model(self, seed: int) -> nn.Module:
-        """Build the model, initialised by the seed."""
-        with seeded("initialisation", seed):
-            model = self.build(seed)
+        """Build the model on the CPU, initialised by the seed, and move it to the device."""
+        model = self._built(seed).to(self.device.place)
         if self.precision is Precision.BFLOAT16:
             # nn.Module.to's overload for memory_format alone is not in torch's types.
             for weight in model.parameters():
@@ -96,9 +116,13 @@ class Supervised:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return model
 
+    def _built(self, seed: int) -> nn.Module:
+        with seeded("initialisation", seed):
+            return self.build(seed)
+
     @cached_property
     def _resident(self) -> Resident:
-        return Resident()
+        return Resident(self.device)
 
     @cached_property
     def _objective(self) -> Described:
@@ -106,4 +130,4 @@ class Supervised:
 
     @cached_property
     def _size(self) -> Mapping[str, int]:
-        return size(self.model(0))
+        return size(self._built(0))
