@@ -17,6 +17,7 @@ from autotune.samplers import random
 from autotune.scheduler.study_state import StudyState
 from autotune.seeds import derive
 from autotune.seeds import study as study_seed
+from autotune.space.presets import KNOWN
 from autotune.space.spaces import Candidate, Range
 from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
 from autotune.studies.setting import Setting
@@ -24,7 +25,6 @@ from autotune.studies.setting import Setting
 SEARCH_SEED = 0  # seed index: all search trials have the same initial weights and batches
 MIXED = "auto"  # the sampler that is mixed with known settings
 
-KNOWN = 2  # known settings that are always tried
 FACTOR = 3.0  # ratio between neighbouring learning rates of the test
 TESTED = (FACTOR, 1 / FACTOR, FACTOR**-2)  # times the known rate: large models need lower ones
 APART = 0.1  # least distance between tested learning rates, as a part of the range

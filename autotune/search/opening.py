@@ -112,7 +112,7 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
     with Surroundings().entered(), lines.apart():
         task = resolve(**task_arguments(spec))
         from_spec.check(engine or spec.engine, task)
-        spaces = spaces_of(spec)
+        spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         release()

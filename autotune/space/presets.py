@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from autotune import optimizers
@@ -12,15 +14,26 @@ from autotune.space import spaces
 from autotune.space.spaces import DEFAULT_WARMUP, Candidate, Space
 from autotune.studies.spec import SearchSpec
 
+KNOWN = 2  # an optimizer's own settings that are always tried, whatever is known of the network
+NOTHING: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
 
-def spaces_of(spec: SearchSpec) -> dict[str, Space]:
-    """Return each optimizer's space; raises UnknownName for a parameter that none of them has."""
+
+def spaces_of(
+    spec: SearchSpec, published: Mapping[str, Sequence[Mapping[str, Any]]] = NOTHING
+) -> dict[str, Space]:
+    """Return each optimizer's space; raises UnknownName for a parameter that none of them has.
+
+    ``published``: the presets of the task, by optimizer.
+    """
     names = set().union(*map(_known, spec.optimizers))
     takers = names.union(*map(optimizers.defaults, spec.optimizers))
     for key in _shared(spec):
         if key not in takers:
             raise UnknownName(unknown("parameter", key, names))
-    return {optimizer: space_of(spec, optimizer) for optimizer in spec.optimizers}
+    return {
+        optimizer: replace(space_of(spec, optimizer), published=tuple(published.get(optimizer, ())))
+        for optimizer in spec.optimizers
+    }
 
 
 def space_of(spec: SearchSpec, optimizer: str) -> Space:
@@ -50,12 +63,22 @@ def _over(shared: Any, own: Any) -> Any:
 
 
 def presets_of(optimizer: str, space: Space) -> list[Candidate]:
-    """Return the settings to try first, without duplicates, the optimizer's default first."""
+    """Return the settings to try first, without duplicates, the optimizer's default first.
+
+    What was published for the network comes after the settings that are always tried.
+    """
     found: list[Candidate] = []
-    for entry in optimizers.presets(optimizer):
+    for entry in _entries(optimizer, space):
         hyper = {k: v for k, v in entry.items() if k not in {"origin", "warmup"}}
         warmup = entry.get("warmup", DEFAULT_WARMUP)
         preset = space.preset(hyper, warmup, f"preset:{entry['origin']}")
         if not any(preset.setting.trains_like(other.setting) for other in found):
             found.append(preset)
     return found
+
+
+def _entries(optimizer: str, space: Space) -> Iterator[Mapping[str, Any]]:
+    own = optimizers.presets(optimizer)
+    yield from own[:KNOWN]
+    yield from space.published
+    yield from own[KNOWN:]

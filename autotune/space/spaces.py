@@ -131,12 +131,14 @@ class Space:
         defaults: The optimizer's default arguments.
         fixed: Parameters with a fixed value.
         asked: Parameters that the user set: only these change a preset.
+        published: Settings that authors published for the network, in an optimizer's words.
     """
 
     parameters: Mapping[str, Parameter]
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Value] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    published: Sequence[Mapping[str, Any]] = ()
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the searched parameters."""

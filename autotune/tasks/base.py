@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+
+# By optimizer's name, the settings that authors published for a network: the arguments that differ
+# from the optimizer's defaults, with ``origin`` ("authors-" and what it is of) and ``warmup``.
+Presets = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class Task(Protocol):
     """Model, data, loss and schedule length.
 
     A task may have a method ``rehearse()``, which tries its parts before a search is stored and
-    raises SpecError, and a method ``look()``, which does so for what is cheaper to try.
+    raises SpecError, and a method ``look()``, which does so for what is cheaper to try. It may have
+    ``presets`` (`Presets`): settings tried after an optimizer's own first two.
     """
 
     @property

@@ -7,7 +7,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
+from autotune.optimizers import create, defaults, presets
 from autotune.tasks.base import Run, Task
 from autotune.testing.expect import expect
 
@@ -33,6 +35,18 @@ class TaskContract:
         missing = {"model", "data", "data_hash", "steps", "batch_size", "parameters"} - told
         expect(not missing, f"facts lack {sorted(missing)}")
         expect(facts["steps"] == task.steps > 0, "facts and the task differ in steps")
+
+    def test_its_presets_are_the_authors_and_build(self, task: Task) -> None:
+        """Build an optimizer with every setting that a task brings."""
+        for optimizer, entries in getattr(task, "presets", {}).items():
+            known = [preset["origin"] for preset in presets(optimizer)]
+            for entry in entries:
+                given = {**defaults(optimizer), **entry}
+                known.append(given.pop("origin"))
+                expect(known[-1].startswith("authors-"), f"{known[-1]} is not marked authors-")
+                expect(0.0 <= given.pop("warmup") <= 0.5, f"{known[-1]} warms up too long")
+                create(optimizer, [Parameter(torch.ones(2))], **given)
+            expect(len(set(known)) == len(known), f"two presets share an origin: {known}")
 
     def test_equal_seeds_give_equal_weights_and_losses(self, task: Task) -> None:
         """Two runs of one seed agree in every bit, others' random numbers aside."""

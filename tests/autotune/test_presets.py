@@ -1,11 +1,14 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from autotune.errors import SpecError, UnknownName
+from autotune.search.plan import plan
 from autotune.space.presets import presets_of, space_of, spaces_of
 from autotune.space.spaces import Range
 from autotune.studies.spec import parse
+from autotune.tasks.resolve import resolve
 
 
 def spec(optimizers, **space):
@@ -73,3 +76,51 @@ def test_presets_that_a_fixed_value_makes_equal_are_tried_once():
         "preset:short-runs, moved into the space",
         "preset:language, moved into the space",
     ]
+
+
+PUBLISHED = {
+    "adamw": [{"origin": "authors-net", "lr": 4e-3, "weight_decay": 0.3, "warmup": 0.25}],
+    "sgd": [{"origin": "authors-net", "lr": 2.0, "warmup": 0.0}],
+}
+
+
+def published(optimizer, **changes):
+    space = spaces_of(spec([optimizer], **changes), PUBLISHED)[optimizer]
+    return space, presets_of(optimizer, space)
+
+
+def test_what_a_network_s_authors_published_follows_what_is_always_tried():
+    _, found = published("adamw")
+    assert [one.origin for one in found[:4]] == [
+        "preset:default",
+        "preset:short-runs",
+        "preset:authors-net",
+        "preset:vision",
+    ]
+    setting = found[2].setting
+    assert (setting.hyper["lr"], setting.hyper["weight_decay"], setting.warmup) == (4e-3, 0.3, 0.25)
+    assert setting.hyper["betas"] == (0.9, 0.999)
+
+
+def test_a_network_s_presets_do_not_change_what_is_searched():
+    space, _ = published("adamw")
+    assert space.as_data() == space_of(spec(["adamw"]), "adamw").as_data()
+
+
+def test_a_network_s_presets_keep_to_the_user_s_space():
+    _, found = published("adamw", lr={"high": 1e-3})
+    assert found[2].origin == "preset:authors-net, moved into the space"
+    assert found[2].setting.hyper["lr"] == 1e-3
+
+
+def test_an_optimizer_that_a_network_s_authors_did_not_use_has_its_own_alone():
+    _, found = published("adan")
+    assert found == presets("adan")
+
+
+def test_presets_of_a_task_reach_the_plan_of_its_search(monkeypatch):
+    task = replace(resolve("mlp"), presets=PUBLISHED)
+    monkeypatch.setattr("autotune.search.opening.resolve", lambda **_: task)
+    planned = plan(parse({"model": "mlp", "optimizers": ["adamw", "adan"]}))
+    assert planned.presets["adamw"][2] == "preset:authors-net"
+    assert "preset:authors-net" not in planned.presets["adan"]
