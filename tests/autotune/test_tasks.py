@@ -156,9 +156,9 @@ def test_data_that_a_model_of_text_does_not_take_is_refused_with_what_it_takes()
     with pytest.raises(UnknownName) as refused:
         resolve("gpt-nano", data="./corpus.txt")
     assert str(refused.value) == (
-        "text data must be 'stdlib-lm', the source of Python's standard library, got "
-        "'./corpus.txt'; leave it out, or bring your own text in a function: --model "
-        "file.py:function"
+        "text data must be 'stdlib-lm', the source of Python's standard library, or the path of a "
+        "text file, a folder of them, tokens in .bin or a data set on disk, got './corpus.txt', "
+        "which does not exist"
     )
 
 
