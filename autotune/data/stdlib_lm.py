@@ -18,8 +18,10 @@ from torch import Tensor
 
 from autotune.data.base import Batch
 from autotune.data.order import indices
+from autotune.data.tokens import Part, Tokens
 from autotune.errors import SpecError
 
+NAME = "stdlib-lm"
 _LEFT_OUT = {
     "__pycache__",
     "dist-packages",
@@ -88,13 +90,25 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def tokens() -> Tokens:
+    """Return the corpus as any other sequence of tokens."""
+    text = corpus()
+    return Tokens(
+        name=NAME,
+        vocabulary=256,
+        train=Part(numbers=text.train.numpy(), where="Python's library"),
+        held_out=Part(numbers=text.validation.numpy(), where="Python's library"),
+        identity={"data_hash": text.sha256},
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StdlibLM:
     """Windows of the corpus; the label of a byte is the next one."""
 
     context: int = 64
     validation_windows: int = 256
-    name: str = "stdlib-lm"
+    name: str = NAME
     classes: int = 256
 
     @property

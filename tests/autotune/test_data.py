@@ -179,8 +179,8 @@ def test_unknown_data_suggests():
 def test_a_language_model_does_not_take_images():
     with pytest.raises(
         UnknownName,
-        match=r"^text data must be 'stdlib-lm', the source of Python's standard library, got "
-        r"'digits-pair'; leave it out, or bring your own text in a function: "
-        r"--model file\.py:function$",
+        match=r"^text data must be 'stdlib-lm', the source of Python's standard library, or the "
+        r"path of a text file, a folder of them, tokens in \.bin or a data set on disk, "
+        r"got 'digits-pair', which does not exist$",
     ):
         sources.text("digits-pair")
