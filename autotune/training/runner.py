@@ -26,8 +26,9 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import train
 from autotune.training.pulse import Phase, Pulse, silent
+from autotune.training.steps import Diverged, Segment
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
@@ -111,9 +112,10 @@ class _Running:
         task = task_of(job)
         self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
-        self._facts = facts(trial.optimizer, getattr(task, "device", CPU))
-        segment = _segment(job, trial.start)
-        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
+        device: Device = getattr(task, "device", CPU)
+        self._facts = facts(trial.optimizer, device)
+        how = (self.interrupted, self.pulse, device)
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
             self._points.append(point)
             if point.step == 1:
