@@ -6,6 +6,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
+from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
@@ -110,7 +112,12 @@ class _Running:
         job = self.job
         self.pulse(Phase.START)
         task = task_of(job)
-        self._began = told = time.perf_counter()  # loading a task is not a trial's time
+        self._began = time.perf_counter()  # loading a task is not a trial's time
+        with exactly(task):
+            yield from self._train(task)
+
+    def _train(self, task: Task) -> Iterator[Report]:
+        job, told = self.job, self._began
         trial = prepare(job, task)
         device: Device = getattr(task, "device", CPU)
         self._facts = facts(trial.optimizer, device)
@@ -198,6 +205,12 @@ def describe(error: BaseException) -> str:
     where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
     text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def exactly(task: Task) -> AbstractContextManager[None]:
+    """Return what makes a task's precision on a device the one that its facts say."""
+    device: Device = getattr(task, "device", CPU)
+    return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
 def prepare(job: Job, task: Task) -> Prepared:
