@@ -8,36 +8,25 @@ hundred megabytes more of the GPU. What it needs to know is asked of NVML, the d
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from autotune.drivers import memory, nvml
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
 
 AUTO, GPU = "auto", "cuda"  # names that --device takes
-VISIBLE = "CUDA_VISIBLE_DEVICES"  # the GPUs that a process may use, in the order of their indices
+VISIBLE = nvml.VISIBLE
 OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
 _TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
-
-
-class Memory(NamedTuple):
-    """Memory of a device, in bytes."""
-
-    free: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -93,14 +82,34 @@ class Device:
         return _each(batch, _pinned) if self.kind == "cuda" else batch
 
     def numbers(self, tensors: Sequence[torch.Tensor]) -> list[float]:
-        """Return tensors of one number each as numbers, asking the device once."""
+        """Return what tensors hold as one list of numbers, asking the device once."""
         import torch
 
-        if not self.waits or not tensors:
-            return [tensor.item() for tensor in tensors]
-        same = [tensor.detach().to(self.place, self.sum_dtype) for tensor in tensors]
-        found: list[float] = torch.stack(same).tolist()
+        flat = [tensor.detach().reshape(-1) for tensor in tensors]
+        if not self.waits or not flat:
+            return [number for each in flat for number in each.tolist()]
+        found: list[float] = torch.cat(
+            [each.to(self.place, self.sum_dtype) for each in flat]
+        ).tolist()
         return found
+
+    def fetch(self, tensors: Sequence[torch.Tensor]) -> Callable[[], list[float]]:
+        """Ask for what tensors hold; what is returned waits for them, as ``numbers`` does."""
+        import torch
+
+        if self.kind != "cuda" or not tensors:
+            return partial(self.numbers, tensors)
+        found = torch.cat([tensor.reshape(-1).to(self.sum_dtype) for tensor in tensors])
+        # Into pinned memory, so that nobody waits for the copy.
+        copied = found.to("cpu", non_blocking=True)
+        over = torch.cuda.current_stream(self.place).record_event()
+
+        def answer() -> list[float]:
+            over.synchronize()
+            numbers: list[float] = copied.tolist()
+            return numbers
+
+        return answer
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
@@ -126,23 +135,34 @@ class Device:
 
         (self.generator() or torch.default_generator).manual_seed(number)
 
-    def memory(self) -> Memory | None:
+    def memory(self) -> memory.Memory | None:
         """Return its memory; None where the system does not say."""
         import torch
 
         if self.kind == "cpu":
-            return _host_memory()
+            return memory.of_host()
         if self.kind != "cuda":
             return None
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            return Memory(*torch.cuda.mem_get_info(self.place))
+            return memory.Memory(*torch.cuda.mem_get_info(self.place))
         cards = gpus(os.environ.get(VISIBLE))
-        return Memory(*cards[self.index or 0].memory) if cards else None
+        return memory.Memory(*cards[self.index or 0].memory) if cards else None
 
     def capability(self) -> tuple[int, int] | None:
         """Return a GPU's compute capability; None of anything else."""
         cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
         return cards[self.index or 0].capability if cards else None
+
+    def exactly(self, *, strict: bool) -> AbstractContextManager[None]:
+        """Return what makes float32 be that inside, and equal seeds give equal numbers.
+
+        ``strict``: also of torch's own algorithms.
+        """
+        if self.kind != "cuda":
+            return nullcontext()
+        from autotune.drivers.exact import exactly
+
+        return exactly(strict=strict)
 
     def identity(self) -> dict[str, str]:
         """Return what tells trials on it from those on other kinds; nothing of the CPU.
@@ -160,6 +180,8 @@ class Device:
             return found
         import torch
 
+        from autotune.drivers.exact import tf32
+
         card = gpus(os.environ.get(VISIBLE))[self.index or 0]
         return {
             **found,
@@ -167,7 +189,7 @@ class Device:
             "capability": ".".join(map(str, card.capability)),
             "driver": card.driver,
             "cuda": torch.version.cuda or torch.version.hip,
-            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+            "tf32": tf32(),
         }
 
 
@@ -358,26 +380,7 @@ def _filled(old: Any, parts: dict[str, Any]) -> Any:
     return made
 
 
-def _host_memory() -> Memory | None:
-    with suppress(OSError):
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found = dict(re.findall(r"^(MemAvailable|MemTotal):\s*(\d+) kB", text, re.M))
-        if len(found) == 2:
-            return Memory(1024 * int(found["MemAvailable"]), 1024 * int(found["MemTotal"]))
-    return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """A GPU as its driver describes it."""
-
-    name: str
-    capability: tuple[int, int]
-    driver: str
-    memory: tuple[int, int]  # free and all, in bytes, when it was asked
-
-
-def gpus(visible: str | None) -> tuple[Card, ...]:
+def gpus(visible: str | None) -> tuple[nvml.Card, ...]:
     """Return the GPUs of this process without initialising CUDA.
 
     Args:
@@ -387,96 +390,4 @@ def gpus(visible: str | None) -> tuple[Card, ...]:
 
     if (torch.version.cuda is None and torch.version.hip is None) or visible == "":
         return ()
-    return _cards(visible)
-
-
-def _cards(visible: str | None) -> tuple[Card, ...]:
-    try:
-        library = _Nvml()
-        return tuple(library.card(handle) for handle in library.handles(visible))
-    except (OSError, AttributeError):
-        return _asked(visible)  # ROCm and some small boards have no NVML; a UUID may be cut short
-
-
-_ASK = """
-import json, torch
-from torch import cuda
-one = lambda i: dict(name=cuda.get_device_name(i), capability=cuda.get_device_capability(i),
-                     driver=str(torch.version.hip or ""), memory=cuda.mem_get_info(i))
-print(json.dumps([one(i) for i in range(cuda.device_count())]))
-"""
-
-
-@lru_cache(maxsize=4)
-def _asked(visible: str | None) -> tuple[Card, ...]:
-    """Ask torch in another process, which takes seconds."""
-    environment = os.environ if visible is None else {**os.environ, VISIBLE: visible}
-    command = [sys.executable, "-c", _ASK]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else []
-    return tuple(
-        Card(
-            name=one["name"],
-            capability=(one["capability"][0], one["capability"][1]),
-            driver=one["driver"],
-            memory=(one["memory"][0], one["memory"][1]),
-        )
-        for one in told
-    )
-
-
-class _Bytes(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
-
-
-class _Nvml:
-    """The driver's library; raises OSError where it is missing or does not answer."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL("libnvidia-ml.so.1" if os.name == "posix" else "nvml.dll")
-        self._ask("nvmlInit_v2")
-
-    def handles(self, visible: str | None) -> list[ctypes.c_void_p]:
-        """Return the GPUs that are named, up to the first that is not there, as CUDA does."""
-        count = ctypes.c_uint()
-        self._ask("nvmlDeviceGetCount_v2", ctypes.byref(count))
-        names = map(str, range(count.value)) if visible is None else visible.split(",")
-        found: list[ctypes.c_void_p] = []
-        for name in map(str.strip, names):
-            if name.lstrip("-").isdecimal() and not 0 <= int(name) < count.value:
-                break
-            found.append(self._handle(name))
-        return found
-
-    def card(self, handle: ctypes.c_void_p) -> Card:
-        """Describe a GPU."""
-        major, minor, memory = ctypes.c_int(), ctypes.c_int(), _Bytes()
-        pair = (ctypes.byref(major), ctypes.byref(minor))
-        self._ask("nvmlDeviceGetCudaComputeCapability", handle, *pair)
-        self._ask("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
-        return Card(
-            name=self._text("nvmlDeviceGetName", handle),
-            capability=(major.value, minor.value),
-            driver=self._text("nvmlSystemGetDriverVersion"),
-            memory=(memory.free, memory.total),
-        )
-
-    def _handle(self, name: str) -> ctypes.c_void_p:
-        handle = ctypes.c_void_p()
-        place = ctypes.byref(handle)
-        if name.isdecimal():
-            self._ask("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(int(name)), place)
-        else:  # GPU-... or MIG-...
-            self._ask("nvmlDeviceGetHandleByUUID", name.encode(), place)
-        return handle
-
-    def _text(self, function: str, *of: Any) -> str:
-        text = ctypes.create_string_buffer(96)
-        self._ask(function, *of, text, ctypes.c_uint(len(text)))
-        return text.value.decode(errors="replace")
-
-    def _ask(self, function: str, *arguments: Any) -> None:
-        call: Callable[..., int] = getattr(self._library, function)
-        code = call(*arguments)
-        if code:
-            raise OSError(code, f"{function} returned {code}")
+    return nvml.cards(visible)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,14 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
+from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
-from autotune.training.loop import Segment, train
+from autotune.training.loop import train
 from autotune.training.memory import release, shortage
 from autotune.training.pulse import Phase, Pulse, silent
+from autotune.training.steps import Segment
 from autotune.training.verdict import out_of_memory, verdict
 
 POINTS = 40  # points of the training loss on a full curve
@@ -113,11 +116,17 @@ class _Running:
         job = self.job
         self.pulse(Phase.START)
         task = task_of(job)
-        self._began = told = time.perf_counter()  # loading a task is not a trial's time
+        self._began = time.perf_counter()  # loading a task is not a trial's time
+        with exactly(task):
+            yield from self._train(task)
+
+    def _train(self, task: Task) -> Iterator[Report]:
+        job, told = self.job, self._began
         trial = prepare(job, task)
-        self._facts = facts(trial.optimizer, getattr(task, "device", CPU))
-        segment = _segment(job, trial.start)
-        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
+        device: Device = getattr(task, "device", CPU)
+        self._facts = facts(trial.optimizer, device)
+        how = (self.interrupted, self.pulse, device)
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
             self._points.append(point)
             if point.step == 1:
@@ -174,6 +183,12 @@ class _Running:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
+
+
+def exactly(task: Task) -> AbstractContextManager[None]:
+    """Return what makes a task's precision on a device the one that its facts say."""
+    device: Device = getattr(task, "device", CPU)
+    return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
 def prepare(job: Job, task: Task) -> Prepared:
