@@ -86,8 +86,8 @@ def tune(  # noqa: PLR0913  what a search is made of
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``sampler``,
-            ``pruner``, ``ray``, ``step_timeout`` in seconds (engine ``"processes"``); and
-            ``patience``, settings in a row without a better one.
+            ``pruner``, ``ray``; ``step_timeout`` in seconds and ``per_gpu`` (engine
+            ``"processes"``); and ``patience``, settings in a row without a better one.
 
     Returns:
         What was found; also where another process told the search to stop.

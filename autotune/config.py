@@ -46,6 +46,7 @@ FLAGS = {
     "workers": "workers",
     "engine": "engine",
     "step_timeout": "step_timeout",
+    "per_gpu": "per_gpu",
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
     "sampler": "sampler",
@@ -62,6 +63,7 @@ RESUMABLE = (
     "workers",
     "engine",
     "step_timeout",
+    "per_gpu",
     "ray_address",
     "gpus_per_trial",
 )  # may change when a search is resumed

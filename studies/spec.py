@@ -124,6 +124,7 @@ class SearchSpec(BaseModel):
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
+    per_gpu: Annotated[Whole, Field(ge=1)] = 1  # trials at the same time on one GPU
     sampler: Text = "auto"
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -162,7 +163,9 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 
 
 # What may change from one run of a search to the next: how much and where, never what is compared.
-_FREE = {"name", "budget", "workers", "engine", "step_timeout", "ray", "finalists", "seeds"}
+_FREE = {
+    "name", "budget", "workers", "engine", "step_timeout", "per_gpu", "ray", "finalists", "seeds",
+}  # fmt: skip
 
 
 def identity(spec: SearchSpec) -> dict[str, Any]:

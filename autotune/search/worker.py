@@ -47,12 +47,14 @@ class Terms:
         name: Its name. If a worker restarts with the same name, its old trials are free at once.
         workers: Trials that run at the same time.
         engine: Where they run.
+        per_gpu: Trials that run at the same time on each GPU.
         strict: Refuse to run with other versions than those of the search.
     """
 
     name: str = field(default_factory=name)
     workers: int = 1
     engine: str = "processes"
+    per_gpu: int = 1
     strict: bool = False
 
 
@@ -94,6 +96,8 @@ def work(
             closing(_engine(asked, terms)) as engine,
             closing(Mirror(store.url)) as mirror,
         ):
+            if text := from_spec.notice(engine):
+                listen(Notice(text=text))
             guard = Guard(engine, halt)
             loop = _loop(asked, store, listen, halt, mirror=mirror, worker=terms.name)
             loop.run(guard)
@@ -114,8 +118,8 @@ _NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
 
 
 def _engine(asked: Checked, terms: Terms) -> Engine:
-    own = {"engine": terms.engine, "workers": terms.workers}
-    return from_spec.start(asked.spec.model_copy(update=own))
+    own = {"engine": terms.engine, "workers": terms.workers, "per_gpu": terms.per_gpu}
+    return from_spec.start(asked.spec.model_copy(update=own), asked.facts)
 
 
 def _loop(

@@ -8,7 +8,6 @@ from typing import Any
 from autotune.cli.shared.interrupt import Interrupt
 from autotune.cli.shared.options import say
 from autotune.cli.views.progress import listening
-from autotune.engines import gpus
 from autotune.search.stored import flag, opened, resume_command, written
 from autotune.studies import urls
 from autotune.studies.records import SearchState
@@ -21,9 +20,6 @@ def run(
     """Work until the search is over or an interrupt comes; return the exit code."""
     with opened(storage) as store:
         store.search(name)  # refuses an unknown name before torch is loaded
-    gpu = gpus.claim()
-    if gpu is not None:
-        say(f"this worker uses GPU {gpu}")
     from autotune.search.worker import Terms, work
 
     part = Terms(**{key: value for key, value in terms.items() if value is not None})

@@ -36,6 +36,13 @@ from autotune.cli.views.progress import progress
     help="Trials to run at the same time.",
 )
 @click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Trials at the same time on each GPU.",
+)
+@click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."
 )
 @progress
@@ -49,6 +56,7 @@ def command(
     search: str,
     name: str | None,
     workers: int,
+    per_gpu: int,
     strict: bool,
     progress: str,
     storage: str | None,
@@ -56,7 +64,7 @@ def command(
     """Run trials of a search on this machine, alone or beside other workers.
 
     Workers may join and leave at any time. Ctrl-C and SIGTERM finish the current steps, save the
-    trials and give them back to the search. With several GPUs a worker takes a free one.
+    trials and give them back to the search. Each trial takes a place on a GPU that is free.
 
     Example: autotune worker --search resnet50 --storage postgresql://me@host/studies
     """
@@ -65,5 +73,5 @@ def command(
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        terms = {"name": name, "workers": workers, "strict": strict}
+        terms = {"name": name, "workers": workers, "per_gpu": per_gpu, "strict": strict}
         ctx.exit(run_worker.run(search, terms, storage, form, interrupt))
