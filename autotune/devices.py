@@ -14,11 +14,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +27,7 @@ from autotune.errors import SpecError
 if TYPE_CHECKING:
     import torch
 
+AUTO, GPU = "auto", "cuda"  # names that --device takes
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # the GPUs that a process may use, in the order of their indices
 OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
 _TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
@@ -61,8 +62,12 @@ class Device:
         """Return torch's name of it."""
         import torch
 
-        numbered = self.kind not in ("cpu", "mps", "meta")
-        return torch.device(self.kind, self.index or 0) if numbered else torch.device(self.kind)
+        if self.kind in ("cpu", "mps", "meta"):
+            return torch.device(self.kind)
+        index = self.index or 0
+        if self.kind == "cuda" and self.index is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            index = torch.cuda.current_device()
+        return torch.device(self.kind, index)
 
     @property
     def waits(self) -> bool:
@@ -81,7 +86,21 @@ class Device:
 
         What has a method ``to`` of its own is asked; anything else stays as it is.
         """
-        return batch if self.kind == "cpu" else _moved(batch, self.place)
+        return batch if self.kind == "cpu" else _each(batch, partial(_sent, where=self.place))
+
+    def pinned(self, batch: Any) -> Any:
+        """Return a batch in memory from which it is moved without waiting, where there is such."""
+        return _each(batch, _pinned) if self.kind == "cuda" else batch
+
+    def numbers(self, tensors: Sequence[torch.Tensor]) -> list[float]:
+        """Return tensors of one number each as numbers, asking the device once."""
+        import torch
+
+        if not self.waits or not tensors:
+            return [tensor.item() for tensor in tensors]
+        same = [tensor.detach().to(self.place, self.sum_dtype) for tensor in tensors]
+        found: list[float] = torch.stack(same).tolist()
+        return found
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
@@ -99,7 +118,7 @@ class Device:
         if self.kind != "cuda":
             return None
         torch.cuda.init()  # type: ignore[no-untyped-call]  # before, there are none
-        return torch.cuda.default_generators[self.index or 0]
+        return torch.cuda.default_generators[self.place.index]
 
     def seed(self, number: int) -> None:
         """Seed the generator of the device, and of no other."""
@@ -125,6 +144,13 @@ class Device:
         cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
         return cards[self.index or 0].capability if cards else None
 
+    def identity(self) -> dict[str, str]:
+        """Return what tells trials on it from those on other kinds; nothing of the CPU.
+
+        Searches that were stored before there was a choice of devices keep their facts.
+        """
+        return {} if self.kind == "cpu" else {"device": self.kind}
+
     def facts(self) -> dict[str, Any]:
         """Return what a report says of the device; nothing of a CPU."""
         if self.kind == "cpu":
@@ -146,6 +172,43 @@ class Device:
 
 
 CPU = Device("cpu")
+
+
+@contextmanager
+def only(text: str) -> Iterator[str]:
+    """Let this process, and those it starts, see the one GPU that ``cuda:<index>`` names.
+
+    Yields the kind, for that GPU is the only one inside; whatever names no index, as it is.
+
+    Raises:
+        SpecError: It is not there.
+    """
+    index = resolve(text).index if ":" in text else None
+    if index is None:
+        yield text
+        return
+    import torch
+
+    before = os.environ.get(VISIBLE)
+    names = before.split(",") if before else list(map(str, range(index + 1)))
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_device() if begun else 0
+    try:
+        os.environ[VISIBLE] = names[index]
+        if begun:  # it reads the variable no more
+            torch.cuda.set_device(index)
+        yield text.partition(":")[0]
+    finally:
+        _put_back(before)
+        if begun:
+            torch.cuda.set_device(current)
+
+
+def _put_back(visible: str | None) -> None:
+    if visible is None:
+        del os.environ[VISIBLE]
+    else:
+        os.environ[VISIBLE] = visible
 
 
 def resolve(text: str) -> Device:
@@ -234,21 +297,42 @@ def sticky(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _RUNTIME)
 
 
-def _moved(value: Any, where: torch.device) -> Any:
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a batch with what it holds changed: tensors, and what has a method ``to`` as they."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        return value.to(where, non_blocking=True)
-    if hasattr(value, "to") and callable(value.to):
-        return value.to(where)
+    if isinstance(value, torch.Tensor) or (hasattr(value, "to") and callable(value.to)):
+        return change(value)
     if isinstance(value, Mapping):
-        return _remade(value, {key: _moved(part, where) for key, part in value.items()})
+        return _remade(value, {key: _each(part, change) for key, part in value.items()})
     if isinstance(value, tuple | list):
-        return _gathered(value, [_moved(part, where) for part in value])
+        return _gathered(value, [_each(part, change) for part in value])
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        return _filled(value, {name: _moved(part, where) for name, part in parts.items()})
+        return _filled(value, {name: _each(part, change) for name, part in parts.items()})
     return value
+
+
+def _sent(value: Any, where: torch.device) -> Any:
+    import torch
+
+    plain = isinstance(value, torch.Tensor)
+    return value.to(where, non_blocking=True) if plain else value.to(where)
+
+
+def _pinned(value: Any) -> Any:
+    return value.pin_memory() if hasattr(value, "pin_memory") else value
+
+
+def apart(batch: Any) -> Any:
+    """Return a batch of the same memory, whose parts can be taken out or need a gradient alone."""
+    return _each(batch, _detached)
+
+
+def _detached(value: Any) -> Any:
+    import torch
+
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _gathered(old: tuple[Any, ...] | list[Any], parts: list[Any]) -> Any:

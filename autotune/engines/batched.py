@@ -169,7 +169,7 @@ class _Part:
             if trial and start:
                 self.runs.load(k, trial.run.model, trial.optimizer)
         self.start = self.step = start
-        self.facts = facts(self.runs.optimizer.rows[0])
+        self.facts = facts(self.runs.optimizer.rows[0], task.device)
         self._began = self._said = time.perf_counter()
 
     def advance(self) -> list[Report]:

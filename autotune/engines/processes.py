@@ -82,7 +82,7 @@ class Processes:
         workers: Jobs that run at the same time.
         step_timeout: Seconds that a step may take before its job has failed; None: 20 times the
             slowest step seen, at least a minute. A start and an evaluation may take 10 times that.
-        gpus: GPUs to run on, as CUDA_VISIBLE_DEVICES names them; none for the CPU.
+        gpus: GPUs to run on, as ``autotune.engines.gpus.names`` has them; none for the CPU.
         per_gpu: Jobs that run on each at the same time; so many workers at most.
 
     Raises:

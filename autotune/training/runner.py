@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from autotune.devices import CPU, Device
 from autotune.errors import SpecError, ends_process
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
@@ -114,7 +115,7 @@ class _Running:
         task = task_of(job)
         self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
-        self._facts = facts(trial.optimizer)
+        self._facts = facts(trial.optimizer, getattr(task, "device", CPU))
         segment = _segment(job, trial.start)
         for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
             self.step = point.step
@@ -285,6 +286,6 @@ def pause(
     return Saved(checksum=found)
 
 
-def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def facts(optimizer: torch.optim.Optimizer, device: Device) -> dict[str, Any]:
     """Return facts about how this process trains."""
-    return {"backend": getattr(optimizer, "backend_used", None)}
+    return {"backend": getattr(optimizer, "backend_used", None), **device.facts()}

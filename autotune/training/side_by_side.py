@@ -95,15 +95,15 @@ def loss_curves(
 
 
 def _together(runs: SideBySide, rungs: Sequence[int]) -> NDArray[np.float32]:
-    alive = torch.ones(len(runs.members), dtype=torch.bool)
+    alive = torch.ones(len(runs.members), dtype=torch.bool, device=runs.replicas.device.place)
     columns = []
     for step in range(max(rungs)):
         alive &= runs.step(step).isfinite()
         if step + 1 in rungs:
-            losses = torch.tensor([each.loss for each in runs.evaluate()])
+            losses = torch.tensor([each.loss for each in runs.evaluate()], device=alive.device)
             alive &= losses.isfinite()
             columns.append(losses.where(alive, math.inf))
-    return torch.stack(columns, dim=1).numpy()
+    return torch.stack(columns, dim=1).cpu().numpy()
 
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from autotune.cli.shared.completion import searches
@@ -43,6 +45,13 @@ from autotune.cli.views.progress import progress
     help="Trials at the same time on each GPU.",
 )
 @click.option(
+    "--device",
+    default="auto",
+    metavar="NAME",
+    help="Where trials compute, of the search's kind: cuda:<index> takes one GPU of several.  "
+    "[default: the search's kind]",
+)
+@click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."
 )
 @progress
@@ -54,12 +63,9 @@ def command(
     /,
     *,
     search: str,
-    name: str | None,
-    workers: int,
-    per_gpu: int,
-    strict: bool,
     progress: str,
     storage: str | None,
+    **terms: Any,
 ) -> None:
     """Run trials of a search on this machine, alone or beside other workers.
 
@@ -73,5 +79,4 @@ def command(
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        terms = {"name": name, "workers": workers, "per_gpu": per_gpu, "strict": strict}
         ctx.exit(run_worker.run(search, terms, storage, form, interrupt))
