@@ -29,6 +29,7 @@ from autotune.training.loop import Segment, train
 from autotune.training.memory import release, shortage
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.verdict import out_of_memory, verdict
+from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
@@ -222,11 +223,33 @@ def _identity(job: Job) -> int:
 
 
 def task_of(job: Job) -> Task:
-    """Return a job's task with data and libraries loaded; the user's code may raise."""
+    """Return a job's task with data, libraries and a device's kernels loaded.
+
+    The user's code may raise.
+    """
     _unedited(job)
     task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
     _unedited(job)  # not while it was loaded either
+    _warm(task, job)
     return task
+
+
+_warmed: set[str] = set()  # tasks with rules whose kernels are loaded
+
+
+def _warm(task: Task, job: Job) -> None:
+    """Take steps with the job's rule on a device other than the CPU, once in this process."""
+    device = getattr(task, "device", CPU)
+    if device == CPU:
+        return
+    hyper = job.setting.hyper
+    # Numbers are arguments of the kernels, words choose among them.
+    words = {name: value for name, value in hyper.items() if isinstance(value, str | bool)}
+    rule = [dict(job.task), dict(job.content), job.optimizer, words]
+    key = json.dumps(rule, sort_keys=True)
+    if key not in _warmed:
+        warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+        _warmed.add(key)
 
 
 def _unedited(job: Job) -> None:
@@ -249,6 +272,7 @@ def _task(arguments: str, content: str) -> Task:
 def forget() -> None:
     """Drop loaded tasks, because their files may change before another search."""
     _task.cache_clear()
+    _warmed.clear()
 
 
 def _segment(job: Job, start: int) -> Segment:
