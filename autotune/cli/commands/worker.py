@@ -54,6 +54,12 @@ from autotune.cli.views.progress import progress
 @click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."
 )
+@click.option(
+    "--mixed",
+    is_flag=True,
+    help="Join with another kind of device or precision than the search's; every table of results "
+    "then says so.",
+)
 @progress
 @storage
 @verbosity
