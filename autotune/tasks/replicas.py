@@ -81,8 +81,9 @@ class Replicas:
                 loss += len(labels) * self._each(logits, every)
                 right += len(labels) * hits
                 samples += len(labels)
-        found = zip((loss / samples).tolist(), (right / samples).tolist(), strict=True)
-        return [Measurement(loss=mean, accuracy=share) for mean, share in found]
+        found = self.device.numbers([loss / samples, right / samples])
+        pairs = zip(found[:count], found[count:], strict=True)
+        return [Measurement(loss=mean, accuracy=share) for mean, share in pairs]
 
     def _logits(self, inputs: Tensor) -> Tensor:
         forward = cast("Forward", self._task.side_by_side)

@@ -25,9 +25,10 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
-from autotune.training.loop import Segment, train
+from autotune.training.loop import train
 from autotune.training.memory import release, shortage
 from autotune.training.pulse import Phase, Pulse, silent
+from autotune.training.steps import Segment
 from autotune.training.verdict import out_of_memory, verdict
 from autotune.training.warm_up import warm_up
 
@@ -99,6 +100,7 @@ class _Running:
         self.step = job.start
         self._began = time.perf_counter()
         self._points: list[Point] = []
+        self._measured = False  # whether a validation loss was
         self._facts: dict[str, Any] = {}
 
     def interrupted(self) -> bool:
@@ -116,10 +118,12 @@ class _Running:
         task = task_of(job)
         self._began = told = time.perf_counter()  # loading a task is not a trial's time
         trial = prepare(job, task)
-        self._facts = facts(trial.optimizer, getattr(task, "device", CPU))
-        segment = _segment(job, trial.start)
-        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
+        device: Device = getattr(task, "device", CPU)
+        self._facts = facts(trial.optimizer, device)
+        how = (self.interrupted, self.pulse, device)
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
+            self._measured = self._measured or point.loss is not None
             self._points.append(point)
             if point.step == 1:
                 self._facts[FIRST] = getattr(trial.run, "first", {})
@@ -145,9 +149,9 @@ class _Running:
         short = shortage(error)
         if short is None:
             return replace(failed, exhausted=True)
-        # What a step needs is the same for all settings, so the first one tells of all.
-        first, job = self.step == self.job.start, self.job
-        misfit = short.misfit(str(job.task["model"]), job.optimizer) if first else None
+        # Steps and measurements need the same at all settings, so the first ones tell of all.
+        job = self.job
+        misfit = None if self._measured else short.misfit(str(job.task["model"]), job.optimizer)
         return replace(failed, exhausted=True, crowded=short.crowded, misfit=misfit)
 
     def report(

@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autotune.devices import CPU
 from autotune.optimizers import Stacked
 from autotune.optimizers.stacked import alike
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier
 from autotune.training.runner import build
+from autotune.training.steps import Diverged, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,6 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
     )
     found = []
     with suppress(Diverged):
-        for point in train(run, made, segment):
+        for point in train(run, made, segment, device=getattr(task, "device", CPU)):
             found += [] if point.loss is None else [point.loss]
     return found + [math.inf] * (len(rungs) - len(found))

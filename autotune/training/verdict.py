@@ -10,7 +10,7 @@ import torch
 from autotune.devices import sticky
 from autotune.errors import AutotuneError
 from autotune.training.job import Outcome
-from autotune.training.loop import Diverged
+from autotune.training.steps import Diverged
 
 # What RuntimeErrors say where memory is missing: torch on the CPU, on a GPU, cuBLAS.
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -8,7 +8,8 @@ import torch
 
 from autotune.devices import Device
 from autotune.tasks.base import Run
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import train
+from autotune.training.steps import Diverged, Segment
 
 STEPS = 2  # the first compiles kernels and chooses algorithms, the second runs as all others do
 
@@ -26,6 +27,6 @@ def warm_up(run: Run, optimizer: torch.optim.Optimizer, device: Device) -> None:
     """
     segment = Segment(start=0, stop=STEPS, target=STEPS, warmup=0.0, evaluate=(), every=STEPS)
     with suppress(Diverged):  # a setting may, in its own trial too
-        for _ in train(run, optimizer, segment):
+        for _ in train(run, optimizer, segment, device=device):
             pass
     device.synchronize()

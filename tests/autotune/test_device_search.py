@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from autotune import devices, environment
-from autotune.devices import CPU, VISIBLE, Card, Device
+from autotune.devices import CPU, VISIBLE, Device
+from autotune.drivers.nvml import Card
 from autotune.errors import SpecError
 from autotune.search.device import check_kind, device_of
 from autotune.search.opening import changed_facts, task_arguments

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from autotune import devices
-from autotune.devices import CPU, Card, Device, resolve, sticky
+from autotune.devices import CPU, Device, resolve, sticky
+from autotune.drivers.nvml import Card
 from autotune.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ NEW = Card(name="new", capability=(9, 0), driver="1", memory=(3, 4))
 
 # What says "cuda" beside devices.py, and why it may.
 MAY = {
+    "drivers/": "asks the driver of GPUs",
     "engines/gpus.py": "sets CUDA_VISIBLE_DEVICES of a worker",
     "bench/machine.py": "names the device whose steps are measured",
     "bench/step": "measures steps by the clock of a device",

@@ -138,9 +138,9 @@ def test_a_trial_that_has_a_gpu_to_itself_and_too_little_has_diverged(engine, pa
 def test_a_model_that_no_setting_fits_is_told_with_bytes_and_a_way_out(engine, path):
     engine.submit(job(path, "too_large"))
     assert over(engine).misfit == (
-        f"{path}:too_large with adamw does not fit into the 24 GiB of this GPU at any setting: its "
-        "first step had 22 GiB and needed 20.00 MiB more; give a smaller --batch-size or model, a "
-        "larger GPU, or --device cpu"
+        f"{path}:too_large with adamw does not fit into the 24 GiB of this GPU at any setting: it "
+        "had 22 GiB and needed 20.00 MiB more, before its first measurement; give a smaller "
+        "--batch-size or model, a larger GPU, or --device cpu"
     )
 
 
