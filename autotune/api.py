@@ -85,10 +85,9 @@ def tune(  # noqa: PLR0913  what a search is made of
         progress: How to show what happens on stderr: ``"auto"`` (bars on a terminal and in a
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
-            ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device``
-            (``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``), ``sampler``, ``pruner``,
-            ``ray``, ``step_timeout`` in seconds (engine ``"processes"``); and
-            ``patience``, settings in a row without a better one.
+            ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
+            ``"cpu"``, ``"cuda:1"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu`` and, in seconds,
+            ``step_timeout`` (engine ``"processes"``); ``patience``, settings without a better one.
 
     Returns:
         What was found; also where another process told the search to stop.

@@ -47,6 +47,7 @@ FLAGS = {
     "engine": "engine",
     "device": "device",
     "step_timeout": "step_timeout",
+    "per_gpu": "per_gpu",
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
     "sampler": "sampler",
@@ -64,6 +65,7 @@ RESUMABLE = (
     "engine",
     "device",
     "step_timeout",
+    "per_gpu",
     "ray_address",
     "gpus_per_trial",
 )  # may change when a search is resumed

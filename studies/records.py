@@ -103,6 +103,20 @@ class SearchRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)  # versions and machine
 
 
+def mixed(task: Mapping[str, Any]) -> str:
+    """Say that losses of a search come from different kinds of devices or precisions.
+
+    Returns an empty text where they do not. Such a search has let in workers with ``--mixed``.
+    """
+    kinds = task.get("mixed", ())
+    if not kinds:
+        return ""
+    return (
+        f"mixed: trials ran on {' and on '.join(kinds)}, so their losses may differ for that "
+        "alone, those of one seed too"
+    )
+
+
 def own_data(task: Mapping[str, Any]) -> bool:
     """Return whether the function of a task brings its own data, as a Problem does."""
     return task.get("model") is not None and task.get("data") == task["model"]

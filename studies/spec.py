@@ -134,6 +134,7 @@ class SearchSpec(BaseModel):
     engine: Text = "processes"
     device: Annotated[Text, AfterValidator(_device)] = "auto"
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
+    per_gpu: Annotated[Whole, Field(ge=1)] = 1  # trials at the same time on one GPU
     sampler: Text = "auto"
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -173,9 +174,10 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 
 # What may change from one run of a search to the next: how much and where, never what is compared.
 # The kind of device is a fact of the task, which may not; its index may.
-_FREE = {"name", "budget", "workers", "engine", "step_timeout", "ray", "finalists", "seeds"} | {
-    "device"
-}
+_FREE = {
+    "name", "budget", "workers", "engine", "device", "step_timeout", "per_gpu", "ray", "finalists",
+    "seeds",
+}  # fmt: skip
 
 
 def identity(spec: SearchSpec) -> dict[str, Any]:

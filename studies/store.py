@@ -153,6 +153,18 @@ class Store(Leases):
                 retries.reopen(connection, Recommendation.study_id.in_(wider))
         return self.search(name)
 
+    @retried
+    def mix_search(self, name: str, kinds: Sequence[str]) -> SearchRecord:
+        """Note as a fact of its task what kinds of computing a search's losses come from."""
+        with self._database.writing() as connection:
+            search_id = self._search_id(connection, name)
+            which = Search.id == search_id
+            task = dict(connection.execute(select(Search.task).where(which)).scalar_one())
+            task["mixed"] = list(dict.fromkeys([*task.get("mixed", ()), *kinds]))
+            touch(connection, which)
+            connection.execute(update(Search).where(which).values(task=task))
+        return self.search(name)
+
     def delete_search(self, name: str) -> None:
         """Forget a search and everything in it."""
         with self._database.writing() as connection:

@@ -17,8 +17,8 @@ def page() -> None:
         return
     comparison = snapshot.comparison
     st.subheader(words.plain(comparison.verdict))
-    if comparison.tried:
-        st.caption(words.plain(comparison.tried))
+    for text in filter(None, (comparison.mixed, comparison.tried)):
+        st.caption(words.plain(text))
     for row in comparison.rows:
         spoken = [row.verdict, row.reference_verdict]
         st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))

@@ -46,8 +46,8 @@ def watch(url: str, live: bool) -> None:
 def _search(snapshot: Snapshot) -> None:
     record, comparison = snapshot.search, snapshot.comparison
     st.markdown(f"**{words.plain(comparison.verdict)}**")
-    if comparison.tried:
-        st.caption(words.plain(comparison.tried))
+    for text in filter(None, (comparison.mixed, comparison.tried)):
+        st.caption(words.plain(text))
     _links(record.name)
     _figures(snapshot)
     st.dataframe(

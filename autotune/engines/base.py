@@ -13,6 +13,7 @@ class Engine(Protocol):
     An engine is made before anything of a search is stored, so its constructor raises if it cannot
     run here. Two optional static methods can refuse earlier: ``check(task)`` a task that it cannot
     train, and ``ready``, with the arguments of the constructor, a machine on which it cannot run.
+    An optional attribute ``notice`` is a sentence for the user.
     """
 
     slots: int  # jobs that run at the same time

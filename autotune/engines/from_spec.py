@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from autotune.devices import CPU, Device
+from autotune.engines import gpus
 from autotune.engines.base import Engine
 from autotune.errors import SpecError
 from autotune.registry import load
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import Task
 
-PATIENT = "processes"  # the engine that ends a step which takes too long
+PATIENT = "processes"  # the engine that ends a step which takes too long, and shares GPUs
 
 
-def start(spec: SearchSpec) -> Engine:
-    """Return the spec's engine, ready for jobs."""
-    engine: Engine = load("autotune.engines", spec.engine)(**_arguments(spec))
+def start(spec: SearchSpec, facts: Mapping[str, Any]) -> Engine:
+    """Return the spec's engine, ready for jobs.
+
+    ``facts`` of the task say the kind of its device, if it is not the CPU.
+    """
+    arguments = {"workers": spec.workers, **_own(spec)}
+    device = Device(facts.get("device", CPU.kind))
+    if spec.engine == PATIENT:
+        arguments |= {"gpus": gpus.names(device), "per_gpu": spec.per_gpu}
+        if spec.per_gpu > 1 and not arguments["gpus"]:
+            raise SpecError(
+                f"per_gpu needs GPUs, but trials train on device {device}, got {spec.per_gpu}; "
+                "leave it out: workers says how many run at the same time"
+            )
+    engine: Engine = load("autotune.engines", spec.engine)(**arguments)
     return engine
+
+
+def notice(engine: Engine) -> str | None:
+    """Return what an engine has to tell the user, if anything."""
+    return getattr(engine, "notice", None)
 
 
 def ready(spec: SearchSpec) -> None:
@@ -24,14 +44,11 @@ def ready(spec: SearchSpec) -> None:
 
     The engine may have a static method ``ready`` for it, with the arguments of its constructor.
     """
-    if spec.step_timeout is not None and spec.engine != PATIENT:
-        raise SpecError(
-            f"step_timeout needs engine '{PATIENT}', which can end a step, got engine "
-            f"'{spec.engine}'; leave it out or change the engine"
-        )
+    _refuse("step_timeout", spec, spec.step_timeout, "which can end a step")
+    _refuse("per_gpu", spec, spec.per_gpu if spec.per_gpu > 1 else None, "whose workers share GPUs")
     check = getattr(load("autotune.engines", spec.engine), "ready", None)
     if check:
-        check(**_arguments(spec))
+        check(workers=spec.workers, **_own(spec))
 
 
 def check(engine: str, task: Task) -> None:
@@ -41,10 +58,16 @@ def check(engine: str, task: Task) -> None:
         refuse(task)
 
 
-def _arguments(spec: SearchSpec) -> dict[str, Any]:
-    # Settings of one engine, by its name.
-    own = {
-        "ray": spec.ray.model_dump(),
-        PATIENT: {"step_timeout": spec.step_timeout},
-    }
-    return {"workers": spec.workers, **own.get(spec.engine, {})}
+def _refuse(key: str, spec: SearchSpec, given: float | None, why: str) -> None:
+    """Refuse a key that only the engine of processes heeds."""
+    if given is not None and spec.engine != PATIENT:
+        raise SpecError(
+            f"{key} needs engine '{PATIENT}', {why}, got engine '{spec.engine}'; leave it "
+            "out or change the engine"
+        )
+
+
+def _own(spec: SearchSpec) -> dict[str, Any]:
+    """Return the settings of the spec's engine that no other has."""
+    own = {"ray": spec.ray.model_dump(), PATIENT: {"step_timeout": spec.step_timeout}}
+    return own.get(spec.engine, {})

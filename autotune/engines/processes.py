@@ -6,6 +6,8 @@ because two OpenMP pools on the same cores block each other (30 times slower, me
 What a task leaves behind in a worker (memory, open files, threads, values of a module) must not be
 taken for a property of the next setting: a job that fails in a worker that has run others is run
 again in a new one before its failure is told. It runs alone: another trial may have had the memory.
+
+Where trials train on GPUs, each worker has a place on one of them and sees no other GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -24,8 +26,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from autotune.engines import groups
+from autotune.engines.gpus import Place, Places
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
-from autotune.engines.serving import TOLD, deferred_signals, serve
+from autotune.engines.serving import RELEASE, TOLD, deferred_signals, serve
 from autotune.errors import SIGNALS
 from autotune.training.job import Job, Outcome, Report, empty_report
 
@@ -56,6 +59,7 @@ class _Worker:
     job: Job | None = None
     stuck: Stuck = field(default_factory=Stuck)  # of its job
     taken: int = 0  # jobs that it was given
+    place: Place | None = None  # on a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +82,23 @@ class Processes:
         workers: Jobs that run at the same time.
         step_timeout: Seconds that a step may take before its job has failed; None: 20 times the
             slowest step seen, at least a minute. A start and an evaluation may take 10 times that.
+        gpus: GPUs to run on, as ``autotune.engines.gpus.names`` has them; none for the CPU.
+        per_gpu: Jobs that run on each at the same time; so many workers at most.
+
+    Raises:
+        SpecError: Other processes run as much on the GPUs as they may.
     """
 
-    def __init__(self, workers: int = 2, step_timeout: float | None = None) -> None:
-        self.slots = workers
+    def __init__(
+        self,
+        workers: int = 2,
+        step_timeout: float | None = None,
+        gpus: Sequence[str] = (),
+        per_gpu: int = 1,
+    ) -> None:
+        self._places = Places(gpus, per_gpu, workers) if gpus else None
+        self.slots = len(self._places.held) if self._places else workers
+        self.notice = self._places.notice if self._places else None
         self._patience = Patience(step_timeout)
         self._context = multiprocessing.get_context("spawn")
         self._watchman = groups.Watchman()
@@ -91,7 +108,7 @@ class Processes:
         self._workers: list[_Worker] = []
         self._owner = os.getpid()
         atexit.register(self._close_at_exit)  # before multiprocessing waits for its processes
-        for place in range(workers):
+        for place in range(self.slots):
             self._workers.append(self._start(place))
 
     def submit(self, job: Job) -> None:
@@ -132,20 +149,29 @@ class Processes:
                 groups.kill(worker.process)
         _end([worker.process for worker in self._workers], GRACE - REAPING)
         self._watchman.close()
+        if self._places:
+            self._places.close()
 
     def _close_at_exit(self) -> None:
         if os.getpid() == self._owner:  # not in a process that was forked from it
             self.close()
 
-    def _start(self, place: int) -> _Worker:
+    def _start(self, place: int, *, alone: bool = False) -> _Worker:
+        """Start a worker; ``alone``: no other one has a job for as long as this one has."""
         ours, theirs = self._context.Pipe()
-        name, pulse = self._name(place), SharedPulse(self._context)
-        process = self._context.Process(target=serve, args=(theirs, name, pulse), name=name)
-        with _worker_environment(), _without_main(), deferred_signals():
+        name, pulse, gpu = self._name(place), SharedPulse(self._context), self._gpu(place, alone)
+        arguments = (theirs, name, pulse, gpu.share if gpu else None)
+        process = self._context.Process(target=serve, args=arguments, name=name)
+        more = gpu.environment if gpu else {}
+        with _worker_environment(more), _without_main(), deferred_signals():
             process.start()
         theirs.close()
         self._watchman.watch(process)
-        return _Worker(name=name, process=process, pipe=ours, pulse=pulse)
+        return _Worker(name=name, process=process, pipe=ours, pulse=pulse, place=gpu)
+
+    def _gpu(self, place: int, alone: bool) -> Place | None:
+        found = self._places.held[place] if self._places else None
+        return found.alone if found and alone else found
 
     @staticmethod
     def _name(place: int) -> str:
@@ -177,9 +203,12 @@ class Processes:
         """Give a job to an idle worker, or to a new one in its place."""
         place = next(i for i, worker in enumerate(self._workers) if worker.job is None)
         worker = self._workers[place]
-        if (fresh and worker.taken) or worker.pipe.closed or not worker.process.is_alive():
+        used = worker.taken or worker.place != self._gpu(place, alone=fresh)
+        if fresh:
+            self._free_memory()
+        if (fresh and used) or worker.pipe.closed or not worker.process.is_alive():
             self._retire(worker)
-            worker = self._workers[place] = self._start(place)
+            worker = self._workers[place] = self._start(place, alone=fresh)
         worker.job, worker.stuck = job, Stuck()
         worker.taken += 1
         # A dead worker is noticed when reports are read.
@@ -217,8 +246,9 @@ class Processes:
         failed = report.exhausted or report.spoilt or report.outcome is Outcome.FAILED
         alone = worker.taken == 1 and not report.spoilt
         if report.exhausted:
-            alone = alone and not (self._busy() or report.crowded)
-        if report.exhausted or report.spoilt:
+            alone = alone and not (self._busy() or report.crowded or self._shares(worker))
+        # One that had a GPU to itself may not keep so much of it when others run beside it.
+        if report.exhausted or report.spoilt or (first and worker.place):
             self._retire(worker)
         if failed and not first and not alone:
             self._again[job.trial] = _failure(report)
@@ -233,6 +263,18 @@ class Processes:
             again = f"run again in a new worker, as it failed in an older one: {first.reason}"
             report = replace(report, reason="; ".join(filter(None, (again, report.reason))))
         self._told.append(report)
+
+    @staticmethod
+    def _shares(worker: _Worker) -> bool:
+        """Return whether a worker may take only a part of its GPU."""
+        return worker.place is not None and worker.place != worker.place.alone
+
+    def _free_memory(self) -> None:
+        """Ask idle workers for what they keep of a GPU's memory for their next job."""
+        for worker in self._workers:
+            if worker.place and not worker.job and not worker.pipe.closed:
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    worker.pipe.send(RELEASE)
 
     def _look_at(self, worker: _Worker) -> None:
         """Bury a worker that is dead or hangs."""
@@ -300,10 +342,11 @@ def _cause(code: int | None) -> str:
 
 
 @contextmanager
-def _worker_environment() -> Iterator[None]:
+def _worker_environment(more: Mapping[str, str]) -> Iterator[None]:
     """Set variables that libraries read only when a process loads them."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
+    wanted = {**ENVIRONMENT, **more}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from autotune.engines import groups
+from autotune import devices
+from autotune.engines import gpus, groups
 from autotune.engines.hangs import SharedPulse
 from autotune.engines.lines import whole_lines
 from autotune.errors import SIGNALS, Abort
@@ -26,6 +27,7 @@ from autotune.training.pulse import Phase
 
 TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
 SPOILT = 3  # exit code of a worker that cannot use its GPU any more
+RELEASE = "release"  # message to an idle worker: give back a GPU's memory
 
 
 @contextmanager
@@ -91,8 +93,11 @@ class Manners:
             self._pipe.close()
 
 
-def serve(pipe: Connection, name: str, pulse: SharedPulse) -> None:
-    """Run jobs until the coordinator is gone; the main function of a worker."""
+def serve(pipe: Connection, name: str, pulse: SharedPulse, share: float | None = None) -> None:
+    """Run jobs until the coordinator is gone; the main function of a worker.
+
+    ``share``: the fraction of its GPU's memory that it may take.
+    """
     groups.lead()
     manners = Manners(pipe)
     # EOFError and OSError: the coordinator is gone, and nobody would read another report.
@@ -102,12 +107,16 @@ def serve(pipe: Connection, name: str, pulse: SharedPulse) -> None:
         multiprocessing.set_start_method(None, force=True)
         _own_output()
         start_worker()
+        if share is not None:
+            gpus.limit(share)
         while not manners.leaving:
             manners.idle = True
             job: Any = pipe.recv()
             manners.idle = False
             if isinstance(job, Job):
                 _run(job, pipe, name, pulse, manners)
+            elif job == RELEASE:
+                devices.release()
     if manners.leaving:
         sys.exit(TOLD)
 

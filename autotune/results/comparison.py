@@ -11,7 +11,14 @@ from typing import Any
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
 from autotune.scheduler.fairness import Effort, effort
-from autotune.studies.records import Role, SearchRecord, StudyRecord, TrialRecord, TrialState
+from autotune.studies.records import (
+    Role,
+    SearchRecord,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    mixed,
+)
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 
@@ -90,7 +97,12 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
-        return tuple(dict.fromkeys([self.verdict, *each]))
+        return tuple(dict.fromkeys([self.verdict, *filter(None, [self.mixed]), *each]))
+
+    @property
+    def mixed(self) -> str:
+        """A sentence if losses come from different kinds of devices; else empty."""
+        return mixed(self.search.task)
 
 
 def load(store: Store, name: str) -> Comparison:

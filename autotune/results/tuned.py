@@ -22,6 +22,7 @@ from autotune.studies.records import (
     StudyRecord,
     TrialRecord,
     TrialState,
+    mixed,
     own_data,
 )
 from autotune.studies.setting import Setting
@@ -272,6 +273,7 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
     yield from chosen.caveats
+    yield from filter(None, [mixed(search.task)])
     if row.nothing_learned:
         yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)

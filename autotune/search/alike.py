@@ -47,6 +47,9 @@ class Alike:
         own = _First(f"{optimizer} trial {trial.number}", values)
         for known in self._known(trial, own):
             what = self._differ(known.values, values)
+            if what and not self.coarse and self._mixed():
+                self.coarse = True
+                what = self._differ(known.values, values)
             if what:
                 self._told = True
                 return (
@@ -56,6 +59,10 @@ class Alike:
                     "comes from a set or a folder"
                 )
         return None
+
+    def _mixed(self) -> bool:
+        """Return whether a worker that computes otherwise has joined, perhaps since this one."""
+        return "mixed" in self.store.search(self.search.name).task
 
     def _known(self, trial: TrialRecord, own: _First) -> list[_First]:
         if trial.seed in self._firsts:

@@ -77,12 +77,15 @@ def run(
         worker = coordinator(store.url, folder)
         asked = renewed(spec, store, prepared)
         # An engine that refuses to start must leave nothing stored.
-        with nullcontext() if asked.finished else closing(from_spec.start(spec)) as engine:
+        starting = None if asked.finished else from_spec.start(spec, asked.facts)
+        with nullcontext() if starting is None else closing(starting) as engine:
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(asked, store, dead=worker, blame=False)
             if text := news(asked):
                 listen(Notice(text=text))
             if engine:
+                if text := from_spec.notice(engine):
+                    listen(Notice(text=text))
                 store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
                 halt = halt or threading.Event()
                 with closing(Mirror(store.url)) as mirror:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from autotune import devices
 from autotune.devices import AUTO, CPU, GPU, Device
 from autotune.errors import SpecError
@@ -34,14 +38,31 @@ def kind_of(search: SearchRecord) -> str:
     return kind
 
 
-def check_kind(search: SearchRecord, asked: str) -> None:
+MIX = "--mixed lets it join, and every table of results then says so"
+KINDS = ("device", "precision")  # facts of a task that say how its losses are computed
+
+
+def check_kind(search: SearchRecord, asked: str, *, mixed: bool = False) -> None:
     """Refuse to join a search with another kind of device; raises SpecError."""
     kind = asked.partition(":")[0]
-    if kind not in (AUTO, kind_of(search)):
+    if not mixed and kind not in (AUTO, kind_of(search)):
         raise SpecError(
             f"search '{search.name}' computes on {kind_of(search)}, got device '{asked}': the "
-            "losses of one search are of one kind of device; leave --device out"
+            f"losses of one search are of one kind of device; leave --device out, or {MIX}"
         )
+
+
+def computing(task: Mapping[str, Any]) -> str:
+    """Return in words how the losses of a task are computed."""
+    kind, precision = task.get("device", CPU.kind), task.get("precision")
+    return f"{kind} in {precision}" if precision else str(kind)
+
+
+def as_here(search: SearchRecord, facts: Mapping[str, Any]) -> SearchRecord:
+    """Return a search with the kinds of device and precision of this process's trials."""
+    others = {name: value for name, value in search.task.items() if name not in KINDS}
+    own = {name: facts[name] for name in KINDS if name in facts}
+    return search if {**others, **own} == search.task else replace(search, task={**others, **own})
 
 
 def _on_ray(spec: SearchSpec) -> Device:

@@ -17,7 +17,7 @@ from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import delete
-from autotune.search.device import device_of
+from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
@@ -150,14 +150,36 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
             check(space)
 
 
-def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
-    """Check a search; raises AlreadyThere if its name belongs to another one."""
+def checked(
+    spec: SearchSpec, store: Store, engine: str | None = None, mixed: str | None = None
+) -> Checked:
+    """Check a search that this process joins.
+
+    Args:
+        spec: Its spec.
+        store: Where it is stored.
+        engine: The engine of this process.
+        mixed: The device of a process that may compute otherwise than the search has; None: of one
+            that may not.
+
+    Raises:
+        AlreadyThere: Its name belongs to another search.
+        SpecError: It has another kind of device or precision than this process.
+    """
     stored = stored_as(spec, store)
-    prepared = prepare(spec, engine, stored)
+    here = spec if mixed is None else spec.model_copy(update={"device": mixed})
+    prepared = prepare(here, engine, stored if mixed is None else None)
     facts, spaces, _ = prepared
     if stored is None:
         return beginning(spec, prepared)
-    if changed := changed_since(spec, stored, facts):
+    changed = changed_since(spec, stored, facts)
+    kinds = {KEPT_FACTS[name] for name in KINDS}
+    if mixed is None and changed and kinds >= set(changed):
+        raise SpecError(
+            f"search '{stored.name}' computes on {computing(stored.task)}, this worker would on "
+            f"{computing(facts)}: the losses of one search are of one kind; {MIX}"
+        )
+    if changed := [what for what in changed if mixed is None or what not in kinds]:
         raise another(stored, changed, store)
     return going_on(spec, stored, facts, spaces)
 
@@ -259,7 +281,7 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
     changes = store.changes(search.id)
     merge(states, changes)
     return Opened(
-        search=store.search(search.name),
+        search=as_here(store.search(search.name), found.facts),
         states=states,
         resumed=sum(len(state.trials) for state in states),
         finished=found.finished,

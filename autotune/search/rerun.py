@@ -11,7 +11,7 @@ from autotune.errors import NothingUsable, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.search.opening import changed_facts, task_arguments
 from autotune.seeds import training
-from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState, mixed
 from autotune.studies.spec import parse
 from autotune.tasks.resolve import resolve
 from autotune.training.job import Job, Outcome, Report
@@ -158,4 +158,4 @@ def _notes(search: SearchRecord) -> list[str]:
     ]
     if search.spec.get("engine") == BATCHED:
         notes.append("it was trained in a batch, which agrees with a single run to rounding")
-    return notes
+    return notes + [text for text in [mixed(search.task)] if text]

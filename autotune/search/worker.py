@@ -17,13 +17,13 @@ from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.search.coordinator import Loop
-from autotune.search.device import check_kind
+from autotune.search.device import check_kind, computing
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
 from autotune.search.renewal import TRIES
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Command, SearchRecord, SearchState
+from autotune.studies.records import Command, SearchRecord, SearchState, mixed
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.training.job import Job, Outcome, Report
@@ -49,15 +49,19 @@ class Terms:
         name: Its name. If a worker restarts with the same name, its old trials are free at once.
         workers: Trials that run at the same time.
         engine: Where they run.
+        per_gpu: Trials that run at the same time on each GPU.
         strict: Refuse to run with other versions than those of the search.
         device: As ``--device``; its kind has to be the search's.
+        mixed: Let the kind of device and the precision be others than the search's.
     """
 
     name: str = field(default_factory=name)
     workers: int = 1
     engine: str = "processes"
+    per_gpu: int = 1
     strict: bool = False
     device: str = AUTO
+    mixed: bool = False
 
 
 def work(
@@ -84,7 +88,7 @@ def work(
     """
     terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
-    check_kind(search, terms.device)
+    check_kind(search, terms.device, mixed=terms.mixed)
     _same_versions(search, listen, strict=terms.strict)
     while search.state is not SearchState.COMPLETE and not halt.is_set():
         command = store.changes(search.id, _NEVER).command
@@ -93,12 +97,14 @@ def work(
                 f"search '{study}' was told to stop; continue it with: "
                 f"autotune tell {shlex.quote(study)} continue"
             )
-        asked = checked(parse(dict(search.spec)), store, terms.engine)
+        asked = _joined(search, store, terms, listen)
         store.take_up(search.id, store.failed(search.id, most=TRIES))
         with (
             closing(_engine(asked, terms)) as engine,
             closing(Mirror(store.url)) as mirror,
         ):
+            if text := from_spec.notice(engine):
+                listen(Notice(text=text))
             guard = Guard(engine, halt)
             loop = _loop(asked, store, listen, halt, mirror=mirror, worker=terms.name)
             loop.run(guard)
@@ -118,9 +124,19 @@ def work(
 _NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
 
 
+def _joined(search: SearchRecord, store: Store, terms: Terms, listen: Listener) -> Checked:
+    """Check a search that this process joins; note it if its losses are then mixed."""
+    device = terms.device.partition(":")[0] if terms.mixed else None  # an index is this process's
+    asked = checked(parse(dict(search.spec)), store, terms.engine, device)
+    kinds = [computing(search.task), computing(asked.facts)]
+    if kinds[0] != kinds[1]:
+        listen(Notice(text=mixed(store.mix_search(search.name, kinds).task)))
+    return asked
+
+
 def _engine(asked: Checked, terms: Terms) -> Engine:
-    own = {"engine": terms.engine, "workers": terms.workers}
-    return from_spec.start(asked.spec.model_copy(update=own))
+    own = {"engine": terms.engine, "workers": terms.workers, "per_gpu": terms.per_gpu}
+    return from_spec.start(asked.spec.model_copy(update=own), asked.facts)
 
 
 def _loop(

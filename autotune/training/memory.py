@@ -38,13 +38,13 @@ class Shortage:
 
     def misfit(self, model: str, optimizer: str) -> str:
         """Say that no setting of an optimizer can train a model here, and what to do."""
-        asked = f"{self.asked} more" if self.asked else "more"
+        more = f"{self.asked} more" if self.asked else "more"
         gpu = f"the {_gib(self.total)} of this GPU"
         gpu += f", where others hold {_gib(self.others)}," if self.crowded else ""
         return (
-            f"{model} with {optimizer} does not fit into {gpu} at any setting: its "
-            f"first step had {_gib(self.own)} and needed {asked}; give a "
-            "smaller --batch-size or model, a larger GPU, or --device cpu"
+            f"{model} with {optimizer} does not fit into {gpu} at any setting: it had "
+            f"{_gib(self.own)} and needed {more}, before its first measurement; give a smaller "
+            "--batch-size or model, a larger GPU, or --device cpu"
         )
 
 

@@ -32,6 +32,7 @@ from autotune.training.memory import release, shortage
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
 from autotune.training.verdict import out_of_memory, verdict
+from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
@@ -101,6 +102,7 @@ class _Running:
         self.step = job.start
         self._began = time.perf_counter()
         self._points: list[Point] = []
+        self._measured = False  # whether a validation loss was
         self._facts: dict[str, Any] = {}
 
     def interrupted(self) -> bool:
@@ -128,6 +130,7 @@ class _Running:
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
+            self._measured = self._measured or point.loss is not None
             self._points.append(point)
             if point.step == 1:
                 self._facts[FIRST] = getattr(trial.run, "first", {})
@@ -153,9 +156,9 @@ class _Running:
         short = shortage(error)
         if short is None:
             return replace(failed, exhausted=True)
-        # What a step needs is the same for all settings, so the first one tells of all.
-        first, job = self.step == self.job.start, self.job
-        misfit = short.misfit(str(job.task["model"]), job.optimizer) if first else None
+        # Steps and measurements need the same at all settings, so the first ones tell of all.
+        job = self.job
+        misfit = None if self._measured else short.misfit(str(job.task["model"]), job.optimizer)
         return replace(failed, exhausted=True, crowded=short.crowded, misfit=misfit)
 
     def report(
@@ -237,11 +240,33 @@ def _identity(job: Job) -> int:
 
 
 def task_of(job: Job) -> Task:
-    """Return a job's task with data and libraries loaded; the user's code may raise."""
+    """Return a job's task with data, libraries and a device's kernels loaded.
+
+    The user's code may raise.
+    """
     _unedited(job)
     task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
     _unedited(job)  # not while it was loaded either
+    _warm(task, job)
     return task
+
+
+_warmed: set[str] = set()  # tasks with rules whose kernels are loaded
+
+
+def _warm(task: Task, job: Job) -> None:
+    """Take steps with the job's rule on a device other than the CPU, once in this process."""
+    device = getattr(task, "device", CPU)
+    if device == CPU:
+        return
+    hyper = job.setting.hyper
+    # Numbers are arguments of the kernels, words choose among them.
+    words = {name: value for name, value in hyper.items() if isinstance(value, str | bool)}
+    rule = [dict(job.task), dict(job.content), job.optimizer, words]
+    key = json.dumps(rule, sort_keys=True)
+    if key not in _warmed:
+        warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+        _warmed.add(key)
 
 
 def _unedited(job: Job) -> None:
@@ -264,6 +289,7 @@ def _task(arguments: str, content: str) -> Task:
 def forget() -> None:
     """Drop loaded tasks, because their files may change before another search."""
     _task.cache_clear()
+    _warmed.clear()
 
 
 def _segment(job: Job, start: int) -> Segment:

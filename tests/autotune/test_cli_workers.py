@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from autotune.cli import main
-from autotune.engines import gpus
 from autotune.search.lock import folder_of
 from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
@@ -248,19 +247,3 @@ def _running(folder):
                     return
         time.sleep(0.1)
     raise AssertionError("no trial was run")
-
-
-def test_a_worker_takes_a_gpu_that_no_other_has(monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(gpus, "_HELD", [])
-    first = gpus.claim()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert (first, gpus.claim()) == ("3", "5")
-    for file in gpus._HELD:
-        file.close()
-
-
-def test_a_single_gpu_is_shared(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert gpus.claim() is None

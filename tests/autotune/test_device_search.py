@@ -100,7 +100,8 @@ def test_a_worker_of_another_kind_of_device_is_refused():
         check_kind(stored(device="cuda"), asked)
     rule = (
         r"^search 'old' computes on cpu, got device 'cuda:1': the losses of one search are of one "
-        r"kind of device; leave --device out$"
+        r"kind of device; leave --device out, or --mixed lets it join, and every table of results "
+        r"then says so$"
     )
     with pytest.raises(SpecError, match=rule):
         check_kind(stored(), "cuda:1")

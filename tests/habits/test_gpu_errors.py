@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from autotune.engines.gpus import MEMORY
+from autotune.engines.processes import Processes
 from autotune.testing.habits import job, over
 from autotune.training.job import Outcome
 
@@ -40,6 +44,8 @@ once = raising(spoilt, lambda attempt, step: attempt == 1)
 once_in_a_library = raising(cublas, lambda attempt, step: attempt == 1)
 always = raising(spoilt, lambda attempt, step: True)
 moving = raising(spoilt, lambda attempt, step: step == (4 if attempt == 1 else 1))
+beside_a_trial = raising(missing, lambda attempt, step: attempt == 1)
+
 
 def held(own, free):
     torch.accelerator.is_available = lambda: True
@@ -132,7 +138,29 @@ def test_a_trial_that_has_a_gpu_to_itself_and_too_little_has_diverged(engine, pa
 def test_a_model_that_no_setting_fits_is_told_with_bytes_and_a_way_out(engine, path):
     engine.submit(job(path, "too_large"))
     assert over(engine).misfit == (
-        f"{path}:too_large with adamw does not fit into the 24 GiB of this GPU at any setting: its "
-        "first step had 22 GiB and needed 20.00 MiB more; give a smaller --batch-size or model, a "
-        "larger GPU, or --device cpu"
+        f"{path}:too_large with adamw does not fit into the 24 GiB of this GPU at any setting: it "
+        "had 22 GiB and needed 20.00 MiB more, before its first measurement; give a smaller "
+        "--batch-size or model, a larger GPU, or --device cpu"
     )
+
+
+def test_a_trial_that_shares_a_gpu_and_has_too_little_gets_all_of_it_once(
+    quick, path, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    shares, start = [], Processes._start
+
+    def started(engine, place, **how):
+        worker = start(engine, place, **how)
+        shares.append(worker.place.share)
+        return worker
+
+    monkeypatch.setattr(Processes, "_start", started)
+    with closing(quick(workers=1, gpus=["0"], per_gpu=2)) as engine:
+        engine.submit(job(path, "beside_a_trial"))
+        report = over(engine)
+        assert report.outcome is Outcome.REACHED
+        assert "failed in an older one: out of memory" in report.reason
+        engine.submit(job(path, "problem"))
+        assert over(engine).outcome is Outcome.REACHED
+    assert shares == [MEMORY / 2, MEMORY, MEMORY / 2]

@@ -9,7 +9,6 @@ from autotune import devices
 from autotune.cli.shared.interrupt import Interrupt
 from autotune.cli.shared.options import say
 from autotune.cli.views.progress import listening
-from autotune.engines import gpus
 from autotune.search.stored import flag, opened, resume_command, written
 from autotune.studies import urls
 from autotune.studies.records import SearchState
@@ -29,9 +28,6 @@ def run(
 def _run(
     name: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
 ) -> int:
-    gpu = gpus.claim()
-    if gpu is not None:
-        say(f"this worker uses GPU {gpu}")
     from autotune.search.worker import Terms, work
 
     part = Terms(**{key: value for key, value in terms.items() if value is not None})

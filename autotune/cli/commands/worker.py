@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from autotune.cli.shared.completion import searches
@@ -36,6 +38,13 @@ from autotune.cli.views.progress import progress
     help="Trials to run at the same time.",
 )
 @click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Trials at the same time on each GPU.",
+)
+@click.option(
     "--device",
     default="auto",
     metavar="NAME",
@@ -44,6 +53,12 @@ from autotune.cli.views.progress import progress
 )
 @click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."
+)
+@click.option(
+    "--mixed",
+    is_flag=True,
+    help="Join with another kind of device or precision than the search's; every table of results "
+    "then says so.",
 )
 @progress
 @storage
@@ -54,17 +69,14 @@ def command(
     /,
     *,
     search: str,
-    name: str | None,
-    workers: int,
-    device: str,
-    strict: bool,
     progress: str,
     storage: str | None,
+    **terms: Any,
 ) -> None:
     """Run trials of a search on this machine, alone or beside other workers.
 
     Workers may join and leave at any time. Ctrl-C and SIGTERM finish the current steps, save the
-    trials and give them back to the search. With several GPUs a worker takes a free one.
+    trials and give them back to the search. Each trial takes a place on a GPU that is free.
 
     Example: autotune worker --search resnet50 --storage postgresql://me@host/studies
     """
@@ -73,5 +85,4 @@ def command(
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        terms = {"name": name, "workers": workers, "strict": strict, "device": device}
         ctx.exit(run_worker.run(search, terms, storage, form, interrupt))

@@ -104,6 +104,10 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--per-gpu",),
+            {"type": int, "help": "Trials at the same time on each GPU.  [default: 1]"},
+        ),
+        (
             ("--step-timeout",),
             {
                 "type": float,

@@ -12,7 +12,7 @@ from autotune.errors import NotFound
 from autotune.results.comparison import load
 from autotune.search.status import current
 from autotune.search.stored import opened, resumable
-from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.records import SearchRecord, SearchState, mixed
 from autotune.studies.store import Store
 
 HEADER = ("name", "model", "optimizers", "trials", "lowest loss", "state", "last activity")
@@ -68,10 +68,11 @@ def _row(search: SearchRecord, judged: Mapping[str, Any] | None) -> tuple[str, .
 
 def _lowest(search: SearchRecord, judged: Mapping[str, Any] | None) -> str:
     """Write a loss and its seeds: on the seed of the search, the picked setting looks too good."""
+    among = ", mixed devices" if mixed(search.task) else ""
     if judged:
-        return f"{judged['loss']} {judged['optimizer']} (judged)"
+        return f"{judged['loss']} {judged['optimizer']} (judged{among})"
     bests = [(study.best, study.optimizer) for study in search.studies if study.best is not None]
     if not bests:
         return format.NONE
     loss, optimizer = min(bests)
-    return f"{format.loss(loss)} {optimizer} (search seed)"
+    return f"{format.loss(loss)} {optimizer} (search seed{among})"

@@ -11,7 +11,7 @@ from autotune.cli.views import format
 from autotune.cli.views.comparison import setting
 from autotune.cli.views.table import facts, table
 from autotune.results.reliability import Reliability
-from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState, mixed
 
 TOP = 5
 BETAS = "(betas are close to one)"
@@ -50,6 +50,7 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
         "search": f"{found.name}, {found.state}",
         **({"go on": content["resume"][found.name]} if content["resume"] else {}),
         **format.facts(found.task),
+        **({"mixed": " and ".join(found.task["mixed"])} if mixed(found.task) else {}),
         "budget": _budget(found.spec.get("budget") or {}),
         **{kind: found.spec[kind] for kind in POLICIES if kind in found.spec},
         "searched": f"{format.duration(found.seconds)}, last active {format.moment(found.updated)}",
