@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Function", "bind", "device", "interpreted", "jit", "kernel", "plain", "tl"]
+__all__ = ["Function", "bind", "device", "foreign", "interpreted", "jit", "kernel", "plain", "tl"]
 
 
 class Function:
@@ -39,14 +39,35 @@ class Function:
         return self.fn.__qualname__
 
 
+class Foreign(Function):
+    """A function that a device's library has; where Triton interprets, another stands in."""
+
+    def __init__(self, fn: FunctionType, stand_in: Callable[..., Any]) -> None:
+        super().__init__(fn)
+        self.stand_in = stand_in
+
+
+def foreign(stand_in: Callable[..., Any]) -> Callable[[Callable[..., Any]], Foreign]:
+    """Mark a function of a device's library, which Triton's interpreter does not have."""
+
+    def marked(fn: Callable[..., Any]) -> Foreign:
+        return Foreign(_plain_function(fn), stand_in)
+
+    return marked
+
+
 def jit(fn: Callable[..., Any]) -> Function:
     """Mark a function of numbers as part of a rule.
 
     Inside it, write numbers with a point (``1.0``): they take the precision the rule runs in.
     """
+    return Function(_plain_function(fn))
+
+
+def _plain_function(fn: Callable[..., Any]) -> FunctionType:
     if not isinstance(fn, FunctionType):
         raise TypeError(f"a rule must be a plain Python function, got {fn!r}")
-    return Function(fn)
+    return fn
 
 
 class _Unbound:
@@ -73,6 +94,8 @@ def bind(
         wrap: Applied to each function, the innermost first.
         number: Converts the numbers written in the rule.
     """
+    if isinstance(rule, Foreign) and wrap is _plainly:
+        return rule.stand_in
     code, names = rule.fn.__code__, rule.fn.__globals__
     constants = tuple(number(c) if type(c) is float else c for c in code.co_consts)
     bound = {"tl": language, "__name__": rule.fn.__module__, "__builtins__": builtins}

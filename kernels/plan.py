@@ -61,8 +61,8 @@ def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
     if isinstance(rows[0], tuple):
         return Planned(plan.groups, places, _lines(rows), keys, copies)
     if isinstance(rows[0], Tensor):
-        known = torch.stack(keys) if isinstance(keys[0], Tensor) else keys
-        return Planned(plan.groups, places, torch.stack(rows), known, copies)
+        known = _table(keys, 1) if isinstance(keys[0], Tensor) else keys
+        return Planned(plan.groups, places, _table(rows, 2), known, copies)
     stacked = Planned(plan.groups, places, np.concatenate(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
 
@@ -79,6 +79,11 @@ def _unstacked(found: Planned, count: int) -> Planned:
         spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
     keys = tuple(chain.from_iterable(keys_of(key, count) for key in found.keys))
     return found._replace(groups=spread, addresses=places.reshape(len(places), -1), keys=keys)
+
+
+def _table(lines: Sequence[Tensor], dimensions: int) -> Tensor:
+    """Return a line for each tensor, which they may share already."""
+    return lines[0] if lines[0].ndim == dimensions else torch.stack(list(lines))
 
 
 def bring_back(copies: Copies) -> None:

@@ -62,12 +62,25 @@ class Rule:
         return self.direction.scalars + self.application.scalars + limit
 
 
+class Tape(NamedTuple):
+    """How a device computes a row of scalars: operations on its step and its learning rate.
+
+    A value is known by its place: 0 is the step, 1 the learning rate, then come the constants, then
+    the results of the operations.
+    """
+
+    constants: int  # how many there are
+    work: tuple[tuple[str, int, int], ...]  # operation, and the places of its operands
+    columns: tuple[int, ...]  # places of the row's values
+
+
 class Update(NamedTuple):
     """One tensor's step: ``p`` and ``state`` are written, ``g`` never is.
 
-    If ``row`` is a matrix, every tensor is a contiguous stack of replicas, and each replica has one
+    If ``row`` is an array, every tensor is a contiguous stack of replicas, and each replica has one
     row of the matrix. If ``row`` and ``key`` are tensors, they are read on the device; only the
-    triton backend does that. All updates of a step are of the same kind.
+    triton backend does that: each update has its own, or all updates of a step share one table with
+    a line for each of them, in their order. All updates of a step are of the same kind.
     """
 
     p: Tensor

@@ -286,8 +286,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             overflow = None
         if overflow is not None and not tables.capturing(overflow.device):
             self._tentative = Tentative(self.state, self.param_groups, overflow)
-        work = collect.updates(self, given)
-        clip = clipping.factor(self, work)
+        work, prelude = collect.updates(self, given)
+        clip = clipping.factor(self, work, prelude)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
             if where and rule.trust:

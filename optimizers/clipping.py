@@ -14,22 +14,30 @@ from autotune.kernels.rules.norms import clip_factor
 from autotune.optimizers import sharded
 
 if TYPE_CHECKING:
+    from autotune.kernels.triton.prelude import Prelude
     from autotune.optimizers.base import RuleOptimizer
     from autotune.optimizers.collect import Work
 
 
-def factor(optimizer: RuleOptimizer, work: Work) -> Tensor | None:
-    """Return the factor of gradients, which also undoes GradScaler's scale; None is 1."""
+def factor(optimizer: RuleOptimizer, work: Work, prelude: Prelude | None) -> Tensor | None:
+    """Return the factor of gradients, which also undoes GradScaler's scale; None is 1.
+
+    If a step has a prelude, this is launched, with or without a factor to compute.
+    """
     limit = optimizer.max_grad_norm
     scale: Tensor | None = getattr(optimizer, "grad_scale", None)
     if not limit or not (work or optimizer.norm_group):
+        if prelude is not None:
+            return prelude.run(None, scale)
         return None if scale is None else torch.reciprocal(scale).reshape(())
     parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
     parts = parts or [torch.zeros((), dtype=torch.float64, device=_home(optimizer))]
     home = parts[-1].device  # if all are on one device, nothing is copied or waited for
-    total = torch.stack([part.to(home) for part in parts]).sum()
+    total = parts[0] if len(parts) == 1 else torch.stack([p.to(home) for p in parts]).sum()
     if optimizer.norm_group:
         torch.distributed.all_reduce(total, group=optimizer.norm_group)
+    if prelude is not None:
+        return prelude.run(total, scale)
     if scale is None:
         return clip_factor(total.sqrt(), limit, optimizer.clip_eps())
     scale = scale.to(home, torch.float64).reshape(())

@@ -16,9 +16,10 @@ from torch import Tensor
 from autotune.kernels import backends
 from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.rule import Key, Rule, Update
-from autotune.optimizers import buffers, capturable, check, gradients, scalars, sharded
+from autotune.optimizers import buffers, check, gradients, on_device, scalars, sharded
 
 if TYPE_CHECKING:
+    from autotune.kernels.triton.prelude import Prelude
     from autotune.optimizers.base import Group, RuleOptimizer
 
 Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
@@ -28,17 +29,16 @@ _update: Any = partial(tuple.__new__, Update)
 _IS_CPU, _DEVICE = attrgetter("is_cpu"), attrgetter("device")
 
 
-def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
-    """Return the updates of a step, by rule, backend and mesh."""
+def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Work, Prelude | None]:
+    """Return the updates of a step, by rule, backend and mesh, and the launch before it, if any."""
     sharded.refuse_norms_of_pieces(optimizer)
     work: Work = {}
     groups = optimizer.param_groups
     ready = optimizer.watch.groups(optimizer)
     found = [with_gradient(optimizer, group, given) for group in groups]
+    if optimizer.capturable:
+        return _counted_there(optimizer, ready, found, given)
     for group, plain, pairs in zip(groups, ready, found, strict=True):
-        if optimizer.capturable:
-            _add_captured(work, optimizer, group, plain, pairs, given)
-            continue
         if optimizer.shared_clock:
             last = group.get("step", 0)
             whole = last if type(last) is int else check.count("step", last)
@@ -48,7 +48,7 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> Work:
             params, grads = zip(*pairs, strict=True)
             made = _made(optimizer, plain, rule, params, grads, given)
             _add(work, optimizer, rule, params, grads, made)
-    return work
+    return work, None
 
 
 def _made(
@@ -124,22 +124,25 @@ def _together(params: Sequence[Tensor]) -> bool:
     return all(map(_IS_CPU, params)) or len(set(map(_DEVICE, params))) == 1
 
 
-def _add_captured(
-    work: Work,
+def _counted_there(
     optimizer: RuleOptimizer,
-    group: Group,
-    plain: Group,
-    pairs: Sequence[tuple[Tensor, Tensor]],
+    ready: Sequence[Group],
+    found: Sequence[Sequence[tuple[Tensor, Tensor]]],
     given: gradients.Given | None,
-) -> None:
-    """Add the updates of a group whose steps are counted on the device."""
-    if not group["params"]:
-        return
-    rule = optimizer.rule(plain)
-    found = [(p, p if given is None else given[p][0], g) for p, g in pairs]
-    those = capturable.updates(optimizer, group, plain, rule, found)
-    if those:
-        work.setdefault((rule, "triton", None), []).extend(those)
+) -> tuple[Work, Prelude | None]:
+    """Return the updates of a step that is counted on the device, and its prelude."""
+    groups = [
+        on_device.Ready(
+            group,
+            plain,
+            optimizer.rule(plain),
+            [(p, p if given is None else given[p][0], g) for p, g in pairs],
+        )
+        for group, plain, pairs in zip(optimizer.param_groups, ready, found, strict=True)
+        if group["params"]
+    ]
+    made, prelude = on_device.updates(optimizer, groups)
+    return {(rule, "triton", None): those for rule, those in made.items() if those}, prelude
 
 
 def with_gradient(

@@ -1,4 +1,4 @@
-"""The scalars of a step: numbers, or tensors on the device with ``capturable``.
+"""The scalars of a step: numbers, or with ``capturable`` what is computed on the device.
 
 Both are in double precision.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from autotune.kernels.rule import Rule
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
-Scalar = Any  # float | Tensor; the same expressions take both
+Scalar = Any  # a number, a tensor, or a stand-in of tape.py; the same expressions take all
 
 
 def row(
@@ -42,9 +40,9 @@ def debias(decay: float, step: Scalar) -> Scalar:
 
 def root(value: Scalar) -> Scalar:
     """Return the square root."""
-    return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)
+    return math.sqrt(value) if isinstance(value, float) else value.sqrt()
 
 
 def later(step: Scalar) -> Scalar:
     """Return 0 for the first step, and 1 for others."""
-    return (step > 1).double() if isinstance(step, Tensor) else float(step > 1)
+    return float(step > 1) if isinstance(step, int) else (step > 1).double()

@@ -43,10 +43,10 @@ class Graph(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def recording(self, real: Callable[..., None]) -> Callable[..., None]:
         """Return a launch of kernels that is recorded."""
 
-        def launch(*arguments: Any) -> None:
+        def launch(*arguments: Any, **options: Any) -> None:
             with _disable_current_modes():
-                real(*arguments)
-            self._work.append(lambda: real(*arguments))
+                real(*arguments, **options)
+            self._work.append(lambda: real(*arguments, **options))
 
         return launch
 

@@ -142,7 +142,7 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     """Return the sum of all squares, in double precision, on the first gradient's device."""
     ready, _alive = gradients(grads)
     sums = [_squares(group).to(grads[0].device, non_blocking=True) for group in ready]
-    return torch.stack(sums).sum()
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum()
 
 
 def _squares(group: Gradients) -> Tensor:
@@ -171,12 +171,19 @@ def _form(rule: Rule, group: LaunchGroup) -> Form:
     )
 
 
-def launch(what: Function, programs: int, where: torch.device, *arguments: Any) -> None:
-    """Launch a kernel; products and sums are fused, whatever Triton's default."""
+def launch(
+    what: Function,
+    programs: int,
+    where: torch.device,
+    *arguments: Any,
+    warps: int | None = None,
+    fusing: bool = True,
+) -> None:
+    """Launch a kernel; products and sums are fused as told, whatever Triton's default."""
     if programs:
-        warps = config(where).warps
+        warps = warps or config(where).warps
         with nullcontext() if where.type == "cpu" else torch.cuda.device(where):
-            kernel(what)[(programs,)](*arguments, num_warps=warps, enable_fp_fusion=True)
+            kernel(what)[(programs,)](*arguments, num_warps=warps, enable_fp_fusion=fusing)
 
 
 @jit

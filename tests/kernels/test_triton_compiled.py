@@ -12,6 +12,7 @@ import torch
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules import adam, adan, decay, lamb, sgd, win
 from autotune.kernels.triton import configs
+from autotune.optimizers import Adan, tape
 
 triton = pytest.importorskip("triton")
 GPUTarget = pytest.importorskip("triton.backends.compiler").GPUTarget
@@ -234,6 +235,29 @@ def test_every_part_of_a_rule_compiles(compiled, machine, rule):
     assert widths["STG", "128"] >= len(rule.buffers) + 1
     assert spilled == 0
     assert registers <= 80
+
+
+@pytest.mark.parametrize("arch", ["sm_90", "gfx942"])
+def test_what_comes_before_a_captured_step_is_exact(compiled, arch):
+    from autotune.kernels.triton import prelude
+
+    [group] = [{"betas": (0.9, 0.8, 0.7), "eps": 1e-8}]
+    notes = tape.Notes()
+    row = (*Adan.scalars(None, group, notes.step, False), notes.rate, 0.1)
+    counter, rate, found = torch.tensor(3), torch.tensor(0.1), torch.tensor(0.0)
+    programs = prelude.Programs()
+    programs.add(notes.tape(row), notes.constants, rate, [counter], 5)
+    made = programs.prelude(
+        compute=FP32, order=range(5), limit=1.0, eps=0.0, overflow=torch.tensor(0.0)
+    )
+    kernels = compiled(arch, OTHERS["sgd"])
+    made.run(torch.tensor(1.0, dtype=torch.float64), found)
+    kernel = kernels["fused_prelude"]
+    assert kernel.metadata.enable_fp_fusion is False
+    if arch == "sm_90":
+        code = kernel.asm["ptx"]
+        assert {"div.rn.f64", "sqrt.rn.f64", "bar.sync"} <= set(re.findall(r"[a-z]\S+\b", code))
+        assert not re.search(r"\b(div|sqrt)\.(full|approx)", code)
 
 
 def variants(arch):

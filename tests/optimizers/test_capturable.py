@@ -2,13 +2,14 @@
 
 import copy
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, names
+from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, names, on_device, tape
 from autotune.testing.backends import usable
 from autotune.testing.graph import capture
 from autotune.testing.trajectories import play, recorded
@@ -96,6 +97,82 @@ def test_replays_end_where_steps_end(name, monkeypatch):
     expected, _ = stepped(name, HYPER)
     actual, _ = replayed(name, HYPER, monkeypatch)
     assert_equal_steps(actual, expected)
+
+
+def counted_launches(monkeypatch):
+    """Return a list that takes the names of kernels as they are launched."""
+    from autotune.kernels.triton import step
+
+    launched, launch = [], step.launch
+
+    def noted(what, *arguments, **options):
+        launched.append(what.fn.__name__)
+        launch(what, *arguments, **options)
+
+    monkeypatch.setattr(step, "launch", noted)
+    return launched
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "scaled"),
+    [("adan-win2", 0.7, True), ("adamw", 0.7, False), ("lamb", 0.0, True), ("sgd", 0.0, False)],
+)
+def test_one_launch_counts_and_computes_what_operators_do(name, limit, scaled, monkeypatch):
+    def ended():
+        params = parameters()
+        groups = [{"params": params[:2]}, {"params": params[2:], "weight_decay": 0.0}]
+        hyper = {**HYPER, "max_grad_norm": limit, "capturable": True, "lr": 0.1}
+        optimizer = create(name, groups, backend="triton", **hyper)
+        for k in range(4):
+            if scaled:
+                optimizer.grad_scale, optimizer.found_inf = torch.tensor(4.0), torch.tensor(k == 2)
+            give(params, k)
+            optimizer.step()
+        return params, [*optimizer.state.values()], optimizer.param_groups[0].get("step")
+
+    launched = counted_launches(monkeypatch)
+    found = ended()
+    assert launched.count("fused_prelude") == 3  # all but the first, which begins the state
+    monkeypatch.setattr(on_device, "_prelude", lambda optimizer, begun: None)
+    expected = ended()
+    assert launched.count("fused_prelude") == 3
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
+
+
+def test_a_gradient_that_is_not_finite_makes_all_of_them_so(monkeypatch):
+    params = parameters()
+    optimizer = AdamW(params, backend="triton", capturable=True, max_grad_norm=1.0)
+    for k in range(2):
+        give(params, k)
+        params[0].grad[3] = math.nan if k else 1.0
+        optimizer.step()
+    assert all(p.isnan().all() for p in params)
+
+
+class Warming(AdamW):
+    """A formula that asks more of a tensor than arithmetic."""
+
+    def scalars(self, group, step, fresh):
+        late = step.clamp(max=2.0) if isinstance(step, torch.Tensor) else min(step, 2)
+        return super().scalars(group, late, fresh)
+
+
+def test_a_formula_that_is_more_than_arithmetic_is_computed_by_operators(monkeypatch):
+    launched, ends = counted_launches(monkeypatch), []
+    for capturable in (False, True):
+        params = parameters()
+        optimizer = Warming(params, 0.1, backend="triton", capturable=capturable)
+        for k in range(4):
+            give(params, k)
+            optimizer.step()
+        ends.append(params)
+    assert_equal_steps(*ends)
+    assert "fused_prelude" not in launched
+
+
+def test_a_number_that_only_the_device_knows_decides_nothing():
+    with pytest.raises(TypeError, match=r"^only the device knows whether this is so$"):
+        bool(tape.Notes().step > 1)
 
 
 def test_replays_round_at_random_as_steps_do(monkeypatch):
