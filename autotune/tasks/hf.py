@@ -99,7 +99,7 @@ class Wanted:
         size = getattr(config, "vocab_size", None)
         if not isinstance(size, int):
             raise SpecError(f"{text}: a network of text must have a vocab_size")
-        tokens = sources.tokens(data, vocabulary=size).within(size, text)
+        tokens = sources.tokens(data, vocabulary=size).within(size, f"model '{text}'")
         windows = Windows(tokens=tokens, context=self._context())
         if self.network.head is Head.CAUSAL:
             if self.mask is not None:
