@@ -78,3 +78,8 @@ def unknown(kind: str, name: str, known: Iterable[str], further: Iterable[str] =
     listed = sorted(known)
     hint = suggestion(name, [*listed, *further])
     return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest of what is known, or nothing."""
+    return suggestion(name, known)

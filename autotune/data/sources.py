@@ -35,7 +35,8 @@ def text(data: str | None, *, context: int = 64) -> Data:
     """Return bytes to predict, in windows of ``context``."""
     if data in (None, stdlib_lm.NAME):
         return stdlib_lm.StdlibLM(context=context)
-    return Windows(tokens=tokens(data, vocabulary=BYTES), context=context)
+    found = tokens(data, vocabulary=BYTES).within(BYTES, "a model of bytes")
+    return Windows(tokens=found, context=context)
 
 
 def tokens(data: str | None, *, vocabulary: int) -> Tokens:

@@ -65,12 +65,12 @@ class Tokens:
     held_out: Part
     identity: Mapping[str, str]
 
-    def within(self, vocabulary: int, model: str) -> Tokens:
-        """Return these tokens if a model's vocabulary holds theirs; raises SpecError."""
+    def within(self, vocabulary: int, whose: str) -> Tokens:
+        """Return these tokens if the vocabulary of a model holds theirs; raises SpecError."""
         if self.vocabulary > vocabulary:
             raise SpecError(
                 f"the vocabulary of data '{self.name}' must be at most {vocabulary}, that of "
-                f"model '{model}', got {self.vocabulary}"
+                f"{whose}, got {self.vocabulary}"
             )
         return self
 

@@ -62,7 +62,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
 
 def base(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
     """BERT-base (110 million parameters) with its 512 tokens a window; for a GPU."""
-    tokens = sources.tokens(data, vocabulary=VOCABULARY).within(VOCABULARY, "bert-base")
+    tokens = sources.tokens(data, vocabulary=VOCABULARY).within(VOCABULARY, "model 'bert-base'")
     # Bytes leave numbers of the vocabulary over, the first of which hides; BERT's tokens do not.
     mask = MASK if tokens.vocabulary == VOCABULARY else tokens.vocabulary
     windows = Windows(tokens=tokens, context=_BASE)

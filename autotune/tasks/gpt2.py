@@ -68,7 +68,7 @@ def medium(data: str | None, steps: int | None, batch_size: int | None) -> Super
 def _authors(
     name: str, data: str | None, steps: int | None, batch_size: int, **sizes: int
 ) -> Supervised:
-    tokens = sources.tokens(data, vocabulary=VOCABULARY).within(VOCABULARY, name)
+    tokens = sources.tokens(data, vocabulary=VOCABULARY).within(VOCABULARY, f"model '{name}'")
     return Supervised(
         name=name,
         build=lambda seed: gpt2(name, **sizes),

@@ -163,6 +163,16 @@ def test_tokens_of_the_wrong_form_are_refused(tmp_path, content, query, said):
     assert refusal(f"{file}{query}") == said.format(file)
 
 
+def test_a_model_of_bytes_takes_tokens_no_larger_than_bytes(tokens):
+    for model in ("gpt-nano", "gpt-pico"):
+        with pytest.raises(SpecError) as refused:
+            resolve(model, data=f"{tokens}?vocabulary=500")
+        assert str(refused.value) == (
+            f"the vocabulary of data '{tokens}?vocabulary=500' must be at most 256, that of a "
+            "model of bytes, got 500"
+        )
+
+
 def test_an_unknown_option_of_data_suggests(tokens):
     assert refusal(f"{tokens}?vocab=7", error=UnknownName) == (
         "unknown option of data 'vocab'; did you mean 'vocabulary'? (known: dtype, vocabulary)"

@@ -171,5 +171,5 @@ def test_an_unknown_model_suggests():
     assert str(refused.value) == (
         "unknown model 'resnet5'; did you mean 'resnet50'? "
         "(known: bert-base, bert-mini, gpt-nano, gpt-pico, gpt2, gpt2-medium, gpt2-mini, "
-        "mlp, resnet-mini, resnet50, txl-base, txl-mini)"
+        "hf:CONFIG, mlp, resnet-mini, resnet50, txl-base, txl-mini)"
     )
