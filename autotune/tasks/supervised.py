@@ -107,7 +107,7 @@ class Supervised:
 
     def model(self, seed: int) -> nn.Module:
         """Build the model on the CPU, initialised by the seed, and move it to the device."""
-        model = self._built(seed).to(self.device.place)
+        model = self.device.place_model(self._built(seed))
         if self.precision is Precision.BFLOAT16:
             # nn.Module.to's overload for memory_format alone is not in torch's types.
             for weight in model.parameters():
