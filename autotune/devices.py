@@ -17,14 +17,16 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autotune.drivers import memory, nvml
+from autotune.drivers import errors, memory, nvml
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 AUTO, GPU = "auto", "cuda"  # names that --device takes
 VISIBLE = nvml.VISIBLE
+WITHOUT_FLOAT64 = {"mps"}  # kinds that lack it
 OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
 _TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
 
@@ -68,7 +70,7 @@ class Device:
         """Return what losses are added up in."""
         import torch
 
-        return torch.float32 if self.kind == "mps" else torch.float64  # which Apple's GPUs lack
+        return torch.float32 if self.kind in WITHOUT_FLOAT64 else torch.float64
 
     def move(self, batch: Any) -> Any:
         """Return a batch on the device: tensors in tuples, lists, dicts and dataclasses are moved.
@@ -76,6 +78,17 @@ class Device:
         What has a method ``to`` of its own is asked; anything else stays as it is.
         """
         return batch if self.kind == "cpu" else _each(batch, partial(_sent, where=self.place))
+
+    def place_model(self, model: nn.Module) -> nn.Module:
+        """Move a model's weights and buffers to the device, and return the model.
+
+        Raises:
+            SpecError: It holds numbers that the device cannot compute with.
+        """
+        if self.kind in WITHOUT_FLOAT64:
+            for weight in (*model.parameters(), *model.buffers()):
+                _sent(weight.detach()[:0] if weight.ndim else weight, self.place)
+        return model.to(self.place)
 
     def pinned(self, batch: Any) -> Any:
         """Return a batch in memory from which it is moved without waiting, where there is such."""
@@ -295,28 +308,7 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-# What is left of a GPU's context after these is unusable in the process that got one of them.
-_LIBRARIES = re.compile(
-    r"(CUBLAS|HIPBLAS|CUDNN|MIOPEN|CUSOLVER|CUSPARSE)_STATUS_"
-    r"(INTERNAL_ERROR|EXECUTION_FAILED|MAPPING_ERROR|NOT_INITIALIZED)"
-)
-_ANY_LIBRARY = re.compile(r"[A-Z]+_STATUS_[A-Z_]+")
-_RUNTIME = ("CUDA error", "HIP error", "Triton Error [CUDA]", "CUDA driver error")
-
-
-def sticky(error: BaseException) -> bool:
-    """Tell whether an error of a GPU has spoilt this process: whatever it runs next fails, too.
-
-    Missing memory has not, nor arguments that a library of the GPU refuses.
-    """
-    import torch
-
-    text = str(error)
-    if not isinstance(error, RuntimeError) or "out of memory" in text:
-        return False
-    if _ANY_LIBRARY.search(text):
-        return bool(_LIBRARIES.search(text))
-    return isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _RUNTIME)
+sticky = errors.sticky
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -338,8 +330,15 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 def _sent(value: Any, where: torch.device) -> Any:
     import torch
 
-    plain = isinstance(value, torch.Tensor)
-    return value.to(where, non_blocking=True) if plain else value.to(where)
+    if not isinstance(value, torch.Tensor):
+        return value.to(where)
+    if value.dtype in (torch.float64, torch.complex128) and where.type in WITHOUT_FLOAT64:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise SpecError(
+            f"device '{where.type}' computes no {kind}, got a batch or a model that holds some; "
+            "convert it with .float(), or use device cpu"
+        )
+    return value.to(where, non_blocking=True)
 
 
 def _pinned(value: Any) -> Any:

@@ -12,6 +12,15 @@ from torch import Tensor
 Ints = NDArray[np.int64]  # addresses and sizes
 
 
+# Kinds of devices without float64: Apple's GPUs.
+WITHOUT_FLOAT64 = {"mps"}
+
+
+def sums(device: torch.device) -> torch.dtype:
+    """Return the dtype that squares are summed in on a device."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
+
+
 def precision(p: Tensor) -> torch.dtype:
     """Return the dtype a parameter's step is computed in, and its state is kept in."""
     return torch.float64 if p.dtype == torch.float64 else torch.float32

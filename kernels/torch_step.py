@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autotune.kernels.addresses import check_freed, in_memory, lazy
 from autotune.kernels.lang import plain
-from autotune.kernels.layout import copied, dense, lies_like, precision
+from autotune.kernels.layout import copied, dense, lies_like, precision, sums
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 from autotune.kernels.rules import norms
 from autotune.kernels.rules.dither import dithered, places
@@ -21,10 +21,13 @@ _PIECE = 1 << 16  # elements
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
-    """Return the sum of all squares, in double precision, on the first gradient's device."""
+    """Return the sum of all squares, in double precision, on the first gradient's device.
+
+    Devices without double precision sum in single.
+    """
     check_freed(grads)
-    norm = torch.linalg.vector_norm
-    total = [norm(g, dtype=torch.float64).to(grads[0].device) for g in grads]
+    norm, home = torch.linalg.vector_norm, grads[0].device
+    total = [norm(g, dtype=sums(g.device)).to(home, sums(home)) for g in grads]
     return torch.stack(total).square().sum()
 
 
@@ -103,9 +106,9 @@ def _directed(
 
 def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
     """Return the norms of a parameter and of its update."""
-    norm = torch.linalg.vector_norm
+    norm, dtype = torch.linalg.vector_norm, sums(update.p.device)
     found = [
-        torch.stack([norm(p, dtype=torch.float64), norm(u, dtype=torch.float64)])
+        torch.stack([norm(p, dtype=dtype), norm(u, dtype=dtype)])
         for p, u, _ in (_directed(rule, piece, clip) for _, piece in _pieces(update))
     ]
     both: Tensor = norm(torch.stack(found), dim=0)

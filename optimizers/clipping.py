@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels import backends
+from autotune.kernels.layout import sums
 from autotune.kernels.rule import Update
 from autotune.kernels.rules.norms import clip_factor
 from autotune.optimizers import sharded
@@ -31,16 +32,19 @@ def factor(optimizer: RuleOptimizer, work: Work, prelude: Prelude | None) -> Ten
             return prelude.run(None, scale)
         return None if scale is None else torch.reciprocal(scale).reshape(())
     parts = [_squares(key[1], key[2], updates) for key, updates in work.items()]
-    parts = parts or [torch.zeros((), dtype=torch.float64, device=_home(optimizer))]
+    if not parts:
+        home = _home(optimizer)
+        parts = [torch.zeros((), dtype=sums(home), device=home)]
     home = parts[-1].device  # if all are on one device, nothing is copied or waited for
-    total = parts[0] if len(parts) == 1 else torch.stack([p.to(home) for p in parts]).sum()
+    whole = [part.to(home, sums(home)) for part in parts]
+    total = whole[0] if len(whole) == 1 else torch.stack(whole).sum()
     if optimizer.norm_group:
         torch.distributed.all_reduce(total, group=optimizer.norm_group)
     if prelude is not None:
         return prelude.run(total, scale)
     if scale is None:
         return clip_factor(total.sqrt(), limit, optimizer.clip_eps())
-    scale = scale.to(home, torch.float64).reshape(())
+    scale = scale.to(home, sums(home)).reshape(())
     return clip_factor(total.sqrt() / scale, limit, optimizer.clip_eps()) / scale
 
 

@@ -117,7 +117,7 @@ class OwnProblem:
         read = partial(_batches, self.text, problem, self.steps, seed)
         both = Lazy(partial(self.kept.of, seed, read))
         return Training(
-            model=problem.model.to(self.device.place) if self.device.waits else problem.model,
+            model=self.device.place_model(problem.model) if self.device.waits else problem.model,
             seed=seed,
             objective=OwnLoss(self.text, problem),
             batch=lambda step: self._batch(both[0], seed, step),

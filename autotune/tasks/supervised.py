@@ -14,7 +14,7 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Measurement, Presets, Run
+from autotune.tasks.base import Measurement, Presets
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
@@ -65,11 +65,11 @@ class Supervised:
 
     def _precision_on(self, device: Device) -> Precision:
         """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
-        ours = not self.origin and any(weight.ndim == 4 for weight in self._built(0).parameters())
+        ours = self.convolves and not self.origin
         quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
         return Precision.BFLOAT16 if ours and quick else Precision.FLOAT32
 
-    def start(self, seed: int) -> Run:
+    def start(self, seed: int) -> Training:
         """Build a run whose initialisation and batch order follow ``seed``."""
         return Training(
             model=self.model(seed),
@@ -108,7 +108,7 @@ class Supervised:
 
     def model(self, seed: int) -> nn.Module:
         """Build the model on the CPU, initialised by the seed, and move it to the device."""
-        model = self._built(seed).to(self.device.place)
+        model = self.device.place_model(self._built(seed))
         if self.precision is Precision.BFLOAT16:
             # nn.Module.to's overload for memory_format alone is not in torch's types.
             for weight in model.parameters():
@@ -127,6 +127,11 @@ class Supervised:
     @cached_property
     def _objective(self) -> Described:
         return self.objective(self.precision)
+
+    @cached_property
+    def convolves(self) -> bool:
+        """Whether its model has convolutions of images."""
+        return any(weight.ndim == 4 for weight in self._built(0).parameters())
 
     @cached_property
     def _size(self) -> Mapping[str, int]:

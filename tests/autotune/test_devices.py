@@ -242,3 +242,17 @@ def test_nothing_of_a_cpus_is_set():
     before = flags()
     with CPU.exactly(strict=True):
         assert flags() == before
+
+
+WIDE = r"^device 'meta' computes no float64, got a batch or a model that holds some; "
+
+
+def test_float64_is_refused_where_a_device_has_none(monkeypatch):
+    monkeypatch.setattr(devices, "WITHOUT_FLOAT64", {"meta"})
+    assert META.sum_dtype is torch.float32
+    with pytest.raises(SpecError, match=WIDE + r"convert it with .float\(\), or use device cpu$"):
+        META.move((torch.ones(2), torch.ones(2, dtype=torch.float64)))
+    model = torch.nn.BatchNorm1d(2)
+    assert META.place_model(model).weight.is_meta
+    with pytest.raises(SpecError, match=WIDE):
+        META.place_model(torch.nn.Linear(1, 1).double())
