@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from autotune.drivers import nvml
+from autotune.drivers import memory, nvml
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -28,13 +27,6 @@ AUTO, GPU = "auto", "cuda"  # names that --device takes
 VISIBLE = nvml.VISIBLE
 OLDEST = (7, 0)  # compute capability of the oldest GPUs that `auto` takes: Triton's too
 _TEXT = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
-
-
-class Memory(NamedTuple):
-    """Memory of a device, in bytes."""
-
-    free: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -143,23 +135,34 @@ class Device:
 
         (self.generator() or torch.default_generator).manual_seed(number)
 
-    def memory(self) -> Memory | None:
+    def memory(self) -> memory.Memory | None:
         """Return its memory; None where the system does not say."""
         import torch
 
         if self.kind == "cpu":
-            return _host_memory()
+            return memory.of_host()
         if self.kind != "cuda":
             return None
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            return Memory(*torch.cuda.mem_get_info(self.place))
+            return memory.Memory(*torch.cuda.mem_get_info(self.place))
         cards = gpus(os.environ.get(VISIBLE))
-        return Memory(*cards[self.index or 0].memory) if cards else None
+        return memory.Memory(*cards[self.index or 0].memory) if cards else None
 
     def capability(self) -> tuple[int, int] | None:
         """Return a GPU's compute capability; None of anything else."""
         cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
         return cards[self.index or 0].capability if cards else None
+
+    def exactly(self, *, strict: bool) -> AbstractContextManager[None]:
+        """Return what makes float32 be that inside, and equal seeds give equal numbers.
+
+        ``strict``: also of torch's own algorithms.
+        """
+        if self.kind != "cuda":
+            return nullcontext()
+        from autotune.drivers.exact import exactly
+
+        return exactly(strict=strict)
 
     def identity(self) -> dict[str, str]:
         """Return what tells trials on it from those on other kinds; nothing of the CPU.
@@ -177,6 +180,8 @@ class Device:
             return found
         import torch
 
+        from autotune.drivers.exact import tf32
+
         card = gpus(os.environ.get(VISIBLE))[self.index or 0]
         return {
             **found,
@@ -184,7 +189,7 @@ class Device:
             "capability": ".".join(map(str, card.capability)),
             "driver": card.driver,
             "cuda": torch.version.cuda or torch.version.hip,
-            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+            "tf32": tf32(),
         }
 
 
@@ -373,15 +378,6 @@ def _filled(old: Any, parts: dict[str, Any]) -> Any:
     for name, part in parts.items():
         object.__setattr__(made, name, part)
     return made
-
-
-def _host_memory() -> Memory | None:
-    with suppress(OSError):
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found = dict(re.findall(r"^(MemAvailable|MemTotal):\s*(\d+) kB", text, re.M))
-        if len(found) == 2:
-            return Memory(1024 * int(found["MemAvailable"]), 1024 * int(found["MemTotal"]))
-    return None
 
 
 def gpus(visible: str | None) -> tuple[nvml.Card, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from autotune.training.process import single_threaded
 from autotune.training.runner import (
     Prepared,
     every,
+    exactly,
     facts,
     forget,
     pause,
@@ -56,6 +57,7 @@ class Batched:
         self._waiting: list[Job] = []
         self._parts: list[_Part] = []  # of the running batch
         self._unread: list[Report] = []
+        self._exactly = ExitStack()  # what holds from the first batch on
 
     @staticmethod
     def check(task: Task) -> None:
@@ -88,7 +90,8 @@ class Batched:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Restore the process's number of threads."""
+        """Restore the process's number of threads, and how it rounds."""
+        self._exactly.close()
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)
 
@@ -99,7 +102,7 @@ class Batched:
             if self._parts:
                 self._unread += self._parts[0].advance()
             else:
-                self._parts = _parts(lanes)
+                self._parts = self._started(lanes)
         except BaseException as error:
             if ends_process(error):
                 raise
@@ -111,6 +114,11 @@ class Batched:
                 self._unread.append(empty_report(job, outcome, reason, worker=WORKER))
             lanes.clear()
         self._parts = [part for part in self._parts if part.lanes]
+
+    def _started(self, lanes: Sequence[_Lane]) -> list[_Part]:
+        self._exactly.close()
+        self._exactly.enter_context(exactly(task_of(lanes[0].job)))
+        return _parts(lanes)
 
     def _fullest(self) -> list[_Lane]:
         """Return the largest batch of waiting jobs; of equal ones, the oldest."""

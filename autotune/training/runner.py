@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
+from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
@@ -116,7 +118,12 @@ class _Running:
         job = self.job
         self.pulse(Phase.START)
         task = task_of(job)
-        self._began = told = time.perf_counter()  # loading a task is not a trial's time
+        self._began = time.perf_counter()  # loading a task is not a trial's time
+        with exactly(task):
+            yield from self._train(task)
+
+    def _train(self, task: Task) -> Iterator[Report]:
+        job, told = self.job, self._began
         trial = prepare(job, task)
         device: Device = getattr(task, "device", CPU)
         self._facts = facts(trial.optimizer, device)
@@ -179,6 +186,12 @@ class _Running:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
+
+
+def exactly(task: Task) -> AbstractContextManager[None]:
+    """Return what makes a task's precision on a device the one that its facts say."""
+    device: Device = getattr(task, "device", CPU)
+    return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
 def prepare(job: Job, task: Task) -> Prepared:
@@ -252,7 +265,8 @@ def _warm(task: Task, job: Job) -> None:
     rule = [dict(job.task), dict(job.content), job.optimizer, words]
     key = json.dumps(rule, sort_keys=True)
     if key not in _warmed:
-        warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+        with exactly(task):
+            warm_up(*build(task, job.optimizer, hyper, job.seed), device)
         _warmed.add(key)
 
 

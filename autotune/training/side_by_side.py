@@ -21,7 +21,7 @@ from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
 from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier
-from autotune.training.runner import build
+from autotune.training.runner import build, exactly
 from autotune.training.steps import Diverged, Segment
 
 
@@ -85,6 +85,13 @@ def loss_curves(
 
     If the task's model cannot be trained side by side, the runs are made one after another.
     """
+    with exactly(task):
+        return _curves(task, optimizer, members, rungs)
+
+
+def _curves(
+    task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
+) -> NDArray[np.float32]:
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
     if isinstance(task, Supervised) and task.side_by_side:
         for part in alike(optimizer, [member.setting.hyper for member in members]):

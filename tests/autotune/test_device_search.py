@@ -184,3 +184,24 @@ def test_a_problem_of_a_users_trains_on_a_device():
         assert run.loss(0).is_meta
         assert all(one.loss.is_meta and one.accuracy.is_meta for one in run.unread())
         assert task.facts()["device"] == "meta"
+
+
+@pytest.mark.parametrize(
+    ("model", "capability", "precision"),
+    [
+        ("resnet-mini", (8, 0), "bf16 autocast, channels_last"),
+        ("resnet-mini", (7, 5), "float32"),
+        ("mlp", (9, 0), "float32"),
+    ],
+)
+def test_convolutions_are_bfloat16_on_gpus_built_for_it(monkeypatch, model, capability, precision):
+    monkeypatch.setattr(devices, "gpus", lambda visible: (replace(CARD, capability=capability),))
+    task = placed(resolve(model), Device("cuda"))
+    assert task.facts()["precision"] == precision
+    assert task.device == Device("cuda")
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_asking_for_facts_on_a_gpu_starts_no_cuda():
+    assert placed(resolve("resnet-mini"), Device("cuda")).facts()["device"] == "cuda"
+    assert not torch.cuda.is_initialized()

@@ -13,6 +13,7 @@ import torch
 
 from autotune import devices
 from autotune.devices import CPU, Device, resolve, sticky
+from autotune.drivers.exact import tf32
 from autotune.drivers.nvml import Card
 from autotune.errors import SpecError
 
@@ -193,3 +194,51 @@ def test_asking_for_devices_starts_no_cuda(cards):
     resolve("auto")
     assert Device("cuda", 0).capability() == (9, 0)
     assert not torch.cuda.is_initialized()
+
+
+def flags() -> tuple[Any, ...]:
+    cudnn = torch.backends.cudnn
+    return (
+        torch.backends.cuda.matmul.fp32_precision == "tf32",
+        cudnn.conv.fp32_precision == "tf32",
+        cudnn.rnn.fp32_precision == "tf32",
+        cudnn.deterministic,
+        cudnn.benchmark,
+        torch.get_deterministic_debug_mode(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+def test_float32_is_that_inside_and_what_it_was_after(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    torch.backends.cudnn.allow_tf32 = True  # torch's default
+    before = flags()
+    assert tf32()
+    with Device("cuda").exactly(strict=True):
+        assert not tf32()
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+        assert flags()[3:] == (True, False, 1, False)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert flags() == before
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_users_tf32_by_its_later_name_is_off_inside_and_on_after():
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"
+    try:
+        with Device("cuda").exactly(strict=False):
+            assert not tf32()
+            assert torch.get_deterministic_debug_mode() == 0
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+def test_nothing_of_a_cpus_is_set():
+    before = flags()
+    with CPU.exactly(strict=True):
+        assert flags() == before

@@ -20,7 +20,8 @@ from autotune.training.job import FIRST, Job, Outcome, Report
 STEPS, RUNGS = 81, (9, 27, 81)
 JOB = Job(
     trial=1, attempt=1, task={"model": "mlp", "steps": STEPS, "device": "meta"}, optimizer="adan",
-    setting=setting_of(hyper={"lr": 1e-3}), seed=1, start=0, stop=STEPS, target=STEPS, evaluate=RUNGS,
+    setting=setting_of(hyper={"lr": 1e-3}), seed=1, start=0, stop=STEPS, target=STEPS,
+    evaluate=RUNGS,
 )  # fmt: skip
 
 
