@@ -14,7 +14,7 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Measurement, Run
+from autotune.tasks.base import Measurement
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
@@ -64,11 +64,11 @@ class Supervised:
 
     def _precision_on(self, device: Device) -> Precision:
         """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
-        ours = not self.origin and any(weight.ndim == 4 for weight in self._built(0).parameters())
+        ours = self.convolves and not self.origin
         quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
         return Precision.BFLOAT16 if ours and quick else Precision.FLOAT32
 
-    def start(self, seed: int) -> Run:
+    def start(self, seed: int) -> Training:
         """Build a run whose initialisation and batch order follow ``seed``."""
         return Training(
             model=self.model(seed),
@@ -126,6 +126,11 @@ class Supervised:
     @cached_property
     def _objective(self) -> Described:
         return self.objective(self.precision)
+
+    @cached_property
+    def convolves(self) -> bool:
+        """Whether its model has convolutions of images."""
+        return any(weight.ndim == 4 for weight in self._built(0).parameters())
 
     @cached_property
     def _size(self) -> Mapping[str, int]:

@@ -144,14 +144,14 @@ class Training:
         self.device = device
         self._seed = seed
         self._objective = objective
-        self._batch = batch
+        self.batch = batch
         self._validation = validation
         self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
     def loss(self, step: int) -> Tensor:
         """Return the training loss of batch ``step`` (from 0), with its graph."""
         with seeded("step", self._seed, step, device=self.device):
-            batch = self._batch(step)
+            batch = self.batch(step)
             if step == 0:
                 self.first = first(batch, self._validation[0])
             with on_one_device(self.device):
@@ -185,7 +185,7 @@ class Training:
     def _pass(self) -> None:
         modes = Modes(self.model)
         for step in range(PASSES):
-            self._objective.loss(self.model, self._batch(step))
+            self._objective.loss(self.model, self.batch(step))
             modes.restore()
 
 
