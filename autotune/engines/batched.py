@@ -24,6 +24,7 @@ from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
 from autotune.training.ahead import LOOK
 from autotune.training.job import FIRST, Job, Outcome, Report, empty_report
+from autotune.training.memory import release
 from autotune.training.process import single_threaded
 from autotune.training.runner import (
     Prepared,
@@ -37,7 +38,7 @@ from autotune.training.runner import (
 )
 from autotune.training.side_by_side import Member, SideBySide
 from autotune.training.steps import Diverged, finite
-from autotune.training.verdict import describe, spoilt, verdict
+from autotune.training.verdict import describe, explained, out_of_memory, spoilt, verdict
 
 WORKER = "batched"
 QUIET = 2.0  # seconds between progress reports: each costs a transaction
@@ -56,6 +57,7 @@ class Batched:
         self.slots = workers
         self._waiting: list[Job] = []
         self._parts: list[_Part] = []  # of the running batch
+        self._most: int | None = None  # jobs of a batch, where memory has been too little
         self._unread: list[Report] = []
         self._exactly = ExitStack()  # what holds from the first batch on
 
@@ -109,11 +111,26 @@ class Batched:
             if sticky(error):
                 raise spoilt(describe(error)) from error
             # As in a single run: the failure is a result of these trials, not of the engine.
-            for job in [lane.job for lane in lanes]:
-                outcome, reason = verdict(error, job.start)
-                self._unread.append(empty_report(job, outcome, reason, worker=WORKER))
+            self._fail(lanes, error)
             lanes.clear()
         self._parts = [part for part in self._parts if part.lanes]
+        if not lanes:
+            release()  # only now nothing holds the error, and with it the frames with tensors
+
+    def _fail(self, lanes: Sequence[_Lane], error: BaseException) -> None:
+        """Report jobs whose batch raised; one that needs too much memory is split in halves."""
+        if out_of_memory(error) and len(lanes) > 1:
+            self._most = len(lanes) // 2
+            self._waiting[:0] = [lane.job for lane in lanes if not lane.interrupted]
+            stopped = [lane.job for lane in lanes if lane.interrupted]
+            ends = [empty_report(job, Outcome.INTERRUPTED, worker=WORKER) for job in stopped]
+            self._unread += ends
+            return
+        step = self._parts[0].step if self._parts else 0
+        for job in [lane.job for lane in lanes]:
+            failed = empty_report(job, *verdict(error, job.start), worker=WORKER)
+            measured = any(at <= step for at in job.evaluate)
+            self._unread.append(explained(failed, error, job, measured=measured))
 
     def _started(self, lanes: Sequence[_Lane]) -> list[_Part]:
         self._exactly.close()
@@ -128,6 +145,7 @@ class Batched:
         jobs = max(groups.values(), key=len)
         with suppress(Exception):  # a task that cannot be had is told of where the batch begins
             jobs = jobs[: batchable(task_of(jobs[0])).runs_at_once]
+        jobs = jobs[: self._most]
         self._waiting = [job for job in self._waiting if job not in jobs]
         return [_Lane(job) for job in jobs]
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
-from autotune.training.memory import release, shortage
+from autotune.training.memory import release
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
-from autotune.training.verdict import out_of_memory, verdict
+from autotune.training.verdict import explained, verdict
 from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
@@ -151,15 +151,7 @@ class _Running:
         """Return the report of a job whose task raised."""
         outcome, reason = verdict(error, self.step)
         failed = self.report(outcome, reason=reason)
-        if not out_of_memory(error):
-            return replace(failed, spoilt=outcome is Outcome.LOST)
-        short = shortage(error)
-        if short is None:
-            return replace(failed, exhausted=True)
-        # Steps and measurements need the same at all settings, so the first ones tell of all.
-        job = self.job
-        misfit = None if self._measured else short.misfit(str(job.task["model"]), job.optimizer)
-        return replace(failed, exhausted=True, crowded=short.crowded, misfit=misfit)
+        return explained(failed, error, self.job, measured=self._measured)
 
     def report(
         self,
@@ -265,7 +257,8 @@ def _warm(task: Task, job: Job) -> None:
     rule = [dict(job.task), dict(job.content), job.optimizer, words]
     key = json.dumps(rule, sort_keys=True)
     if key not in _warmed:
-        warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+        with exactly(task):
+            warm_up(*build(task, job.optimizer, hyper, job.seed), device)
         _warmed.add(key)
 
 

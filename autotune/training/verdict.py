@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from autotune.devices import sticky
 from autotune.errors import AutotuneError
-from autotune.training.job import Outcome
+from autotune.training.job import Job, Outcome, Report
+from autotune.training.memory import shortage
 from autotune.training.steps import Diverged
 
 # What RuntimeErrors say where memory is missing: torch on the CPU, on a GPU, cuBLAS.
@@ -23,6 +25,21 @@ def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
     if out_of_memory(error):
         return Outcome.DIVERGED, f"out of memory after step {step}"
     return Outcome.LOST if sticky(error) else Outcome.FAILED, describe(error)
+
+
+def explained(failed: Report, error: BaseException, job: Job, *, measured: bool) -> Report:
+    """Return a failure's report with what its exception says of the process, the GPU and the task.
+
+    ``measured``: whether the trial has had a validation loss.
+    """
+    if not out_of_memory(error):
+        return replace(failed, spoilt=sticky(error))
+    short = shortage(error)
+    if short is None:
+        return replace(failed, exhausted=True)
+    # Steps and measurements need the same at all settings, so the first ones tell of all.
+    misfit = None if measured else short.misfit(str(job.task["model"]), job.optimizer)
+    return replace(failed, exhausted=True, crowded=short.crowded, misfit=misfit)
 
 
 def out_of_memory(error: BaseException) -> bool:

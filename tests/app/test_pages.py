@@ -162,6 +162,15 @@ def test_what_was_tried_stands_beside_the_verdict(page, sample_url, name):
     assert any(text.startswith("tried") and " settings in " in text for text in captions)
 
 
+def test_a_search_of_several_kinds_of_devices_says_so(page, fresh):
+    url = fresh((TrialState.COMPLETE, 1.0))
+    with Store(url) as store:
+        store.mix_search("fresh", ["cpu in float32", "cuda in float32"])
+    captions = [caption.value for caption in page("compare", url).caption]
+
+    assert captions[0].startswith(r"mixed\: trials ran on cpu in float32 and on cuda in float32")
+
+
 def test_compare_shows_default_and_tuned_with_intervals(page, sample_url):
     table = page("compare", sample_url).dataframe[0].value
 

@@ -10,7 +10,7 @@ import torch
 from autotune.engines import batched
 from autotune.engines.batched import Batched
 from autotune.engines.inline import Inline
-from autotune.errors import NotFound, SpecError
+from autotune.errors import AutotuneError, NotFound, SpecError
 from autotune.search.coordinator import run
 from autotune.studies.records import SearchState, TrialState
 from autotune.studies.spec import Budget, SearchSpec
@@ -278,3 +278,40 @@ def test_a_model_that_cannot_be_batched_is_refused_before_anything_is_stored(sto
         run(spec(model="resnet-mini"), store=store)
     with pytest.raises(NotFound):
         store.search("resnet-mini")
+
+
+def test_a_batch_that_needs_too_much_memory_is_trained_in_halves(engine, monkeypatch):
+    _, whole = finished(engine, [job(trial) for trial in range(1, 7)])
+    sizes, side_by_side = [], batched.SideBySide
+
+    def made(task, optimizer, members):
+        sizes.append(len(members))
+        if len(members) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return side_by_side(task, optimizer, members)
+
+    monkeypatch.setattr(batched, "SideBySide", made)
+    last, points = finished(engine, [job(trial) for trial in range(1, 7)])
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert {report.outcome for report in last.values()} == {Outcome.REACHED}
+    for trial, expected in whole.items():
+        assert [point.step for point in points[trial]] == [point.step for point in expected]
+
+
+def test_a_trial_that_has_no_memory_alone_has_diverged_in_a_batch_too(engine, monkeypatch):
+    def made(task, optimizer, members):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(batched, "SideBySide", made)
+    last, _ = finished(engine, [job(1), job(2)])
+    assert {report.outcome for report in last.values()} == {Outcome.DIVERGED}
+
+
+def test_a_gpu_that_cannot_be_used_any_more_ends_the_engine(engine, monkeypatch):
+    def made(task, optimizer, members):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(batched, "SideBySide", made)
+    engine.submit(job(1))
+    with pytest.raises(AutotuneError, match=r"^the GPU reported an error after which this process"):
+        engine.reports(1.0)

@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 
 from autotune import devices
-from autotune.devices import Card, Device
+from autotune.devices import Device
+from autotune.drivers.nvml import Card
 from autotune.engines import from_spec, gpus
 from autotune.engines.gpus import MEMORY, Place, Places
 from autotune.engines.processes import Processes
