@@ -85,8 +85,9 @@ def tune(  # noqa: PLR0913  what a search is made of
         progress: How to show what happens on stderr: ``"auto"`` (bars on a terminal and in a
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
-            ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``sampler``,
-            ``pruner``, ``ray``, ``step_timeout`` in seconds (engine ``"processes"``); and
+            ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device``
+            (``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``), ``sampler``, ``pruner``,
+            ``ray``, ``step_timeout`` in seconds (engine ``"processes"``); and
             ``patience``, settings in a row without a better one.
 
     Returns:

@@ -9,21 +9,35 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from autotune.devices import CPU, GPU, Device
+
 PACKAGES = (
     "adan-autotune", "torch", "triton", "numba", "numpy", "optuna", "scikit-learn", "transformers",
 )  # fmt: skip
 
 
-def facts() -> dict[str, Any]:
-    """Return versions of what decides numerics, and the kind of machine; no names of hosts."""
+def facts(device: Device = CPU) -> dict[str, Any]:
+    """Return versions of what decides numerics, and the kind of machine; no names of hosts.
+
+    ``device``: where trials compute.
+    """
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        # What backend='auto' picks for parameters on the CPU, where tasks train.
-        "optimizer_backend": "numba" if find_spec("numba") else "torch",
+        # What backend='auto' picks for parameters there.
+        "optimizer_backend": _BACKENDS[device.kind] if _there(device.kind) else "torch",
+        **device.facts(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+# The library that steps parameters on a kind of device; torch steps those on all others.
+_BACKENDS = {CPU.kind: "numba", GPU: "triton"}
+
+
+def _there(kind: str) -> bool:
+    return kind in _BACKENDS and find_spec(_BACKENDS[kind]) is not None
 
 
 def _version(name: str) -> str | None:

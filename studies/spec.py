@@ -92,6 +92,15 @@ def _shareable(gpus: float | None) -> float | None:
     return gpus
 
 
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
+
+
+def _device(text: str) -> str:
+    if _DEVICE.fullmatch(text):
+        return text
+    raise ValueError(f"must be auto, cpu, cuda, cuda:<index> or mps, got '{text}'")
+
+
 class Ray(BaseModel):
     """Where the engine of that name runs trials."""
 
@@ -123,6 +132,7 @@ class SearchSpec(BaseModel):
     seed: Annotated[Whole, Field(ge=0)] = 0
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
+    device: Annotated[Text, AfterValidator(_device)] = "auto"
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
     sampler: Text = "auto"
     pruner: Text = "auto"
@@ -162,7 +172,10 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 
 
 # What may change from one run of a search to the next: how much and where, never what is compared.
-_FREE = {"name", "budget", "workers", "engine", "step_timeout", "ray", "finalists", "seeds"}
+# The kind of device is a fact of the task, which may not; its index may.
+_FREE = {"name", "budget", "workers", "engine", "step_timeout", "ray", "finalists", "seeds"} | {
+    "device"
+}
 
 
 def identity(spec: SearchSpec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 FOLDERS = ("kernels", "optimizers", "studies", "app")
 # The root of autotune/: the package "core", and doors, which anything may be behind.
 DOORS = {"__init__", "__main__"}
-CORE = {"config", "environment", "errors", "optuna_classes", "registry", "seeds"}
+CORE = {"config", "environment", "errors", "devices", "registry", "seeds"}
 
 
 def rows(title: str) -> dict[str, list[str]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from autotune.errors import ends_process
 from autotune.optimizers.stacked import alike
@@ -20,12 +21,13 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
+from autotune.training.ahead import LOOK
 from autotune.training.job import FIRST, Job, Outcome, Report, empty_report
-from autotune.training.loop import Diverged, finite
 from autotune.training.process import single_threaded
 from autotune.training.runner import (
     Prepared,
     every,
+    exactly,
     facts,
     forget,
     pause,
@@ -34,6 +36,7 @@ from autotune.training.runner import (
     verdict,
 )
 from autotune.training.side_by_side import Member, SideBySide
+from autotune.training.steps import Diverged, finite
 
 WORKER = "batched"
 QUIET = 2.0  # seconds between progress reports: each costs a transaction
@@ -53,6 +56,7 @@ class Batched:
         self._waiting: list[Job] = []
         self._parts: list[_Part] = []  # of the running batch
         self._unread: list[Report] = []
+        self._exactly = ExitStack()  # what holds from the first batch on
 
     @staticmethod
     def check(task: Task) -> None:
@@ -85,7 +89,8 @@ class Batched:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Restore the process's number of threads."""
+        """Restore the process's number of threads, and how it rounds."""
+        self._exactly.close()
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)
 
@@ -96,7 +101,7 @@ class Batched:
             if self._parts:
                 self._unread += self._parts[0].advance()
             else:
-                self._parts = _parts(lanes)
+                self._parts = self._started(lanes)
         except BaseException as error:
             if ends_process(error):
                 raise
@@ -106,6 +111,11 @@ class Batched:
                 self._unread.append(empty_report(job, outcome, reason, worker=WORKER))
             lanes.clear()
         self._parts = [part for part in self._parts if part.lanes]
+
+    def _started(self, lanes: Sequence[_Lane]) -> list[_Part]:
+        self._exactly.close()
+        self._exactly.enter_context(exactly(task_of(lanes[0].job)))
+        return _parts(lanes)
 
     def _fullest(self) -> list[_Lane]:
         """Return the largest batch of waiting jobs; of equal ones, the oldest."""
@@ -166,19 +176,43 @@ class _Part:
             if trial and start:
                 self.runs.load(k, trial.run.model, trial.optimizer)
         self.start = self.step = start
-        self.facts = facts(self.runs.optimizer.rows[0])
+        self.device, self._unread = task.device, list[Tensor]()  # losses of the last steps
+        self.facts = facts(self.runs.optimizer.rows[0], task.device)
         self._began = self._said = time.perf_counter()
 
     def advance(self) -> list[Report]:
-        """Take a step and return its reports."""
-        losses = self.runs.step(self.step).tolist()
-        self.step += 1
-        job = self.lanes[0].job
-        measured = self.runs.evaluate() if self.step in job.evaluate else []
+        """Take a step, and return the reports of the steps whose losses are read."""
+        self._unread.append(self.runs.step(self.step))
+        newest = self.step + 1
+        measures = newest in self.lanes[0].job.evaluate
+        if not (measures or self._due(newest)):
+            self.step = newest
+            return []
+        count = len(self.places)
+        numbers = self.device.numbers(self._unread)
+        rows = [numbers[at : at + count] for at in range(0, len(numbers), count)]
+        measured = self.runs.evaluate() if measures else []
+        self._unread = []
+        told: list[Report] = []
+        for self.step, losses in enumerate(rows, newest - len(rows) + 1):
+            if self.lanes:
+                told += self._told(losses, measured if self.step == newest else [], newest)
+        self.step = newest
+        return told
+
+    def _due(self, step: int) -> bool:
+        """Return whether losses are to be read: on the CPU, where it is free, after each step."""
+        last = step == self.lanes[0].job.stop or any(lane.interrupted for lane in self.lanes)
+        return last or not self.device.waits or len(self._unread) == LOOK
+
+    def _told(
+        self, losses: Sequence[float], measured: Sequence[Measurement], newest: int
+    ) -> list[Report]:
+        """Return the reports of the lanes after a step, and leave those that are over."""
         told = [
             report
             for lane in self.lanes
-            if (report := self._tell(lane, losses, measured)) is not None
+            if (report := self._tell(lane, losses, measured, newest)) is not None
         ]
         if self._loud():
             self._said = time.perf_counter()
@@ -187,15 +221,15 @@ class _Part:
         return told
 
     def _tell(
-        self, lane: _Lane, losses: Sequence[float], measured: Sequence[Measurement]
+        self, lane: _Lane, losses: Sequence[float], measured: Sequence[Measurement], newest: int
     ) -> Report | None:
         """Store what a lane measured and return its report, if one is due."""
         k = self.places[lane]
         try:
-            self._measure(lane, losses[k], measured[k] if measured else None)
+            self._measure(lane, losses[k], measured[k] if measured else None, newest)
         except Diverged as diverged:
             return self._report(lane, Outcome.DIVERGED, reason=str(diverged))
-        if self.step == lane.job.stop or lane.interrupted:
+        if self._ends(lane, newest):
             return self._end(lane)
         loud = lane.points and self._loud()
         return self._report(lane, Outcome.PROGRESS) if loud else None
@@ -203,14 +237,18 @@ class _Part:
     def _loud(self) -> bool:
         return time.perf_counter() - self._said > QUIET
 
-    def _measure(self, lane: _Lane, loss: float, found: Measurement | None) -> None:
+    def _ends(self, lane: _Lane, newest: int) -> bool:
+        """Return whether a lane ends with this step, after which no other was taken."""
+        return self.step == newest and (newest == lane.job.stop or lane.interrupted)
+
+    def _measure(self, lane: _Lane, loss: float, found: Measurement | None, newest: int) -> None:
         """Add a point if one is due; raises Diverged."""
         finite(loss, "training", self.step)
         if found:
             finite(found.loss, "validation", self.step)
         if self.step == 1:
             lane.facts[FIRST] = self.runs.replicas.first(self.places[lane])
-        last = self.step == lane.job.stop or lane.interrupted
+        last = self._ends(lane, newest)
         if self.step == 1 or found or last or self.step % every(lane.job) == 0:
             lane.points.append(
                 Point(

@@ -83,7 +83,7 @@ class GPT(nn.Module):
 def side_by_side(shape: Shape, weights: Weights, tokens: Tensor) -> Tensor:
     """Return the logits of replicas, of shape (replica, batch, time, vocabulary)."""
     count, batch, time = tokens.shape
-    first = shape.vocabulary * torch.arange(count)[:, None, None]
+    first = shape.vocabulary * torch.arange(count, device=tokens.device)[:, None, None]
     x = embedding(tokens + first, weights["tokens.weight"].flatten(0, 1))
     x = (x + weights["positions.weight"][:, None, :time]).flatten(1, 2)
     for i in range(shape.layers):

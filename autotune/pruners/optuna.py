@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autotune.optuna_classes import Family, Wanted, explained
 from autotune.pruners.base import ask, steps
 from autotune.pruners.ladder import Ladder, Losses
+from autotune.samplers.optuna_classes import Family, Wanted, explained
 from autotune.studies.records import TrialRecord
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.optuna_classes import Family, Wanted, explained
 from autotune.samplers import random
 from autotune.samplers.base import Observation, ask, replay, unwarned
+from autotune.samplers.optuna_classes import Family, Wanted, explained
 from autotune.seeds import derive
 from autotune.space.spaces import Params, Space
 

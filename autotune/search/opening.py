@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune import environment
+from autotune import devices, environment
 from autotune.config import check_names
+from autotune.devices import AUTO, CPU, Device
 from autotune.engines import from_spec, lines
 from autotune.errors import AlreadyThere, NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
@@ -16,6 +17,7 @@ from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import delete
+from autotune.search.device import device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
@@ -25,8 +27,8 @@ from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import Measurement
 from autotune.tasks.function import MODULE
-from autotune.tasks.rehearsal import refuse_percent, release
-from autotune.tasks.resolve import resolve
+from autotune.tasks.rehearsal import refuse_percent
+from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.surroundings import Surroundings
 
 # Facts of a task that may not change when a search continues, and their names in messages.
@@ -36,6 +38,7 @@ KEPT_FACTS = {
     "steps": "steps",
     "batch_size": "batch size",
     "parameters": "number of parameters",
+    "device": "kind of device",
     "precision": "precision (the processor decides it)",
 }
 
@@ -90,32 +93,42 @@ class Checked:
         return same and old.budget.resolved == self.spec.budget.resolved
 
 
-def task_arguments(spec: SearchSpec) -> dict[str, Any]:
-    """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries."""
+def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries.
+
+    ``facts`` of the task say the kind of its device, if it is not the CPU.
+    """
     return {
         "model": spec.model,
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
+        **({"device": facts["device"]} if "device" in facts else {}),
     }
 
 
-def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
+def prepare(
+    spec: SearchSpec, engine: str | None = None, stored: SearchRecord | None = None
+) -> Prepared:
     """Return what is known of a task before any trial; stores nothing.
 
     Raises SpecError for what cannot be searched.
 
-    ``engine``: the engine of this process, if it is not the spec's.
+    ``engine``: the engine of this process, if it is not the spec's. ``stored``: the search of that
+    name, if there is one.
     """
     check_names(spec)
     check_budget(Policy.of(spec))
+    device = device_of(spec, stored)
     with Surroundings().entered(), lines.apart():
-        task = resolve(**task_arguments(spec))
+        task = resolve(**task_arguments(spec, {}))
+        if movable(task) or spec.device != AUTO:
+            task = placed(task, device)
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec)
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
-        release()
+        devices.release()  # workers need the memory of a GPU that a user's code has used
         return dict(task.facts()), spaces, measured
 
 
@@ -139,9 +152,9 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
-    prepared = prepare(spec, engine)
-    facts, spaces, _ = prepared
     stored = stored_as(spec, store)
+    prepared = prepare(spec, engine, stored)
+    facts, spaces, _ = prepared
     if stored is None:
         return beginning(spec, prepared)
     if changed := changed_since(spec, stored, facts):
@@ -211,7 +224,7 @@ def _create(found: Checked, store: Store) -> SearchRecord:
         found.spec.model_dump(mode="json"),
         found.facts,
         {name: space.as_data() for name, space in found.spaces.items()},
-        environment.facts(),
+        environment.facts(Device(found.facts.get("device", CPU.kind))),
     )
 
 

@@ -82,7 +82,7 @@ class Recorder:
         return Job(
             trial=trial.id,
             attempt=attempt,
-            task=task_arguments(self.spec),
+            task=task_arguments(self.spec, self.search.task),
             optimizer=state.study.optimizer,
             setting=trial.setting,
             seed=training(self.spec.seed, trial.seed),

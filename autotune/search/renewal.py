@@ -42,9 +42,9 @@ def renewed(spec: SearchSpec, store: Store, prepared: Prepared | None = None) ->
     Raises:
         AlreadyThere: The name belongs to another search that has measured something.
     """
-    prepared = prepared or prepare(spec)
-    facts, spaces, _ = prepared
     stored = stored_as(spec, store)
+    prepared = prepared or prepare(spec, stored=stored)
+    facts, spaces, _ = prepared
     if stored is None:
         return beginning(spec, prepared)
     empty, changed = _empty(stored, store), changed_since(spec, stored, facts)

@@ -90,7 +90,7 @@ def whole(search: SearchRecord, optimizer: str, trial: TrialRecord, curve: Seque
     stop = trial.target if trial.state in _ENDS else max(trial.step, *_steps(curve), 0)
     if not stop:
         raise NothingUsable(f"{who} has taken no step yet, it is {trial.state}")
-    arguments = task_arguments(spec)
+    arguments = task_arguments(spec, search.task)
     changed = changed_facts(search.task, resolve(**arguments).facts())
     if changed:
         raise SpecError(

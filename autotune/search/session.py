@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from autotune import devices
 from autotune.engines import from_spec
 from autotune.errors import NotFound
 from autotune.results.comparison import Comparison
@@ -47,6 +48,13 @@ def run(spec: SearchSpec, storage: str | None, *, listen: Listener, halt: thread
         AutotuneError: As ``coordinator.run``, and where the storage cannot be opened.
     """
     refuse_nested()
+    with devices.only(spec.device) as device:
+        return _run(spec.model_copy(update={"device": device}), storage, listen=listen, halt=halt)
+
+
+def _run(
+    spec: SearchSpec, storage: str | None, *, listen: Listener, halt: threading.Event
+) -> Ended:
     prepared = _first_look(spec, storage)
     with Store(urls.resolve(storage)) as store:
         try:

@@ -12,10 +12,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from autotune import environment
+from autotune.devices import AUTO
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.search.coordinator import Loop
+from autotune.search.device import check_kind
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
@@ -48,12 +50,14 @@ class Terms:
         workers: Trials that run at the same time.
         engine: Where they run.
         strict: Refuse to run with other versions than those of the search.
+        device: As ``--device``; its kind has to be the search's.
     """
 
     name: str = field(default_factory=name)
     workers: int = 1
     engine: str = "processes"
     strict: bool = False
+    device: str = AUTO
 
 
 def work(
@@ -75,11 +79,12 @@ def work(
 
     Raises:
         NotFound: There is no such search.
-        SpecError: Its task or its versions differ from those of this machine.
+        SpecError: Its task, its versions or its kind of device differ from those here.
         TooManyFailures: The first trials here all failed.
     """
     terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
+    check_kind(search, terms.device)
     _same_versions(search, listen, strict=terms.strict)
     while search.state is not SearchState.COMPLETE and not halt.is_set():
         command = store.changes(search.id, _NEVER).command

@@ -33,7 +33,9 @@ class Task(Protocol):
     """Model, data, loss and schedule length.
 
     A task may have a method ``rehearse()``, which tries its parts before a search is stored and
-    raises SpecError, and a method ``look()``, which does so for what is cheaper to try.
+    raises SpecError, and a method ``look()``, which does so for what is cheaper to try. One that
+    trains on other devices than the CPU has a method ``on(device)`` that returns it on a
+    ``autotune.devices.Device``, and an attribute ``device``.
     """
 
     @property

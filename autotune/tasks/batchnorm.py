@@ -37,11 +37,27 @@ def _lags(layer: _BatchNorm) -> bool:
 
 def _estimate(layers: list[_BatchNorm], passes: Callable[[], None]) -> None:
     momenta = [layer.momentum for layer in layers]
+    hooks = [layer.register_forward_pre_hook(_PlainMean()) for layer in layers]
     try:
         for layer in layers:
             layer.reset_running_stats()
-            layer.momentum = None  # a plain mean over the passes
         passes()
     finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
+        for layer, momentum, hook in zip(layers, momenta, hooks, strict=True):
             layer.momentum = momentum
+            hook.remove()
+
+
+class _PlainMean:
+    """Makes a layer's statistics a plain mean over its calls.
+
+    So does a momentum of None, for which torch reads a counter of the device at each call.
+    """
+
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def __call__(self, layer: nn.Module, given: object) -> None:
+        if layer.training and isinstance(layer, _BatchNorm):
+            self._calls += 1
+            layer.momentum = 1.0 / self._calls

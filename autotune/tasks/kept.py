@@ -57,10 +57,10 @@ class Kept:
         """Return the batches kept for ``what``, else those that ``read`` returns."""
         known = self._parts.pop(what, None)
         self._shrink()
-        if known is None or known.written is None or _written(known.batches) != known.written:
+        if known is None or known.written is None or written(known.batches) != known.written:
             known = None  # what is read anew takes its place in memory
             batches = read()
-            known = _Part(batches, _written(batches), sum(_sizes(batches).values()))
+            known = _Part(batches, written(batches), sum(sizes(batches).values()))
         self._parts[what] = known  # the last in use stands last
         return known.batches
 
@@ -74,7 +74,7 @@ class _Unknown(Exception):
     """A value that could change without a sign of it."""
 
 
-def _written(batches: Sequence[Any]) -> Any:
+def written(batches: Sequence[Any]) -> Any:
     """Return a value that differs once a batch was changed; None where that cannot be told."""
     try:
         return [_sign(batch) for batch in batches]
@@ -105,7 +105,7 @@ def _inside(value: Any) -> list[tuple[Any, Any]]:
     return list(vars(value).items())
 
 
-def _sizes(value: Any) -> dict[int, int]:
+def sizes(value: Any) -> dict[int, int]:
     """Return the bytes of each piece of memory that tensors lie in: views share one."""
     found: dict[int, int] = {}
     left = [value]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 import autotune
+from autotune.devices import Device
 from autotune.errors import AutotuneError, SpecError, ends_process
 
 _NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
@@ -45,6 +46,34 @@ def refused(what: str, error: BaseException, verb: str = " raised") -> SpecError
     if frames:
         refusal.add_note("".join(traceback.format_list(frames)).rstrip())
     return refusal
+
+
+# What torch says of tensors on several devices, by their kinds.
+_MIXED = (
+    "Expected all tensors to be on the same device",
+    "different devices",
+    "is not on the expected device",
+)
+
+
+@contextmanager
+def on_one_device(device: Device) -> Iterator[None]:
+    """Run a step of the user's code on a device; a tensor left on the CPU is told of by its line.
+
+    Raises:
+        SpecError: Tensors of two devices have met.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not device.waits or not any(sign in str(error) for sign in _MIXED):
+            raise
+        theirs = [frame for frame in _frames(error) if not _is_ours(frame.filename)]
+        at = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+        raise SpecError(
+            f"the loss or the model uses a tensor of another device{at}, where weights and batches "
+            f"are on {device}; make it there, as in torch.zeros(n, device=x.device)"
+        ) from error
 
 
 def _frames(error: BaseException) -> traceback.StackSummary:

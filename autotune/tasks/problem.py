@@ -8,7 +8,7 @@ end. Both are kept for the next run of the same seed in this process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from itertools import islice
 from typing import Any
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from autotune.data.order import indices
 from autotune.data.seeds import seeded
+from autotune.devices import CPU, Device
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement, Problem, Run
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
 from autotune.tasks.kept import Kept, Lazy
 from autotune.tasks.rehearsal import rehearse
+from autotune.tasks.resident import Resident
 from autotune.tasks.rows import total, usual
-from autotune.tasks.training import Precision, Training, size
+from autotune.tasks.training import Precision, Training, Unread, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
 LOOKED_AT = 2  # training batches that tell what a problem is
@@ -45,12 +47,12 @@ class OwnLoss:
             raise SpecError(f"the loss of {self.text} must be a tensor of one number, got {given}")
         return value.reshape(())
 
-    def measure(self, model: nn.Module, batch: Any) -> Measurement:
+    def measure(self, model: nn.Module, batch: Any) -> Unread:
         """Return loss, and accuracy where the user defines it."""
         accuracy = self.problem.accuracy
-        return Measurement(
-            loss=self.loss(model, batch).item(),
-            accuracy=None if accuracy is None else float(accuracy(model, batch)),
+        return Unread(
+            loss=_number(self.loss(model, batch)),
+            accuracy=None if accuracy is None else _number(accuracy(model, batch)),
         )
 
     def weight(self, batch: Any) -> float:
@@ -80,6 +82,7 @@ class OwnProblem:
     steps: int
     modules: Mapping[str, str] = field(default_factory=dict)  # facts of those beside the file
     kept: Kept = field(default_factory=Kept, compare=False, repr=False)
+    device: Device = CPU  # where it trains
 
     @property
     def batch_size(self) -> int | None:
@@ -97,9 +100,16 @@ class OwnProblem:
             "steps": self.steps,
             **_known(batch_size=self.batch_size),
             "precision": Precision.FLOAT32.value,
+            **self.device.identity(),
             "metric": "validation loss",
             **self._look.constant(),
         }
+
+    def on(self, device: Device) -> OwnProblem:
+        """Return the task on a device."""
+        made = replace(self, device=device)
+        vars(made).update({"_look": self._look})  # which reads batches
+        return made
 
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
@@ -107,12 +117,29 @@ class OwnProblem:
         read = partial(_batches, self.text, problem, self.steps, seed)
         both = Lazy(partial(self.kept.of, seed, read))
         return Training(
-            model=problem.model,
+            model=problem.model.to(self.device.place) if self.device.waits else problem.model,
             seed=seed,
             objective=OwnLoss(self.text, problem),
-            batch=lambda step: _batch(both[0], seed, step),
-            validation=Lazy(lambda: both[1]),
+            batch=lambda step: self._batch(both[0], seed, step),
+            validation=Lazy(lambda: self._validation(both[1])),
+            device=self.device,
         )
+
+    def _batch(self, train: Sequence[Any], seed: int, step: int) -> Any:
+        """Return the batch of a step, where it trains."""
+        place = int(indices(seed, step, 1, len(train)))
+        if not self.device.waits:
+            return train[place]
+        return self._resident.batch(seed, place, train.__getitem__)
+
+    def _validation(self, batches: Sequence[Any]) -> Sequence[Any]:
+        if not self.device.waits:
+            return batches
+        return [self.device.move(batch) for batch in batches]
+
+    @cached_property
+    def _resident(self) -> Resident:
+        return Resident(self.device, ahead=False)
 
     def look(self) -> None:
         """Refuse a problem that cannot be trained; few of its training batches are read."""
@@ -203,8 +230,10 @@ def _read(text: str, part: str, batches: Iterable[Any], most: int) -> Sequence[A
     return read
 
 
-def _batch(train: Sequence[Any], seed: int, step: int) -> Any:
-    return train[int(indices(seed, step, 1, len(train)))]
+def _number(value: Any) -> Tensor | float:
+    """Return a number as it is now, or where a device is still to compute it."""
+    waits = isinstance(value, Tensor) and value.device.type != CPU.kind
+    return value if waits else float(value)
 
 
 def _kind(value: Any) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from autotune.devices import CPU
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.mistakes import telling
-from autotune.tasks.training import Objective
+from autotune.tasks.training import Objective, read
 
 SLACK = 1e-6  # rounding of a mean
 
@@ -40,7 +41,8 @@ def rehearse(
         loss.backward()  # type: ignore[no-untyped-call]
     model.eval()
     with torch.no_grad(), telling(f"measuring a validation batch of {text}"):
-        return objective.measure(model, validation)
+        [measured] = read([objective.measure(model, validation)], CPU)
+        return measured
 
 
 def refuse_percent(text: str, measured: Measurement | None) -> None:
@@ -51,9 +53,3 @@ def refuse_percent(text: str, measured: Measurement | None) -> None:
             f"the accuracy of {text} must be a fraction from 0 to 1, got {right:.4g}; "
             "divide a percentage by 100"
         )
-
-
-def release() -> None:
-    """Give back the memory of a GPU that a model thrown away has used: workers need it."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()

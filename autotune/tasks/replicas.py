@@ -34,6 +34,7 @@ class Replicas:
 
     def __init__(self, task: Supervised, seeds: Sequence[int]) -> None:
         self._task, self.seeds = batchable(task), tuple(seeds)
+        self.device = task.device
         models = {seed: task.model(seed) for seed in dict.fromkeys(seeds)}
         self._model = models[seeds[0]]
         states = {seed: dict(model.named_parameters()) for seed, model in models.items()}
@@ -60,22 +61,18 @@ class Replicas:
 
     def first(self, k: int) -> dict[str, float]:
         """Return what the first batches of replica k are recognised by."""
-        data, size = self._task.data, self._task.batch_size
-        return first(data.batch(self.seeds[k], 0, size), data.validation()[0])
+        return first(self._task.batch(self.seeds[k], 0), self._task.validation()[0])
 
     def losses(self, step: int) -> Tensor:
         """Return each replica's training loss of batch ``step`` (from 0), with its graph."""
-        batches = {
-            seed: self._task.data.batch(seed, step, self._task.batch_size)
-            for seed in dict.fromkeys(self.seeds)
-        }
+        batches = {seed: self._task.batch(seed, step) for seed in dict.fromkeys(self.seeds)}
         inputs, labels = self._stacked(batches)
         return self._each(self._logits(inputs), labels)
 
     def evaluate(self) -> list[Measurement]:
         """Measure every replica on the validation data."""
         count, samples = len(self.seeds), 0
-        loss, right = torch.zeros(count), torch.zeros(count)
+        loss, right = torch.zeros(2, count, device=self._task.device.place)
         with torch.no_grad():
             for inputs, labels in self._slices():
                 logits = self._logits(inputs.expand(count, *inputs.shape))
@@ -84,8 +81,9 @@ class Replicas:
                 loss += len(labels) * self._each(logits, every)
                 right += len(labels) * hits
                 samples += len(labels)
-        found = zip((loss / samples).tolist(), (right / samples).tolist(), strict=True)
-        return [Measurement(loss=mean, accuracy=share) for mean, share in found]
+        found = self.device.numbers([loss / samples, right / samples])
+        pairs = zip(found[:count], found[count:], strict=True)
+        return [Measurement(loss=mean, accuracy=share) for mean, share in pairs]
 
     def _logits(self, inputs: Tensor) -> Tensor:
         forward = cast("Forward", self._task.side_by_side)
@@ -101,7 +99,7 @@ class Replicas:
 
     def _slices(self) -> Iterator[Batch]:
         """Yield the validation data in pieces whose activations stay small."""
-        for inputs, labels in self._task.data.validation():
+        for inputs, labels in self._task.validation():
             size = SLICE * self._task.batch_size
             yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from autotune import registry
+from autotune import devices, registry
 from autotune.data.base import Data
+from autotune.devices import CPU, Device
 from autotune.errors import SpecError
 from autotune.tasks import user
 from autotune.tasks.base import Task
@@ -19,6 +20,7 @@ def resolve(
     data: str | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
+    device: str = "cpu",
     *,
     look: bool = True,
 ) -> Task:
@@ -26,6 +28,7 @@ def resolve(
 
     ``look``: read some of its data to refuse what cannot be trained; a job's was looked at.
     """
+    place = devices.resolve(device)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise SpecError(f"{name} must be at least 1, got {value}")
@@ -35,7 +38,31 @@ def resolve(
         _check_batch(task.data, batch_size)
     if look and hasattr(task, "look"):
         task.look()
-    return task
+    return placed(task, place)
+
+
+def placed(task: Task, device: Device) -> Task:
+    """Return a task that trains on a device; raises SpecError where it trains on the CPU alone."""
+    if device == CPU:
+        return task
+    if not movable(task):
+        raise SpecError(
+            f"model '{task.name}' trains on the CPU alone, as its task has no method 'on'; "
+            f"got device '{device}', use device cpu"
+        )
+    return cast(Task, task.on(device))  # type: ignore[attr-defined]
+
+
+def chosen(task: Task, device: str) -> Task:
+    """Return a task on the device of a name; ``auto`` leaves it on the CPU if it has to."""
+    if device == devices.AUTO and not movable(task):
+        return task
+    return placed(task, devices.resolve(device))
+
+
+def movable(task: Task) -> bool:
+    """Tell whether a task trains on other devices than the CPU."""
+    return hasattr(task, "on")
 
 
 def _check_batch(data: Data, batch_size: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
+from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Measurement, Run
 from autotune.tasks.rehearsal import rehearse
+from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
 
+BFLOAT16_FROM = (8, 0)  # compute capability from which GPUs multiply bfloat16 quickly
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
@@ -35,6 +38,7 @@ class Supervised:
     origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
     side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
     runs_at_once: int = 1  # runs that train quickest side by side, as measured
+    device: Device = CPU  # where it trains
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""
@@ -47,8 +51,22 @@ class Supervised:
             **({"compare_from": round(self.telling * self.steps)} if self.telling else {}),
             "batch_size": self.batch_size,
             "precision": self.precision.value,
+            **self.device.identity(),
+            # Not those on a GPU, which the process that asks for facts leaves alone.
             **self._objective.facts(self.data.validation()),
         }
+
+    def on(self, device: Device) -> Supervised:
+        """Return the task on a device, in the precision that it computes in there."""
+        if device == self.device:
+            return self
+        return replace(self, device=device, precision=self._precision_on(device))
+
+    def _precision_on(self, device: Device) -> Precision:
+        """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
+        ours = not self.origin and any(weight.ndim == 4 for weight in self._built(0).parameters())
+        quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
+        return Precision.BFLOAT16 if ours and quick else Precision.FLOAT32
 
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
@@ -56,30 +74,40 @@ class Supervised:
             model=self.model(seed),
             seed=seed,
             objective=self._objective,
-            batch=partial(self._batch, seed),
-            validation=self.data.validation(),
+            batch=partial(self.batch, seed),
+            validation=self.validation(),
+            device=self.device,
         )
 
     def rehearse(self) -> Measurement | None:
-        """Try a user's model on a batch to train on and on one to measure; ours are known."""
+        """Try a user's model on a batch to train on and on one to measure; ours are known.
+
+        On the CPU, for the process that does so leaves a GPU to its workers.
+        """
         if not self.origin:
             return None
         with seeded("rehearsal", 0):
             return rehearse(
                 self.origin["model"],
-                self.model(0),
+                self._built(0),
                 self._objective,
-                train=self._batch(0, 0),
+                train=self.data.batch(0, 0, self.batch_size),
                 validation=self.data.validation()[0],
             )
 
-    def _batch(self, seed: int, step: int) -> Any:
-        return self.data.batch(seed, step, self.batch_size)
+    def batch(self, seed: int, step: int) -> Any:
+        """Return training batch ``step`` (from 0) of a seed; not to be changed."""
+        return self._resident.batch(
+            seed, step, lambda at: self.data.batch(seed, at, self.batch_size)
+        )
+
+    def validation(self) -> Sequence[Any]:
+        """Return the validation batches; not to be changed."""
+        return self._resident.validation(self.data.validation)
 
     def model(self, seed: int) -> nn.Module:
-        """Build the model, initialised by the seed."""
-        with seeded("initialisation", seed):
-            model = self.build(seed)
+        """Build the model on the CPU, initialised by the seed, and move it to the device."""
+        model = self._built(seed).to(self.device.place)
         if self.precision is Precision.BFLOAT16:
             # nn.Module.to's overload for memory_format alone is not in torch's types.
             for weight in model.parameters():
@@ -87,10 +115,18 @@ class Supervised:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         return model
 
+    def _built(self, seed: int) -> nn.Module:
+        with seeded("initialisation", seed):
+            return self.build(seed)
+
+    @cached_property
+    def _resident(self) -> Resident:
+        return Resident(self.device)
+
     @cached_property
     def _objective(self) -> Described:
         return self.objective(self.precision)
 
     @cached_property
     def _size(self) -> Mapping[str, int]:
-        return size(self.model(0))
+        return size(self._built(0))

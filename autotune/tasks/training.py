@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -14,11 +15,13 @@ from torch.nn.parameter import UninitializedParameter
 
 from autotune.data.base import Batch
 from autotune.data.seeds import seeded
+from autotune.devices import CPU, Device
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
 from autotune.tasks.batchnorm import fresh_statistics
 from autotune.tasks.constant import of_labels
 from autotune.tasks.likeness import first
+from autotune.tasks.mistakes import on_one_device
 from autotune.tasks.modes import Modes, evaluating
 
 PASSES = 8  # training batches that batch normalisation is measured on before evaluating
@@ -41,14 +44,36 @@ def quickest() -> Precision:
     return Precision.BFLOAT16 if fast else Precision.FLOAT32
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """Loss and accuracy of a batch, as numbers or as tensors whose device is not yet asked."""
+
+    loss: Tensor | float
+    accuracy: Tensor | float | None = None
+
+
+Measured = Measurement | Unread
+
+
+def read(measured: Sequence[Measured], device: Device) -> list[Measurement]:
+    """Return measurements as numbers; a device is asked once for all of them."""
+    flat: list[Any] = [value for each in measured for value in (each.loss, each.accuracy)]
+    places = [place for place, value in enumerate(flat) if isinstance(value, Tensor)]
+    tensors = [value.reshape(()) for value in flat if isinstance(value, Tensor)]
+    for place, number in zip(places, device.numbers(tensors), strict=True):
+        flat[place] = number
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return [Measurement(loss=loss, accuracy=accuracy) for loss, accuracy in pairs]
+
+
 class Objective(Protocol):
     """What is minimised, and how a batch is measured."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return the loss of a batch as one number, with its graph."""
 
-    def measure(self, model: nn.Module, batch: Any) -> Measurement:
-        """Return mean loss and accuracy of a batch."""
+    def measure(self, model: nn.Module, batch: Any) -> Measured:
+        """Return mean loss and accuracy of a batch; Unread spares a device to be asked for each."""
 
     def weight(self, batch: Any) -> float:
         """Return what a batch counts in the mean over batches."""
@@ -72,14 +97,12 @@ class CrossEntropy:
         inputs, labels = batch
         return cross_entropy(self.logits(model, inputs), labels.flatten())
 
-    def measure(self, model: nn.Module, batch: Batch) -> Measurement:
+    def measure(self, model: nn.Module, batch: Batch) -> Unread:
         """Return loss and the share of labels that have the highest logit."""
         inputs, labels = batch
         logits = self.logits(model, inputs)
         right = (logits.argmax(1) == labels.flatten()).float().mean()
-        return Measurement(
-            loss=cross_entropy(logits, labels.flatten()).item(), accuracy=right.item()
-        )
+        return Unread(loss=cross_entropy(logits, labels.flatten()), accuracy=right)
 
     def weight(self, batch: Batch) -> float:
         """Return the number of samples."""
@@ -93,10 +116,15 @@ class CrossEntropy:
         """Return logits of shape (labels, classes) in float32."""
         if self.precision is Precision.BFLOAT16:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, self.precision is Precision.BFLOAT16):
+        with self._computing(inputs.device.type):
             output = model(inputs)
         found: Tensor = getattr(output, "logits", output)
         return found.float().flatten(0, -2)
+
+    def _computing(self, kind: str) -> AbstractContextManager[Any]:
+        if self.precision is Precision.BFLOAT16:
+            return torch.autocast(kind, torch.bfloat16)
+        return nullcontext()
 
 
 class Training:
@@ -110,8 +138,10 @@ class Training:
         objective: Objective,
         batch: Callable[[int], Any],
         validation: Sequence[Any],
+        device: Device = CPU,
     ) -> None:
         self.model = model
+        self.device = device
         self._seed = seed
         self._objective = objective
         self._batch = batch
@@ -120,21 +150,16 @@ class Training:
 
     def loss(self, step: int) -> Tensor:
         """Return the training loss of batch ``step`` (from 0), with its graph."""
-        with seeded("step", self._seed, step):
+        with seeded("step", self._seed, step, device=self.device):
             batch = self._batch(step)
             if step == 0:
                 self.first = first(batch, self._validation[0])
-            return self._objective.loss(self.model, batch)
+            with on_one_device(self.device):
+                return self._objective.loss(self.model, batch)
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""
-        with (
-            torch.no_grad(),
-            seeded("evaluation", self._seed),
-            fresh_statistics(self.model, self._pass),
-            evaluating(self.model),
-        ):
-            measured = [self._measure(each) for each in self._validation]
+        measured = read(self.unread(), self.device)
         weights = [self._objective.weight(batch) for batch in self._validation]
         accuracies = [each.accuracy for each in measured if each.accuracy is not None]
         return Measurement(
@@ -142,7 +167,17 @@ class Training:
             accuracy=_mean(accuracies, weights) if accuracies else None,
         )
 
-    def _measure(self, batch: Any) -> Measurement:
+    def unread(self) -> list[Measured]:
+        """Measure each validation batch as ``evaluate`` does, and do not wait for the numbers."""
+        with (
+            torch.no_grad(),
+            seeded("evaluation", self._seed, device=self.device),
+            fresh_statistics(self.model, self._pass),
+            evaluating(self.model),
+        ):
+            return [self._measure(each) for each in self._validation]
+
+    def _measure(self, batch: Any) -> Measured:
         if any(module.training for module in self.model.modules()):
             self.model.eval()  # the loss of the batch before may have left it
         return self._objective.measure(self.model, batch)

@@ -8,7 +8,11 @@ import math
 import torch
 from torch import Tensor
 
+from autotune.devices import Device
+from autotune.optimizers import create
 from autotune.tasks.base import Run, Task
+from autotune.tasks.resolve import movable, placed
+from autotune.tasks.training import Training
 from autotune.testing.expect import expect
 
 
@@ -70,6 +74,25 @@ class TaskContract:
         )
         expect(torch.equal(chance, torch.get_rng_state()), "evaluation drew random numbers")
         expect(run.evaluate() == measured, "a second evaluation measured something else")
+
+    def test_a_step_on_a_device_needs_nothing_of_the_cpu_and_waits_for_nothing(
+        self, task: Task
+    ) -> None:
+        """On a device without memory, a tensor of the CPU raises, and so does reading a number."""
+        if not movable(task):
+            return
+        run = placed(task, Device("meta")).start(0)
+        expect(all(each.is_meta for each in run.model.state_dict().values()), "a weight stayed")
+        optimizer = create("adan", run.model.parameters())
+        for step in range(2):
+            optimizer.zero_grad(set_to_none=True)
+            loss = run.loss(step)
+            expect(loss.is_meta, f"the loss is on {loss.device}")
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        for measured in run.unread() if isinstance(run, Training) else ():
+            for value in (measured.loss, measured.accuracy):
+                expect(value is None or isinstance(value, Tensor), "an evaluation was read early")
 
     def test_a_run_leaves_the_global_random_state_as_it_was(self, task: Task) -> None:
         """Starting and stepping draw from generators of their own."""

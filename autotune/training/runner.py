@@ -6,6 +6,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from autotune.devices import CPU, Device
 from autotune.errors import SpecError, ends_process
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
@@ -22,11 +24,13 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run, Task
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
+from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint
 from autotune.training.job import FIRST, Job, Outcome, Report
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import train
 from autotune.training.pulse import Phase, Pulse, silent
+from autotune.training.steps import Diverged, Segment
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
@@ -108,11 +112,17 @@ class _Running:
         job = self.job
         self.pulse(Phase.START)
         task = task_of(job)
-        self._began = told = time.perf_counter()  # loading a task is not a trial's time
+        self._began = time.perf_counter()  # loading a task is not a trial's time
+        with exactly(task):
+            yield from self._train(task)
+
+    def _train(self, task: Task) -> Iterator[Report]:
+        job, told = self.job, self._began
         trial = prepare(job, task)
-        self._facts = facts(trial.optimizer)
-        segment = _segment(job, trial.start)
-        for point in train(trial.run, trial.optimizer, segment, self.interrupted, self.pulse):
+        device: Device = getattr(task, "device", CPU)
+        self._facts = facts(trial.optimizer, device)
+        how = (self.interrupted, self.pulse, device)
+        for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
             self._points.append(point)
             if point.step == 1:
@@ -195,6 +205,12 @@ def describe(error: BaseException) -> str:
     where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
     text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def exactly(task: Task) -> AbstractContextManager[None]:
+    """Return what makes a task's precision on a device the one that its facts say."""
+    device: Device = getattr(task, "device", CPU)
+    return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
 def prepare(job: Job, task: Task) -> Prepared:
@@ -307,6 +323,6 @@ def pause(
     return Saved(checksum=found)
 
 
-def facts(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def facts(optimizer: torch.optim.Optimizer, device: Device) -> dict[str, Any]:
     """Return facts about how this process trains."""
-    return {"backend": getattr(optimizer, "backend_used", None)}
+    return {"backend": getattr(optimizer, "backend_used", None), **device.facts()}

@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autotune.devices import CPU
 from autotune.optimizers import Stacked
 from autotune.optimizers.stacked import alike
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
-from autotune.training.loop import Diverged, Segment, train
+from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier
-from autotune.training.runner import build
+from autotune.training.runner import build, exactly
+from autotune.training.steps import Diverged, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,13 @@ def loss_curves(
 
     If the task's model cannot be trained side by side, the runs are made one after another.
     """
+    with exactly(task):
+        return _curves(task, optimizer, members, rungs)
+
+
+def _curves(
+    task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
+) -> NDArray[np.float32]:
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
     if isinstance(task, Supervised) and task.side_by_side:
         for part in alike(optimizer, [member.setting.hyper for member in members]):
@@ -95,15 +104,15 @@ def loss_curves(
 
 
 def _together(runs: SideBySide, rungs: Sequence[int]) -> NDArray[np.float32]:
-    alive = torch.ones(len(runs.members), dtype=torch.bool)
+    alive = torch.ones(len(runs.members), dtype=torch.bool, device=runs.replicas.device.place)
     columns = []
     for step in range(max(rungs)):
         alive &= runs.step(step).isfinite()
         if step + 1 in rungs:
-            losses = torch.tensor([each.loss for each in runs.evaluate()])
+            losses = torch.tensor([each.loss for each in runs.evaluate()], device=alive.device)
             alive &= losses.isfinite()
             columns.append(losses.where(alive, math.inf))
-    return torch.stack(columns, dim=1).numpy()
+    return torch.stack(columns, dim=1).cpu().numpy()
 
 
 def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> list[float]:
@@ -118,6 +127,6 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
     )
     found = []
     with suppress(Diverged):
-        for point in train(run, made, segment):
+        for point in train(run, made, segment, device=getattr(task, "device", CPU)):
             found += [] if point.loss is None else [point.loss]
     return found + [math.inf] * (len(rungs) - len(found))

@@ -225,8 +225,8 @@ def test_a_resumed_search_refuses_anything_else(request_: dict[str, Any], given:
         resolved(stored=STORED, **request_)
     assert str(caught.value) == (
         "--resume takes the stored spec: only --trials, --runs, --minutes, --patience, --seeds, "
-        "--workers, --engine, --step-timeout, --ray-address, --gpus-per-trial may change, "
-        f"got {given}"
+        "--workers, --engine, --device, --step-timeout, --ray-address, --gpus-per-trial may "
+        f"change, got {given}"
     )
 
 

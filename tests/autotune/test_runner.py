@@ -106,7 +106,7 @@ def test_a_failed_trial_says_its_backend_too(job, file):
 def test_an_accuracy_that_is_no_number_fails_the_trial(job, file):
     report = performed(replace(job, task=task(file, "blind")))
     assert report.outcome is Outcome.FAILED
-    assert report.reason.startswith("ValueError: accuracy became nan at step 3 (loop.py:")
+    assert report.reason.startswith("ValueError: accuracy became nan at step 3 (steps.py:")
 
 
 def test_a_loss_that_is_no_number_is_divergence(job, file):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from autotune.cli.shared.options import QUIET, say, verbosity
 from autotune.cli.views.progress_line import progress_line
 from autotune.errors import SpecError
 
+if TYPE_CHECKING:
+    from autotune.bench.search.record import Recording
+
 
 @click.command("record", cls=Command)
 @click.option(
@@ -22,6 +25,13 @@ from autotune.errors import SpecError
 @click.option("--data", help="Data to train on, as for autotune search.")
 @click.option("--steps", type=int, help="Steps of a full run.  [default: the model's]")
 @click.option("--batch-size", type=int, help="Samples per step.  [default: the model's]")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Where to train: auto, cpu, cuda, cuda:<index> or mps.",
+)
 @click.option("--optimizer", default="adan-win", show_default=True, help="Optimizer to record.")
 @click.option(
     "--grid",
@@ -51,6 +61,7 @@ def command(
     optimizer: str,
     grid: str,
     seeds: int,
+    device: str,
     out: Path,
     **asked: Any,
 ) -> None:
@@ -61,20 +72,27 @@ def command(
 
     Example: autotune bench record --model mlp --grid default --out mlp.npz
     """
+    from autotune import devices
     from autotune.bench.search import record
-    from autotune.tasks.resolve import resolve
-    from autotune.training.process import single_threaded
+    from autotune.tasks.resolve import chosen, resolve
 
     if out.suffix != ".npz":
         raise SpecError(f"a table's name must end in .npz, got {out}")
     if not out.absolute().parent.is_dir():
         raise SpecError(f"{out} is in a folder that does not exist: {out.absolute().parent}")
     given = {name: value for name, value in asked.items() if value is not None}
-    values = record.DEFAULT if grid == "default" else _read(Path(grid))
-    what = record.plan(resolve(**given), given, optimizer, values, seeds)
+    with devices.only(device) as place:
+        task = chosen(resolve(**given), place)
+        _record(ctx, record.plan(task, given, optimizer, _grid(grid), seeds), out)
+
+
+def _record(ctx: click.Context, what: Recording, out: Path) -> None:
+    from autotune.bench.search import record
+    from autotune.training.process import single_threaded
+
     kept = record.progress(what, out)
     after = f", goes on after {kept}" if kept else ""
-    say(f"{what.settings} settings, {seeds} seeds: {what.runs} runs{after}")
+    say(f"{what.settings} settings, {what.seeds} seeds: {what.runs} runs{after}")
     single_threaded()
     with progress_line(quiet=bool(ctx.meta.get(QUIET))) as show:
         complete = record.record(what, out, show)
@@ -82,6 +100,12 @@ def command(
         say(f"interrupted after {record.progress(what, out)} runs; the same command goes on")
         ctx.exit(INTERRUPTED)
     click.echo(f"{out}: {what.runs} runs, rungs at {', '.join(map(str, what.rungs))} steps")
+
+
+def _grid(text: str) -> Mapping[str, Sequence[float]]:
+    from autotune.bench.search import record
+
+    return record.DEFAULT if text == "default" else _read(Path(text))
 
 
 def _read(path: Path) -> Mapping[str, Sequence[float]]:

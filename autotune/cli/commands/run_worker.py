@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune import devices
 from autotune.cli.shared.interrupt import Interrupt
 from autotune.cli.shared.options import say
 from autotune.cli.views.progress import listening
@@ -21,6 +22,13 @@ def run(
     """Work until the search is over or an interrupt comes; return the exit code."""
     with opened(storage) as store:
         store.search(name)  # refuses an unknown name before torch is loaded
+    with devices.only(terms["device"]):
+        return _run(name, terms, storage, form, interrupt)
+
+
+def _run(
+    name: str, terms: Mapping[str, Any], storage: str | None, form: str, interrupt: Interrupt
+) -> int:
     gpu = gpus.claim()
     if gpu is not None:
         say(f"this worker uses GPU {gpu}")

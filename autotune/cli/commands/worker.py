@@ -36,6 +36,13 @@ from autotune.cli.views.progress import progress
     help="Trials to run at the same time.",
 )
 @click.option(
+    "--device",
+    default="auto",
+    metavar="NAME",
+    help="Where trials compute, of the search's kind: cuda:<index> takes one GPU of several.  "
+    "[default: the search's kind]",
+)
+@click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."
 )
 @progress
@@ -49,6 +56,7 @@ def command(
     search: str,
     name: str | None,
     workers: int,
+    device: str,
     strict: bool,
     progress: str,
     storage: str | None,
@@ -65,5 +73,5 @@ def command(
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        terms = {"name": name, "workers": workers, "strict": strict}
+        terms = {"name": name, "workers": workers, "strict": strict, "device": device}
         ctx.exit(run_worker.run(search, terms, storage, form, interrupt))

@@ -96,6 +96,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--device",),
+            {
+                "metavar": "NAME",
+                "help": "Where trials compute: cpu, cuda, cuda:<index>, mps, or auto, which takes "
+                "a GPU of CUDA or ROCm where there is one.  [default: auto]",
+            },
+        ),
+        (
             ("--step-timeout",),
             {
                 "type": float,

@@ -123,6 +123,7 @@ def started_line(event: SearchStarted) -> str:
     data, precision = event.task.get("data", "its data"), event.task.get("precision")
     # The precision of a user's own problem is not known.
     computed = f"{precision}, " if precision and data != event.task.get("model") else ""
+    computed += f"on {event.task['device']}, " if "device" in event.task else ""
     return (
         f"{event.name}: {', '.join(event.optimizers)} on {data}, {computed}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"

@@ -1,0 +1,91 @@
+"""What both training loops are made of: a step, a measurement, and the part of a schedule."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autotune.studies.records import Point
+from autotune.tasks.base import Run
+
+
+class Diverged(Exception):
+    """A loss became NaN or infinite; the message says which loss and when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """The part of a schedule to train, and where to measure.
+
+    Args:
+        start: First step.
+        stop: Step to stop at.
+        target: Steps of the full schedule.
+        warmup: Fraction of the schedule spent warming up.
+        evaluate: Steps after which the validation loss is measured.
+        every: Steps between points of the training loss.
+    """
+
+    start: int
+    stop: int
+    target: int
+    warmup: float
+    evaluate: Collection[int]
+    every: int
+
+
+def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
+    """Take one step and return its training loss; raises Diverged."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = run.loss(step)
+    value = finite(float(loss.detach()), "training", step + 1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value
+
+
+def queue_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
+    """Let a device take one step and return its training loss, which nobody has waited for."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = run.loss(step)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def finite(loss: float, which: str, step: int) -> float:
+    """Return a finite loss; raises Diverged for any other."""
+    if not math.isfinite(loss):
+        raise Diverged(f"{which} loss became {loss} at step {step}")
+    return loss
+
+
+def set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: float) -> None:
+    """Set learning rates to a part of their peaks."""
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak * factor
+
+
+def measure(run: Run, done: int, train_loss: float, began: float, segment: Segment) -> Point:
+    """Return the point after step ``done``, with a validation loss if one is due; raises Diverged.
+
+    ``began``: when training did, by ``time.perf_counter``.
+    """
+    if done not in segment.evaluate:
+        return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
+    measured = run.evaluate()
+    finite(measured.loss, "validation", done)
+    if measured.accuracy is not None and not math.isfinite(measured.accuracy):
+        raise ValueError(f"accuracy became {measured.accuracy} at step {done}")
+    return Point(
+        step=done,
+        seconds=time.perf_counter() - began,
+        train_loss=train_loss,
+        loss=measured.loss,
+        accuracy=measured.accuracy,
+    )
