@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -20,7 +19,6 @@ from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.layout import Ints
 from autotune.kernels.rule import Rows, Rule, Update
 from autotune.kernels.rules.norms import clip_factor
-from autotune.kernels.triton.tables import place, table
 from autotune.optimizers import buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.counts import Counts
@@ -91,7 +89,8 @@ class Stacked:
         self._places = [{id(p): j for j, p in enumerate(g["params"])} for g in self._groups]
         self._counts = Counts(self.rows)
         self._formulas = [Formulas(self.rows, i, rule) for i, rule in enumerate(self._rules)]
-        self._limits: NDArray[np.float64] | None = None  # of each replica: largest norm, and eps
+        self._limits: Tensor | None = None  # largest norm and eps, a column for each replica
+        self._clipping = False
         for row in self.rows:
             row.register_load_state_dict_post_hook(lambda _: self._reloaded())
 
@@ -224,13 +223,14 @@ class Stacked:
     def _clip(self, work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor | None:
         """Return the factor that clips each replica's gradients, which are not changed."""
         if self._limits is None:
-            self._limits = np.array([(row.max_grad_norm, row.clip_eps()) for row in self.rows])
-        given = self._limits
-        if not work or not given[:, 0].any():
+            each = [(row.max_grad_norm, row.clip_eps()) for row in self.rows]
+            self._limits = torch.tensor(each, dtype=torch.float64, device="cpu").T
+            self._clipping = any(limit for limit, _ in each)
+        if not work or not self._clipping:
             return None
         total = _squares(work, len(self.rows))
-        sent = table(given.T.tobytes(), torch.float64, place(total.device))
-        limit, eps = sent.reshape(2, len(self.rows))
+        self._limits = self._limits.to(total.device)  # until someone edits one
+        limit, eps = self._limits
         return torch.where(limit > 0.0, clip_factor(total.sqrt(), limit, eps), 1.0)
 
     def select(self, indices: Sequence[int]) -> Stacked:
