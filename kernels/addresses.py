@@ -70,6 +70,21 @@ def flat(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[list[Tensor], I
     return lying, places
 
 
+def of_each(stacks: Sequence[Tensor], count: int) -> tuple[Ints, Ints] | None:
+    """Return where each replica's part of each stack begins, and the size of a part.
+
+    None if a stack is not one flat block that shows its values.
+    """
+    flat_ones = all(map(Tensor.is_contiguous, stacks)) and not any(map(Tensor.is_neg, stacks))
+    if not (flat_ones and all_in_memory(stacks) and len({t.dtype for t in stacks}) == 1):
+        return None
+    places = addresses(stacks)
+    if absent(places, stacks):
+        return None
+    sizes = np.fromiter(map(Tensor.numel, stacks), np.int64, len(stacks)) // count
+    return places + np.arange(count)[:, None] * (sizes * stacks[0].itemsize), sizes
+
+
 def check_written_and_read(tensors: Sequence[Tensor], lost: Sequence[int], read: range) -> None:
     """Refuse tensors that a kernel cannot find; zeros without memory may be among those read."""
     _refuse_wrappers(tensors)

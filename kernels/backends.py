@@ -1,6 +1,6 @@
 """Which backend runs a parameter, and where its code is.
 
-A backend is a module with ``step``, ``sizes`` and ``squares``.
+A backend is a module with ``step``, ``sizes``, ``squares`` and ``squares_of_each``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Backend(Protocol):
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""
+
+    def squares_of_each(self, stacks: Sequence[Tensor], count: int) -> Tensor:
+        """Return the sum of squares of each replica, as ``squares`` adds up those of one.
+
+        Args:
+            stacks: Gradients of ``count`` replicas, stacked along the first dimension.
+            count: How many replicas there are.
+        """
 
 
 @cache

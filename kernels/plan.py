@@ -19,7 +19,7 @@ from torch import Tensor
 
 from autotune.kernels.addresses import absent, addresses, check_written_and_read, lazy, refuse
 from autotune.kernels.layout import Ints, copied, dense, lies_like, precision
-from autotune.kernels.rule import Update, keys_of
+from autotune.kernels.rule import Update
 
 _FEW = 4  # parameters of a small plan
 GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
@@ -27,7 +27,7 @@ GRADIENT = 1  # its place among a tensor's roles: parameter, gradient, buffers
 Dtypes = tuple[torch.dtype, ...]
 Copies = list[tuple[Tensor, Tensor]]  # tensor to write afterwards, and its copy
 Lines = NDArray[np.float64] | Tensor  # scalars, a row for each tensor
-Numbers = tuple[int, ...] | Tensor  # keys of random numbers, one for each tensor
+Numbers = tuple[int, ...] | Ints | Tensor  # keys of random numbers, one for each tensor
 ReadAs = Callable[[Tensor, Tensor], torch.dtype]  # dtype to read a tensor in, given its parameter
 
 
@@ -63,8 +63,15 @@ def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
     if isinstance(rows[0], Tensor):
         known = _table(keys, 1) if isinstance(keys[0], Tensor) else keys
         return Planned(plan.groups, places, _table(rows, 2), known, copies)
-    stacked = Planned(plan.groups, places, np.concatenate(rows), keys, copies)
+    stacked = Planned(plan.groups, places, _stack_lines(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
+
+
+def _stack_lines(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return a row for each replica of each tensor; most tensors share one array."""
+    if len(set(map(id, rows))) == 1:
+        return np.tile(rows[0], (len(rows), 1))
+    return np.concatenate(rows)
 
 
 def _unstacked(found: Planned, count: int) -> Planned:
@@ -77,7 +84,8 @@ def _unstacked(found: Planned, count: int) -> Planned:
         places[:, group.members] = found.addresses[:, group.members, None] + strides
         members = group.members[:, None] * count + np.arange(count)
         spread.append(group._replace(members=members.reshape(-1), sizes=np.repeat(sizes, count)))
-    keys = tuple(chain.from_iterable(keys_of(key, count) for key in found.keys))
+    one = isinstance(found.keys[0], int)
+    keys = np.repeat(found.keys, count) if one else np.concatenate(found.keys)
     return found._replace(groups=spread, addresses=places.reshape(len(places), -1), keys=keys)
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autotune.kernels.lang import Function
+from autotune.kernels.layout import Ints
 
 Rows = NDArray[np.float64]  # scalars, a row for each replica
-Key = int | tuple[int, ...] | Tensor  # of one tensor, one for each replica, or on the device
+Key = int | Ints | Tensor  # of one tensor, one for each replica, or on the device
 Row = tuple[float, ...] | Rows | Tensor  # a rule's scalars, likewise
 
 
@@ -102,4 +103,4 @@ def replicas(update: Update) -> Iterator[Update]:
 
 def keys_of(key: Key, count: int) -> tuple[Any, ...]:
     """Return the key of each replica."""
-    return key if isinstance(key, tuple) else (key,) * count
+    return tuple(key.tolist()) if isinstance(key, np.ndarray) else (key,) * count

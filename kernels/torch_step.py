@@ -31,6 +31,11 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return torch.stack(total).square().sum()
 
 
+def squares_of_each(stacks: Sequence[Tensor], count: int) -> Tensor:
+    """Return the sum of squares of each replica; see ``backends.Backend``."""
+    return torch.stack([squares(one) for one in zip(*(g.unbind() for g in stacks), strict=True)])
+
+
 def step(
     rule: Rule,
     updates: Sequence[Update],

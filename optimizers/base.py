@@ -32,7 +32,7 @@ from autotune.optimizers import (
     sharded,
 )
 from autotune.optimizers.scalars import Scalar
-from autotune.optimizers.tentative import Tentative
+from autotune.optimizers.tentative import Pending, Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -98,7 +98,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     compact: bool
     capturable: bool
     _inspected: sharded.Inspected | None = None  # at the first step
-    _tentative: Tentative | None = None
+    _tentative: Pending | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
     _scaling: bool | None = None  # what a user set; None asks the backend
 

@@ -108,7 +108,7 @@ def _add(
     made: Sequence[Update],
 ) -> None:
     """Add a group's updates to the work, by backend and mesh."""
-    if _together(params) and all_in_memory(params) and all_in_memory(grads):
+    if together(params) and all_in_memory(params) and all_in_memory(grads):
         backend = backends.choose(optimizer.backend, params[0])
         work.setdefault((rule, backend, None), []).extend(made)
         return
@@ -119,7 +119,7 @@ def _add(
         work.setdefault((rule, used, where), []).append(own)
 
 
-def _together(params: Sequence[Tensor]) -> bool:
+def together(params: Sequence[Tensor]) -> bool:
     """Whether all parameters are on one device; on the CPU this is asked faster."""
     return all(map(_IS_CPU, params)) or len(set(map(_DEVICE, params))) == 1
 

@@ -182,7 +182,7 @@ def _rows(
     optimizer: RuleOptimizer, group: Group, rule: Rule, steps: Tensor, fresh: bool
 ) -> tuple[Tensor, ...]:
     """Return a row of scalars for each step."""
-    values = scalars.row(optimizer, group, rule, steps.double(), fresh)
+    values = scalars.row(optimizer, group, rule, steps.double(), fresh, group["lr"])
     fixed = np.array([0.0 if isinstance(v, Tensor) else v for v in values], dtype=np.float64)
     numbers = table(fixed.tobytes(), torch.float64, place(steps.device)).unbind()
     columns = [v if isinstance(v, Tensor) else n for v, n in zip(values, numbers, strict=True)]

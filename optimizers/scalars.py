@@ -17,12 +17,26 @@ Scalar = Any  # a number, a tensor, or a stand-in of tape.py; the same expressio
 
 
 def row(
-    optimizer: RuleOptimizer, group: Group, rule: Rule, step: Scalar, fresh: bool
+    optimizer: RuleOptimizer,
+    group: Group,
+    rule: Rule,
+    step: Scalar,
+    fresh: bool,
+    lr: Scalar | None = None,
 ) -> tuple[Scalar, ...]:
-    """Return a rule's scalars for a step of a group, in the rule's order."""
+    """Return a rule's scalars for a step of a group, in the rule's order.
+
+    Args:
+        optimizer: The optimizer of the group.
+        group: The group.
+        rule: The rule that steps it.
+        step: Counted from 1.
+        fresh: Whether this is the first gradient its parameter has had.
+        lr: The learning rate, if it is not a number of the group.
+    """
     gammas = group["reckless_steps"]
     known = {
-        "lr": group["lr"] if optimizer.capturable else float(group["lr"]),
+        "lr": float(group["lr"]) if lr is None else lr,
         "weight_decay": optimizer.decay(group),
         "gamma1": gammas[0],
         "gamma2": gammas[1],

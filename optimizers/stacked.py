@@ -15,14 +15,17 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from autotune.kernels import backends
+from autotune.kernels.addresses import all_in_memory
+from autotune.kernels.layout import Ints
 from autotune.kernels.rule import Rows, Rule, Update
 from autotune.kernels.rules.norms import clip_factor
-from autotune.kernels.triton.tables import place, table
-from autotune.optimizers import buffers, collect, compact, scalars
+from autotune.optimizers import buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
+from autotune.optimizers.counts import Counts
+from autotune.optimizers.formulas import Formulas
 from autotune.optimizers.registry import create
 
-_Clocks = tuple[tuple[int, bool], ...]  # of each replica: its step, and whether it is its first
+_Pairs = Sequence[tuple[Tensor, Tensor]]  # parameters and their gradients
 
 
 class Stacked:
@@ -82,8 +85,14 @@ class Stacked:
         self.rows = tuple([self._row(k, setting) for k, setting in enumerate(self.settings)])
         self._rules = [self._rule(i) for i in range(len(self._groups))]
         self._whole: dict[Tensor, tuple[Tensor, ...]] = {}  # the state of all replicas
+        self._order = {id(p): k for k, p in enumerate(self.params)}
+        self._places = [{id(p): j for j, p in enumerate(g["params"])} for g in self._groups]
+        self._counts = Counts(self.rows)
+        self._formulas = [Formulas(self.rows, i, rule) for i, rule in enumerate(self._rules)]
+        self._limits: Tensor | None = None  # largest norm and eps, a column for each replica
+        self._clipping = False
         for row in self.rows:
-            row.register_load_state_dict_post_hook(lambda _: self._whole.clear())
+            row.register_load_state_dict_post_hook(lambda _: self._reloaded())
 
     @property
     def params(self) -> list[Tensor]:
@@ -114,6 +123,12 @@ class Stacked:
             )
         return next(iter(found))
 
+    def _reloaded(self) -> None:
+        """Gather the replicas' state again at the next step."""
+        for row in self.rows:
+            row._settle()
+        self._whole.clear()
+
     def zero_grad(self) -> None:
         """Drop the gradients."""
         for p in self.params:
@@ -122,51 +137,71 @@ class Stacked:
     @torch.no_grad()
     def step(self) -> None:
         """Take one step of every replica; a tensor without gradient is left as it is."""
+        edited = [formulas.look() for formulas in self._formulas]
+        if any(edited):
+            self._limits = None
+        self._counts.catch_up()
         work: dict[tuple[Rule, str], list[Update]] = {}
         for i, (rule, group) in enumerate(zip(self._rules, self._groups, strict=True)):
-            for update in self._updates(i, rule, group["params"]):
-                chosen = backends.choose(self.backend, update.p)
-                work.setdefault((rule, chosen), []).append(update)
+            pairs = collect.with_gradient(self.rows[0], group)
+            updates = self._updates(i, rule, pairs)
+            for chosen, own in self._by_backend(updates):
+                work.setdefault((rule, chosen), []).extend(own)
         clip = self._clip(work)
         for (rule, chosen), updates in work.items():
             backends.load(chosen).step(rule, updates, clip)
+        self._counts.leave_untold()
 
-    def _updates(self, i: int, rule: Rule, params: Sequence[Tensor]) -> Iterator[Update]:
-        """Yield the updates of a group's tensors, with a row of scalars for each replica."""
-        groups = [row.param_groups[i] for row in self.rows]
-        shared = self.rows[0].shared_clock
-        if shared:
-            for group in groups:
-                group["step"] = group.get("step", 0) + 1
-        lines: dict[_Clocks, Rows] = {}
-        order = {p: k for k, p in enumerate(self.params)} if rule.dithered else {}
-        for p, g in collect.with_gradient(self.rows[0], {"params": params}):
-            j = next(j for j, other in enumerate(params) if other is p)
-            self._follow(p, i, j)
-            states = [
-                row.state[group["params"][j]] for row, group in zip(self.rows, groups, strict=True)
-            ]
-            first = [False] * len(states) if p in self._whole else self._gather(p, i, j, rule)
-            if not shared:
-                for state in states:
-                    state["step"] = state.get("step", 0) + 1
-            counted = groups if shared else states
-            clocks = tuple(zip([each["step"] for each in counted], first, strict=True))
-            if clocks not in lines:
-                lines[clocks] = self._lines(groups, rule, clocks)
-            keys = tuple([(step << 32) + order[p] for step, _ in clocks]) if order else 0
-            yield Update(p, g, self._whole[p], lines[clocks], keys)
+    def _by_backend(self, updates: Sequence[Update]) -> Iterator[tuple[str, Sequence[Update]]]:
+        """Yield updates by backend; tensors in one place are not asked one by one."""
+        params = [update.p for update in updates]
+        if params and collect.together(params) and all_in_memory(params):
+            yield backends.choose(self.backend, params[0]), updates
+            return
+        for update in updates:
+            yield backends.choose(self.backend, update.p), [update]
 
-    def _follow(self, p: Tensor, i: int, j: int) -> None:
-        """Let the replicas' parameters be views of a tensor whose data was replaced."""
-        views = [row.param_groups[i]["params"][j] for row in self.rows]
-        if views[0].data_ptr() != p.data_ptr():
-            for view, own in zip(views, p.detach().unbind(), strict=True):
-                view.data = own
+    def _updates(self, i: int, rule: Rule, pairs: _Pairs) -> list[Update]:
+        """Return the updates of a group's tensors, with a row of scalars for each replica."""
+        places = self._places[i]
+        tensors = [places[id(p)] for p, _ in pairs]
+        self._follow(i, pairs, tensors)
+        fresh = [
+            None if p in self._whole else self._gather(p, i, j, rule)
+            for (p, _), j in zip(pairs, tensors, strict=True)
+        ]
+        steps = self._counts.take(i, tensors)
+        lines = self._lines(i, steps, fresh)
+        keys: Sequence[Any] = [0] * len(pairs)
+        if rule.dithered:
+            order = np.array([self._order[id(p)] for p, _ in pairs], dtype=np.int64)
+            keys = list((steps << 32) + order[:, None])
+        return [
+            Update(p, g, self._whole[p], line, key)
+            for (p, g), line, key in zip(pairs, lines, keys, strict=True)
+        ]
 
-    def _lines(self, groups: Sequence[Group], rule: Rule, clocks: _Clocks) -> Rows:
-        together = zip(self.rows, groups, clocks, strict=True)
-        return np.array([scalars.row(row, group, rule, *clock) for row, group, clock in together])
+    def _follow(self, i: int, pairs: _Pairs, tensors: Sequence[int]) -> None:
+        """Let the replicas' parameters be views of tensors whose data was replaced."""
+        first = self.rows[0].param_groups[i]["params"]
+        for (p, _), j in zip(pairs, tensors, strict=True):
+            if first[j].data_ptr() != p.data_ptr():
+                views = [row.param_groups[i]["params"][j] for row in self.rows]
+                for view, own in zip(views, p.detach().unbind(), strict=True):
+                    view.data = own
+
+    def _lines(self, i: int, steps: Ints, fresh: Sequence[Sequence[bool] | None]) -> list[Rows]:
+        """Return the rows of each tensor; tensors that took the same steps share them."""
+        compute, made = self._formulas[i].lines, dict[tuple[bytes, Any], Rows]()
+        if not any(fresh) and len(steps) and (steps == steps[0]).all():
+            return [compute(steps[0], None)] * len(steps)
+        found = []
+        for own, new in zip(steps, fresh, strict=True):
+            known = own.tobytes(), None if new is None else tuple(new)
+            if known not in made:
+                made[known] = compute(own, new)
+            found.append(made[known])
+        return found
 
     def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
         """Stack the replicas' state of a tensor; return for which of them it is new."""
@@ -187,12 +222,15 @@ class Stacked:
 
     def _clip(self, work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor | None:
         """Return the factor that clips each replica's gradients, which are not changed."""
-        if not work or not any(row.max_grad_norm for row in self.rows):
+        if self._limits is None:
+            each = [(row.max_grad_norm, row.clip_eps()) for row in self.rows]
+            self._limits = torch.tensor(each, dtype=torch.float64, device="cpu").T
+            self._clipping = any(limit for limit, _ in each)
+        if not work or not self._clipping:
             return None
-        total = _squares(work)
-        given = np.array([(row.max_grad_norm, row.clip_eps()) for row in self.rows])
-        sent = table(given.T.tobytes(), torch.float64, place(total.device))
-        limit, eps = sent.reshape(2, len(self.rows))
+        total = _squares(work, len(self.rows))
+        self._limits = self._limits.to(total.device)  # until someone edits one
+        limit, eps = self._limits
         return torch.where(limit > 0.0, clip_factor(total.sqrt(), limit, eps), 1.0)
 
     def select(self, indices: Sequence[int]) -> Stacked:
@@ -249,12 +287,11 @@ def _selected(p: Tensor, indices: Sequence[int]) -> Parameter:
     return Parameter(p.detach()[list(indices)], requires_grad=p.requires_grad)
 
 
-def _squares(work: Mapping[tuple[Rule, str], Sequence[Update]]) -> Tensor:
+def _squares(work: Mapping[tuple[Rule, str], Sequence[Update]], count: int) -> Tensor:
     """Return each replica's sum of the squares of all gradients, as its optimizer sums them."""
     home = next(iter(work.values()))[0].g.device
-    found = []
-    for (_, backend), updates in work.items():
-        squares = backends.load(backend).squares
-        each = zip(*(update.g.unbind() for update in updates), strict=True)
-        found.append(torch.stack([squares(grads) for grads in each]).to(home))
-    return torch.stack(found, dim=1).sum(dim=1)
+    found = [
+        backends.load(backend).squares_of_each([update.g for update in updates], count).to(home)
+        for (_, backend), updates in work.items()
+    ]
+    return found[0] if len(found) == 1 else torch.stack(found, dim=1).sum(dim=1)

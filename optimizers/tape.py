@@ -62,6 +62,11 @@ class Noted:
     def __gt__(self, other: Any) -> Noted:
         return self._with("greater", other)
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __bool__(self) -> bool:
         raise TypeError("only the device knows whether this is so")
 
@@ -116,7 +121,8 @@ def noted(optimizer: RuleOptimizer, group: Group, rule: Rule) -> tuple[Tape, lis
     """
     notes = Notes()
     try:
-        row = scalars.row(optimizer, {**group, "lr": notes.rate}, rule, notes.step, False)
+        plain = {**group, "lr": notes.rate}
+        row = scalars.row(optimizer, plain, rule, notes.step, False, notes.rate)
         return notes.tape(row), notes.constants
     except (AttributeError, TypeError):
         return None

@@ -7,13 +7,20 @@ So it never waits right after a step, and the device always has work queued.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence, Set
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 State = MutableMapping[Tensor, dict[str, Any]]
 Groups = Sequence[dict[str, Any]]
+
+
+class Pending(Protocol):
+    """What an optimizer has to settle before its state is read, or takes another step."""
+
+    def settle(self, state: State, groups: Groups, words: Callable[[], Set[str]]) -> None:
+        """Bring state and groups up to date; ``words`` tells the names that are ours."""
 
 
 class Tentative:

@@ -10,11 +10,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import CO_GENERATOR
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_PACKAGE = str(Path(__file__).parents[1])  # installed
 # Operators that look at memory or get it, but launch nothing.
 _QUIET = (
     "view",
@@ -48,8 +52,8 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        name = function._schema.name.removeprefix("aten::")
-        if name not in _QUIET and not name.startswith("empty"):
+        kind, _, name = function._schema.name.partition("::")
+        if kind == "aten" and name not in _QUIET and not name.startswith("empty"):
             self.names[name] += 1
         return function(*args, **(kwargs or {}))
 
@@ -89,12 +93,17 @@ def pretended() -> Iterator[Counter[str]]:
 
 
 def calls(work: Callable[[], object]) -> int:
-    """Return how many functions are called, Python's and C's."""
+    """Return how often functions of this package are called, but for nameless ones.
+
+    Those of PyTorch are other ones in each of its versions, and so are comprehensions in Python's.
+    """
     count = 0
 
-    def told(frame: Any, event: str, argument: Any) -> None:
+    def told(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal count
-        count += event in ("call", "c_call")
+        code = frame.f_code
+        own = code.co_filename.startswith(_PACKAGE) and not code.co_name.startswith("<")
+        count += event == "call" and own and not code.co_flags & CO_GENERATOR
 
     sys.setprofile(told)
     try:

@@ -21,7 +21,7 @@ from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from autotune.kernels.addresses import flat
+from autotune.kernels.addresses import flat, of_each
 from autotune.kernels.lang import Function, bind
 from autotune.kernels.layout import precision
 from autotune.kernels.numba import cache
@@ -261,6 +261,18 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
         lying, places = flat(chosen, dtype)
         sizes = np.fromiter(map(Tensor.numel, lying), np.int64, len(lying))
         total += _squares(dtype)(places, sizes)
+    return torch.tensor(total, dtype=torch.float64, device="cpu")
+
+
+def squares_of_each(stacks: Sequence[Tensor], count: int) -> Tensor:
+    """Return the sum of squares of each replica; see ``backends.Backend``."""
+    known = of_each(stacks, count) if stacks[0].dtype in _NUMBERS else None
+    if known is None:
+        each = zip(*(g.unbind() for g in stacks), strict=True)
+        return torch.stack([squares(grads) for grads in each])
+    places, sizes = known
+    run = _squares(stacks[0].dtype)
+    total = [run(place, sizes) for place in places]
     return torch.tensor(total, dtype=torch.float64, device="cpu")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autotune.kernels.addresses import flat
+from autotune.kernels.addresses import flat, of_each
 from autotune.kernels.layout import Ints, precision
 from autotune.kernels.plan import (
     GRADIENT,
@@ -108,6 +108,21 @@ def gradients(grads: Sequence[Tensor]) -> tuple[list[Gradients], list[Tensor]]:
         groups.setdefault((g.device, _read_as(g, g)), []).append(g)
     alive: list[Tensor] = []
     return [_gradients(*key, group, alive) for key, group in groups.items()], alive
+
+
+def gradients_of_each(stacks: Sequence[Tensor], count: int) -> Gradients | None:
+    """Return the gradients of each replica after those of the one before.
+
+    None if a stack cannot be read where it is.
+    """
+    known = of_each(stacks, count) if _read_as(stacks[0], stacks[0]) is stacks[0].dtype else None
+    if known is None or len({g.device for g in stacks}) > 1:
+        return None
+    places, sizes = known
+    where = place(stacks[0].device)
+    listed = table(places.tobytes(), torch.int64, where)
+    sizes = np.tile(sizes, count)
+    return Gradients(where.device, stacks[0].dtype, cut(sizes, places.reshape(-1), where), listed)
 
 
 def _gradients(

@@ -27,7 +27,13 @@ from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.norms import ratio
 from autotune.kernels.triton.configs import config
-from autotune.kernels.triton.launches import Gradients, LaunchGroup, gradients, launch_groups
+from autotune.kernels.triton.launches import (
+    Gradients,
+    LaunchGroup,
+    gradients,
+    gradients_of_each,
+    launch_groups,
+)
 from autotune.kernels.triton.memory import (
     added,
     chunk_of,
@@ -145,13 +151,27 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
     return sums[0] if len(sums) == 1 else torch.stack(sums).sum()
 
 
+def squares_of_each(stacks: Sequence[Tensor], count: int) -> Tensor:
+    """Return the sum of squares of each replica; see ``backends.Backend``."""
+    together = gradients_of_each(stacks, count)
+    if together is None:
+        each = zip(*(g.unbind() for g in stacks), strict=True)
+        return torch.stack([squares(grads) for grads in each])
+    return _chunks_squares(together).view(count, -1).sum(dim=1)
+
+
 def _squares(group: Gradients) -> Tensor:
+    return _chunks_squares(group).sum()
+
+
+def _chunks_squares(group: Gradients) -> Tensor:
+    """Return the sum of squares of each chunk."""
     setting = config(group.device)
     form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[group.dtype],))
     sums = torch.empty(group.cut.programs, dtype=torch.float64, device=group.device)
     tables = group.cut.chunks, group.grads
     launch(fused_squares, group.cut.programs, group.device, *tables, sums, form)
-    return sums.sum()
+    return sums
 
 
 def _form(rule: Rule, group: LaunchGroup) -> Form:

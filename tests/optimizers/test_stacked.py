@@ -1,5 +1,8 @@
 """Replicas stepped together end, bit for bit, where their own optimizers would have taken them."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -189,6 +192,90 @@ def test_a_replica_of_nan_leaves_the_others_as_they_are():
     assert same(stack, ended[:1])
     assert ended[0][0].isfinite().all()
     assert torch.equal(stack.params[0][2], ended[2][0])
+
+
+@pytest.mark.parametrize("name", names())
+def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
+    betas = [(0.9, 0.99, 0.999), (0.3, 0.0, 0.5), (0.98, 0.92, 0.99)]
+    rows = [hyper(k, weight_decay=0.1 * k + 0.1) for k in range(3)]
+    stack = built(name, rows, "torch")
+    for row, each in zip(stack.rows, betas, strict=True):
+        for group in row.param_groups:
+            if "betas" in group:
+                group["betas"] = each[: row.decays]
+    for formulas in stack._formulas:
+        assert formulas.look()
+        assert formulas._noted
+        for steps in np.array([[1, 2, 3], [7, 1, 1000], [123457, 10, 8]]):
+            expected = formulas._one_by_one(steps, [False] * 3)
+            assert np.array_equal(formulas.lines(steps, None), expected)
+
+
+def test_replicas_may_differ_in_what_a_formula_asks():
+    rows = [hyper(k, weight_decay=0.1, bias_correction=k > 0) for k in range(3)]
+    grads = gradients(3, 3)
+    ended, _ = apart("lamb", rows, grads, "torch")
+    stack = built("lamb", rows, "torch")
+    advance(stack, rows, grads)
+    assert same(stack, ended)
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw"])
+def test_what_is_edited_in_a_replica_between_two_steps_is_taken(name):
+    rows, grads = [hyper(k) for k in range(3)], gradients(3, 4)
+    edits = {"eps": 0.3, "weight_decay": 0.4, "max_grad_norm": 0.1}
+    _, optimizers = apart(name, rows, grads[:2], "torch")
+    stack = built(name, rows, "torch")
+    advance(stack, rows, grads[:2])
+    for group in [*optimizers[1].param_groups, *stack.rows[1].param_groups]:
+        group.update(edits)
+    advance(stack, rows, grads[2:])
+    ended = []
+    for k, optimizer in enumerate(optimizers):
+        for step, given_grads in enumerate(grads[2:]):
+            for group in optimizer.param_groups:
+                group["lr"] = rows[k]["lr"] / (step + 1)
+            params = optimizer.parameters()
+            for p, g in zip(params, given_grads, strict=True):
+                p.grad = g[k].clone()
+            optimizer.step()
+        ended.append(optimizer.parameters())
+    assert same(stack, ended)
+
+
+def test_a_replica_that_restarts_counts_from_zero():
+    rows = [hyper(k) for k in range(2)]
+    stack = built("adan", rows, "torch")
+    advance(stack, rows, gradients(2, 3))
+    stack.rows[1].restart_opt()
+    advance(stack, rows, gradients(2, 1))
+    told = [row.state_dict()["param_groups"][0]["step"] for row in stack.rows]
+    assert told == [4, 1]
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw"])
+def test_loading_one_replica_leaves_the_counts_of_others(name):
+    rows = [hyper(k) for k in range(2)]
+    stack = built(name, rows, "torch")
+    advance(stack, rows, gradients(2, 1))
+    saved = copy.deepcopy(stack.rows[0].state_dict())
+    advance(stack, rows, gradients(2, 2))
+    stack.rows[0].load_state_dict(saved)
+    advance(stack, rows, gradients(2, 1))
+    told = [row.state_dict() for row in stack.rows]
+    counted = [(s["param_groups"][0] if name == "adan" else s["state"][0])["step"] for s in told]
+    assert counted == [2, 4]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_that_do_not_lie_replica_after_replica_are_clipped_too(backend):
+    rows = [hyper(k, max_grad_norm=0.5) for k in range(3)]
+    grads = [[g.transpose(0, -1).contiguous().transpose(0, -1) for g in gradients(3, 1)[0]]]
+    with usable(backend):
+        ended, _ = apart("sgd", rows, grads, backend)
+        stack = built("sgd", rows, backend)
+        advance(stack, rows, grads)
+    assert same(stack, ended)
 
 
 def test_settings_that_step_by_different_rules_are_refused():

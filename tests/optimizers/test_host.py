@@ -1,0 +1,136 @@
+"""What a step asks of a GPU and of Python does not grow: counted by a driver that does nothing."""
+
+import pytest
+import torch
+
+from autotune.kernels import backends
+from autotune.optimizers import Stacked, clipping, create, stacked
+from autotune.testing.launches import Operators, calls, pretended
+
+WAYS = {
+    "plain": {},
+    "clipped": {"max_grad_norm": 1.0},
+    "captured": {"capturable": True},
+    "captured and clipped": {"capturable": True, "max_grad_norm": 1.0},
+    "captured and scaled": {"capturable": True, "max_grad_norm": 1.0},
+    "stacked": {},
+    "stacked and clipped": {"max_grad_norm": 1.0},
+}
+# Kernels, operators that launch one too, and calls of this package's functions in Python.
+PINNED = {
+    "adan": {
+        "plain": (1, 0, 109),
+        "clipped": (2, 6, 144),
+        "captured": (2, 0, 331),
+        "captured and clipped": (3, 1, 366),
+        "captured and scaled": (3, 2, 373),
+        "stacked": (1, 0, 70),
+        "stacked and clipped": (2, 10, 102),
+    },
+    "adamw-win2": {
+        "plain": (1, 0, 103),
+        "clipped": (2, 6, 138),
+        "captured": (2, 0, 275),
+        "captured and clipped": (3, 1, 310),
+        "captured and scaled": (3, 2, 317),
+        "stacked": (1, 0, 68),
+        "stacked and clipped": (2, 10, 100),
+    },
+    "sgd": {
+        "plain": (1, 0, 101),
+        "clipped": (2, 6, 136),
+        "captured": (2, 0, 169),
+        "captured and clipped": (3, 1, 204),
+        "captured and scaled": (3, 2, 211),
+        "stacked": (1, 0, 64),
+        "stacked and clipped": (2, 10, 96),
+    },
+    "lamb": {
+        "plain": (4, 0, 147),
+        "clipped": (6, 9, 206),
+        "captured": (5, 0, 316),
+        "captured and clipped": (7, 4, 381),
+        "captured and scaled": (7, 5, 388),
+        "stacked": (4, 0, 110),
+        "stacked and clipped": (6, 14, 165),
+    },
+}
+
+
+def built(name, way, tensors, replicas):
+    """Return an optimizer over two groups of tensors that have gradients."""
+    hyper = {"lr": 0.1, "weight_decay": 0.1, "max_grad_norm": 0.0, **WAYS[way]}
+    lead = (replicas,) if way.startswith("stacked") else ()
+    params = [torch.nn.Parameter(torch.ones(*lead, 3)) for _ in range(tensors)]
+    for p in params:
+        p.grad = torch.ones_like(p)
+    half = tensors // 2
+    groups = [{"params": params[:half]}, {"params": params[half:], "weight_decay": 0.0}]
+    if lead:
+        return Stacked(name, groups, [hyper] * replicas, "triton")
+    optimizer = create(name, groups, backend="triton", **hyper)
+    if "scaled" in way:
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(4.0), torch.tensor(0.0)
+    return optimizer
+
+
+def asked(name, way, tensors=6, replicas=3):
+    """Return the launches, operators and tables of a step, and its calls of Python."""
+    with pretended() as launched:
+        optimizer = built(name, way, tensors, replicas)
+        rows = getattr(optimizer, "rows", [optimizer])
+        for k in range(3):
+            for group in [group for row in rows for group in row.param_groups]:
+                if isinstance(group["lr"], float):
+                    group["lr"] = 0.1 / (k + 1)
+            if k == 2:
+                launched.clear()
+            with Operators() as operators:
+                called = calls(optimizer.step)
+    launched.pop("sent", None)
+    return sum(launched.values()), sum(operators.names.values()), called
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", PINNED)
+def test_a_step_asks_for_no_more_than_it_did(name, way):
+    """Another number belongs above if it is smaller, or if what it buys was measured."""
+    assert asked(name, way) == PINNED[name][way]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", PINNED)
+def test_more_tensors_cost_no_launch_and_few_calls(name, way):
+    *launches, called = asked(name, way, tensors=36)
+    assert launches == [*PINNED[name][way][:2]]
+    each = 0 if way.startswith("stacked") else 2
+    assert called <= PINNED[name][way][2] + 30 * each
+
+
+@pytest.mark.parametrize("way", ["stacked", "stacked and clipped"])
+@pytest.mark.parametrize("name", PINNED)
+def test_more_replicas_cost_nothing(name, way):
+    assert asked(name, way, replicas=40) == PINNED[name][way]
+
+
+def test_a_planted_operator_is_noticed(monkeypatch):
+    factor = clipping.factor
+    monkeypatch.setattr(clipping, "factor", lambda *given: factor(*given) * torch.ones(()))
+    kernels, operators, _ = asked("adan", "clipped")
+    assert kernels == PINNED["adan"]["clipped"][0]
+    assert operators > PINNED["adan"]["clipped"][1]
+
+
+def test_a_planted_call_for_each_replica_is_noticed(monkeypatch):
+    def slow(work, count):
+        each = zip(
+            *(update.g.unbind() for [those] in [work.values()] for update in those), strict=True
+        )
+        found = [backends.load("triton").squares(grads) for grads in each]
+        return torch.stack(found)
+
+    monkeypatch.setattr(stacked, "_squares", slow)
+    few, many = (asked("adan", "stacked and clipped", replicas=n) for n in (3, 40))
+    assert few[0] == 4 > PINNED["adan"]["stacked and clipped"][0]
+    assert many[0] == 41
+    assert many[2] > few[2]
