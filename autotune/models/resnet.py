@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from autotune.errors import MissingExtra
+from autotune.models.products import use_products
 
 
 def resnet50(classes: int) -> nn.Module:
@@ -18,7 +19,9 @@ def resnet50(classes: int) -> nn.Module:
             "the model 'resnet50' needs the models extra: pip install 'adan-autotune[models]'"
         ) from error
     config = ResNetConfig(num_labels=classes)  # type: ignore[call-arg]  # a field of its base
-    return cast(nn.Module, ResNetForImageClassification(config))
+    model = cast(nn.Module, ResNetForImageClassification(config))
+    use_products(model)
+    return model
 
 
 class ResidualBlock(nn.Module):
