@@ -158,13 +158,18 @@ class Device:
             return None
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             return memory.Memory(*torch.cuda.mem_get_info(self.place))
-        cards = gpus(os.environ.get(VISIBLE))
-        return memory.Memory(*cards[self.index or 0].memory) if cards else None
+        card = self._card()
+        return None if card is None else memory.Memory(*card.memory)
 
     def capability(self) -> tuple[int, int] | None:
         """Return a GPU's compute capability; None of anything else."""
+        card = self._card()
+        return None if card is None else card.capability
+
+    def _card(self) -> nvml.Card | None:
+        """Return what the driver says of a GPU; None where there is none, as where Ray begins."""
         cards = gpus(os.environ.get(VISIBLE)) if self.kind == "cuda" else ()
-        return cards[self.index or 0].capability if cards else None
+        return cards[self.index or 0] if cards else None
 
     def exactly(self, *, strict: bool) -> AbstractContextManager[None]:
         """Return what makes float32 be that inside, and equal seeds give equal numbers.
@@ -188,14 +193,13 @@ class Device:
         """Return what a report says of the device; nothing of a CPU."""
         if self.kind == "cpu":
             return {}
-        found = {"device": self.kind}
-        if self.kind != "cuda":
+        found, card = {"device": self.kind}, self._card()
+        if card is None:
             return found
         import torch
 
         from autotune.drivers.exact import tf32
 
-        card = gpus(os.environ.get(VISIBLE))[self.index or 0]
         return {
             **found,
             "gpu": card.name,

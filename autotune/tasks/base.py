@@ -70,8 +70,10 @@ class Task(Protocol):
 class Problem:
     """A model with its own data and loss: what a function given as a model may return.
 
-    A batch is whatever ``loss`` takes. The function is called anew for each trial, with the trial's
-    seed if it asks for ``seed``; equal seeds should give equal weights.
+    A batch is whatever ``loss`` takes. On a device other than the CPU it gets the model there, and
+    batches whose tensors are moved there, in tuples, lists, dicts and dataclasses. The function is
+    called anew for each trial, with the trial's seed if it asks for ``seed``; equal seeds should
+    give equal weights.
 
     Args:
         model: The module to train, new at each call. ``train()`` is called before the first step;

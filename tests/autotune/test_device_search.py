@@ -87,6 +87,7 @@ def test_trials_on_ray_compute_on_the_gpus_they_ask_for():
     gpus = ray.model_copy(update={"ray": ray.ray.model_copy(update={"gpus_per_trial": 0.5})})
     assert device_of(ray, None) == CPU
     assert device_of(gpus, None) == Device("cuda")
+    assert environment.facts(device_of(gpus, None))["device"] == "cuda"  # which is elsewhere
     rule = (
         r"^device 'cuda' with engine 'ray' needs gpus_per_trial: Ray shows a trial no other GPUs; "
         r"give --gpus-per-trial 1, or a part of one$"
