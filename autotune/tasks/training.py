@@ -34,16 +34,6 @@ class Precision(StrEnum):
     BFLOAT16 = "bf16 autocast, channels_last"
 
 
-def quickest() -> Precision:
-    """Return what this processor computes convolutions in most quickly.
-
-    With AVX-512's bfloat16 instructions that is bfloat16. Without AVX-512 it takes some twenty
-    times as long as float32, so float32 is taken wherever they are missing.
-    """
-    fast = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return Precision.BFLOAT16 if fast else Precision.FLOAT32
-
-
 @dataclass(frozen=True, kw_only=True)
 class Unread:
     """Loss and accuracy of a batch, as numbers or as tensors whose device is not yet asked."""

@@ -1,6 +1,7 @@
 """Registered tasks: the contract over all of them, and what is special about each."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from autotune.models.gpt import GPT, NANO
 from autotune.models.resnet import ResNetMini, resnet50
 from autotune.tasks.batchnorm import fresh_statistics
 from autotune.tasks.resolve import resolve
+from autotune.tasks.training import Precision
 from autotune.testing.tasks import TaskContract, weights
 
 # Of the papers' sizes, for a GPU: they are built on the meta device alone.
@@ -35,19 +37,20 @@ def test_resnet50_takes_its_head_from_the_data():
     assert (facts["tensors"], facts["classes"]) == (161, 100)
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "precision"),
-    [
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True}, "bf16 autocast, channels_last"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
-        ({"neon": True}, "float32"),
-    ],
-)
-def test_resnet50_computes_in_what_the_processor_is_quickest_in(
-    monkeypatch, capabilities, precision
-):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
-    assert resolve("resnet50").facts()["precision"] == precision
+def test_resnet50_computes_in_float32_on_every_processor(monkeypatch):
+    fast = {"avx2": True, "avx512_f": True, "avx512_bf16": True}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: fast)
+    assert resolve("resnet50").facts()["precision"] == "float32"
+
+
+def test_a_task_in_bfloat16_computes_convolutions_in_it_channels_last():
+    task = replace(resolve("resnet-mini", batch_size=2), precision=Precision.BFLOAT16)
+    run, seen = task.start(0), []
+    run.model.stem[0].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    assert run.loss(0).dtype is torch.float32
+    assert seen[0].dtype is torch.bfloat16
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert task.facts()["precision"] == "bf16 autocast, channels_last"
 
 
 def test_resnet50_without_transformers_names_the_extra(monkeypatch):
