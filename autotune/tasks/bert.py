@@ -34,7 +34,7 @@ _MINI, _BASE = 32, 512  # tokens of a window
 
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
-    """BERT of 0.1 million parameters on masked bytes, 5 seconds a full run; for text."""
+    """BERT of 0.1 million parameters on masked bytes, 7 seconds a full run; for text."""
     tokens = sources.tokens(data, vocabulary=BYTES)
     sizes: dict[str, Any] = {
         "vocab_size": tokens.vocabulary + 1,

@@ -41,7 +41,7 @@ _MINI = 64
 
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
-    """GPT-2 of 0.1 million parameters on bytes, 5 seconds a full run; for text."""
+    """GPT-2 of 0.1 million parameters on bytes, 6 seconds a full run; for text."""
     tokens = sources.tokens(data, vocabulary=BYTES)
     sizes = {"n_layer": 2, "n_head": 4, "n_embd": 64, "n_positions": _MINI}
     return Supervised(
