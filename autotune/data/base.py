@@ -28,8 +28,11 @@ class Data(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the data, as JSON values: name, hash, sizes."""
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
-        """Return training batch ``step`` (from 0); it follows the arguments and nothing else."""
+    def batch(self, seed: int, step: int, size: int) -> Any:
+        """Return training batch ``step`` (from 0); it follows the arguments and nothing else.
 
-    def validation(self) -> Sequence[Batch]:
+        It is a ``Batch``, unless the task's objective takes another.
+        """
+
+    def validation(self) -> Sequence[Any]:
         """Return the validation set in batches: the same for every seed, none of it trained on."""

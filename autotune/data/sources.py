@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from autotune import registry
-from autotune.data import arrow_folder, stdlib_lm, text_files, token_bin
+from autotune.data import arrow_folder, digits_boxes, stdlib_lm, text_files, token_bin
 from autotune.data.base import Data
+from autotune.data.boxes import Boxes
 from autotune.data.digits_pair import DigitsPair, Recipe
 from autotune.data.text_files import BYTES
 from autotune.data.tokens import Tokens
@@ -17,18 +18,35 @@ from autotune.errors import SpecError, UnknownName
 
 _FOLDER = "imagefolder:"
 _OPTIONS = ("dtype", "vocabulary")
+ARRAYS = ".npz"
 
 
 def images(data: str | None, *, digits: Recipe) -> Data:
-    """Return two digits drawn by a recipe, or a folder's images of the same size."""
+    """Return two digits drawn by a recipe, or the user's images of the same size."""
     if data is None or data == "digits-pair":
         return DigitsPair(recipe=digits)
+    if data.endswith(ARRAYS) and not Path(data).is_dir():
+        from autotune.data import image_arrays
+
+        return image_arrays.load(data, digits.size)
     if data.startswith(_FOLDER) or "/" in data or Path(data).is_dir():
         from autotune.data import image_folder
 
         return image_folder.load(data.removeprefix(_FOLDER), digits.size)
-    known = registry.unknown("image data", data, ["digits-pair", _FOLDER + "PATH"])
+    known = registry.unknown("image data", data, ["digits-pair", _FOLDER + "PATH", "FILE" + ARRAYS])
     raise UnknownName(f"{known}, and there is no folder of that name")
+
+
+def boxes(data: str | None, *, digits: digits_boxes.Recipe) -> Boxes:
+    """Return digits with the boxes around them, or the user's images with boxes, in ``.npz``."""
+    if data is None or data == "digits-boxes":
+        return digits_boxes.DigitsBoxes(recipe=digits)
+    if data.endswith(ARRAYS):
+        from autotune.data import box_arrays
+
+        return box_arrays.load(data, digits.size)
+    known = registry.unknown("data with boxes", data, ["digits-boxes", "FILE" + ARRAYS])
+    raise UnknownName(f"{known}; a folder of images has none")
 
 
 def text(data: str | None, *, context: int = 64) -> Data:

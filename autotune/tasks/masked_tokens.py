@@ -11,9 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from autotune.data.base import Batch
 from autotune.data.masked import NOTHING
-from autotune.tasks.base import Measurement
 from autotune.tasks.constant import of_labels
-from autotune.tasks.training import CrossEntropy, Precision
+from autotune.tasks.training import CrossEntropy, Precision, Unread
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class MaskedTokens:
         """Return the mean over the hidden tokens."""
         return cross_entropy(self._logits(model, batch), batch[1].flatten(), ignore_index=NOTHING)
 
-    def measure(self, model: nn.Module, batch: Batch) -> Measurement:
+    def measure(self, model: nn.Module, batch: Batch) -> Unread:
         """Return loss, and the share of hidden tokens that have the highest logit."""
         labels, logits = batch[1].flatten(), self._logits(model, batch)
         hidden = labels != NOTHING
         right = ((logits.argmax(1) == labels) & hidden).sum() / hidden.sum()
         loss = cross_entropy(logits, labels, ignore_index=NOTHING)
-        return Measurement(loss=loss.item(), accuracy=right.item())
+        return Unread(loss=loss, accuracy=right)
 
     def weight(self, batch: Batch) -> float:
         """Return the number of windows."""

@@ -172,7 +172,7 @@ def test_unknown_data_suggests():
         sources.images("digit-pair", digits=Recipe())
     assert str(refused.value) == (
         "unknown image data 'digit-pair'; did you mean 'digits-pair'? "
-        "(known: digits-pair, imagefolder:PATH), and there is no folder of that name"
+        "(known: FILE.npz, digits-pair, imagefolder:PATH), and there is no folder of that name"
     )
 
 
