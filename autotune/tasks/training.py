@@ -35,10 +35,12 @@ def quickest() -> Precision:
     """Return what this processor computes convolutions in most quickly.
 
     With AVX-512's bfloat16 instructions that is bfloat16. Without AVX-512 it takes some twenty
-    times as long as float32, so float32 is taken wherever they are missing.
+    times as long as float32, so float32 is taken wherever they are missing or PyTorch was told not
+    to use AVX-512 (``ATEN_CPU_CAPABILITY``).
     """
     fast = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return Precision.BFLOAT16 if fast else Precision.FLOAT32
+    used = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return Precision.BFLOAT16 if fast and used else Precision.FLOAT32
 
 
 class Objective(Protocol):

@@ -33,17 +33,20 @@ def test_resnet50_takes_its_head_from_the_data():
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "precision"),
+    ("capabilities", "used", "precision"),
     [
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True}, "bf16 autocast, channels_last"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
-        ({"neon": True}, "float32"),
+        ({"avx512_f": True, "avx512_bf16": True}, "AVX512", "bf16 autocast, channels_last"),
+        ({"avx512_f": True, "avx512_bf16": True}, "AVX2", "float32"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "AVX512", "float32"),
+        ({"neon": True}, "DEFAULT", "float32"),
     ],
+    ids=["bf16", "switched off", "avx512", "neon"],
 )
 def test_resnet50_computes_in_what_the_processor_is_quickest_in(
-    monkeypatch, capabilities, precision
+    monkeypatch, capabilities, used, precision
 ):
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: used)
     assert resolve("resnet50").facts()["precision"] == precision
 
 
