@@ -65,9 +65,10 @@ class Supervised:
 
     def _precision_on(self, device: Device) -> Precision:
         """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
-        ours = self.convolves and not self.origin
         quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
-        return Precision.BFLOAT16 if ours and quick else Precision.FLOAT32
+        if quick and not self.origin and convolves(self._built(0)):
+            return Precision.BFLOAT16
+        return Precision.FLOAT32
 
     def start(self, seed: int) -> Training:
         """Build a run whose initialisation and batch order follow ``seed``."""
@@ -129,10 +130,10 @@ class Supervised:
         return self.objective(self.precision)
 
     @cached_property
-    def convolves(self) -> bool:
-        """Whether its model has convolutions of images."""
-        return any(weight.ndim == 4 for weight in self._built(0).parameters())
-
-    @cached_property
     def _size(self) -> Mapping[str, int]:
         return size(self._built(0))
+
+
+def convolves(model: nn.Module) -> bool:
+    """Tell whether a model has convolutions of images."""
+    return any(weight.ndim == 4 for weight in model.parameters())

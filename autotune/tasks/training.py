@@ -135,7 +135,7 @@ class Training:
         self._seed = seed
         self._objective = objective
         self.batch = batch
-        self._validation = validation
+        self.validation = validation
         self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
     def loss(self, step: int) -> Tensor:
@@ -143,14 +143,14 @@ class Training:
         with seeded("step", self._seed, step, device=self.device):
             batch = self.batch(step)
             if step == 0:
-                self.first = first(batch, self._validation[0])
+                self.first = first(batch, self.validation[0])
             with on_one_device(self.device):
                 return self._objective.loss(self.model, batch)
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""
         measured = read(self.unread(), self.device)
-        weights = [self._objective.weight(batch) for batch in self._validation]
+        weights = [self._objective.weight(batch) for batch in self.validation]
         accuracies = [each.accuracy for each in measured if each.accuracy is not None]
         return Measurement(
             loss=_mean([each.loss for each in measured], weights),
@@ -165,7 +165,7 @@ class Training:
             fresh_statistics(self.model, self._pass),
             evaluating(self.model),
         ):
-            return [self._measure(each) for each in self._validation]
+            return [self._measure(each) for each in self.validation]
 
     def _measure(self, batch: Any) -> Measured:
         if any(module.training for module in self.model.modules()):

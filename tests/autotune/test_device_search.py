@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import autotune
 from autotune import devices, environment
 from autotune.devices import CPU, VISIBLE, Device
 from autotune.drivers.nvml import Card
@@ -206,3 +207,10 @@ def test_convolutions_are_bfloat16_on_gpus_built_for_it(monkeypatch, model, capa
 def test_asking_for_facts_on_a_gpu_starts_no_cuda():
     assert placed(resolve("resnet-mini"), Device("cuda")).facts()["device"] == "cuda"
     assert not torch.cuda.is_initialized()
+
+
+def test_python_asks_for_a_device_as_the_command_does(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "gpus", lambda visible: (CARD,))
+    with pytest.raises(SpecError, match=r"^device 'cuda:9' is not there: cuda:0 alone is$"):
+        autotune.tune("mlp", trials=2, device="cuda:9", storage=tmp_path / "a.db", progress="off")
+    assert not (tmp_path / "a.db").exists()
