@@ -63,15 +63,8 @@ def planned(updates: Sequence[Update], read_as: ReadAs) -> Planned:
     if isinstance(rows[0], Tensor):
         known = _table(keys, 1) if isinstance(keys[0], Tensor) else keys
         return Planned(plan.groups, places, _table(rows, 2), known, copies)
-    stacked = Planned(plan.groups, places, _stack_lines(rows), keys, copies)
+    stacked = Planned(plan.groups, places, np.concatenate(rows), keys, copies)
     return _unstacked(stacked, len(rows[0]))
-
-
-def _stack_lines(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return a row for each replica of each tensor; most tensors share one array."""
-    if len(set(map(id, rows))) == 1:
-        return np.tile(rows[0], (len(rows), 1))
-    return np.concatenate(rows)
 
 
 def _unstacked(found: Planned, count: int) -> Planned:

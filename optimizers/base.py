@@ -154,8 +154,10 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Args:
             group: The parameter group.
-            step: Counted from 1: a number, or with ``capturable`` a tensor. Arithmetic and the
-                functions of ``autotune.optimizers.scalars`` take both.
+            step: Counted from 1: a number, or with ``capturable`` and for replicas what stands for
+                one. Arithmetic and the functions of ``autotune.optimizers.scalars`` take both;
+                for a formula that needs more of it, it is a tensor or a number, and steps take
+                longer.
             fresh: Whether this is the first gradient its parameter has had.
         """
 

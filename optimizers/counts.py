@@ -39,12 +39,13 @@ class Counts:
             steps[:, k] = [check.count("step", each.get("step", 0)) for each in counted]
 
     def take(self, i: int, tensors: Sequence[int]) -> Ints:
-        """Count a step of some tensors of a group; return a line of counts for each."""
-        if self.shared:
-            self._steps[i] += 1
-            return np.broadcast_to(self._steps[i], (len(tensors), len(self._rows)))
-        self._steps[i][tensors] += 1
-        return self._steps[i][tensors]
+        """Count a step of some tensors of a group; return a line of counts for each, or one."""
+        steps = self._steps[i]
+        if self.shared or len(tensors) == len(steps):
+            steps += 1
+            return steps
+        steps[tensors] += 1
+        return steps[tensors]
 
     def leave_untold(self) -> None:
         """Let each replica's optimizer ask for its counts before it is read."""

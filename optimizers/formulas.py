@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]  # one for each replica
 
+_FEW = 4  # replicas that Python computes as fast as arrays do
+
 
 class Formulas:
     """The rows of one group of all replicas.
@@ -48,7 +50,8 @@ class Formulas:
         if values == self._known:
             return False
         held = any(check.holds_tensor(value) for each in values for value in each)
-        self._known, self._noted = None if held else values, [] if held else self._note()
+        self._known = None if held else values
+        self._noted = [] if held or len(values) <= _FEW else self._note()
         return True
 
     def _note(self) -> list[tuple[Tape, Ints, Sequence[Numbers]]]:

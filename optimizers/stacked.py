@@ -48,8 +48,8 @@ class Stacked:
     Attributes:
         rows: The replicas' own optimizers, K of them, over views of the stacked tensors. Set
             learning rates in their groups, and save and load with their ``state_dict`` and
-            ``load_state_dict``; call ``reanchor`` of those whose weights you moved. Do not call
-            their ``step``: they see no gradients.
+            ``load_state_dict``, which also bring their step counts up to date; call ``reanchor`` of
+            those whose weights you moved. Do not call their ``step``: they see no gradients.
 
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.
@@ -193,9 +193,12 @@ class Stacked:
     def _lines(self, i: int, steps: Ints, fresh: Sequence[Sequence[bool] | None]) -> list[Rows]:
         """Return the rows of each tensor; tensors that took the same steps share them."""
         compute, made = self._formulas[i].lines, dict[tuple[bytes, Any], Rows]()
-        if not any(fresh) and len(steps) and (steps == steps[0]).all():
-            return [compute(steps[0], None)] * len(steps)
+        if not fresh:
+            return []
+        if not any(fresh) and (len(steps) == 1 or (steps == steps[0]).all()):
+            return [compute(steps[0], None)] * len(fresh)
         found = []
+        steps = np.broadcast_to(steps, (len(fresh), len(self.rows)))
         for own, new in zip(steps, fresh, strict=True):
             known = own.tobytes(), None if new is None else tuple(new)
             if known not in made:

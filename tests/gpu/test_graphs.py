@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autotune.optimizers import Adan, create, names
+from autotune.optimizers import Adan, create, names, on_device
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,6 +42,24 @@ def warmed(work):
     with torch.cuda.stream(side):
         work()
     torch.cuda.current_stream().wait_stream(side)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", names())
+def test_one_launch_counts_and_computes_what_operators_do(name, dtype, monkeypatch):
+    def ended():
+        params = [torch.nn.Parameter(p.to(dtype)) for p in drawn(0)]
+        optimizer = create(name, params, capturable=True, **HYPER)
+        for k, rate in enumerate(RATES):
+            for p, g in zip(params, drawn(k + 1), strict=True):
+                p.grad = g.to(dtype)
+            optimizer.param_groups[0]["lr"].fill_(rate)
+            optimizer.step()
+        return params, [*optimizer.state.values()]
+
+    found = ended()
+    monkeypatch.setattr(on_device, "_prelude", lambda optimizer, begun: None)
+    torch.testing.assert_close(found, ended(), rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("hyper", [{}, {"state_dtype": torch.bfloat16}], ids=["single", "half"])

@@ -196,8 +196,8 @@ def test_a_replica_of_nan_leaves_the_others_as_they_are():
 
 @pytest.mark.parametrize("name", names())
 def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
-    betas = [(0.9, 0.99, 0.999), (0.3, 0.0, 0.5), (0.98, 0.92, 0.99)]
-    rows = [hyper(k, weight_decay=0.1 * k + 0.1) for k in range(3)]
+    betas = [(0.9, 0.99, 0.999), (0.3, 0.0, 0.5), (0.98, 0.92, 0.99)] * 2
+    rows = [hyper(k, weight_decay=0.1 * k + 0.1) for k in range(6)]
     stack = built(name, rows, "torch")
     for row, each in zip(stack.rows, betas, strict=True):
         for group in row.param_groups:
@@ -206,14 +206,14 @@ def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
     for formulas in stack._formulas:
         assert formulas.look()
         assert formulas._noted
-        for steps in np.array([[1, 2, 3], [7, 1, 1000], [123457, 10, 8]]):
-            expected = formulas._one_by_one(steps, [False] * 3)
+        for steps in np.array([[1, 2, 3, 4, 5, 6], [7, 1, 1000, 9, 123457, 8]]):
+            expected = formulas._one_by_one(steps, [False] * 6)
             assert np.array_equal(formulas.lines(steps, None), expected)
 
 
 def test_replicas_may_differ_in_what_a_formula_asks():
-    rows = [hyper(k, weight_decay=0.1, bias_correction=k > 0) for k in range(3)]
-    grads = gradients(3, 3)
+    rows = [hyper(k, weight_decay=0.1, bias_correction=k > 2) for k in range(6)]
+    grads = gradients(6, 3)
     ended, _ = apart("lamb", rows, grads, "torch")
     stack = built("lamb", rows, "torch")
     advance(stack, rows, grads)
@@ -222,7 +222,7 @@ def test_replicas_may_differ_in_what_a_formula_asks():
 
 @pytest.mark.parametrize("name", ["adan", "adamw"])
 def test_what_is_edited_in_a_replica_between_two_steps_is_taken(name):
-    rows, grads = [hyper(k) for k in range(3)], gradients(3, 4)
+    rows, grads = [hyper(k) for k in range(6)], gradients(6, 4)
     edits = {"eps": 0.3, "weight_decay": 0.4, "max_grad_norm": 0.1}
     _, optimizers = apart(name, rows, grads[:2], "torch")
     stack = built(name, rows, "torch")
