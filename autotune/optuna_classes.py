@@ -27,6 +27,7 @@ class Family:
         make: Returns what serves our purpose with one of them.
         elsewhere: Classes in other modules: the module, and what to install for it.
         ours: Arguments that the search sets.
+        form: What stands after the colon, for a person.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Family:
     make: Callable[[Wanted], Any]
     elsewhere: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     ours: frozenset[str] = frozenset()
+    form: str = "CLASS"
 
     def names(self) -> list[str]:
         """Return the names to ask for, sorted."""

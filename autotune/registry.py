@@ -54,6 +54,12 @@ def load(group: str, name: str) -> Any:
     return entry.load()
 
 
+def in_family(group: str, name: str) -> bool:
+    """Return whether what stands before a colon in ``name`` is a family of the group."""
+    family, colon, _ = name.partition(":")
+    return bool(colon) and family in _entries(group + FAMILIES)
+
+
 def check(group: str, name: str) -> None:
     """Refuse a name that ``load`` would refuse, without loading it if it is registered."""
     if name not in _entries(group):
@@ -61,9 +67,9 @@ def check(group: str, name: str) -> None:
 
 
 def _unknown(group: str, name: str) -> str:
-    families = _entries(group + FAMILIES)
-    further = [other for family in families.values() for other in family.load().names()]
-    known = [*names(group), *(f"{family}:CLASS" for family in families)]
+    families = {name: entry.load() for name, entry in _entries(group + FAMILIES).items()}
+    further = [other for family in families.values() for other in family.names()]
+    known = [*names(group), *(f"{name}:{family.form}" for name, family in families.items())]
     return unknown(_KINDS.get(group, group), name, known, further)
 
 
@@ -72,3 +78,8 @@ def unknown(kind: str, name: str, known: Iterable[str], further: Iterable[str] =
     listed = sorted(known)
     hint = suggestion(name, [*listed, *further])
     return f"unknown {kind} '{name}'{hint} (known: {', '.join(listed) or 'none'})"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest of what is known, or nothing."""
+    return suggestion(name, known)

@@ -18,6 +18,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import AutotuneError, SpecError, ends_process
 from autotune.tasks import user_modules
@@ -45,6 +46,8 @@ class Loaded:
 
 def is_own(model: str) -> bool:
     """Return whether ``--model`` names a function of the user's: in a file or a dotted module."""
+    if registry.in_family("autotune.tasks", model):
+        return False
     return MARK in model or _dotted(model)
 
 

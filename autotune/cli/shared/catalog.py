@@ -37,13 +37,15 @@ def descriptions(kind: str) -> dict[str, str]:
 
 def _line(name: str, entries: Mapping[str, EntryPoint]) -> str:
     if name in entries:
-        return _summary(entries[name])
+        module = entries[name].module
+        alone = sum(entry.module == module for entry in entries.values()) == 1
+        return _summary(entries[name], alone)
     # Every optimizer also runs with Win, by a suffix of its name that is not registered.
     base, _, suffix = name.rpartition("-")
     return _WIN[suffix].format(name=_summary(entries[base]).partition(":")[0].rstrip("."))
 
 
-def _summary(entry: EntryPoint) -> str:
+def _summary(entry: EntryPoint, alone: bool = True) -> str:
     try:
         spec = find_spec(entry.module)
     except ImportError:
@@ -51,7 +53,9 @@ def _summary(entry: EntryPoint) -> str:
     if spec is None or spec.origin is None:
         return "not installed completely"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    # A class has a docstring of its own; for a function the docstring of its file is taken.
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    text = ast.get_docstring(classes.get(entry.attr, tree)) or ""
+    # A class has a docstring of its own, and so has a function that is not alone in its file; for
+    # one that is, the docstring of the file is taken.
+    kinds = ast.ClassDef if alone else ast.ClassDef | ast.FunctionDef
+    own = {node.name: node for node in tree.body if isinstance(node, kinds)}
+    text = ast.get_docstring(own.get(entry.attr, tree)) or ""
     return text.partition("\n")[0]
