@@ -185,6 +185,6 @@ def test_an_unknown_model_suggests():
     assert str(refused.value) == (
         "unknown model 'resnet5'; did you mean 'resnet50'? (known: bert-base, bert-mini, "
         "convnext-mini, convnext-tiny, detr-mini, detr-r50, gpt-nano, gpt-pico, gpt2, gpt2-medium, "
-        "gpt2-mini, hf:CONFIG, mae-base, mae-mini, mlp, resnet-mini, resnet50, swin-mini, swin-tiny, "
-        "timm:NAME, txl-base, txl-mini, vit-base, vit-mini, vit-small)"
+        "gpt2-mini, hf:CONFIG, mae-base, mae-mini, mlp, resnet-mini, resnet50, swin-mini, "
+        "swin-tiny, timm:NAME, txl-base, txl-mini, vit-base, vit-mini, vit-small)"
     )
