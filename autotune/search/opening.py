@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune import environment
@@ -23,7 +23,7 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
-from autotune.tasks.base import Measurement
+from autotune.tasks.base import Measurement, Shortest
 from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent, release
 from autotune.tasks.resolve import resolve
@@ -39,8 +39,24 @@ KEPT_FACTS = {
     "precision": "precision (the processor decides it)",
 }
 
-# Facts of a task, spaces by optimizer, and what a first validation batch of a user's task gave.
-Prepared = tuple[dict[str, Any], dict[str, Space], Measurement | None]
+SHORTENED = "shortened_from"  # fact of a task: what it was before minutes made it smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is known of a search before any trial.
+
+    Args:
+        facts: Facts of its task.
+        spaces: Spaces by optimizer.
+        measured: What a first validation batch of a user's task gave.
+        shortest: How small a run of the task may become; None if it may not be shortened.
+    """
+
+    facts: dict[str, Any]
+    spaces: dict[str, Space]
+    measured: Measurement | None = None
+    shortest: Shortest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +83,7 @@ class Checked:
         growth: What the stored search gains.
         failed: Its trials that are to be tried again.
         replaces: A search of that name without a loss, and in words what has changed since.
+        shortest: How small a run of the task may become; None if it may not be shortened.
     """
 
     spec: SearchSpec
@@ -77,6 +94,7 @@ class Checked:
     growth: Growth = field(default_factory=Growth)
     failed: tuple[int, ...] = ()
     replaces: tuple[SearchRecord, str] | None = None
+    shortest: Shortest | None = None
 
     @property
     def finished(self) -> bool:
@@ -116,7 +134,18 @@ def prepare(spec: SearchSpec, engine: str | None = None) -> Prepared:
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         release()
-        return dict(task.facts()), spaces, measured
+        return Prepared(
+            facts=dict(task.facts()),
+            spaces=spaces,
+            measured=measured,
+            shortest=getattr(task, "shortest", None),
+        )
+
+
+def facts_of(spec: SearchSpec) -> dict[str, Any]:
+    """Return the facts of a task that was prepared before, in another size."""
+    with Surroundings().entered(), lines.apart():
+        return dict(resolve(**task_arguments(spec)).facts())
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
@@ -140,13 +169,12 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 def checked(spec: SearchSpec, store: Store, engine: str | None = None) -> Checked:
     """Check a search; raises AlreadyThere if its name belongs to another one."""
     prepared = prepare(spec, engine)
-    facts, spaces, _ = prepared
     stored = stored_as(spec, store)
     if stored is None:
         return beginning(spec, prepared)
-    if changed := changed_since(spec, stored, facts):
+    if changed := changed_since(spec, stored, prepared.facts):
         raise another(stored, changed, store)
-    return going_on(spec, stored, facts, spaces)
+    return going_on(spec, stored, prepared)
 
 
 def beginning(spec: SearchSpec, prepared: Prepared) -> Checked:
@@ -154,24 +182,28 @@ def beginning(spec: SearchSpec, prepared: Prepared) -> Checked:
 
     One that is stored with percentages goes on with them.
     """
-    facts, spaces, measured = prepared
-    refuse_percent(spec.model, measured)
-    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
+    refuse_percent(spec.model, prepared.measured)
+    return Checked(
+        spec=spec,
+        facts=prepared.facts,
+        spaces=prepared.spaces,
+        ladder=rungs_of(prepared.facts),
+        shortest=prepared.shortest,
+    )
 
 
 def going_on(
     spec: SearchSpec,
     stored: SearchRecord,
-    facts: Mapping[str, Any],
-    spaces: Mapping[str, Space],
+    prepared: Prepared,
     failed: Sequence[int] = (),
 ) -> Checked:
     """Return a stored search that goes on; raises AlreadyThere if its space would narrow."""
-    gained = growth(stored, spec, spaces)
+    gained = growth(stored, spec, prepared.spaces)
     return Checked(
         spec=spec,
-        facts=facts,
-        spaces={**spaces, **gained.widened},
+        facts=prepared.facts,
+        spaces={**prepared.spaces, **gained.widened},
         ladder=rungs_of(stored.task),
         stored=stored,
         growth=gained,
@@ -185,6 +217,13 @@ def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
         return store.search(spec.search_name)
     except NotFound:
         return None
+
+
+def as_begun(spec: SearchSpec, stored: SearchRecord | None) -> SearchSpec:
+    """Return a spec with what the stored search was shortened to, where it does not say it."""
+    own: Mapping[str, Any] = {} if stored is None else stored.task.get(SHORTENED, {})
+    kept = {key: stored.spec[key] for key in own if stored and getattr(spec, key) is None}
+    return spec.model_copy(update=kept) if kept else spec
 
 
 def open_search(
@@ -252,6 +291,14 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
         finished=found.finished,
         revision=changes.revision,
     )
+
+
+def charged(opened: Opened, store: Store, seconds: float) -> Opened:
+    """Return a search that has spent some seconds of its minutes before it was stored."""
+    if not seconds:
+        return opened
+    spent = store.tick(opened.search.id, seconds)
+    return replace(opened, search=replace(opened.search, seconds=spent))
 
 
 def changed_since(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,19 @@ class Measurement:
     accuracy: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shortest:
+    """How small a run of a task may become where minutes are few, and still rank settings.
+
+    Args:
+        steps: Fewest steps of a full run.
+        batch_size: Fewest samples of a batch; None: it stays what it is.
+    """
+
+    steps: int
+    batch_size: int | None = None
+
+
 class Run(Protocol):
     """A model under training: equal seeds give equal weights and equal batches."""
 
@@ -33,7 +46,8 @@ class Task(Protocol):
     """Model, data, loss and schedule length.
 
     A task may have a method ``rehearse()``, which tries its parts before a search is stored and
-    raises SpecError, and a method ``look()``, which does so for what is cheaper to try.
+    raises SpecError, and a method ``look()``, which does so for what is cheaper to try. It may have
+    an attribute ``shortest`` (Shortest): without it, its runs are not shortened to fit minutes.
     """
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Measurement, Run
+from autotune.tasks.base import Measurement, Run, Shortest
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
 
@@ -35,6 +35,7 @@ class Supervised:
     origin: Mapping[str, str] = field(default_factory=dict)  # what names the model, if not name
     side_by_side: Forward | None = None  # logits of replicas, for a model that draws nothing
     runs_at_once: int = 1  # runs that train quickest side by side, as measured
+    shortest: Shortest | None = None  # how small a run may become where minutes are few
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""
