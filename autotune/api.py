@@ -77,7 +77,7 @@ def tune(  # noqa: PLR0913  what a search is made of
         optimizers: Names; each gets the whole budget of trials or runs.
         trials: Settings to try for each optimizer.
         runs: Full runs to spend on each optimizer; a run stopped halfway counts 0.5.
-        minutes: Wall time for all optimizers together, judging included.
+        minutes: Wall time in all, judging included; full runs that it cannot pay become shorter.
         storage: A database file or URL; None is ``AUTOTUNE_STORAGE``, else ``autotune.db``.
         name: Of the search; None is the function's or the model's.
         space: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.

@@ -78,8 +78,14 @@ def test_a_command_on_a_page_is_one(command: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("command", searches())
 def test_a_search_on_a_page_begins(
-    command: str, beside_train: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    beside_train: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Steps are timed under minutes: in this process, where that takes no start of workers.
+    monkeypatch.setenv("AUTOTUNE_ENGINE", "inline")
+    monkeypatch.setattr("autotune.search.timing.LOOK", 0.2)
     with pytest.raises(SystemExit) as left:
         main([*shlex.split(command), *["--dry-run"] * ("--dry-run" not in command)])
     assert not left.value.code, capsys.readouterr().err

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median, median_low
 
 from autotune.scheduler import stages, stopping
 from autotune.scheduler.fairness import ROUNDING, longest, slack
+from autotune.scheduler.fitting import Cost, waves
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.studies.records import Role, TrialRecord
 
 MARGIN = 1.15  # safety factor on predicted times, because the measured pace varies
 LEAD = 1.0  # full runs by which a search may go beyond one that is over, at most
-AGAIN = 1 / 3  # full runs of search that have to be left, for a search that ended to go on
+AGAIN = 1 / 3  # full runs of search that are at least left, for a search that ended to go on
 # Part of what a trial takes beyond training that comes before it; the rest saves it, which a run
 # without a pause does not do.
 BUILDING = 0.5
@@ -34,12 +35,14 @@ class BudgetTracker:
         slots: Jobs that run at the same time.
         elapsed: Returns the seconds this search has taken, earlier runs of it included.
         overhead: Returns the seconds of a job that are not training, without those of a start.
+        costs: What was measured before the first trial, by optimizer.
     """
 
     states: Sequence[StudyState]
     slots: int
     elapsed: Callable[[], float]
     overhead: Callable[[], float]
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
@@ -67,7 +70,8 @@ class BudgetTracker:
         """
         trials = self._measured()
         if len(trials) <= self.slots:
-            return None
+            known = self.costs.get(state.study.optimizer)
+            return None if known is None else known.run(state.ladder, cost)
         training = self._training(state)
         if training is None:
             own = [t for t in trials if t.id in state.trials] or trials
@@ -89,13 +93,13 @@ class BudgetTracker:
         """Return the usual seconds of a trial that are not training: building and saving it."""
         beyond = [0.0]
         for state in self.states:
-            training = self._training(state) or 0.0
             trials = [t for t in state.trials.values() if t.step]
-            beyond += [t.seconds - training * t.step / t.target for t in trials]
+            trained = {step: self._training(state, step) for step in {t.step for t in trials}}
+            beyond += [trial.seconds - (trained[trial.step] or 0.0) for trial in trials]
         return max(0.0, median_low(beyond))
 
-    def _training(self, state: StudyState) -> float | None:
-        return _training([state, *self.states])
+    def _training(self, state: StudyState, steps: int | None = None) -> float | None:
+        return _training([state, *self.states], steps)
 
     def reopens(self) -> bool:
         """Return whether the searches that ended for want of time may go on.
@@ -108,7 +112,8 @@ class BudgetTracker:
             return False
         if not going or not all(map(stages.has_more, going)):
             return False
-        wanted = {state.study.id: AGAIN + stages.anew(state) for state in going}
+        again = max(AGAIN, *(stages.next_part(state) for state in going))
+        wanted = {state.study.id: again + stages.anew(state) for state in going}
         spent = [state.committed() + wanted[state.study.id] for state in going]
         if budget.runs is not None and max(spent) > budget.runs + ROUNDING:
             return False
@@ -119,7 +124,7 @@ class BudgetTracker:
                 return False
             own = wanted.get(state.study.id, stages.outstanding(state))
             work += (own + state.committed() - state.runs()) * whole
-            longest = max(longest, (AGAIN + stages.waves(self.policy, self.slots)) * whole)
+            longest = max(longest, (again + waves(self.policy, self.slots)) * whole)
         return self._fits(work, longest, budget.minutes * 60 - self.elapsed())
 
     def seconds_left(self) -> float | None:
@@ -250,15 +255,15 @@ class BudgetTracker:
         own = pace * MARGIN
         whole = self._whole(state) or pace
         work = own + needed * whole
-        level, waves = _level(state, cost, needed), stages.waves(self.policy, self.slots)
-        row = own if state.searched else own + whole * waves
+        level, after = _level(state, cost, needed), waves(self.policy, self.slots)
+        row = own if state.searched else own + whole * after
         for other in self.states:
             pace = self._whole(other) or whole
             runs = 0.0 if other is state else _to_follow(other, level)
             work += (runs + other.committed() - other.runs()) * pace
             if not other.searched and other is not state:
                 behind = runs - stages.outstanding(other)
-                row = max(row, (waves + behind * MARGIN) * pace)
+                row = max(row, (after + behind * MARGIN) * pace)
         return self._fits(work, row, left)
 
     def _fits(self, work: float, longest: float, left: float) -> bool:
@@ -280,10 +285,11 @@ def _to_follow(state: StudyState, level: float) -> float:
     return max(stages.outstanding(state), left)
 
 
-def _training(group: Sequence[StudyState]) -> float | None:
-    """Return the seconds of pure training in a full run; None until steps were timed."""
+def _training(group: Sequence[StudyState], steps: int | None = None) -> float | None:
+    """Return the seconds of pure training to a step, or of a full run; None until it was timed."""
     for one in group:
-        training = one.pace.run(one.target, len(one.ladder.steps))
+        stop = steps or one.target
+        training = one.pace.run(stop, sum(rung <= stop for rung in one.ladder.steps))
         if training is not None:
             return training
     return None

@@ -28,17 +28,29 @@ class Pace:
     plain: deque[Stretch] = field(default_factory=_recent)
     evaluated: deque[Stretch] = field(default_factory=_recent)
 
+    _usual: tuple[float, float] | None = field(default=None, repr=False, compare=False)
+
     def add(self, seconds: float, steps: int, *, evaluated: bool) -> None:
         """Add a stretch of steps, which ended with an evaluation or not."""
         (self.evaluated if evaluated else self.plain).append((seconds, steps))
+        self._usual = None
 
     def run(self, steps: int, evaluations: int) -> float | None:
         """Return the seconds of training ``steps`` steps; None if nothing was measured."""
+        if not self.plain and not self.evaluated:
+            return None
+        if self._usual is None:  # asked for many times between two measurements
+            self._usual = self._measured()
+        step, evaluation = self._usual
+        return step * steps + evaluation * evaluations
+
+    def _measured(self) -> tuple[float, float]:
+        """Return the seconds of a step and, where steps were timed alone, of an evaluation."""
         if not self.plain:
-            return per_step(self.evaluated) * steps if self.evaluated else None
+            return per_step(self.evaluated), 0.0
         step = per_step(self.plain)
         extra = [(max(0.0, seconds - step * count), 1) for seconds, count in self.evaluated]
-        return step * steps + (per_step(extra) * evaluations if extra else 0.0)
+        return step, per_step(extra) if extra else 0.0
 
 
 def per_step(stretches: Sequence[Stretch]) -> float:

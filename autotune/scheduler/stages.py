@@ -113,6 +113,13 @@ def has_more(state: StudyState) -> bool:
     return tried < state.space.points and (limit is None or tried < limit)
 
 
+def next_part(state: StudyState) -> float:
+    """Return the part of a full run that the next setting first takes."""
+    place, whole = len(state.of(Role.SEARCH)), _runs_whole(state)
+    stop = state.target if whole else _rungs(state.policy, state.ladder, place).first
+    return stop / state.target
+
+
 def finals(state: StudyState) -> float:
     """Return the full runs to select and judge a new winner; those of the default may be there."""
     raced = any(t.source == 0 and t.seed == racing.SEEDS[0] for t in state.of(Role.SELECT))
@@ -213,19 +220,25 @@ def _due(place: int, every: int) -> bool:
     return place % every == every - 1
 
 
-def _rungs(state: StudyState, place: int) -> Ladder:
+def _rungs(policy: Policy, rungs: Ladder, place: int) -> Ladder:
     """Return the rungs of the trial with this number, unless it runs whole.
 
     The first trials skip the shortest rung: they show how long a full run takes. So does every 4th
     of the others, for tasks where the shortest runs rank settings in the wrong order.
     """
-    hedged = state.policy.pruner == HALVING and _due(place, HEDGE)
-    return state.ladder.from_safe() if hedged or place < essential(state.policy) else state.ladder
+    hedged = policy.pruner == HALVING and _due(place, HEDGE)
+    return rungs.from_safe() if hedged or place < essential(policy) else rungs
+
+
+def first_stop(policy: Policy, rungs: Ladder, place: int) -> int:
+    """Return where the trial with this number first stops, if no rung was found to mislead."""
+    always = policy.pruner == HALVING and _due(place, WHOLE)
+    return rungs.steps[-1] if always else _rungs(policy, rungs, place).first
 
 
 def _rungs_of(state: StudyState, trial: TrialRecord) -> Ladder:
     whole = trial.origin.endswith(RUN_WHOLE)
-    return state.ladder.whole() if whole else _rungs(state, trial.number)
+    return state.ladder.whole() if whole else _rungs(state.policy, state.ladder, trial.number)
 
 
 def _at_rung(state: StudyState, trial: TrialRecord) -> bool:
@@ -269,16 +282,16 @@ def _try(state: StudyState, affordable: Affordable) -> Suggestion | None:
     limit = state.policy.budget.trials
     if (limit is not None and len(trials) >= limit) or stopping.reached(state):
         return None
-    whole = _runs_whole(state)
-    stop = state.target if whole else _rungs(state, len(trials)).first
+    whole, cost = _runs_whole(state), next_part(state)
     early = len(trials) < essential(state.policy)
     needed = 0.0 if early else _closing(state) + reserved(state)
-    if not affordable(stop / state.target, needed):
+    if not affordable(cost, needed):
         return None
     wider = widening.widened(state)
     known = replace(state, space=wider.space) if wider else state
     proposal = propose(known, whole=whole)
     notice = _doubt(state) if whole else None
+    stop = round(cost * state.target)
     found = Suggestion(trial=None, proposal=proposal, stop=stop, wider=wider, notice=notice)
     return found if proposal else None
 
@@ -372,12 +385,6 @@ def _judge(state: StudyState, seeds: int) -> Suggestion | None:
                 origin = "tuned" if number else "default"
                 return _again(by_number[number], Role.JUDGE, seed, origin)
     return None
-
-
-def waves(policy: Policy, slots: int) -> int:
-    """Return how many full runs must follow one another to close, select and judge."""
-    stages_runs = (policy.finalists, policy.finalists + 1, 2 * policy.seeds)
-    return sum(-(-runs // slots) for runs in stages_runs)
 
 
 def search_runs(policy: Policy, trials: int, rungs: Ladder) -> float:

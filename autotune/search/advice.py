@@ -17,11 +17,12 @@ class Advice:
     Args:
         states: The search's studies.
         seeds: How many seeds each study is to be judged on.
+        advised: Minutes that were called enough before it ran.
     """
 
-    def __init__(self, states: Sequence[StudyState], seeds: int) -> None:
+    def __init__(self, states: Sequence[StudyState], seeds: int, advised: int = 0) -> None:
         self._states, self._seeds = states, seeds
-        self._advised = 0  # minutes that were called enough while it ran
+        self._advised = advised  # minutes that were called enough before or while it ran
 
     def shortage(self, tracker: BudgetTracker) -> str | None:
         """Return a warning if the minutes left are too few to select and judge, else None."""

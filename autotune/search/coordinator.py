@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -18,17 +17,18 @@ from autotune.results import comparison
 from autotune.scheduler import racing, stages
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.study_state import StudyState
+from autotune.search import proxy
 from autotune.search.advice import Advice
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent, ignore
 from autotune.search.growth import tell
-from autotune.search.lock import COORDINATOR, exclusive, folder_of
-from autotune.search.opening import Opened, Prepared, open_search
+from autotune.search.lock import COORDINATOR, coordinator, exclusive, folder_of
+from autotune.search.opening import Opened, Prepared, charged, open_search
 from autotune.search.overhead import Overhead
+from autotune.search.proxy import Fit
 from autotune.search.reasons import LEAVING, Reason, reason
 from autotune.search.recorder import Recorder
 from autotune.search.renewal import news, refuse_nothing, renewed
 from autotune.search.turns import Participant
-from autotune.seeds import derive
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, Role, SearchState, TrialState
@@ -72,6 +72,7 @@ def run(
     """
     refuse_nested()
     from_spec.ready(spec)
+    halt = halt or threading.Event()
     folder = folder_of(store.url, spec.search_name)
     with exclusive(folder, spec.search_name):
         worker = coordinator(store.url, folder)
@@ -79,32 +80,24 @@ def run(
         # An engine that refuses to start must leave nothing stored.
         starting = None if asked.finished else from_spec.start(spec, asked.facts)
         with nullcontext() if starting is None else closing(starting) as engine:
-            # The process that held the lock before is dead, so its leases end at once.
-            opened = open_search(asked, store, dead=worker, blame=False)
             if text := news(asked):
                 listen(Notice(text=text))
+            fit = proxy.fit(asked, engine, listen, halt) if engine else Fit(asked=asked)
+            # The process that held the lock before is dead, so its leases end at once.
+            opened = open_search(fit.asked, store, dead=worker, blame=False)
             if engine:
                 if text := from_spec.notice(engine):
                     listen(Notice(text=text))
                 store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
-                halt = halt or threading.Event()
+                opened = charged(opened, store, fit.seconds)
                 with closing(Mirror(store.url)) as mirror:
                     tell(asked.growth, spec.search_name, listen, mirror)
-                    loop = Loop(
-                        spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker
-                    )
-                    loop.run(engine)
+                    loop = partial(Loop, fit.asked.spec, store, opened, listen, halt, folder)
+                    loop(mirror=mirror, worker=worker, fit=fit).run(engine)
     found = comparison.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
         refuse_nothing(opened)
     return found
-
-
-def coordinator(url: str, folder: Path) -> str:
-    """Return the worker name of the search command: the same each time it runs."""
-    if urls.file(url) is not None:
-        return COORDINATOR  # its lock file moves with the database
-    return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
 
 
 class Loop:
@@ -119,6 +112,7 @@ class Loop:
         folder: Where checkpoints go.
         mirror: Optuna's tables; without it, Optuna's tools see nothing of the search.
         worker: Name of this process.
+        fit: What was timed before the search was opened.
     """
 
     def __init__(  # noqa: PLR0913  what a search is made of
@@ -132,6 +126,7 @@ class Loop:
         *,
         mirror: Mirror | None = None,
         worker: str = COORDINATOR,
+        fit: Fit | None = None,
     ) -> None:
         self.spec, self.store, self.opened = spec, store, opened
         self.listen, self.halt, self.folder = listen, halt, folder
@@ -140,10 +135,14 @@ class Loop:
             store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
         )
         self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
-        self.advice = Advice(self.states, spec.seeds)
+        self.costs = fit.costs if fit else {}
+        advised = fit.needed if fit else None
+        self.advice = Advice(self.states, spec.seeds, advised=advised or 0)
         self.asked: float | None = None  # when running jobs were asked to save and stop
-        self.warned = not worker.startswith(COORDINATOR)  # other workers cannot change the budget
+        # Other workers cannot change the budget.
+        self.warned = advised is not None or not worker.startswith(COORDINATOR)
         self.over = False  # nothing is left to do for this process
+        self.reopened = -1  # trials when searches that had ended went on
         self.mirrored = time.monotonic()
         self.store.retry = Retry(seconds=OUTAGE, wait=self._outage)
 
@@ -155,6 +154,7 @@ class Loop:
             slots=engine.slots,
             elapsed=self._elapsed,
             overhead=self.overhead.per_job,
+            costs=self.costs,
         )
         self._announce(engine.slots)
         try:
@@ -260,7 +260,10 @@ class Loop:
     def _start(self, engine: Engine) -> bool:
         """Start the next suggestion of the study that has spent the least."""
         self.tracker = replace(self.tracker, slots=engine.slots + len(self.participant.others))
-        if self.tracker.reopens():
+        trials = sum(len(state.trials) for state in self.states)
+        # Once a trial: what seems affordable and is not must not be tried for ever.
+        if trials != self.reopened and self.tracker.reopens():
+            self.reopened = trials
             self.recorder.reopen()
         ended = False
         for state in sorted(self.states, key=StudyState.committed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,13 @@ _REMOVED = (FileNotFoundError, FileExistsError)
 def folder_of(url: str, name: str) -> Path:
     """Return the folder of a search's lock and checkpoints."""
     return urls.beside(url) / f"{derive(name):08x}"
+
+
+def coordinator(url: str, folder: Path) -> str:
+    """Return the worker name of the search command: the same each time it runs."""
+    if urls.file(url) is not None:
+        return COORDINATOR  # its lock file moves with the database
+    return f"{COORDINATOR}-{socket.gethostname()}-{derive(str(folder.absolute())):08x}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune import devices, environment
@@ -25,7 +25,7 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
-from autotune.tasks.base import Measurement
+from autotune.tasks.base import Measurement, Shortest, Task
 from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
@@ -39,11 +39,27 @@ KEPT_FACTS = {
     "batch_size": "batch size",
     "parameters": "number of parameters",
     "device": "kind of device",
-    "precision": "precision (the processor decides it)",
+    "precision": "precision",
 }
 
-# Facts of a task, spaces by optimizer, and what a first validation batch of a user's task gave.
-Prepared = tuple[dict[str, Any], dict[str, Space], Measurement | None]
+SHORTENED = "shortened_from"  # fact of a task: what it was before minutes made it smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is known of a search before any trial.
+
+    Args:
+        facts: Facts of its task.
+        spaces: Spaces by optimizer.
+        measured: What a first validation batch of a user's task gave.
+        shortest: How small a run of the task may become; None if it may not be shortened.
+    """
+
+    facts: dict[str, Any]
+    spaces: dict[str, Space]
+    measured: Measurement | None = None
+    shortest: Shortest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,7 @@ class Checked:
         growth: What the stored search gains.
         failed: Its trials that are to be tried again.
         replaces: A search of that name without a loss, and in words what has changed since.
+        shortest: How small a run of the task may become; None if it may not be shortened.
     """
 
     spec: SearchSpec
@@ -80,6 +97,7 @@ class Checked:
     growth: Growth = field(default_factory=Growth)
     failed: tuple[int, ...] = ()
     replaces: tuple[SearchRecord, str] | None = None
+    shortest: Shortest | None = None
 
     @property
     def finished(self) -> bool:
@@ -121,15 +139,29 @@ def prepare(
     check_budget(Policy.of(spec))
     device = device_of(spec, stored)
     with Surroundings().entered(), lines.apart():
-        task = resolve(**task_arguments(spec, {}))
-        if movable(task) or spec.device != AUTO:
-            task = placed(task, device)
+        task = _task(spec, device)
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         devices.release()  # workers need the memory of a GPU that a user's code has used
-        return dict(task.facts()), spaces, measured
+        return Prepared(
+            facts=dict(task.facts()),
+            spaces=spaces,
+            measured=measured,
+            shortest=getattr(task, "shortest", None),
+        )
+
+
+def facts_of(spec: SearchSpec) -> dict[str, Any]:
+    """Return the facts of a new search's task that was prepared before, in another size."""
+    with Surroundings().entered(), lines.apart():
+        return dict(_task(spec, device_of(spec, None)).facts())
+
+
+def _task(spec: SearchSpec, device: Device) -> Task:
+    task = resolve(**task_arguments(spec, {}))
+    return placed(task, device) if movable(task) or spec.device != AUTO else task
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
@@ -169,9 +201,9 @@ def checked(
     stored = stored_as(spec, store)
     here = spec if mixed is None else spec.model_copy(update={"device": mixed})
     prepared = prepare(here, engine, stored if mixed is None else None)
-    facts, spaces, _ = prepared
     if stored is None:
         return beginning(spec, prepared)
+    facts = prepared.facts
     changed = changed_since(spec, stored, facts)
     kinds = {KEPT_FACTS[name] for name in KINDS}
     if mixed is None and changed and kinds >= set(changed):
@@ -181,7 +213,7 @@ def checked(
         )
     if changed := [what for what in changed if mixed is None or what not in kinds]:
         raise another(stored, changed, store)
-    return going_on(spec, stored, facts, spaces)
+    return going_on(spec, stored, prepared)
 
 
 def beginning(spec: SearchSpec, prepared: Prepared) -> Checked:
@@ -189,24 +221,28 @@ def beginning(spec: SearchSpec, prepared: Prepared) -> Checked:
 
     One that is stored with percentages goes on with them.
     """
-    facts, spaces, measured = prepared
-    refuse_percent(spec.model, measured)
-    return Checked(spec=spec, facts=facts, spaces=spaces, ladder=rungs_of(facts))
+    refuse_percent(spec.model, prepared.measured)
+    return Checked(
+        spec=spec,
+        facts=prepared.facts,
+        spaces=prepared.spaces,
+        ladder=rungs_of(prepared.facts),
+        shortest=prepared.shortest,
+    )
 
 
 def going_on(
     spec: SearchSpec,
     stored: SearchRecord,
-    facts: Mapping[str, Any],
-    spaces: Mapping[str, Space],
+    prepared: Prepared,
     failed: Sequence[int] = (),
 ) -> Checked:
     """Return a stored search that goes on; raises AlreadyThere if its space would narrow."""
-    gained = growth(stored, spec, spaces)
+    gained = growth(stored, spec, prepared.spaces)
     return Checked(
         spec=spec,
-        facts=facts,
-        spaces={**spaces, **gained.widened},
+        facts=prepared.facts,
+        spaces={**prepared.spaces, **gained.widened},
         ladder=rungs_of(stored.task),
         stored=stored,
         growth=gained,
@@ -220,6 +256,13 @@ def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
         return store.search(spec.search_name)
     except NotFound:
         return None
+
+
+def as_begun(spec: SearchSpec, stored: SearchRecord | None) -> SearchSpec:
+    """Return a spec with what the stored search was shortened to, where it does not say it."""
+    own: Mapping[str, Any] = {} if stored is None else stored.task.get(SHORTENED, {})
+    kept = {key: stored.spec[key] for key in own if stored and getattr(spec, key) is None}
+    return spec.model_copy(update=kept) if kept else spec
 
 
 def open_search(
@@ -287,6 +330,14 @@ def _go_on(found: Checked, search: SearchRecord, store: Store) -> Opened:
         finished=found.finished,
         revision=changes.revision,
     )
+
+
+def charged(opened: Opened, store: Store, seconds: float) -> Opened:
+    """Return a search that has spent some seconds of its minutes before it was stored."""
+    if not seconds:
+        return opened
+    spent = store.tick(opened.search.id, seconds)
+    return replace(opened, search=replace(opened.search, seconds=spent))
 
 
 def changed_since(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any]) -> list[str]:

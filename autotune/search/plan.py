@@ -1,17 +1,46 @@
-"""What a search would do and cost, before anything runs."""
+"""What a search would do and cost, before anything of it runs."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from autotune.pruners.ladder import Ladder, rungs_of
+from autotune.engines import from_spec
+from autotune.pruners.ladder import Ladder
 from autotune.scheduler import stages
 from autotune.scheduler.policy import Policy
-from autotune.search import opening
+from autotune.search import opening, proxy
+from autotune.search.events import Listener, ignore
+from autotune.search.opening import SHORTENED
+from autotune.search.proxy import Fit
+from autotune.search.stored import opened, there
 from autotune.space.presets import presets_of
+from autotune.studies.records import SearchRecord
 from autotune.studies.spec import SearchSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What was timed for a budget of minutes, and what it pays for.
+
+    Args:
+        step: Seconds of a training step beside the others, by optimizer.
+        evaluation: Seconds of an evaluation, likewise.
+        full_run: Seconds of a full run, likewise.
+        workers: How many trials run side by side.
+        settings: About how many settings of each optimizer the minutes pay for.
+        seconds: What timing takes, and then searching, selecting and judging.
+    """
+
+    step: Mapping[str, float]
+    evaluation: Mapping[str, float]
+    full_run: Mapping[str, float]
+    workers: int
+    settings: int
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +56,8 @@ class Plan:
         full_runs: Full runs of one optimizer, by stage; "search" is None if only time limits it.
         spaces: Searched parameters by optimizer, as plain data.
         presets: Settings tried first, by optimizer.
+        schedule: What was timed; None without minutes, and where no step could be timed.
+        told: What became of the task and why, if anything did.
     """
 
     name: str
@@ -37,19 +68,59 @@ class Plan:
     full_runs: Mapping[str, float | None]
     spaces: Mapping[str, Any]
     presets: Mapping[str, list[str]]
+    schedule: Schedule | None = None
+    told: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
         return {**asdict(self), "optimizers": list(self.optimizers), "rungs": list(self.rungs)}
 
 
-def plan(spec: SearchSpec) -> Plan:
-    """Return the plan of a search; builds the task but trains and stores nothing."""
-    facts, spaces, _ = opening.prepare(spec)
-    rungs = rungs_of(facts)
+def plan(
+    spec: SearchSpec,
+    storage: str | None = None,
+    *,
+    listen: Listener = ignore,
+    halt: threading.Event | None = None,
+) -> Plan:
+    """Return the plan of a search; stores nothing, and trains only to time steps for minutes.
+
+    Args:
+        spec: What would be searched.
+        storage: Where it may be stored, with the task that it was begun with.
+        listen: Told what happens.
+        halt: Set it to stop.
+
+    Raises:
+        KeyboardInterrupt: ``halt`` was set.
+    """
+    minutes = spec.budget.resolved.minutes
+    stored = _stored(spec, storage) if minutes is not None else None
+    spec = opening.as_begun(spec, stored)
+    prepared = opening.prepare(spec, stored=stored)
+    asked = replace(opening.beginning(spec, prepared), stored=stored)
+    fit = Fit(asked=asked)
+    if minutes is not None and stored is None:
+        from_spec.ready(spec)
+        with closing(from_spec.start(spec, prepared.facts)) as engine:
+            fit = proxy.fit(asked, engine, listen, halt or threading.Event(), fixed=True)
+    return _plan(fit)
+
+
+def _stored(spec: SearchSpec, storage: str | None) -> SearchRecord | None:
+    if not there(storage):
+        return None
+    with opened(storage) as store:
+        return opening.stored_as(spec, store)
+
+
+def _plan(fit: Fit) -> Plan:
+    asked = fit.asked
+    spec, facts, spaces, rungs = asked.spec, asked.facts, asked.spaces, asked.ladder
+    kept = asked.stored.task.get(SHORTENED) if asked.stored else None
     return Plan(
         name=spec.search_name,
-        task=facts,
+        task={**facts, SHORTENED: kept} if kept else facts,
         optimizers=spec.optimizers,
         rungs=rungs.steps,
         budget=spec.budget.resolved.model_dump(exclude_none=True),
@@ -62,6 +133,22 @@ def plan(spec: SearchSpec) -> Plan:
         presets={
             name: [s.origin for s in presets_of(name, space)] for name, space in spaces.items()
         },
+        schedule=_schedule(fit),
+        told=fit.told(),
+    )
+
+
+def _schedule(fit: Fit) -> Schedule | None:
+    if fit.pay is None:
+        return None
+    costs, rungs = fit.costs.items(), fit.asked.ladder
+    return Schedule(
+        step={name: cost.step for name, cost in costs},
+        evaluation={name: cost.evaluation for name, cost in costs},
+        full_run={name: cost.run(rungs) for name, cost in costs},
+        workers=fit.pay.slots,
+        settings=fit.pay.settings(rungs),
+        seconds={"timing": fit.seconds, **fit.pay.shares(rungs)},
     )
 
 

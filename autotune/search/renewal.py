@@ -13,6 +13,7 @@ from autotune.search.opening import (
     Opened,
     Prepared,
     another,
+    as_begun,
     beginning,
     changed_facts,
     changed_since,
@@ -43,19 +44,21 @@ def renewed(spec: SearchSpec, store: Store, prepared: Prepared | None = None) ->
         AlreadyThere: The name belongs to another search that has measured something.
     """
     stored = stored_as(spec, store)
-    prepared = prepared or prepare(spec, stored=stored)
-    facts, spaces, _ = prepared
     if stored is None:
-        return beginning(spec, prepared)
-    empty, changed = _empty(stored, store), changed_since(spec, stored, facts)
-    if empty and not _waits(stored, facts, store):
+        return beginning(spec, prepared or prepare(spec))
+    given, spec = spec, as_begun(spec, stored)
+    if prepared is None or spec != given:
+        prepared = prepare(spec, stored=stored)
+    empty, changed = _empty(stored, store), changed_since(spec, stored, prepared.facts)
+    if empty and not _waits(stored, prepared.facts, store):
         changed = list(dict.fromkeys([*changed, *differences(parse(dict(stored.spec)), spec)]))
         if changed:
-            return replace(beginning(spec, prepared), replaces=(stored, ", ".join(changed)))
+            anew = beginning(given, prepared if spec == given else prepare(given))
+            return replace(anew, replaces=(stored, ", ".join(changed)))
     elif changed:
         raise another(stored, changed, store)
     failed = store.failed(stored.id, most=None if empty else TRIES)
-    return going_on(spec, stored, facts, spaces, failed)
+    return going_on(spec, stored, prepared, failed)
 
 
 def news(found: Checked) -> str | None:

@@ -71,7 +71,7 @@ def _first_look(spec: SearchSpec, storage: str | None) -> Prepared | None:
     if there(storage):
         return None
     prepared = prepare(spec)
-    refuse_percent(spec.model, prepared[2])
+    refuse_percent(spec.model, prepared.measured)
     from_spec.ready(spec)
     return prepared
 

@@ -21,6 +21,19 @@ class Measurement:
     accuracy: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shortest:
+    """How small a run of a task may become where minutes are few, and still rank settings.
+
+    Args:
+        steps: Fewest steps of a full run.
+        batch_size: Fewest samples of a batch; None: it stays what it is.
+    """
+
+    steps: int
+    batch_size: int | None = None
+
+
 class Run(Protocol):
     """A model under training: equal seeds give equal weights and equal batches."""
 
@@ -38,8 +51,9 @@ class Task(Protocol):
 
     A task may have a method ``rehearse()``, which tries its parts before a search is stored and
     raises SpecError, and a method ``look()``, which does so for what is cheaper to try. It may have
-    ``presets`` (`Presets`): settings tried after an optimizer's own first two. One that trains on
-    other devices than the CPU has a method ``on(device)`` that returns it on a
+    ``presets`` (`Presets`): settings tried after an optimizer's own first two; and an attribute
+    ``shortest`` (`Shortest`): without it, its runs are not shortened to fit minutes. One that
+    trains on other devices than the CPU has a method ``on(device)`` that returns it on a
     ``autotune.devices.Device``, and an attribute ``device``.
     """
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from autotune.data.boxes import NOTHING, BoxBatch
-from autotune.tasks.base import Measurement
 from autotune.tasks.constant import ACCURACY, LOSS
-from autotune.tasks.training import Precision
+from autotune.tasks.training import Precision, Unread
 
 CLASS, DISTANCE, OVERLAP = 1.0, 5.0, 2.0  # weights of the paper, in the matching and in the loss
 EMPTY = 0.1  # weight of "no object" among the classes
@@ -42,7 +41,7 @@ class SetLoss:
         images, labels, boxes = batch
         return set_losses(*self._answers(model, images), labels, boxes).sum()
 
-    def measure(self, model: nn.Module, batch: BoxBatch) -> Measurement:
+    def measure(self, model: nn.Module, batch: BoxBatch) -> Unread:
         """Return the loss of the last block, and the share of objects that it finds.
 
         An object is found if the answer matched with it has its class and overlaps it by half.
@@ -50,7 +49,7 @@ class SetLoss:
         images, labels, boxes = batch
         logits, found = (answer[-1:] for answer in self._answers(model, images))
         loss = set_losses(logits, found, labels, boxes).sum()
-        return Measurement(loss=loss.item(), accuracy=share(logits, found, labels, boxes).item())
+        return Unread(loss=loss, accuracy=share(logits, found, labels, boxes))
 
     def weight(self, batch: BoxBatch) -> float:
         """Return the number of objects."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotune.data import sources
 from autotune.models.gpt import GPT, NANO
+from autotune.tasks.base import Shortest
 from autotune.tasks.supervised import Supervised
 
 
@@ -15,4 +16,5 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=sources.text(data),
         steps=steps or 243,
         batch_size=batch_size or 16,
+        shortest=Shortest(steps=41),
     )

@@ -6,6 +6,7 @@ from functools import partial
 
 from autotune.data import sources
 from autotune.models.gpt import GPT, PICO, side_by_side
+from autotune.tasks.base import Shortest
 from autotune.tasks.supervised import Supervised
 
 
@@ -17,6 +18,7 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=sources.text(data, context=PICO.context),
         steps=steps or 162,
         batch_size=batch_size or 8,
+        shortest=Shortest(steps=27),
         side_by_side=partial(side_by_side, PICO),
         runs_at_once=16,
     )

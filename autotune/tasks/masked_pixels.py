@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from autotune.data.base import Batch
 from autotune.data.seeds import generator
-from autotune.tasks.base import Measurement
 from autotune.tasks.constant import LOSS
-from autotune.tasks.training import Precision
+from autotune.tasks.training import Precision, Unread
 
 TINY = 1e-6  # added to a patch's variance, as the authors do
 
@@ -38,13 +37,11 @@ class MaskedPixels:
         images, _ = batch
         return self._error(model, images, torch.rand(self._places(images), device=images.device))
 
-    def measure(self, model: nn.Module, batch: Batch) -> Measurement:
+    def measure(self, model: nn.Module, batch: Batch) -> Unread:
         """Return the same, of masks that no seed changes; there is no accuracy."""
         images, _ = batch
         noise = torch.rand(self._places(images), generator=generator("validation masks"))
-        return Measurement(
-            loss=self._error(model, images, noise.to(images.device)).item(), accuracy=None
-        )
+        return Unread(loss=self._error(model, images, noise.to(images.device)))
 
     def weight(self, batch: Batch) -> float:
         """Return the number of images."""

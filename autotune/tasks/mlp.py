@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.mlp import MLP, side_by_side
+from autotune.tasks.base import Shortest
 from autotune.tasks.supervised import Supervised
 
 _DIGITS = Recipe(size=12, height=0.95, rise=0.02, turn=0.03, stretch=0.03, noise=0.05)
@@ -20,6 +21,7 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=images,
         steps=steps or 243,
         batch_size=batch_size or 32,
+        shortest=Shortest(steps=61),
         side_by_side=side_by_side,
         runs_at_once=64,
     )

@@ -19,7 +19,7 @@ from autotune.data.order import indices
 from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError
-from autotune.tasks.base import Measurement, Problem, Run
+from autotune.tasks.base import Measurement, Problem, Run, Shortest
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
 from autotune.tasks.kept import Kept, Lazy
@@ -29,6 +29,8 @@ from autotune.tasks.rows import total, usual
 from autotune.tasks.training import Precision, Training, Unread, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
+# Nobody knows when the losses of a stranger's model tell settings apart: four rungs, 1 to 27.
+SHORTEST = Shortest(steps=27)
 LOOKED_AT = 2  # training batches that tell what a problem is
 
 
@@ -81,6 +83,7 @@ class OwnProblem:
     sha256: str  # of what the file does
     steps: int
     modules: Mapping[str, str] = field(default_factory=dict)  # facts of those beside the file
+    shortest: Shortest = SHORTEST
     kept: Kept = field(default_factory=Kept, compare=False, repr=False)
     device: Device = CPU  # where it trains
 

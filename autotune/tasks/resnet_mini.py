@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.resnet import ResNetMini
+from autotune.tasks.base import Shortest
 from autotune.tasks.supervised import Supervised
 
 
@@ -17,4 +18,5 @@ def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=images,
         steps=steps or 243,
         batch_size=batch_size or 32,
+        shortest=Shortest(steps=41),
     )

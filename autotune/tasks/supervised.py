@@ -14,7 +14,7 @@ from autotune.data.base import Data
 from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
-from autotune.tasks.base import Measurement, Presets
+from autotune.tasks.base import Measurement, Presets, Shortest
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
@@ -40,6 +40,7 @@ class Supervised:
     runs_at_once: int = 1  # runs that train quickest side by side, as measured
     presets: Presets = field(default_factory=dict)  # what the network's authors published
     device: Device = CPU  # where it trains
+    shortest: Shortest | None = None  # how small a run may become where minutes are few
 
     def facts(self) -> Mapping[str, Any]:
         """Return what identifies the task, as JSON values."""

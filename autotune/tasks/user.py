@@ -20,7 +20,7 @@ from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function
 from autotune.tasks.given import found
 from autotune.tasks.mistakes import telling
-from autotune.tasks.problem import own_problem
+from autotune.tasks.problem import SHORTEST, own_problem
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import outside
 from autotune.tasks.training import CrossEntropy, size
@@ -49,6 +49,7 @@ def task(model: str, *, data: str | None, steps: int | None, batch_size: int | N
         data=images,
         steps=steps or STEPS,
         batch_size=batch_size or BATCH_SIZE,
+        shortest=SHORTEST,
     )
 
 

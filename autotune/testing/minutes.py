@@ -12,6 +12,7 @@ from typing import Any
 from autotune.pruners.ladder import ladder
 from autotune.scheduler import stages, stopping
 from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.fitting import Cost
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
@@ -23,7 +24,7 @@ from autotune.studies.spec import parse
 
 SPACE = build({"lr": ("log", 1e-4, 1e-1)}, {"lr": 1e-3, "weight_decay": 0.0}, {})
 STEPS = 270
-EVERY = 7  # steps between points of the training loss
+EVERY = 7  # steps between points of the training loss, of so many
 
 Running = tuple[float, int, StudyState, TrialRecord, int]
 
@@ -40,6 +41,9 @@ class SimulatedSearch:
         loading: Seconds that the first decision takes.
         evaluation: Seconds of each evaluation.
         setup: Seconds that each job takes before its first step.
+        steps: Of a full run.
+        compare_from: Step from which losses rank settings, if the task knows it.
+        costs: What was measured before the first trial.
         spec: Further keys of the spec.
     """
 
@@ -54,12 +58,17 @@ class SimulatedSearch:
         loading: float = 0.0,
         evaluation: float = 0.0,
         setup: float = 0.0,
+        steps: int = STEPS,
+        compare_from: int = 0,
+        costs: Mapping[str, Cost] | None = None,
         **spec: Any,
     ) -> None:
         self.seconds, self.slots, self.once = dict(runs), slots, (start, spawning)
         self.evaluation, self.setup, self.loading = evaluation, setup, loading
         self.spec = {"model": "m", "optimizers": list(runs), "sampler": "sobol", **spec}
-        self.now, self.reopened = 0.0, 0
+        self.steps, self.rungs, self.costs = steps, ladder(steps, compare_from), costs or {}
+        self.every = max(1, EVERY * steps // STEPS)
+        self.now, self.reopened, self._trials = 0.0, 0, -1
         self.states = [self._study(id, name) for id, name in enumerate(runs)]
         self.sit(minutes)
 
@@ -69,7 +78,7 @@ class SimulatedSearch:
             space=SPACE,
             presets=[SPACE.preset({}, 0.1, "preset:default")],
             policy=Policy.of(parse(self.spec)),
-            ladder=ladder(STEPS),
+            ladder=self.rungs,
         )
 
     def sit(self, minutes: float) -> None:
@@ -89,6 +98,7 @@ class SimulatedSearch:
             slots=self.slots,
             elapsed=lambda: self.now,
             overhead=self._overhead.per_job,
+            costs=self.costs,
         )
 
     def play(self, until: Callable[[], bool] = lambda: False) -> SimulatedSearch:
@@ -104,8 +114,9 @@ class SimulatedSearch:
         return bool(self.running)
 
     def _start(self) -> bool:
-        if self.tracker.reopens():
-            self.reopened += 1
+        trials = sum(len(state.trials) for state in self.states)
+        if trials != self._trials and self.tracker.reopens():
+            self.reopened, self._trials = self.reopened + 1, trials
             for state in self.states:
                 state.searched = stopping.reached(state)
         searching = [state.searched for state in self.states]
@@ -144,12 +155,12 @@ class SimulatedSearch:
         return TrialRecord(id=id, study=state.study.id, number=number, **fields)
 
     def _points(self, state: StudyState, trial: TrialRecord, stop: int) -> list[Point]:
-        step = self.seconds[state.study.optimizer] / STEPS
+        step = self.seconds[state.study.optimizer] / self.steps
         points, evaluations = [], 0
         for done in range(trial.step + 1, stop + 1):
             rung = done in state.ladder.steps
             evaluations += rung
-            if rung or done % EVERY == 0 or done == stop:
+            if rung or done % self.every == 0 or done == stop:
                 seconds = (done - trial.step) * step + evaluations * self.evaluation
                 loss = self.loss(trial, done) if rung else None
                 points.append(Point(step=done, seconds=seconds, loss=loss))
@@ -159,12 +170,12 @@ class SimulatedSearch:
         """Return a loss that falls with the steps, is lowest at a rate of 0.01, and noisy."""
         rate = float(trial.setting.params["lr"])
         noise = derive(f"{rate} {trial.seed}") / 2**32 - 0.5
-        return 1 + abs(math.log10(rate / 0.01)) + 0.1 * noise + 0.5 * (1 - step / STEPS)
+        return 1 + abs(math.log10(rate / 0.01)) + 0.1 * noise + 0.5 * (1 - step / self.steps)
 
     def _end(self, state: StudyState, trial: TrialRecord, stop: int) -> None:
         before = state.trials[trial.id].seconds
         points = self._points(state, trial, stop)
-        ended = TrialState.COMPLETE if stop == STEPS else TrialState.PAUSED
+        ended = TrialState.COMPLETE if stop == self.steps else TrialState.PAUSED
         seconds = before + trial.seconds
         kept = replace(trial, state=ended, step=stop, loss=points[-1].loss, seconds=seconds)
         state.stops.pop(trial.id)

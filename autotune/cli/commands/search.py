@@ -51,10 +51,14 @@ def command(
 
         request = Request(flags=flags, files=files, space=space, assignments=assignments)
         resolved = run_search.resolve_request(request, storage, resume)
-        if dry_run:
-            click.echo(plan.dry_run_text(resolved, storage, as_json), file=stdout)
-            return
         form = "off" if ctx.meta.get(QUIET) else progress
+        if dry_run:
+            try:
+                text = plan.dry_run_text(resolved, storage, as_json, form, interrupt.halt)
+            except KeyboardInterrupt:
+                raise click.Abort from None
+            click.echo(text, file=stdout)
+            return
         ended = run_search.run(resolved.spec, storage, form, interrupt)
         if ended.comparison is not None:
             click.echo(run_search.result_text(ended.comparison, storage, as_json), file=stdout)

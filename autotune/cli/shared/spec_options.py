@@ -45,7 +45,11 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         ),
         (
             ("--steps",),
-            {"type": int, "help": "Training steps of a full run.  [default: the model's]"},
+            {
+                "type": int,
+                "help": "Training steps of a full run.  [default: the model's; fewer where "
+                "--minutes cannot pay for those]",
+            },
         ),
         (("--batch-size",), {"type": int, "help": "Samples per step.  [default: the model's]"}),
         (
@@ -184,7 +188,10 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         ),
         (
             ("--dry-run",),
-            {"is_flag": True, "help": "Print the settings, the plan and its cost; run nothing."},
+            {
+                "is_flag": True,
+                "help": "Print the settings, the plan and its cost; with --minutes, time steps.",
+            },
         ),
     ),
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.cli.views import format
 from autotune.cli.views.json import document
+from autotune.cli.views.progress import listening
 from autotune.cli.views.table import facts, table
 from autotune.config import Resolved, flat
-from autotune.search.plan import Plan, plan
+from autotune.search.plan import Plan, Schedule, plan
 from autotune.studies import urls
 
 _LEGEND = """\
@@ -18,16 +20,22 @@ in steps; decayed: whether there is weight decay; gamma1 is Win's first reckless
 the second one divided by it)"""
 
 
-def dry_run_text(resolved: Resolved, storage: str | None, as_json: bool) -> str:
-    """Return the settings and the plan, as text or as JSON."""
-    planned = plan(resolved.spec)
+def dry_run_text(
+    resolved: Resolved, storage: str | None, as_json: bool, form: str, halt: threading.Event
+) -> str:
+    """Return the settings and the plan, as text or as JSON; ``form``: how to show progress."""
+    with listening(form) as listen:
+        planned = plan(resolved.spec, storage, listen=listen, halt=halt)
     settings = flat(resolved)
     place = urls.mask(urls.resolve(storage))
     if as_json:
         content = {key: {"value": value, "source": of} for key, (value, of) in settings.items()}
         return document(settings=content, plan=planned.as_dict(), storage=place)
-    parts = (_settings(settings), _shape(planned, place), _spaces(planned), _cost(planned))
-    return "\n\n".join((*parts, "nothing was run or written"))
+    parts = [_settings(settings), _shape(planned, place), _spaces(planned), _cost(planned)]
+    timed = planned.schedule
+    parts += [] if timed is None else [_schedule(timed)]
+    ended = "nothing was run or written" if timed is None else "only steps were timed"
+    return "\n\n".join((*parts, *filter(None, [planned.told]), ended))
 
 
 def _settings(settings: Mapping[str, tuple[Any, str]]) -> str:
@@ -84,3 +92,23 @@ def _cost(planned: Plan) -> str:
         f"full runs for each optimizer\n{facts(stages | total)}\n"
         f"{least}{steps:,} steps for all optimizers"
     )
+
+
+def _schedule(timed: Schedule) -> str:
+    """Write what was timed for a budget of minutes, and what the minutes pay for."""
+    head = ("timed side by side", *timed.step)
+    rows = [
+        (name, *(_seconds(each) for each in values.values()))
+        for name, values in (
+            ("step", timed.step),
+            ("evaluation", timed.evaluation),
+            ("full run", timed.full_run),
+        )
+    ]
+    shares = {name: format.duration(seconds) for name, seconds in timed.seconds.items()}
+    more = {"workers": str(timed.workers), "settings of each optimizer": f"about {timed.settings}"}
+    return f"{table([head, *rows])}\n\nminutes\n{facts(shares | more)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2g} s" if value >= 0.1 else f"{1000 * value:.2g} ms"
