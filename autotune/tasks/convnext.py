@@ -7,7 +7,6 @@ from autotune.data.digits_pair import Recipe
 from autotune.models.vision import convnext
 from autotune.tasks.base import Presets
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import quickest
 from autotune.tasks.vit import DIGITS, SIZE
 
 # github.com/sail-sg/Adan at batches of 2048 images, and arXiv 2201.03545 at 4096. Warm-ups are
@@ -62,6 +61,5 @@ def tiny(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=images,
         steps=steps or 1000,
         batch_size=batch_size or 128,
-        precision=quickest(),
         presets=PRESETS,
     )

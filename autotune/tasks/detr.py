@@ -9,7 +9,6 @@ from autotune.models.detr import DETR, MINI, R50, Shape
 from autotune.tasks.base import Presets
 from autotune.tasks.boxes import SetLoss
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import Precision, quickest
 
 # arXiv 2005.12872: the transformer's, at batches of 64 images, after training a backbone.
 PRESETS: Presets = {
@@ -52,7 +51,6 @@ def _task(
         data=found,
         steps=steps,
         batch_size=batch_size,
-        precision=Precision.FLOAT32 if shape is MINI else quickest(),
         objective=lambda precision: SetLoss(queries=shape.queries, precision=precision),
         presets=PRESETS,
     )

@@ -8,7 +8,6 @@ from autotune.models.vision import NARROW, mae
 from autotune.tasks.base import Presets
 from autotune.tasks.masked_pixels import MaskedPixels
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import quickest
 from autotune.tasks.vit import SIZE
 
 # github.com/sail-sg/Adan and arXiv 2111.06377 (1.5e-4 for each 256 images), both at batches of
@@ -70,7 +69,6 @@ def base(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=sources.images(data, digits=Recipe(size=SIZE, noise=0.0)),
         steps=steps or 1000,
         batch_size=batch_size or 128,
-        precision=quickest(),
         objective=lambda precision: MaskedPixels(patch=_LARGE, precision=precision),
         presets=PRESETS,
     )

@@ -7,7 +7,6 @@ from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, Windows, swin
 from autotune.tasks.base import Presets
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import quickest
 from autotune.tasks.vit import DIGITS, SIZE
 
 # arXiv 2103.14030 at batches of 1024 images, 300 epochs of which 20 warm up, clipped at 5 as in
@@ -59,6 +58,5 @@ def tiny(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=images,
         steps=steps or 1000,
         batch_size=batch_size or 128,
-        precision=quickest(),
         presets=PRESETS,
     )

@@ -7,7 +7,6 @@ from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, vit
 from autotune.tasks.base import Presets
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import quickest
 
 SIZE = 224  # pixels of a side in the papers
 # Pairs that fill the image and hardly move: what a narrow network learns in some hundred steps.
@@ -92,7 +91,6 @@ def small(data: str | None, steps: int | None, batch_size: int | None) -> Superv
         data=images,
         steps=steps or 1000,
         batch_size=batch_size or 128,
-        precision=quickest(),
         presets=SMALL,
     )
 
@@ -106,6 +104,5 @@ def base(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         data=images,
         steps=steps or 1000,
         batch_size=batch_size or 128,
-        precision=quickest(),
         presets=BASE,
     )
