@@ -30,6 +30,7 @@ from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.surroundings import Surroundings
+from autotune.tasks.training import Precision, has_bfloat16
 
 # Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
@@ -114,14 +115,17 @@ class Checked:
 def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries.
 
-    ``facts`` of the task say the kind of its device, if it is not the CPU.
+    ``facts`` of the task say the kind of its device, if it is not the CPU, and on a CPU whether it
+    computes in bfloat16, as searches with ``resnet50`` once did.
     """
+    half = "device" not in facts and facts.get("precision") == Precision.BFLOAT16
     return {
         "model": spec.model,
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
         **({"device": facts["device"]} if "device" in facts else {}),
+        **({"precision": facts["precision"]} if half else {}),
     }
 
 
@@ -139,7 +143,7 @@ def prepare(
     check_budget(Policy.of(spec))
     device = device_of(spec, stored)
     with Surroundings().entered(), lines.apart():
-        task = _task(spec, device)
+        task = _task(spec, device, stored)
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
@@ -156,11 +160,13 @@ def prepare(
 def facts_of(spec: SearchSpec) -> dict[str, Any]:
     """Return the facts of a new search's task that was prepared before, in another size."""
     with Surroundings().entered(), lines.apart():
-        return dict(_task(spec, device_of(spec, None)).facts())
+        return dict(_task(spec, device_of(spec, None), None).facts())
 
 
-def _task(spec: SearchSpec, device: Device) -> Task:
-    task = resolve(**task_arguments(spec, {}))
+def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
+    begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
+    precision = {"precision": begun["precision"]} if "precision" in begun else {}
+    task = resolve(**task_arguments(spec, precision))
     return placed(task, device) if movable(task) or spec.device != AUTO else task
 
 

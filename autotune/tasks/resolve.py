@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from autotune import devices, registry
@@ -13,6 +14,7 @@ from autotune.tasks.base import Task
 from autotune.tasks.function import PREFIX
 from autotune.tasks.script import is_own
 from autotune.tasks.supervised import Supervised
+from autotune.tasks.training import Precision
 
 
 def resolve(
@@ -21,11 +23,13 @@ def resolve(
     steps: int | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    precision: str | None = None,
     *,
     look: bool = True,
 ) -> Task:
     """Return the task of a registered model's name, or of the user's own function.
 
+    ``precision``: of a search on the CPU whose task computed in another one when it was begun.
     ``look``: read some of its data to refuse what cannot be trained; a job's was looked at.
     """
     place = devices.resolve(device)
@@ -36,6 +40,8 @@ def resolve(
     # A default that a small folder cannot fill goes over it again within a batch.
     if batch_size is not None and isinstance(task, Supervised):
         _check_batch(task.data, batch_size)
+    if precision is not None and isinstance(task, Supervised):
+        task = replace(task, precision=Precision(precision))
     if look and hasattr(task, "look"):
         task.look()
     return placed(task, place)

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from autotune.errors import AlreadyThere
-from autotune.search.opening import checked, open_search
+from autotune.errors import AlreadyThere, SpecError
+from autotune.search.opening import checked, open_search, task_arguments
+from autotune.studies.models import Search
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
+from autotune.tasks.resolve import resolve
+from autotune.tasks.training import Precision
 
 NET = """
 from torch import nn
@@ -66,3 +70,38 @@ def test_counted_settings_all_run_to_the_second_rung(
     with Store(f"{tmp_path}/counted.db") as counted:
         [state] = open_search(checked(spec, counted), counted).states
     assert state.ladder.first == state.ladder.steps[rung]
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Iterator[tuple[SearchSpec, Store]]:
+    """Give a search that was begun in bfloat16 on the CPU."""
+    spec = parse({"model": "resnet-mini", "optimizers": ["adan"]})
+    with Store(f"{tmp_path}/half.db") as opened:
+        begun = open_search(checked(spec, opened), opened).search
+        task = {**begun.task, "precision": Precision.BFLOAT16.value}
+        with opened._database.writing() as connection:
+            connection.execute(update(Search).values(task=task))
+        yield spec, opened
+
+
+def test_a_search_that_was_begun_in_bfloat16_goes_on_in_it(
+    half: tuple[SearchSpec, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune.search.opening.has_bfloat16", lambda: True)
+    spec, store = half
+    found = open_search(checked(spec, store), store)
+    arguments = task_arguments(spec, found.search.task)
+    assert resolve(**arguments).facts()["precision"] == Precision.BFLOAT16
+
+
+def test_a_search_in_bfloat16_does_not_go_on_where_the_processor_has_none(
+    half: tuple[SearchSpec, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune.search.opening.has_bfloat16", lambda: False)
+    with pytest.raises(SpecError, match=r"^search 'resnet-mini' computes on cpu in bf16 autocast"):
+        checked(*half)
+
+
+def test_a_new_search_says_nothing_of_its_precision(half: tuple[SearchSpec, Store]) -> None:
+    spec, _ = half
+    assert "precision" not in task_arguments(spec, resolve("resnet-mini").facts())
