@@ -33,9 +33,9 @@ class Recipe:
 
     size: int = 32  # pixels of a side
     most: int = 2  # digits of an image, at least one
-    least_side: float = 0.36  # of a digit
-    most_side: float = 0.48
-    noise: float = 0.05  # standard deviation added to pixels in [0, 1]
+    least_side: float = 0.46  # of a digit
+    most_side: float = 0.5
+    noise: float = 0.02  # standard deviation added to pixels in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,8 @@ def read(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, EOFError, BadZipFile, ValueError, AttributeError) as error:
-        what = " ".join(str(error).split()) or type(error).__name__
+        told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        what = " ".join(told.split()) or type(error).__name__
         raise SpecError(f"cannot read data {path}: {what}") from error
 
 
