@@ -64,6 +64,11 @@ class Supervised:
             return self
         return replace(self, device=device, precision=self._precision_on(device))
 
+    @property
+    def waits(self) -> bool:
+        """Return whether a step reads numbers of its device, which then stands idle for a while."""
+        return getattr(self._objective, "waits", False)
+
     def _precision_on(self, device: Device) -> Precision:
         """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
         quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM

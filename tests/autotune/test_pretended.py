@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 
 from autotune import registry
+from autotune.testing.tasks import LARGE
 
 # Prints by name what a task did wrong, or nothing; the last three are made to do so.
 SCRIPT = """
@@ -80,7 +81,8 @@ with offered(problem, "inline") as text:
     found["a user's problem"] = told(resolve(text, steps=3))
 print(json.dumps(found))
 """
-NAMES = registry.names("autotune.tasks")
+WAITING = {"detr-mini"}  # whose objective says that it waits for the device
+NAMES = sorted(set(registry.names("autotune.tasks")) - LARGE - WAITING)
 
 
 @cache

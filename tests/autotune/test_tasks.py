@@ -13,21 +13,7 @@ from autotune.models.resnet import ResNetMini, resnet50
 from autotune.tasks.batchnorm import fresh_statistics
 from autotune.tasks.resolve import resolve
 from autotune.tasks.training import Precision
-from autotune.testing.tasks import TaskContract, weights
-
-# Of the papers' sizes, for a GPU: what is special about them is tested, not how they train.
-LARGE = {
-    "bert-base",
-    "convnext-tiny",
-    "detr-r50",
-    "gpt2",
-    "gpt2-medium",
-    "mae-base",
-    "swin-tiny",
-    "txl-base",
-    "vit-base",
-    "vit-small",
-}
+from autotune.testing.tasks import LARGE, TaskContract, weights
 
 
 class TestRegisteredTasks(TaskContract):
