@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from filelock import lock_descriptor
-
 from autotune import devices
 from autotune.devices import VISIBLE, Device
 from autotune.errors import SpecError
@@ -133,6 +131,9 @@ def _said(gpus: int, per_gpu: int) -> str:
 
 def _locked(gpu: str, number: int) -> IO[str] | None:
     """Return the open file of a place, locked; None if another process holds it."""
+    # Where a system has no locks it warns when it is imported, which most never need.
+    from filelock import lock_descriptor
+
     name = f"autotune-gpu-{_user()}-{quote(gpu, safe='')}-{number}.lock"  # MIG's may have slashes
     file = (Path(tempfile.gettempdir()) / name).open("w")
     try:

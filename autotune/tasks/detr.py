@@ -27,7 +27,7 @@ _LARGE = Recipe(size=512, most=4)
 
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
-    """DETR of 0.22 million parameters on one or two digits in 32x32, 7 seconds a full run."""
+    """DETR of 0.22 million parameters on digits in 32x32, 7 seconds a full run; for detection."""
     return _task("detr-mini", MINI, data, _DIGITS, steps or 216, batch_size or 32)
 
 

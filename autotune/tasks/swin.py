@@ -37,7 +37,7 @@ TINY = Windows(
 
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
-    """Swin of 0.14 million parameters on 16x16 digits, 5 seconds a full run."""
+    """Swin of 0.14 million parameters on 16x16 digits, 5 seconds a full run; for images."""
     images = sources.images(data, digits=DIGITS)
     return Supervised(
         name="swin-mini",
