@@ -74,8 +74,7 @@ class SetLoss:
     def _answers(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.precision is Precision.BFLOAT16:
             images = images.contiguous(memory_format=torch.channels_last)
-        half = self.precision is Precision.BFLOAT16
-        with torch.autocast(images.device.type if half else "cpu", torch.bfloat16, half):
+        with self.precision.computing(images.device.type):
             logits, boxes = model(images)
         return logits.float(), boxes.float()
 

@@ -59,8 +59,7 @@ class MaskedPixels:
         return len(images), (height // self.patch) * (width // self.patch)
 
     def _error(self, model: nn.Module, images: Tensor, noise: Tensor) -> Tensor:
-        half = self.precision is Precision.BFLOAT16
-        with torch.autocast(images.device.type if half else "cpu", torch.bfloat16, half):
+        with self.precision.computing(images.device.type):
             output = model(images, noise=noise)
         return cast(Tensor, output.loss)
 

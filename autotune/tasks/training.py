@@ -33,6 +33,10 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bf16 autocast, channels_last"
 
+    def computing(self, kind: str) -> AbstractContextManager[Any]:
+        """Return the context in which a model computes in it on devices of a kind."""
+        return torch.autocast(kind, torch.bfloat16) if self is Precision.BFLOAT16 else nullcontext()
+
 
 def has_bfloat16() -> bool:
     """Return whether this processor multiplies bfloat16: without it, it is twenty times slower."""
@@ -112,15 +116,10 @@ class CrossEntropy:
         """Return logits of shape (labels, classes) in float32."""
         if self.precision is Precision.BFLOAT16:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with self._computing(inputs.device.type):
+        with self.precision.computing(inputs.device.type):
             output = model(inputs)
         found: Tensor = getattr(output, "logits", output)
         return found.float().flatten(0, -2)
-
-    def _computing(self, kind: str) -> AbstractContextManager[Any]:
-        if self.precision is Precision.BFLOAT16:
-            return torch.autocast(kind, torch.bfloat16)
-        return nullcontext()
 
 
 class Training:

@@ -43,7 +43,7 @@ class Table(nn.Module):
 def test_the_papers_sizes_are_theirs(name, parameters):
     task = resolve(name)
     with torch.device("meta"):
-        model = task.model(0)
+        model = task.build(0)
         windows = torch.zeros(2, task.data.facts()["context"], dtype=torch.long)
         loss = task.objective(task.precision).loss(model, (windows, windows))
     assert sum(weight.numel() for weight in model.parameters()) == parameters
@@ -54,7 +54,7 @@ def test_the_papers_sizes_are_theirs(name, parameters):
 def test_small_models_train_on_the_device_of_their_weights(name):
     task = resolve(name, batch_size=2)
     with torch.device("meta"):
-        model = task.model(0)
+        model = task.build(0)
     batch = [each.to("meta") for each in task.data.batch(0, 0, 2)]
     task.objective(task.precision).loss(model, batch).backward()
     assert all(weight.grad.is_meta for weight in model.parameters())
