@@ -114,7 +114,7 @@ def test_clipping_with_the_first_groups_eps_is_caught(monkeypatch):
 
 
 def test_not_clipping_is_caught(monkeypatch):
-    monkeypatch.setattr(clipping, "factor", lambda optimizer, work: None)
+    monkeypatch.setattr(clipping, "factor", lambda optimizer, work, prelude: None)
     assert caught_by("lamb")
 
 
