@@ -36,7 +36,9 @@ def factor(optimizer: RuleOptimizer, work: Work, prelude: Prelude | None) -> Ten
         home = _home(optimizer)
         parts = [torch.zeros((), dtype=sums(home), device=home)]
     home = parts[-1].device  # if all are on one device, nothing is copied or waited for
-    total = parts[0] if len(parts) == 1 else _total(parts, home)
+    total = parts[0]
+    if len(parts) > 1:
+        total = torch.stack([part.to(home, parts[-1].dtype) for part in parts]).sum()
     if optimizer.norm_group:
         torch.distributed.all_reduce(total, group=optimizer.norm_group)
     if prelude is not None:
@@ -45,10 +47,6 @@ def factor(optimizer: RuleOptimizer, work: Work, prelude: Prelude | None) -> Ten
         return clip_factor(total.sqrt(), limit, optimizer.clip_eps())
     scale = scale.to(home, sums(home)).reshape(())
     return clip_factor(total.sqrt() / scale, limit, optimizer.clip_eps()) / scale
-
-
-def _total(parts: Sequence[Tensor], home: torch.device) -> Tensor:
-    return torch.stack([part.to(home, sums(home)) for part in parts]).sum()
 
 
 def _home(optimizer: RuleOptimizer) -> torch.device:
