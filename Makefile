@@ -2,7 +2,7 @@
 #
 #   PYTHON     the Python to use, 3.11 or newer       make test PYTHON=python3.12
 #   PIP_ARGS   more arguments for pip install         make search PIP_ARGS="--extra-index-url URL"
-#   MINUTES    for the search, instead of 7           make search MINUTES=30
+#   MINUTES    for the search, instead of 8           make search MINUTES=30
 #   ARGS       more arguments for the command itself  make test ARGS="tests/studies -x"
 #   JOBS       processes that tests run in            make test JOBS=1
 #
@@ -16,7 +16,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 8 ? cores + 2 : 10)))
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) \
 	-c constraints.txt
-MINUTES ?= 7
+MINUTES ?= 8
 SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer adamw \
 	--minutes $(MINUTES) --search resnet50
 
