@@ -201,7 +201,6 @@ def test_a_search_whose_worker_died_is_interrupted(store, trial, stale):
     assert json.loads(invoke("list", "--json")[1])["searches"][0]["state"] == "interrupted"
 
 
-@pytest.mark.long
 def test_a_terminated_worker_hands_back_and_says_so(url, task_file, tmp_path):
     common = ("--storage", f"{tmp_path}/autotune.db")
     program = [sys.executable, "-P", "-m", "autotune"]

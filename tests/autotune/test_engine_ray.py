@@ -67,7 +67,6 @@ def said(search, words):
 
 # Searches in processes of their own come first: a process that has joined a Ray leaves its marks in
 # the environment of those it starts.
-@pytest.mark.long
 def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
     tmp_path, task_file
 ):
@@ -129,7 +128,6 @@ def machine(head):
     head.lose()
 
 
-@pytest.mark.long
 def test_a_search_outlives_one_of_its_two_nodes(tmp_path, machine):
     machine.add()
     where = ("--engine", "ray", "--ray-address", machine.address)
@@ -197,7 +195,6 @@ def joined(machine):
     assert not sys.modules["ray"].is_initialized()
 
 
-@pytest.mark.long
 def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joined, task_file):
     machines, engine = joined
     engine.submit(job(task_file, trial=1, steps=1_000_000))
@@ -210,7 +207,6 @@ def test_what_waits_for_room_outlives_a_machine_and_what_ran_there_is_lost(joine
     assert until(engine, Outcome.REACHED).trial == 2
 
 
-@pytest.mark.long
 def test_a_job_that_began_unheard_on_a_machine_that_left_is_run_again(
     joined, task_file, monkeypatch
 ):
@@ -226,7 +222,6 @@ def test_a_job_that_began_unheard_on_a_machine_that_left_is_run_again(
     assert until(engine, Outcome.REACHED).trial == 1
 
 
-@pytest.mark.long
 def test_without_what_trials_report_to_the_search_ends_in_a_sentence(joined, task_file):
     _, engine = joined
     engine.submit(job(task_file, trial=1, steps=1_000_000))

@@ -42,7 +42,6 @@ def far(spec, tmp_path):
     return {**spec, "model": f"{path}:problem"}
 
 
-@pytest.mark.long
 def test_a_lost_machine_changes_nothing(one_ray, tmp_path, far, undisturbed, judge, troubles):
     heard, threads, added = [], [], []
 

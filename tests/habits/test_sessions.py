@@ -65,7 +65,6 @@ def _run(place, command):
     )
 
 
-@pytest.mark.long
 def test_a_file_that_moves_its_process_is_searched_and_mended_from_where_one_stands(place):
     command = (
         "autotune search --model ../code/train.py:problem --optimizer adamw --trials 2 --steps 9 "

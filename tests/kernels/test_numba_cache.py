@@ -222,7 +222,6 @@ def process(folder, *names):
     )
 
 
-@pytest.mark.long
 def test_processes_share_a_folder_and_mix_what_is_found_with_what_is_compiled(folder):
     ends = {each.communicate()[0] for each in [process(folder.parent, "adan") for _ in range(2)]}
     [path] = folder.iterdir()
