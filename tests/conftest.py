@@ -20,7 +20,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def postgres_of_this_process() -> str:
     """The URL of a PostgreSQL database that no other process of this test run uses."""
-    from sqlalchemy import create_engine, make_url, text
+    from sqlalchemy import NullPool, create_engine, make_url, text
 
     from autotune.studies import urls
 
@@ -29,12 +29,11 @@ def postgres_of_this_process() -> str:
     if process is None:
         return shared
     name = f"{make_url(shared).database}_{process}"
-    engine = create_engine(shared, isolation_level="AUTOCOMMIT")
+    engine = create_engine(shared, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         there = text("SELECT count(*) FROM pg_database WHERE datname = :name")
         if not connection.execute(there, {"name": name}).scalar():
             connection.execute(text(f'CREATE DATABASE "{name}"'))
-    engine.dispose()
     return make_url(shared).set(database=name).render_as_string(hide_password=False)
 
 
