@@ -73,7 +73,7 @@ class Fit:
             return (
                 f"{payers} cannot pay for {what}, not even in runs of {self.asked.facts['steps']} "
                 f"steps{changed} {at}: about {_minutes(self.needed)} would. The search continues "
-                f"with what fits. For a verdict: Ctrl-C, then rerun with --minutes {self.needed}"
+                f"with what fits. For all of that: Ctrl-C, then rerun with --minutes {self.needed}"
             )
         if not self.own:
             return None

@@ -129,7 +129,7 @@ def test_minutes_that_cannot_pay_for_the_shortest_runs_are_told_before_anything_
         "judging on 3 seeds, not even in runs of 27 steps (steps 243 -> 27) at 0.1"
     )
     assert told.endswith(
-        " minutes would. The search continues with what fits. For a verdict: Ctrl-C, then rerun "
+        " minutes would. The search continues with what fits. For all of that: Ctrl-C, then rerun "
         f"with --minutes {told.rpartition(' ')[2]}"
     )
     assert 1 < int(told.rpartition(" ")[2]) < 9
