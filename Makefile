@@ -29,7 +29,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minutes on 2 cores
-	@echo "autotune search for $(MINUTES) minutes; where it asks for --minutes N: make search MINUTES=N"
+	@echo "searching for $(MINUTES) minutes; where it asks for --minutes N: make search MINUTES=N"
 	@$(BIN)/autotune search $(SEARCH) $(ARGS)
 
 dashboard: $(VENV)/.dashboard ## Show the searches in a browser
