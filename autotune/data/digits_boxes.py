@@ -7,9 +7,8 @@ lies in a quarter of the image of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from autotune.data.boxes import NOTHING, BoxBatch
-from autotune.data.digits_pair import TRAINED, digits
+from autotune.data.digits_pair import TRAINED, digits, drawn_hash
 from autotune.data.order import indices
 from autotune.data.seeds import generator
 from autotune.seeds import wide
@@ -59,11 +58,9 @@ class DigitsBoxes:
 
     def facts(self) -> Mapping[str, Any]:
         """Return name, hash of digits and recipe, and sizes."""
-        content = sha256(digits()[0].numpy().tobytes())
-        content.update(repr((sorted(asdict(self.recipe).items()), self.validation_size)).encode())
         return {
             "data": self.name,
-            "data_hash": content.hexdigest(),
+            "data_hash": drawn_hash(self.recipe, self.validation_size),
             "classes": self.classes,
             "objects": self.objects,
             "image_size": self.recipe.size,

@@ -38,6 +38,13 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels)
 
 
+def drawn_hash(recipe: Any, validation_size: int) -> str:
+    """Return the hash of the digits, a dataclass of how they are drawn, and how many validate."""
+    content = sha256(digits()[0].numpy().tobytes())
+    content.update(repr((sorted(asdict(recipe).items()), validation_size)).encode())
+    return content.hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a pair is drawn; lengths are fractions of the image's side."""
@@ -66,11 +73,9 @@ class DigitsPair:
 
     def facts(self) -> Mapping[str, Any]:
         """Return name, hash of digits and recipe, and sizes."""
-        content = sha256(digits()[0].numpy().tobytes())
-        content.update(repr((sorted(asdict(self.recipe).items()), self.validation_size)).encode())
         return {
             "data": self.name,
-            "data_hash": content.hexdigest(),
+            "data_hash": drawn_hash(self.recipe, self.validation_size),
             "classes": self.classes,
             "image_size": self.recipe.size,
             "validation_size": self.validation_size,

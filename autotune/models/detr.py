@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from autotune.models.vision import transformers
+from autotune.models.library import transformers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from autotune.errors import MissingExtra, SpecError, UnknownName
+from autotune.errors import SpecError, UnknownName
+from autotune.models.library import transformers
 from autotune.registry import near
 
 
@@ -61,7 +62,7 @@ class Architecture:
         """Return the network with fresh float32 weights, and ``changes`` of its configuration."""
         import torch
 
-        library = _library(self.text)
+        library = transformers(f"the model '{self.text}'")
         config = copy.deepcopy(self.config)
         for name, value in changes.items():
             setattr(config, name, value)
@@ -82,7 +83,7 @@ def read(text: str, name: str, given: Mapping[str, Any], head: str | None) -> Ar
     Raises:
         SpecError: A name, a value or a head that the library does not have.
     """
-    types = _library(text).CONFIG_MAPPING
+    types = transformers(f"the model '{text}'").CONFIG_MAPPING
     path = Path(name).expanduser()
     file = path / "config.json" if path.is_dir() else path
     if name in types:
@@ -101,16 +102,6 @@ def read(text: str, name: str, given: Mapping[str, Any], head: str | None) -> Ar
         head=_head(text, config, head),
         sha256=sha256(content).hexdigest() if content else "",
     )
-
-
-def _library(text: str) -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtra(
-            f"the model '{text}' needs the models extra: pip install 'adan-autotune[models]'"
-        ) from error
-    return transformers
 
 
 def _json(file: Path) -> tuple[dict[str, Any], bytes]:

@@ -6,20 +6,15 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from autotune.errors import MissingExtra
+from autotune.models.library import transformers
 from autotune.models.products import use_products
 
 
 def resnet50(classes: int) -> nn.Module:
     """Return ResNet-50 with fresh weights, from transformers' configuration; nothing is fetched."""
-    try:
-        from transformers import ResNetConfig, ResNetForImageClassification
-    except ImportError as error:
-        raise MissingExtra(
-            "the model 'resnet50' needs the models extra: pip install 'adan-autotune[models]'"
-        ) from error
-    config = ResNetConfig(num_labels=classes)  # type: ignore[call-arg]  # a field of its base
-    model = cast(nn.Module, ResNetForImageClassification(config))
+    library = transformers("the model 'resnet50'")
+    config = library.ResNetConfig(num_labels=classes)
+    model = cast(nn.Module, library.ResNetForImageClassification(config))
     use_products(model)
     return model
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from autotune.errors import MissingExtra
+from autotune.models.library import transformers
 
 # Deviation of initial weights in the papers. A sum over few numbers varies less: a network of width
 # 64 that begins with it leaves the loss of guessing only after some hundred steps.
@@ -194,14 +194,3 @@ def positions(side: int, width: int) -> Tensor:
     down = torch.arange(side).repeat_interleave(side)[:, None] * rates
     found = torch.cat([across.sin(), across.cos(), down.sin(), down.cos()], dim=1)
     return torch.cat([torch.zeros(1, width), found.float()])
-
-
-def transformers(model: str) -> Any:
-    """Return the library; raises MissingExtra where it is not installed."""
-    try:
-        import transformers as library
-    except ImportError as error:
-        raise MissingExtra(
-            f"{model} needs the models extra: pip install 'adan-autotune[models]'"
-        ) from error
-    return library

@@ -8,11 +8,9 @@ and ``mask`` (the token that hides others).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 import torch
 
@@ -27,6 +25,7 @@ from autotune.tasks import bert, gpt2
 from autotune.tasks.base import Presets
 from autotune.tasks.masked_tokens import MaskedTokens
 from autotune.tasks.mistakes import telling
+from autotune.tasks.query import values
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.training import CrossEntropy
 
@@ -135,7 +134,7 @@ class _Family:
         """Return what makes the task of a configuration; raises SpecError."""
         name, _, query = text.partition("?")
         full = f"hf:{text}"
-        given = {key: _value(value) for key, value in _pairs(full, query).items()}
+        given = _values(full, query)
         ours = {key: given.pop(key, None) for key in _OURS}
         for key, least in (("context", 1), ("mask", 0)):
             value = ours[key]
@@ -145,20 +144,13 @@ class _Family:
         return Wanted(network=network, context=ours["context"], mask=ours["mask"])
 
 
-def _pairs(full: str, query: str) -> dict[str, str]:
+def _values(full: str, query: str) -> dict[str, Any]:
     try:
-        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        return values(query, strict=bool(query))
     except ValueError:
         raise SpecError(
             f"{full}: write hf:CONFIG, or hf:CONFIG?name=value&name=value with values as in JSON"
         ) from None
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 FAMILY = _Family()

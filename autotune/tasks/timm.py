@@ -6,11 +6,9 @@ side of the images, where the network takes others than it was designed for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import parse_qsl
 
 import torch
 from torch import nn
@@ -20,6 +18,7 @@ from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.tasks.mistakes import described, telling
+from autotune.tasks.query import values
 from autotune.tasks.supervised import Supervised
 
 STEPS, BATCH_SIZE = 243, 32
@@ -113,26 +112,18 @@ class _Family:
         name, mark, query = text.partition("?")
         full = f"timm:{text}"
         try:
-            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(mark))
+            given = values(query, strict=bool(mark))
         except ValueError:
-            pairs = []
-        if not name or (mark and not pairs):
+            given = {}
+        if not name or (mark and not given):
             raise SpecError(
                 f"{full}: write timm:NAME, or timm:NAME?name=value&name=value with values as in "
                 "JSON"
             )
-        given = {key: _value(value) for key, value in pairs}
         for key in _OURS:
             if key in given:
                 raise SpecError(f"{full}: {key} is the search's own to set; leave it out")
         return Wanted(text=full, name=name, given=given)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 FAMILY = _Family()
