@@ -81,7 +81,8 @@ def run(
                     loop(mirror=mirror, worker=worker, fit=fit).run(engine)
     found = comparison.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
-        refuse_nothing(opened)
+        trials = [trial for state in opened.states for trial in state.trials.values()]
+        refuse_nothing(spec.search_name, trials)
     return found
 
 
