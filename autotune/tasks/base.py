@@ -106,6 +106,17 @@ class BadMeasurement(Exception):
     """A training measured what no search can use; the message is a sentence for its user."""
 
 
+def missing_last(last: int, steps: int) -> BadMeasurement:
+    """Return the error of a training that ended before it measured its last step.
+
+    Args:
+        last: The step of its last measurement; 0 if there is none.
+        steps: Of a full run.
+    """
+    said = f"after its measurement at step {last}" if last else "without a measurement"
+    return BadMeasurement(f"ended {said}; the last measurement must be at step {steps}")
+
+
 class Build(Protocol):
     """Builds what a trial's setting says, as every other trial has it.
 
@@ -164,10 +175,14 @@ class Training(Protocol):
     """A training that runs itself while it runs: only it knows when it measures.
 
     Args:
-        saved: Whether ``state`` and ``Assignment.start`` let another process go on with it.
+        saved: Whether another process can go on with it at ``Assignment.start``, where all that
+            went through its ``Assignment.build``, and ``state``, are as they were.
     """
 
     saved: bool
+
+    def state(self) -> Mapping[str, Any]:
+        """Return how its chance stands, as ``tasks.chance`` has it; asked of one that is saved."""
 
     def advance(self, interrupted: Callable[[], bool]) -> Measured | None:
         """Wait for the next measurement; None where ``interrupted`` came first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -153,10 +153,9 @@ class _Running:
         yield from self._course(loop)
 
     def _course(self, loop: OwnLoop) -> Iterator[Report]:
-        job, told = self.job, self._began
-        key: Hashable = (job.trial, _identity(job))
-        course = Course(job, loop, key if self.keep else None)
-        self.step = job.start
+        told = self._began
+        course = Course(self.job, loop, _identity(self.job), keep=self.keep)
+        self.step = self.job.start
         for point in course.points(self.interrupted, self.pulse):
             self.step, self._measured = point.step, True
             self._facts = facts(course.optimizer, getattr(loop, "device", CPU))
@@ -165,11 +164,12 @@ class _Running:
                 told = time.perf_counter()
                 yield self.report(Outcome.PROGRESS)
         self.interrupted()  # raises if nobody would record what follows
-        course.end()
+        self.pulse(Phase.SAVING)
+        checksum = course.end()
         self.step = course.step
         outcome = Outcome.REACHED if course.reached else Outcome.INTERRUPTED
-        reason = "; ".join(course.notes) or None
-        yield replace(self.report(outcome, reason=reason), kept=course.kept)
+        report = self.report(outcome, checksum=checksum, reason="; ".join(course.notes) or None)
+        yield replace(report, kept=course.kept)
 
     def _train(self, task: Task) -> Iterator[Report]:
         job, told = self.job, self._began
@@ -247,15 +247,9 @@ def prepare(job: Job, task: Task) -> Prepared:
         if found is not None:
             return Prepared(run=run, optimizer=optimizer, start=found)
         run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
-        repeats = _missing(Path(source), job) if job.resume else None
+        repeats = checkpoint.missing(Path(source), job.start) if job.resume else None
     # Equal seeds give equal curves, so without a checkpoint the trial repeats its steps.
     return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
-
-
-def _missing(path: Path, job: Job) -> str:
-    """Return why a trial with a checkpoint starts again at its first step."""
-    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
-    return f"its checkpoint {path.name} {what}, so steps 1 to {job.start} were repeated"
 
 
 def build(
