@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from autotune.api.tune import load, tune
     from autotune.api.tuned import Tuned
     from autotune.api.tuner import Tuner
-    from autotune.tasks.base import Problem
+    from autotune.tasks.base import Measurement, Problem
 
 __version__ = "0.1.0"
 
 # Public names by the module that holds them: importing the package loads none of them.
 _PUBLIC = {
+    "Measurement": "autotune.tasks.base",
     "Problem": "autotune.tasks.base",
     "Result": "autotune.api.result",
     "Trial": "autotune.api.trial",
@@ -25,7 +26,17 @@ _PUBLIC = {
     "tune": "autotune.api.tune",
 }
 
-__all__ = ["Problem", "Result", "Trial", "Tuned", "Tuner", "__version__", "load", "tune"]
+__all__ = [
+    "Measurement",
+    "Problem",
+    "Result",
+    "Trial",
+    "Tuned",
+    "Tuner",
+    "__version__",
+    "load",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,12 @@ UNREADABLE = (
 
 def worth_keeping(model: nn.Module, optimizer: torch.optim.Optimizer, seconds: float) -> bool:
     """Return whether saving and loading is faster than ``seconds`` of training from step 0."""
-    return 2 * size(model, optimizer) / BYTES_PER_SECOND < seconds
+    return quicker(size(model, optimizer), seconds)
+
+
+def quicker(size: int, seconds: float) -> bool:
+    """Return whether writing and reading so many bytes takes less than ``seconds``."""
+    return 2 * size / BYTES_PER_SECOND < seconds
 
 
 def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -57,31 +62,18 @@ def save(
 
     Returns the file's checksum. Raises OSError for any problem; an older file then stays as it was.
     """
-    _room(path, size(model, optimizer))
     state = {
         "identity": identity,
         "step": step,
         "model": own(model.state_dict()),
         "optimizer": own(optimizer.state_dict()),
     }
-    return _put(path, state)
+    return write(path, state, size(model, optimizer))
 
 
-def put_state(path: Path, state: dict[str, Any]) -> str:
-    """Write plain values and tensors on the CPU; returns and raises as ``save``."""
-    _room(path, sum(tensor.nbytes for tensor in _tensors(state)))
-    return _put(path, state)
-
-
-def _tensors(state: Any) -> Iterator[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        yield state
-    elif isinstance(state, dict | list | tuple):
-        for value in state.values() if isinstance(state, dict) else state:
-            yield from _tensors(value)
-
-
-def _put(path: Path, state: dict[str, Any]) -> str:
+def write(path: Path, state: dict[str, Any], size: int) -> str:
+    """Write a state of about ``size`` bytes, and return the file's checksum; raises OSError."""
+    _room(path, size)
     try:
         return _write(path, state)
     except UNWRITABLE as error:
@@ -96,6 +88,8 @@ def own(state: Any) -> Any:
     """
     if isinstance(state, dict):
         return {name: own(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [own(value) for value in state]
     if not isinstance(state, torch.Tensor):
         return state
     if state.device.type != "cpu":
@@ -147,6 +141,12 @@ def checksum(path: Path) -> str | None:
         return atomic.checksum(path)
     except OSError:
         return None
+
+
+def missing(path: Path, step: int) -> str:
+    """Return why a trial that had reached a step begins again at its first."""
+    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
+    return f"its checkpoint {path.name} {what}, so steps 1 to {step} were repeated"
 
 
 def restore(
