@@ -445,16 +445,36 @@ def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkey
     assert time.monotonic() - began < 60
 
 
-def test_what_a_function_prints_does_not_reach_standard_output(task_file, tmp_path):
-    task_file.write_text("print('talk')\n" + task_file.read_text())
+TALKING = """
+import atexit
+import sys
+
+print("talk")
+atexit.register(lambda: print("compiler:", "torch._dynamo" in sys.modules, file=sys.stderr))
+"""
+
+
+@pytest.fixture(scope="module")
+def talkative(task_text, tmp_path_factory):
+    """What the command writes while a user's file prints in it and in its worker."""
+    folder = tmp_path_factory.mktemp("talking")
+    (folder / "mytask.py").write_text(TALKING + task_text)
     command = [
-        sys.executable, "-P", "-m", "autotune", "search", "--model", f"{task_file}:problem",
+        sys.executable, "-P", "-m", "autotune", "search", "--model", "mytask.py:problem",
         "--optimizer", "adamw", "--trials", "2", "--steps", "9", "--workers", "1", "--json",
-        "--storage", f"{tmp_path}/autotune.db",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(done.stdout)["schema_version"] == 1
-    assert "talk" in done.stderr
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+def test_what_a_function_prints_does_not_reach_standard_output(talkative):
+    assert json.loads(talkative.stdout)["schema_version"] == 1
+    assert "talk" in talkative.stderr
+
+
+def test_neither_the_command_nor_its_workers_load_a_compiler_to_train(talkative):
+    assert talkative.stderr.count("compiler: False") == 2
 
 
 def test_a_setting_that_is_judged_with_a_loss_of_zero_is_recommended(tmp_path, url):
