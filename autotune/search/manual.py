@@ -50,7 +50,7 @@ class Manual:
             self._store = used.enter_context(Store(url))
             self._mirror = used.enter_context(closing(Mirror(url)))
             self._held = used.enter_context(ExitStack())  # the search's lock
-            self._sit(join(spec, self._store, listen, self._held))
+            self._sit(join(spec, self._store, listen, self._mirror, self._held))
             self._used = used.pop_all()
         if self.over:
             self._used.close()
@@ -127,7 +127,7 @@ class Manual:
             return Over()
         self._heart.close()
         spec = parse(dict(self._store.search(self.spec.search_name).spec))
-        self._sit(join(spec, self._store, self.listen, self._held))
+        self._sit(join(spec, self._store, self.listen, self._mirror, self._held))
         return Wait(0.0)
 
     def _refuse_to_wait(self, answer: Wait) -> None:
