@@ -13,7 +13,7 @@ from typing import Any, Self
 from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
 from autotune.api.shown import NO_BUDGET, form, telling, text
-from autotune.api.trial import Seat, Trial, number, whole
+from autotune.api.trial import Answers, Trial, number, whole
 from autotune.errors import SpecError
 from autotune.search import details
 from autotune.search.asking import Over, Wait
@@ -152,8 +152,7 @@ class Tuner:
             if answer is None:
                 return None
             if answer:
-                seat = Seat(ranks=self._ranks, manual=self._manual, taken=self._handed)
-                return Trial(_seat=seat, **answer)
+                return Trial(_answers=self._answers(), **answer)
 
     def tell(self, trial: Trial, losses: Mapping[int, Any] | None = None) -> None:
         """End a trial with its losses.
@@ -167,16 +166,17 @@ class Tuner:
             SpecError: A loss is missing, the trial is another process's or was told already;
                 nothing is recorded then.
         """
-        seat = self._own(trial)
+        own = self._own(trial)
         every = self._ranks.collect(lambda: _losses(losses))
         found = {step: mean(one[step] for one in every if step in one) for step in every[0]}
-        seat.agree(lambda manual, taken: manual.tell(taken, found))
+        own.agree(lambda manual, taken: manual.tell(taken, found))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """End a trial that could not be trained; ``reason`` is shown.
 
-        It is tried again when the script is run again, until it has failed three times. After three
-        failures and no loss the search ends: nothing can be trained then.
+        Where the setting is at fault, as where it runs out of memory, tell a loss of infinity: the
+        search then learns from it. A failed trial is tried again when the script is run again,
+        until it has failed three times. After three failures and no loss the search ends.
         """
         said = " ".join(str(reason).split()) or "no reason was given"
         self._own(trial).agree(lambda manual, taken: manual.fail(taken, said))
@@ -200,9 +200,9 @@ class Tuner:
             try:
                 yield trial
             except GeneratorExit:  # the body raised or left the loop
-                trial._seat.leave()
+                trial._answers.leave()
                 raise
-            trial._seat.end()
+            trial._answers.end()
 
     def __enter__(self) -> Self:
         return self
@@ -239,9 +239,13 @@ class Tuner:
             "state": answer.state,
         }
 
-    def _own(self, trial: Trial) -> Seat:
-        if isinstance(trial, Trial) and trial._seat.ranks is self._ranks:
-            return trial._seat
+    def _answers(self) -> Answers:
+        handed = self._handed
+        return Answers(ranks=self._ranks, tuner=self, manual=self._manual, taken=handed)
+
+    def _own(self, trial: Trial) -> Answers:
+        if isinstance(trial, Trial) and trial._answers.tuner is self:
+            return trial._answers
         raise SpecError(
             f"a trial is told to the tuner that it was asked from, got {trial!r}; ask this tuner "
             "for its trials"

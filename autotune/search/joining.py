@@ -12,6 +12,7 @@ from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.search.events import Listener, Notice
+from autotune.search.growth import tell
 from autotune.search.lock import coordinator, exclusive, folder_of
 from autotune.search.opening import (
     Checked,
@@ -27,6 +28,7 @@ from autotune.search.opening import (
 from autotune.search.renewal import news, renewed
 from autotune.search.worker import name
 from autotune.space.presets import spaces_of
+from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -65,13 +67,14 @@ def _facts(spec: SearchSpec) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def join(spec: SearchSpec, store: Store, listen: Listener, lock: ExitStack) -> Seat:
+def join(spec: SearchSpec, store: Store, listen: Listener, mirror: Mirror, lock: ExitStack) -> Seat:
     """Begin or go on with a search, or join it while another process runs it.
 
     Args:
         spec: What is asked for.
         store: Where it is stored.
         listen: Told what becomes of a stored search.
+        mirror: Optuna's tables.
         lock: Takes the search's lock, where no other process of this machine has it.
 
     Raises:
@@ -89,20 +92,20 @@ def join(spec: SearchSpec, store: Store, listen: Listener, lock: ExitStack) -> S
                 return _beside(spec, prepared, stored, store, listen)
             time.sleep(BEGUN_EVERY)
         else:
-            return _first(spec, prepared, coordinator(store.url, folder), store, listen)
+            asked = renewed(spec, store, prepared)
+            return _first(asked, coordinator(store.url, folder), store, listen, mirror)
 
 
-def _first(
-    spec: SearchSpec, prepared: Prepared, worker: str, store: Store, listen: Listener
-) -> Seat:
-    asked = renewed(spec, store, prepared)
+def _first(asked: Checked, worker: str, store: Store, listen: Listener, mirror: Mirror) -> Seat:
+    """Begin a search, or go on with one that nobody else of this machine runs."""
     if asked.finished:
         return Seat(spec=asked.spec, worker=worker, first=True, opened=None)
-    for text in filter(None, (news(asked), *asked.growth.notices)):
+    if text := news(asked):
         listen(Notice(text=text))
+    tell(asked.growth, asked.spec.search_name, listen, mirror)
     # The process that held the lock before is dead, so its leases end at once.
     opened = open_search(asked, store, dead=worker, blame=False)
-    store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
+    store.tell(asked.spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
     return Seat(spec=asked.spec, worker=worker, first=True, opened=opened)
 
 

@@ -50,7 +50,7 @@ class Manual:
             self._store = used.enter_context(Store(url))
             self._mirror = used.enter_context(closing(Mirror(url)))
             self._held = used.enter_context(ExitStack())  # the search's lock
-            self._sit(join(spec, self._store, listen, self._held))
+            self._sit(join(spec, self._store, listen, self._mirror, self._held))
             self._used = used.pop_all()
         if self.over:
             self._used.close()
@@ -103,6 +103,7 @@ class Manual:
             self._asker.begin(slots)
         self._hear()
         answer = self._asker.ask(slots)
+        self._heart.command()  # older than what was read now
         if isinstance(answer, Job):
             return self._take(answer)
         if isinstance(answer, Over):
@@ -121,13 +122,16 @@ class Manual:
     def _ended(self) -> Over | Wait:
         """Leave a search that is over; go on with one that another process has changed."""
         changed = self._asker.participant.changed
+        for taken in list(self._open.values()):  # of other threads, where the spec has changed
+            self._tell(taken, taken.report(Outcome.INTERRUPTED))
+            del self._open[taken.job.trial]
         self._asker.end()
         if not changed:
             self._finish()
             return Over()
         self._heart.close()
         spec = parse(dict(self._store.search(self.spec.search_name).spec))
-        self._sit(join(spec, self._store, self.listen, self._held))
+        self._sit(join(spec, self._store, self.listen, self._mirror, self._held))
         return Wait(0.0)
 
     def _refuse_to_wait(self, answer: Wait) -> None:
@@ -218,6 +222,7 @@ class Manual:
                     f"{taken.who} trains until step {job.stop} now (trial.stop), got a state of "
                     f"step {at}"
                 )
+            saved_state.check(state)
             if taken.over or job.checkpoint is None or not 0 < at < job.target:
                 return
             try:
@@ -253,15 +258,9 @@ class Manual:
             raise SpecError(f"{taken.who} was told already: a trial is told once")
 
     def _hear(self) -> None:
-        """Take in what the heartbeats heard since."""
-        lost, command = self._heart.heard()
-        if command is not None:
+        """Take in what the heartbeats were answered."""
+        if (command := self._heart.command()) is not None:
             self._asker.participant.command = command
-        for trial in lost:
-            self._asker.recorder.forget(trial)
-            self._open[trial].over = True
-        if lost:
-            self._hold()
 
     def _tell(self, taken: Taken, report: Report) -> bool:
         """Tell a report; return False where another process took the trial over."""
