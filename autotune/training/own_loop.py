@@ -81,7 +81,7 @@ class Course:
                 if interrupted():
                     break
         except BaseException:
-            self._close()
+            self.close()
             raise
         self.step = max(self.step, self._stands())
 
@@ -91,7 +91,7 @@ class Course:
         Returns the checksum of the file that was saved.
         """
         if self._held.step >= self.job.target:
-            self._close()
+            self.close()
             return None
         saved = self._save()
         if self._keep:
@@ -99,7 +99,7 @@ class Course:
             self.notes += paused.keep((self.job.trial, self._identity), self._held)
             self.kept = True
         else:
-            self._close()
+            self.close()
         return saved
 
     def _save(self) -> str | None:
@@ -140,7 +140,8 @@ class Course:
         training, seconds = self._loop.begin(assignment), stored.get("seconds", 0.0)
         return Held(training=training, builder=builder, measured=measured, seconds=seconds)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the training for good."""
         said = self._held.training.close()
         if said:
             self.notes.append(said)
