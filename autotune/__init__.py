@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api import Result, Tuned, load, tune
+    from autotune.command.report import report
     from autotune.tasks.base import Measurement, Problem
 
 __version__ = "0.1.0"
@@ -17,10 +18,11 @@ _PUBLIC = {
     "Result": "autotune.api",
     "Tuned": "autotune.api",
     "load": "autotune.api",
+    "report": "autotune.command.report",
     "tune": "autotune.api",
 }
 
-__all__ = ["Measurement", "Problem", "Result", "Tuned", "__version__", "load", "tune"]
+__all__ = ["Measurement", "Problem", "Result", "Tuned", "__version__", "load", "report", "tune"]
 
 
 def __getattr__(name: str) -> Any:

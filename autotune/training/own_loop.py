@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from autotune.devices import CPU
 from autotune.studies.records import Point
-from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop
+from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop, label
 from autotune.training import paused
 from autotune.training.building import Builder
 from autotune.training.job import Job
@@ -96,7 +96,7 @@ class Course:
         builder = Builder(job.optimizer, setting.hyper, setting.warmup, job.target)
         assignment = Assignment(
             trial=job.trial,
-            label=f"{job.optimizer}-{job.trial}",
+            label=label(job.optimizer, job.trial),
             build=builder,
             seed=job.seed,
             steps=job.target,
