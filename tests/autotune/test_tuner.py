@@ -113,7 +113,7 @@ def test_the_same_script_again_only_reads(make, url, whole):
     assert trials(url) == before == whole
 
 
-@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.parametrize("most", [1, 5])
 def test_a_loop_that_is_left_goes_on_to_the_same_trials(make, url, whole, most):
     first = make()
     train(first, most=most)
@@ -214,6 +214,19 @@ def test_a_schedule_goes_on_where_the_trial_does(make):
     assert trial.start
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A tuner with a trial of which step 1 is told; the refusals of a test change nothing."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('told')}/autotune.db"
+    tuner = autotune.Tuner(["adamw"], storage=url, progress="off", **{**SHORT, "steps": 81})
+    trial = tuner.ask()
+    trial.report(1, 0.5)
+    yield tuner, trial
+    tuner.tell(trial, {3: 0.25, 9: 0.125})
+    assert trials_now(url) == [(TrialState.PAUSED, None)]
+    tuner.close()
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -235,31 +248,32 @@ def test_a_schedule_goes_on_where_the_trial_does(make):
         ),
         (
             lambda tuner, trial: trial.report(10, 0.5),
-            "adamw trial 0 trains until step 3 now (trial.stop), got a loss of step 10: stop "
+            "adamw trial 0 trains until step 9 now (trial.stop), got a loss of step 10: stop "
             "there, it may go on in a later trial of the loop",
         ),
         (
             lambda tuner, trial: trial.report(0, 0.5),
-            "adamw trial 0: steps of losses have to rise: steps count from 1, got step 0",
+            "adamw trial 0: steps of losses have to rise: step 1 was the last one measured, got "
+            "step 0",
         ),
         (
-            lambda tuner, trial: (trial.report(1, 0.5), trial.report(1, 0.5)),
+            lambda tuner, trial: trial.report(1, 0.5),
             "adamw trial 0: steps of losses have to rise: step 1 was the last one measured, got "
             "step 1",
         ),
         (
-            lambda tuner, trial: trial.report(3, 0.5),
-            "adamw trial 0 has to be measured at step 1 as well, got 3: measure it at every step "
+            lambda tuner, trial: trial.report(9, 0.5),
+            "adamw trial 0 has to be measured at step 3 as well, got 9: measure it at every step "
             "of trial.evaluate",
         ),
         (
             lambda tuner, trial: tuner.tell(trial),
-            "adamw trial 0 has to be measured at steps 1, 3 as well, got no loss: measure it at "
+            "adamw trial 0 has to be measured at steps 3, 9 as well, got no loss: measure it at "
             "every step of trial.evaluate",
         ),
         (
-            lambda tuner, trial: tuner.tell(trial, {1: 0.5}),
-            "adamw trial 0 has to be measured at step 3 as well, got 1: measure it at every step "
+            lambda tuner, trial: tuner.tell(trial, {3: 0.5}),
+            "adamw trial 0 has to be measured at step 9 as well, got 3: measure it at every step "
             "of trial.evaluate",
         ),
         (
@@ -267,17 +281,17 @@ def test_a_schedule_goes_on_where_the_trial_does(make):
             "losses must map steps to losses, as {9: 0.5, 27: 0.25}, got float",
         ),
         (
-            lambda tuner, trial: tuner.tell(trial, {1: 0.5, 3: None}),
-            "loss of step 3 must be a number or a tensor of one, got None",
+            lambda tuner, trial: tuner.tell(trial, {3: 0.5, 9: None}),
+            "loss of step 9 must be a number or a tensor of one, got None",
         ),
         (
-            lambda tuner, trial: tuner.tell(7, {1: 0.5}),
+            lambda tuner, trial: tuner.tell(7, {3: 0.5}),
             "a trial is told to the tuner that it was asked from, got 7; ask this tuner for its "
             "trials",
         ),
         (
-            lambda tuner, trial: trial.save({"step": 1}, step=81),
-            "adamw trial 0 trains until step 3 now (trial.stop), got a state of step 81",
+            lambda tuner, trial: trial.save({"step": 1}, step=27),
+            "adamw trial 0 trains until step 9 now (trial.stop), got a state of step 27",
         ),
         (
             lambda tuner, trial: trial.save({"all": [object]}),
@@ -287,19 +301,10 @@ def test_a_schedule_goes_on_where_the_trial_does(make):
         ),
     ],
 )
-def test_what_cannot_be_told_is_refused_in_a_sentence_and_changes_nothing(
-    make, url, call, sentence
-):
-    tuner = make()
-    trial = tuner.ask()
+def test_what_cannot_be_told_is_refused_in_a_sentence_and_changes_nothing(told, call, sentence):
     with pytest.raises(SpecError) as refused:
-        call(tuner, trial)
+        call(*told)
     assert str(refused.value) == sentence
-    left = [step for step in trial.evaluate if step > trial._answers.taken.step]
-    tuner.tell(trial, {step: loss_of(trial, step) for step in left})
-    with Store(url, read_only=True) as store:
-        known = store.trial(trial._answers.taken.job.trial)
-        assert (known.state, known.step, known.loss) == (TrialState.PAUSED, 3, loss_of(trial, 3))
 
 
 def test_a_trial_is_told_once_and_to_its_own_tuner(make, url):
@@ -350,15 +355,8 @@ def test_a_loss_that_is_not_finite_is_divergence_and_the_search_goes_on(make, ur
         for step in trial.evaluate:
             going = trial.report(step, math.nan if bad else loss_of(trial, step))
             assert not (bad and going)
-    found = trials(url)[1]
-    assert (found[1], found[7], found[8]) == (1, TrialState.DIVERGED, 1)
+    assert trials_now(url)[1] == (TrialState.DIVERGED, "validation loss became nan at step 1")
     assert tuner.result.complete
-
-
-def test_a_told_infinity_is_divergence_too(make, url):
-    tuner = make(trials=3)
-    tuner.tell(tuner.ask(), {1: 0.5, 3: math.inf})
-    assert trials_now(url)[0] == (TrialState.DIVERGED, "validation loss became inf at step 3")
 
 
 def trials_now(url):
@@ -383,7 +381,7 @@ def test_an_exception_in_a_with_block_fails_its_trial_alone(make, url):
     assert tuner.result.complete
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, ValueError])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
 def test_what_the_body_raises_is_raised_and_its_trial_is_taken_again(make, url, whole, kind):
     first = make()
 
@@ -446,7 +444,9 @@ def test_several_trials_may_be_open_at_once(make, url):
         "adamw trial 1, adamw trial 2; call tuner.tell or tuner.fail for it first"
     )
     for trial in reversed(first):
-        tuner.tell(trial, {step: loss_of(trial, step) for step in trial.evaluate})
+        bad = trial.number == 1
+        tuner.tell(trial, {s: math.inf if bad else loss_of(trial, s) for s in trial.evaluate})
+    assert trials_now(url)[1] == (TrialState.DIVERGED, "validation loss became inf at step 1")
     train(tuner)
     assert tuner.result.complete
 
@@ -605,15 +605,16 @@ def test_a_paused_search_waits(make, url, whole):
 def test_minutes_count_from_the_first_trial_and_end_the_loop(make, url):
     tuner = make(trials=None, minutes=0.02)
     time.sleep(0.3)
+    began = time.monotonic()
     trial = tuner.ask()
     assert trial.report(1, loss_of(trial, 1))
-    with Store(url) as store:
-        assert store.search("bowl").seconds < 0.3
     time.sleep(1.3)
     assert not trial.report(2, loss_of(trial, 2))
     tuner.tell(trial)
     assert tuner.ask() is None
     assert trials_now(url)[0][0] is TrialState.STOPPED
+    with Store(url) as store:
+        assert 1.3 < store.search("bowl").seconds < time.monotonic() - began
 
 
 def test_commands_read_it_and_say_who_goes_on_with_it(make, url, monkeypatch, tmp_path):
