@@ -61,8 +61,8 @@ class Tuner:
         space: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.
         model: What to call the model; None: as the search.
         data: What identifies the data, such as a name with a version: a process that names another
-            cannot join. An object with a fingerprint of its own, as a data set of Hugging Face's,
-            is identified by that. None: not compared.
+            cannot join. A data set with a fingerprint of its own, as Hugging Face's, or a loader
+            of one, is identified by that. None: not compared.
         batch_size: Samples of an optimizer step, which exports name beside lr.
         listen: Called with each event (``autotune.search.events``); nothing is shown then.
         progress: How to show what happens on stderr: ``"plain"`` (lines), ``"rich"`` (bars),
@@ -286,9 +286,10 @@ def identity(data: Any) -> str | None:
     """Return what identifies data: a text given for it, or the fingerprint that it has itself."""
     if data is None or isinstance(data, str):
         return data
-    found = getattr(data, "_fingerprint", None)
-    if isinstance(found, str):
-        return f"{type(data).__name__} {found}"
+    # What loads batches has the data set as ``dataset``.
+    for owner in (data, getattr(data, "dataset", None)):
+        if isinstance(found := getattr(owner, "_fingerprint", None), str):
+            return found
     raise SpecError(
         f"data must be a text that identifies them, or have a fingerprint of their own, got "
         f"{type(data).__name__}; give a name with a version"
