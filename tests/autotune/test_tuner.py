@@ -463,6 +463,7 @@ def together(tuners, asked):
 
     def part(place):
         for trial in tuners[place]:
+            assert trial._answers.taken.number == trial.number
             asked.append((place, trial.optimizer, trial.number, trial.start, trial.stop))
             for step in trial.evaluate:
                 time.sleep(0.005)
