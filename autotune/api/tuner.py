@@ -61,8 +61,8 @@ class Tuner:
         space: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.
         model: What to call the model; None: as the search.
         data: What identifies the data, such as a name with a version: a process that names another
-            cannot join. An object with a fingerprint of its own, as a data set of Hugging Face's,
-            is identified by that. None: not compared.
+            cannot join. A data set with a fingerprint of its own, as Hugging Face's, or a loader
+            of one, is identified by that. None: not compared.
         batch_size: Samples of an optimizer step, which exports name beside lr.
         listen: Called with each event (``autotune.search.events``); nothing is shown then.
         progress: How to show what happens on stderr: ``"plain"`` (lines), ``"rich"`` (bars),
@@ -121,7 +121,6 @@ class Tuner:
         shown = form("plain" if progress is None and listen is None else progress, listen)
         self._ranks = Ranks()
         self._manual: Manual | None = None  # of the first rank alone
-        self._handed: Taken | None = None  # the trial that was asked for last
         self._ranks.agree(lambda: self._begin(shown, listen))
 
     def _begin(self, shown: str, listen: Listener | None) -> None:
@@ -148,11 +147,12 @@ class Tuner:
             SpecError: Only trials are left that this process has asked for and not told.
         """
         while True:
-            answer = self._ranks.agree(self._ask)
+            handed: list[Taken] = []  # on the first rank alone
+            answer = self._ranks.agree(lambda: self._ask(handed))
             if answer is None:
                 return None
             if answer:
-                return Trial(_answers=self._answers(), **answer)
+                return Trial(_answers=self._answers(*handed), **answer)
 
     def tell(self, trial: Trial, losses: Mapping[int, Any] | None = None) -> None:
         """End a trial with its losses.
@@ -215,8 +215,11 @@ class Tuner:
     ) -> None:
         self.close()
 
-    def _ask(self) -> dict[str, Any] | None:
-        """Return what a trial is made of; None: the search is over; nothing: ask again."""
+    def _ask(self, handed: list[Taken]) -> dict[str, Any] | None:
+        """Return what a trial is made of; None: the search is over; nothing: ask again.
+
+        ``handed``: where the trial itself goes.
+        """
         if self._manual is None:
             raise ValueError("only the first rank has the search")
         answer = self._manual.ask(None if self._ranks.count == 1 else PATIENCE)
@@ -225,7 +228,8 @@ class Tuner:
             return None
         if isinstance(answer, Wait):
             return {}
-        self._handed, job = answer, answer.job
+        handed.append(answer)
+        job = answer.job
         return {
             "optimizer": job.optimizer,
             "hyper": dict(job.setting.hyper),
@@ -239,9 +243,8 @@ class Tuner:
             "state": answer.state,
         }
 
-    def _answers(self) -> Answers:
-        handed = self._handed
-        return Answers(ranks=self._ranks, tuner=self, manual=self._manual, taken=handed)
+    def _answers(self, taken: Taken | None = None) -> Answers:
+        return Answers(ranks=self._ranks, tuner=self, manual=self._manual, taken=taken)
 
     def _own(self, trial: Trial) -> Answers:
         if isinstance(trial, Trial) and trial._answers.tuner is self:
@@ -286,9 +289,10 @@ def identity(data: Any) -> str | None:
     """Return what identifies data: a text given for it, or the fingerprint that it has itself."""
     if data is None or isinstance(data, str):
         return data
-    found = getattr(data, "_fingerprint", None)
-    if isinstance(found, str):
-        return f"{type(data).__name__} {found}"
+    # What loads batches has the data set as ``dataset``.
+    for owner in (data, getattr(data, "dataset", None)):
+        if isinstance(found := getattr(owner, "_fingerprint", None), str):
+            return found
     raise SpecError(
         f"data must be a text that identifies them, or have a fingerprint of their own, got "
         f"{type(data).__name__}; give a name with a version"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.config import check_policies
@@ -12,7 +12,7 @@ from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.search.events import Listener, Notice
-from autotune.search.growth import tell
+from autotune.search.growth import Growth
 from autotune.search.lock import coordinator, exclusive, folder_of
 from autotune.search.opening import (
     Checked,
@@ -28,7 +28,6 @@ from autotune.search.opening import (
 from autotune.search.renewal import news, renewed
 from autotune.search.worker import name
 from autotune.space.presets import spaces_of
-from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -45,12 +44,14 @@ class Seat:
         worker: Name of this process in the store.
         first: Whether this process holds the search's lock.
         opened: The search; None where nothing of it is left to do.
+        growth: What the stored search gained.
     """
 
     spec: SearchSpec
     worker: str
     first: bool
     opened: Opened | None
+    growth: Growth = field(default_factory=Growth)
 
 
 def prepare(spec: SearchSpec) -> Prepared:
@@ -67,14 +68,13 @@ def _facts(spec: SearchSpec) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def join(spec: SearchSpec, store: Store, listen: Listener, mirror: Mirror, lock: ExitStack) -> Seat:
+def join(spec: SearchSpec, store: Store, listen: Listener, lock: ExitStack) -> Seat:
     """Begin or go on with a search, or join it while another process runs it.
 
     Args:
         spec: What is asked for.
         store: Where it is stored.
         listen: Told what becomes of a stored search.
-        mirror: Optuna's tables.
         lock: Takes the search's lock, where no other process of this machine has it.
 
     Raises:
@@ -93,20 +93,19 @@ def join(spec: SearchSpec, store: Store, listen: Listener, mirror: Mirror, lock:
             time.sleep(BEGUN_EVERY)
         else:
             asked = renewed(spec, store, prepared)
-            return _first(asked, coordinator(store.url, folder), store, listen, mirror)
+            return _first(asked, coordinator(store.url, folder), store, listen)
 
 
-def _first(asked: Checked, worker: str, store: Store, listen: Listener, mirror: Mirror) -> Seat:
+def _first(asked: Checked, worker: str, store: Store, listen: Listener) -> Seat:
     """Begin a search, or go on with one that nobody else of this machine runs."""
     if asked.finished:
         return Seat(spec=asked.spec, worker=worker, first=True, opened=None)
     if text := news(asked):
         listen(Notice(text=text))
-    tell(asked.growth, asked.spec.search_name, listen, mirror)
     # The process that held the lock before is dead, so its leases end at once.
     opened = open_search(asked, store, dead=worker, blame=False)
     store.tell(asked.spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
-    return Seat(spec=asked.spec, worker=worker, first=True, opened=opened)
+    return Seat(spec=asked.spec, worker=worker, first=True, opened=opened, growth=asked.growth)
 
 
 def _beside(

@@ -13,6 +13,7 @@ from typing import Any
 from autotune.errors import SpecError, StorageError
 from autotune.search.asking import Asker, Over, Wait
 from autotune.search.events import Listener, Notice
+from autotune.search.growth import tell
 from autotune.search.heartbeats import Heartbeats
 from autotune.search.joining import Seat, join
 from autotune.search.lock import folder_of
@@ -48,12 +49,13 @@ class Manual:
         self._halt, self._pid = threading.Event(), os.getpid()
         with ExitStack() as used:
             self._store = used.enter_context(Store(url))
-            self._mirror = used.enter_context(closing(Mirror(url)))
             self._held = used.enter_context(ExitStack())  # the search's lock
-            self._sit(join(spec, self._store, listen, self._mirror, self._held))
+            seat = join(spec, self._store, listen, self._held)
+            if seat.opened is not None:
+                self._mirror = used.enter_context(closing(Mirror(url)))
+                tell(seat.growth, spec.search_name, listen, self._mirror)
             self._used = used.pop_all()
-        if self.over:
-            self._used.close()
+        self._sit(seat)
 
     def _sit(self, seat: Seat) -> None:
         """Take a place in the search, after another one or for the first time."""
@@ -131,7 +133,7 @@ class Manual:
             return Over()
         self._heart.close()
         spec = parse(dict(self._store.search(self.spec.search_name).spec))
-        self._sit(join(spec, self._store, self.listen, self._mirror, self._held))
+        self._sit(join(spec, self._store, self.listen, self._held))
         return Wait(0.0)
 
     def _refuse_to_wait(self, answer: Wait) -> None:
