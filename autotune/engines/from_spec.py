@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.config import refuse_asked
 from autotune.devices import CPU, Device
 from autotune.engines import gpus
 from autotune.engines.base import Engine
@@ -24,7 +25,10 @@ def start(spec: SearchSpec, facts: Mapping[str, Any]) -> Engine:
     arguments = {"workers": spec.workers, **_own(spec)}
     device = Device(facts.get("device", CPU.kind))
     if spec.engine == PATIENT:
-        arguments |= {"gpus": gpus.names(device), "per_gpu": spec.per_gpu}
+        # A command that runs alone may use all GPUs: how many it takes is the user's to say.
+        whole = spec.command is not None and spec.workers == 1
+        names = [] if whole else gpus.names(device)
+        arguments |= {"gpus": names, "per_gpu": spec.per_gpu}
         if spec.per_gpu > 1 and not arguments["gpus"]:
             raise SpecError(
                 f"per_gpu needs GPUs, but trials train on device {device}, got {spec.per_gpu}; "
@@ -44,6 +48,7 @@ def ready(spec: SearchSpec) -> None:
 
     The engine may have a static method ``ready`` for it, with the arguments of its constructor.
     """
+    refuse_asked(spec)
     _refuse("step_timeout", spec, spec.step_timeout, "which can end a step")
     _refuse("per_gpu", spec, spec.per_gpu if spec.per_gpu > 1 else None, "whose workers share GPUs")
     check = getattr(load("autotune.engines", spec.engine), "ready", None)

@@ -58,6 +58,7 @@ class Report:
     points: tuple[Point, ...] = ()
     seconds: float = 0.0  # training and evaluation in this attempt so far
     reason: str | None = None
+    output: tuple[str, ...] = ()  # last lines that a command printed before it failed
     saved: bool = False  # whether the checkpoint holds the state at `step`
     checksum: str | None = None  # of the checkpoint
     worker: str = ""
@@ -67,6 +68,7 @@ class Report:
     misfit: str | None = None  # and no setting would have had enough: what to tell the user
     spoilt: bool = False  # the worker's process cannot use its GPU any more
     blame: bool = True  # whether a LOST job counts as a try of its trial
+    kept: bool = False  # whether the worker keeps the paused training of a loop of the user's own
 
 
 def empty_report(

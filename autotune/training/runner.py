@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,22 @@ from torch import nn
 
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError, ends_process
-from autotune.optimizers import create
-from autotune.optimizers.groups import split
 from autotune.seeds import derive
 from autotune.studies.records import Point
-from autotune.tasks.base import Run, Task
+from autotune.tasks.base import OwnLoop, Run, Task, trains_itself
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
-from autotune.training import checkpoint
+from autotune.training import checkpoint, paused
+from autotune.training.building import optimizer_of
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
 from autotune.training.memory import release
+from autotune.training.own_loop import Course
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
-from autotune.training.verdict import explained, verdict
+from autotune.training.verdict import explained, out_of_memory, verdict
 from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
@@ -57,7 +57,12 @@ class Saved:
 
 
 def perform(
-    job: Job, interrupted: Callable[[], bool], worker: str = "", pulse: Pulse = silent
+    job: Job,
+    interrupted: Callable[[], bool],
+    worker: str = "",
+    pulse: Pulse = silent,
+    *,
+    keep: bool = True,
 ) -> Iterator[Report]:
     """Run a job, yielding a report at every measurement and one when it is over.
 
@@ -65,8 +70,11 @@ def perform(
     and for out of memory, LOST for an error that spoils this process, FAILED for anything else.
     Only what ends this process is raised. What the user's code changes of the process holds while
     it runs, not between two reports.
+
+    ``keep``: whether this process keeps the training of a user's own loop that pauses, until
+    ``paused.close_all`` is called.
     """
-    running = _Running(job, worker, pulse, interrupted)
+    running = _Running(job, worker, pulse, interrupted, keep=keep)
     yield from Surroundings().stepwise(_perform(running))
 
 
@@ -94,9 +102,15 @@ class _Running:
     """A running job, with its points that are not yet reported."""
 
     def __init__(
-        self, job: Job, worker: str, pulse: Pulse, interrupted: Callable[[], bool]
+        self,
+        job: Job,
+        worker: str,
+        pulse: Pulse,
+        interrupted: Callable[[], bool],
+        *,
+        keep: bool,
     ) -> None:
-        self.job, self.worker, self.pulse = job, worker, pulse
+        self.job, self.worker, self.pulse, self.keep = job, worker, pulse, keep
         self.ending: BaseException | None = None  # raised where it was asked whether to stop
         self._interrupted = interrupted
         self.step = job.start
@@ -119,13 +133,55 @@ class _Running:
         self.pulse(Phase.START)
         task = task_of(job)
         self._began = time.perf_counter()  # loading a task is not a trial's time
+        if trains_itself(task):
+            yield from self._follow(task)
+            return
         with exactly(task):
             yield from self._train(task)
 
+    def _follow(self, loop: OwnLoop) -> Iterator[Report]:
+        """Run a loop of the user's own, once more where paused trainings had taken its memory."""
+        try:
+            yield from self._course(loop)
+            return
+        except Exception as error:
+            if not (out_of_memory(error) and paused.count()):
+                raise
+        # Only now nothing holds the error, and with it the frames that hold model and optimizer.
+        paused.close_all()
+        release()
+        yield from self._course(loop)
+
+    def _course(self, loop: OwnLoop) -> Iterator[Report]:
+        told = self._began
+        course = Course(self.job, loop, _identity(self.job), keep=self.keep)
+        self.step = self.job.start
+        for point in course.points(self.interrupted, self.pulse):
+            self.step, self._measured = point.step, True
+            self._facts = facts(course.optimizer, getattr(loop, "device", CPU))
+            self._points.append(point)
+            if time.perf_counter() - told > QUIET:
+                told = time.perf_counter()
+                yield self.report(Outcome.PROGRESS)
+        try:
+            self.interrupted()  # raises if nobody would record what follows
+        except BaseException:
+            course.close()
+            raise
+        self.pulse(Phase.SAVING)
+        checksum = course.end()
+        self.step = course.step
+        outcome = Outcome.REACHED if course.reached else Outcome.INTERRUPTED
+        report = self.report(outcome, checksum=checksum, reason="; ".join(course.notes) or None)
+        yield replace(report, kept=course.kept)
+
     def _train(self, task: Task) -> Iterator[Report]:
+        trial = prepare(self.job, task)
+        with read_to_its_end(trial.run):
+            yield from self._steps(trial, getattr(task, "device", CPU))
+
+    def _steps(self, trial: Prepared, device: Device) -> Iterator[Report]:
         job, told = self.job, self._began
-        trial = prepare(job, task)
-        device: Device = getattr(task, "device", CPU)
         self._facts = facts(trial.optimizer, device)
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
@@ -142,7 +198,8 @@ class _Running:
         self.interrupted()
         self.pulse(Phase.SAVING)
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
-        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
+        data = getattr(trial.run, "data_state", lambda: None)()
+        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole, data)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
         reasons = filter(None, (trial.repeats, saved.problem))
         yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
@@ -186,6 +243,16 @@ def exactly(task: Task) -> AbstractContextManager[None]:
     return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
+@contextmanager
+def read_to_its_end(run: Run) -> Iterator[None]:
+    """Close what reads a run's batches when it is left, such as processes of a loader."""
+    try:
+        yield
+    finally:
+        if hasattr(run, "close"):
+            run.close()
+
+
 def prepare(job: Job, task: Task) -> Prepared:
     """Build the run and its optimizer, and load the last checkpoint if there is one."""
     run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
@@ -193,20 +260,20 @@ def prepare(job: Job, task: Task) -> Prepared:
     repeats = None
     if job.start and source:
         found = checkpoint.restore(
-            Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
+            Path(source),
+            run.model,
+            optimizer,
+            job.start,
+            _identity(job),
+            job.checksum,
+            getattr(run, "load_data", None),
         )
         if found is not None:
             return Prepared(run=run, optimizer=optimizer, start=found)
         run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
-        repeats = _missing(Path(source), job) if job.resume else None
+        repeats = checkpoint.missing(Path(source), job.start) if job.resume else None
     # Equal seeds give equal curves, so without a checkpoint the trial repeats its steps.
     return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
-
-
-def _missing(path: Path, job: Job) -> str:
-    """Return why a trial with a checkpoint starts again at its first step."""
-    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
-    return f"its checkpoint {path.name} {what}, so steps 1 to {job.start} were repeated"
 
 
 def build(
@@ -215,13 +282,6 @@ def build(
     """Return a run at its first step, and its optimizer."""
     run = task.start(seed)
     return run, optimizer_of(run.model, optimizer, hyper)
-
-
-def optimizer_of(
-    model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
-    return create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
 
 
 def _identity(job: Job) -> int:
@@ -239,7 +299,8 @@ def task_of(job: Job) -> Task:
     _unedited(job)
     task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
     _unedited(job)  # not while it was loaded either
-    _warm(task, job)
+    if not trains_itself(task):
+        _warm(task, job)
     return task
 
 
@@ -258,7 +319,9 @@ def _warm(task: Task, job: Job) -> None:
     key = json.dumps(rule, sort_keys=True)
     if key not in _warmed:
         with exactly(task):
-            warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+            run, optimizer = build(task, job.optimizer, hyper, job.seed)
+            with read_to_its_end(run):
+                warm_up(run, optimizer, device)
         _warmed.add(key)
 
 
@@ -275,7 +338,8 @@ def _unedited(job: Job) -> None:
 def _task(arguments: str, content: str) -> Task:
     # The content is part of what is remembered: an edited file is another task.
     task = resolve(**json.loads(arguments), look=False)
-    task.start(0)
+    if not trains_itself(task):
+        task.start(0)
     return task
 
 
@@ -302,11 +366,17 @@ def every(job: Job) -> int:
 
 
 def pause(
-    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+    job: Job,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    data: Mapping[str, Any] | None = None,
 ) -> Saved:
     """Save a trial that may continue; the result tells if that failed.
 
-    It is not saved if training it again, which takes ``seconds``, is faster.
+    It is not saved if training it again, which takes ``seconds``, is faster. ``data``: where its
+    batches are read.
     """
     if job.checkpoint is None or step >= job.target:
         return Saved()
@@ -314,12 +384,12 @@ def pause(
         return Saved()
     path = Path(job.checkpoint)
     try:
-        found = checkpoint.save(path, model, optimizer, step, _identity(job))
+        found = checkpoint.save(path, model, optimizer, step, _identity(job), data)
     except OSError as error:
         return Saved(problem=f"its checkpoint was not saved: {error}")
     return Saved(checksum=found)
 
 
-def facts(optimizer: torch.optim.Optimizer, device: Device) -> dict[str, Any]:
+def facts(optimizer: torch.optim.Optimizer | None, device: Device) -> dict[str, Any]:
     """Return facts about how this process trains."""
     return {"backend": getattr(optimizer, "backend_used", None), **device.facts()}

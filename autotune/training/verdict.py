@@ -10,6 +10,7 @@ import torch
 
 from autotune.devices import sticky
 from autotune.errors import AutotuneError
+from autotune.tasks.base import BadMeasurement
 from autotune.training.job import Job, Outcome, Report
 from autotune.training.memory import shortage
 from autotune.training.steps import Diverged
@@ -24,6 +25,8 @@ def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
         return Outcome.DIVERGED, str(error)
     if out_of_memory(error):
         return Outcome.DIVERGED, f"out of memory after step {step}"
+    if isinstance(error, BadMeasurement):
+        return Outcome.FAILED, str(error)
     return Outcome.LOST if sticky(error) else Outcome.FAILED, describe(error)
 
 
@@ -33,7 +36,8 @@ def explained(failed: Report, error: BaseException, job: Job, *, measured: bool)
     ``measured``: whether the trial has had a validation loss.
     """
     if not out_of_memory(error):
-        return replace(failed, spoilt=sticky(error))
+        output = error.output if isinstance(error, BadMeasurement) else ()
+        return replace(failed, spoilt=sticky(error), output=output)
     short = shortage(error)
     if short is None:
         return replace(failed, exhausted=True)

@@ -24,6 +24,7 @@ from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.victims import own_loop
 from autotune.training import checkpoint
 
 SCARCE = re.compile(r"only \d+ settings? (was|were) tried")
@@ -124,6 +125,21 @@ def undisturbed(spec, tmp_path_factory):
         return found(store)
 
 
+@pytest.fixture(scope="session")
+def asked():
+    """A search as a script with a loop of its own begins it."""
+    return {"optimizers": ["adan", "adamw"], "steps": 27, "runs": RUNS, "name": "net"}
+
+
+@pytest.fixture(scope="session")
+def undisturbed_script(asked, tmp_path_factory):
+    """What that search finds when nothing is done to its script."""
+    url = str(tmp_path_factory.mktemp("asked") / "autotune.db")
+    own_loop(asked, url)
+    with Store(url) as store:
+        return found(store)
+
+
 def found(store):
     """Return all trials by what defines them, with their curves, and what is recommended."""
     told = []
@@ -136,6 +152,12 @@ def found(store):
             told.append((*what, t.state, t.step, t.loss, curve))
         told.append((study.optimizer, store.recommendation(study.id)["source"]))
     return told
+
+
+@pytest.fixture(scope="session")
+def read():
+    """Return what reads a finished search, to compare it with one that a fault was done to."""
+    return found
 
 
 def losses(store):
