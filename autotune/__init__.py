@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api import Result, Tuned, load, tune
-    from autotune.tasks.base import Problem
+    from autotune.tasks.base import Measurement, Problem
 
 __version__ = "0.1.0"
 
 # Public names by the module that holds them: importing the package loads none of them.
 _PUBLIC = {
+    "Measurement": "autotune.tasks.base",
     "Problem": "autotune.tasks.base",
     "Result": "autotune.api",
     "Tuned": "autotune.api",
@@ -19,7 +20,7 @@ _PUBLIC = {
     "tune": "autotune.api",
 }
 
-__all__ = ["Problem", "Result", "Tuned", "__version__", "load", "tune"]
+__all__ = ["Measurement", "Problem", "Result", "Tuned", "__version__", "load", "tune"]
 
 
 def __getattr__(name: str) -> Any:

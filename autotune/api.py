@@ -291,7 +291,7 @@ class Tuned:
         Raises:
             TypeError: ``model`` is not a module.
         """
-        from autotune.training.runner import optimizer_of
+        from autotune.training.building import optimizer_of
 
         return optimizer_of(model, self.optimizer, self.hyper)
 

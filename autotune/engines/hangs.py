@@ -6,6 +6,7 @@ coordinator only looks: a worker that hangs can hold every lock of its own proce
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
@@ -26,6 +27,7 @@ _WHAT = {
     Phase.STEP: "no step ended within {}",
     Phase.EVALUATION: "no evaluation ended within {}",
     Phase.SAVING: "no checkpoint was written within {}",
+    Phase.LOOP: "it measured nothing for {}",
 }
 
 
@@ -60,6 +62,9 @@ class SharedPulse:
 class Patience:
     """How long jobs may take over a step, by the slowest that any worker has taken.
 
+    Of a loop of the user's own nobody sees the steps: what is given is the time between two of its
+    measurements, and until one was seen nobody knows how long it may take.
+
     Args:
         given: Seconds that a step may take; None: learn them.
     """
@@ -75,6 +80,8 @@ class Patience:
 
     def limit(self, phase: Phase) -> float:
         """Return the seconds after which a phase is a hang."""
+        if phase is Phase.LOOP and (self.given is not None or not self._longest[phase]):
+            return math.inf if self.given is None else self.given
         times = 1.0 if phase is Phase.STEP else OTHERS
         # A worker that starts runs nothing of the task yet.
         if self.given is not None and phase is not Phase.IDLE:

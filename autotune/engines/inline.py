@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from autotune.training import paused
 from autotune.training.job import Job, Report
 from autotune.training.process import single_threaded
 from autotune.training.runner import forget, perform
@@ -53,6 +54,8 @@ class Inline:
         """Do nothing: between two calls of ``reports`` nothing runs that could be killed."""
 
     def close(self) -> None:
-        """Restore the process's number of threads."""
+        """Close what is paused, and restore the process's number of threads."""
+        self._job = None
+        paused.close_all()
         torch.set_num_threads(self._threads)
         torch.set_flush_denormal(False)

@@ -28,7 +28,7 @@ from typing import Any
 from autotune.engines import groups
 from autotune.engines.gpus import Place, Places
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
-from autotune.engines.serving import RELEASE, TOLD, deferred_signals, serve
+from autotune.engines.serving import CLOSE, RELEASE, TOLD, deferred_signals, serve
 from autotune.errors import SIGNALS
 from autotune.training.job import Job, Outcome, Report, empty_report
 
@@ -60,6 +60,7 @@ class _Worker:
     stuck: Stuck = field(default_factory=Stuck)  # of its job
     taken: int = 0  # jobs that it was given
     place: Place | None = None  # on a GPU
+    paused: list[int] = field(default_factory=list)  # trials whose trainings it keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,12 @@ class _Failure:
     Args:
         reason: What its first report said.
         spoilt: The step at which it spoilt its worker; None if it did not.
+        starved: Whether it may have lacked memory.
     """
 
     reason: str
     spoilt: int | None = None
+    starved: bool = False
 
 
 class Processes:
@@ -201,19 +204,26 @@ class Processes:
 
     def _hand(self, job: Job, *, fresh: bool) -> None:
         """Give a job to an idle worker, or to a new one in its place."""
-        place = next(i for i, worker in enumerate(self._workers) if worker.job is None)
+        place = self._place_for(job)
         worker = self._workers[place]
         used = worker.taken or worker.place != self._gpu(place, alone=fresh)
         if fresh:
-            self._free_memory()
+            self._free_memory(paused=self._again[job.trial].starved)
         if (fresh and used) or worker.pipe.closed or not worker.process.is_alive():
             self._retire(worker)
             worker = self._workers[place] = self._start(place, alone=fresh)
         worker.job, worker.stuck = job, Stuck()
         worker.taken += 1
+        worker.paused = [trial for trial in worker.paused if trial != job.trial]
         # A dead worker is noticed when reports are read.
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(job)
+
+    def _place_for(self, job: Job) -> int:
+        """Return an idle worker's place: that of the one which keeps the trial's training."""
+        idle = [i for i, worker in enumerate(self._workers) if worker.job is None]
+        kept = (i for i in idle if job.trial in self._workers[i].paused)
+        return next(kept, min(idle, key=lambda i: len(self._workers[i].paused)))
 
     def _retire(self, worker: _Worker, timeout: float = RETIRING) -> None:
         """End a worker and what it started; ``_hand`` starts a new one in its place."""
@@ -242,6 +252,8 @@ class Processes:
     def _finish(self, worker: _Worker, job: Job, report: Report) -> None:
         """Take the last report of a job, or run the job again."""
         worker.job = None
+        if report.kept:
+            worker.paused.append(job.trial)
         first = self._again.pop(job.trial, None)
         failed = report.exhausted or report.spoilt or report.outcome is Outcome.FAILED
         alone = worker.taken == 1 and not report.spoilt
@@ -269,11 +281,16 @@ class Processes:
         """Return whether a worker may take only a part of its GPU."""
         return worker.place is not None and worker.place != worker.place.alone
 
-    def _free_memory(self) -> None:
-        """Ask idle workers for what they keep of a GPU's memory for their next job."""
+    def _free_memory(self, *, paused: bool) -> None:
+        """Ask idle workers for what they keep of a GPU's memory, and for paused trainings."""
         for worker in self._workers:
-            if worker.place and not worker.job and not worker.pipe.closed:
-                with suppress(BrokenPipeError, ConnectionResetError):
+            if worker.job or worker.pipe.closed:
+                continue
+            with suppress(BrokenPipeError, ConnectionResetError):
+                if paused and worker.paused:
+                    worker.paused = []
+                    worker.pipe.send(CLOSE)
+                if worker.place:
                     worker.pipe.send(RELEASE)
 
     def _look_at(self, worker: _Worker) -> None:
@@ -301,9 +318,8 @@ class Processes:
         reason = f"its worker died ({_cause(code)})"
         blame = code not in TOLD_TO_END
         if blame and trial is not None:
-            self._again[trial] = _Failure(
-                reason=reason
-            )  # a system without memory kills the largest process
+            # A system without memory kills the largest process.
+            self._again[trial] = _Failure(reason=reason, starved=True)
         self._bury(worker, Outcome.LOST, reason, blame=blame)
 
     def _bury(self, worker: _Worker, outcome: Outcome, reason: str, *, blame: bool = True) -> None:
@@ -317,7 +333,9 @@ class Processes:
 
 def _failure(report: Report) -> _Failure:
     return _Failure(
-        reason=report.reason or report.outcome, spoilt=report.step if report.spoilt else None
+        reason=report.reason or report.outcome,
+        spoilt=report.step if report.spoilt else None,
+        starved=report.exhausted,
     )
 
 

@@ -307,7 +307,8 @@ def run_job(
 def _perform(job: Job, stops: _Stops) -> Iterator[Report]:
     from autotune.training.runner import perform
 
-    return perform(job, stops, f"{socket.gethostname()}-{os.getpid()}")
+    # Ray chooses where a trial goes on, rarely here: what it pauses with would lie in the way.
+    return perform(job, stops, f"{socket.gethostname()}-{os.getpid()}", keep=False)
 
 
 def _near(job: Job, folder: Path, state: bytes | None) -> Job:

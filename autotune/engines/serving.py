@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -28,6 +28,7 @@ from autotune.training.pulse import Phase
 TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
 SPOILT = 3  # exit code of a worker that cannot use its GPU any more
 RELEASE = "release"  # message to an idle worker: give back a GPU's memory
+CLOSE = "close"  # likewise: close the trainings that are paused there
 
 
 @contextmanager
@@ -101,20 +102,27 @@ def serve(pipe: Connection, name: str, pulse: SharedPulse, share: float | None =
     groups.lead()
     manners = Manners(pipe)
     # EOFError and OSError: the coordinator is gone, and nobody would read another report.
-    with suppress(Abort, EOFError, OSError):
+    with ExitStack() as stack, suppress(Abort, EOFError, OSError):
         manners.claim()
         # This process was spawned; what a task starts is forked, as in a program of the user's own.
         multiprocessing.set_start_method(None, force=True)
         _own_output()
         start_worker()
+        from autotune.training import paused
+
+        stack.callback(paused.close_all)
         if share is not None:
             gpus.limit(share)
         while not manners.leaving:
             manners.idle = True
-            job: Any = pipe.recv()
-            manners.idle = False
+            try:
+                job: Any = pipe.recv()
+            finally:
+                manners.idle = False
             if isinstance(job, Job):
                 _run(job, pipe, name, pulse, manners)
+            elif job == CLOSE:
+                paused.close_all()
             elif job == RELEASE:
                 devices.release()
     if manners.leaving:

@@ -9,30 +9,18 @@ gradients at norm 1 unless ``TrainingArguments(max_grad_norm=0.0)`` says otherwi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from autotune.integrations.building import Found, optimizer_of, scheduler
 from autotune.integrations.reports import Planned, Report, Reporter
-from autotune.training.lr_schedule import scheduler
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
 __all__ = ["Callback", "Factory", "factory", "scheduler"]
-
-
-class Found(Protocol):
-    """A setting: a trial, what a search found, what a tuner chose."""
-
-    @property
-    def optimizer(self) -> str:
-        """Name of the optimizer."""
-
-    @property
-    def hyper(self) -> Mapping[str, Any]:
-        """Keyword arguments of the optimizer."""
 
 
 class Callback(TrainerCallback):
@@ -101,8 +89,6 @@ class Factory:
             optimizer: Name of the optimizer.
             hyper: Its keyword arguments.
         """
-        from autotune.training.runner import optimizer_of
-
         return optimizer_of(model, optimizer, hyper)
 
 

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback as LightningCallback
 
 from autotune.errors import SpecError
+from autotune.integrations.building import Found, optimizer_of, scheduler
 from autotune.integrations.reports import Planned, Report, Reporter
-from autotune.training.lr_schedule import scheduler
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from torch import nn
 
 __all__ = ["Callback", "configure", "interval"]
-
-
-class Found(Protocol):
-    """A setting: a trial, what a search found, what a tuner chose."""
-
-    @property
-    def optimizer(self) -> str:
-        """Name of the optimizer."""
-
-    @property
-    def hyper(self) -> Mapping[str, Any]:
-        """Keyword arguments of the optimizer."""
-
-    @property
-    def warmup(self) -> float:
-        """Fraction of the schedule in which the learning rate rises."""
 
 
 class Callback(LightningCallback):  # type: ignore[misc]  # lightning is not always there
@@ -127,8 +110,6 @@ def configure(module: nn.Module, found: Found, steps: int) -> dict[str, Any]:
         ...     def configure_optimizers(self):
         ...         return configure(self, self.trial, self.trainer.max_steps)
     """
-    from autotune.training.runner import optimizer_of
-
     optimizer = optimizer_of(module, found.optimizer, found.hyper)
     schedule = scheduler(optimizer, steps, found.warmup)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

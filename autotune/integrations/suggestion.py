@@ -55,13 +55,13 @@ class Suggestion:
         Raises:
             TypeError: ``model`` is not a module.
         """
-        from autotune.training.runner import optimizer_of
+        from autotune.integrations.building import optimizer_of
 
         return optimizer_of(model, self.optimizer, self.hyper)
 
     def schedule(self, optimizer: Optimizer) -> LambdaLR:
         """Return the schedule: linear warm-up, then cosine to zero; step it after the optimizer."""
-        from autotune.training.lr_schedule import scheduler
+        from autotune.integrations.building import scheduler
 
         return scheduler(optimizer, self.steps, self.warmup)
 

@@ -25,7 +25,7 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
-from autotune.tasks.base import Measurement, Shortest, Task
+from autotune.tasks.base import LOOP, Measurement, Shortest, Task
 from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
@@ -374,7 +374,7 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
 
 def unknown_size(task: Mapping[str, Any]) -> str | None:
     """Return what to ask for where nobody knows how many samples a batch holds."""
-    if not own_data(task) or "batch_size" in task:
+    if not own_data(task) or "batch_size" in task or LOOP in task:
         return None
     return (
         "how many samples a batch holds cannot be told from its tensors; state it as "

@@ -16,6 +16,7 @@ from autotune.search.events import Listener, Notice
 from autotune.search.opening import SHORTENED, Checked, facts_of
 from autotune.search.timing import Timed, patience, timed
 from autotune.studies.spec import SearchSpec
+from autotune.tasks.base import LOOP
 
 LOADING = 3.0  # seconds until the first trial begins, once its steps were timed
 FIXES = {"steps": "--steps", "batch_size": "--batch-size"}
@@ -100,6 +101,9 @@ def fit(
         KeyboardInterrupt: ``halt`` was set.
     """
     minutes = asked.spec.budget.resolved.minutes
+    if asked.stored is None and minutes is not None and LOOP in asked.facts:
+        listen(Notice(text=_untimed(asked)))
+        return Fit(asked=asked)
     if asked.stored is not None or minutes is None or not (fixed or _variable(asked)):
         return Fit(asked=asked)
     side = "1 trial" if engine.slots == 1 else f"{engine.slots} trials side by side"
@@ -108,6 +112,13 @@ def fit(
     if text := found.told():
         listen(Notice(text=text))
     return found
+
+
+def _untimed(asked: Checked) -> str:
+    return (
+        f"{asked.spec.model} trains itself, so its pace is known from its first trials on and its "
+        f"runs keep their {_steps(asked)} steps"
+    )
 
 
 def _variable(asked: Checked) -> bool:

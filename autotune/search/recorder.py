@@ -14,6 +14,7 @@ from autotune.scheduler.widening import Widened
 from autotune.search.alike import Alike, coarse
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import task_arguments, unknown_size
+from autotune.search.repeats import Repeats
 from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
@@ -55,6 +56,7 @@ class Recorder:
         self._mirror = mirror
         self._content = expected(self.search.task)
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
+        self._repeats = Repeats.of(self.search.task)
         if text := unknown_size(self.search.task):
             listen(Notice(text=text))
         self.own: dict[int, int] = {}  # attempts that run here, by trial
@@ -218,6 +220,9 @@ class Recorder:
 
     def _keep_points(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
         """Keep a report's points in memory and send them to listeners."""
+        known = state.losses.get(trial.id, {})
+        if text := self._repeats.look(state.study.optimizer, trial, known, report):
+            self.listen(Notice(text=text))
         state.keep(trial, report.points)
         if text := self._alike.look(state.study.optimizer, trial, report):
             self.listen(Notice(text=text))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from autotune.devices import CPU, Device
 
 # By optimizer's name, the settings that authors published for a network: the arguments that differ
 # from the optimizer's defaults, with ``origin`` ("authors-" and what it is of) and ``warmup``.
@@ -15,10 +20,20 @@ Presets = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Loss and accuracy on the whole validation set."""
+    """Loss and accuracy on the whole validation set.
+
+    Args:
+        loss: Lower is better. NaN and infinity end a trial as diverged.
+        accuracy: A fraction, 0 to 1; it is shown, and decides nothing. None: not measured.
+
+    Example:
+        >>> import autotune
+        >>> autotune.Measurement(loss=0.31, accuracy=0.9)
+        Measurement(loss=0.31, accuracy=0.9)
+    """
 
     loss: float
-    accuracy: float | None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +93,131 @@ class Task(Protocol):
 
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
+
+
+class Measured(NamedTuple):
+    """What a training that runs itself has measured, and after how many steps."""
+
+    step: int
+    measurement: Measurement
+
+
+class BadMeasurement(Exception):
+    """A training measured what no search can use; the message is a sentence for its user."""
+
+
+class Build(Protocol):
+    """Builds what a trial's setting says, as every other trial has it.
+
+    Args:
+        name: Name of the optimizer.
+        hyper: Its keyword arguments; betas are close to one.
+        warmup: Fraction of the schedule in which the learning rate rises.
+    """
+
+    name: str
+    hyper: dict[str, Any]
+    warmup: float
+
+    def __call__(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
+        """Return optimizer and schedule; the schedule's ``step`` follows the optimizer's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a training that runs itself is told.
+
+    Args:
+        trial: The store's id of the trial.
+        label: A word for names of its files, the same whenever the trial goes on.
+        build: Makes optimizer and schedule.
+        seed: Equal seeds should give equal curves.
+        steps: Of the whole run, at which the last measurement must be.
+        start: The step after which it goes on, where its state is restored; else 0.
+        evaluate: Steps at which a measurement is of most use: where trials pause and are compared.
+        device: Where it should compute.
+        folder: For its files, such as a log; None where nothing is kept.
+    """
+
+    trial: int
+    label: str
+    build: Build
+    seed: int
+    steps: int
+    start: int = 0
+    evaluate: tuple[int, ...] = ()
+    device: Device = CPU
+    folder: Path | None = None
+
+    @property
+    def optimizer(self) -> str:
+        """Name of the optimizer."""
+        return self.build.name
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The optimizer's keyword arguments, and ``warmup``."""
+        return {**self.build.hyper, "warmup": self.build.warmup}
+
+
+class Training(Protocol):
+    """A training that runs itself while it runs: only it knows when it measures.
+
+    Args:
+        saved: Whether ``state`` and ``Assignment.start`` let another process go on with it.
+    """
+
+    saved: bool
+
+    def advance(self, interrupted: Callable[[], bool]) -> Measured | None:
+        """Wait for the next measurement; None where ``interrupted`` came first.
+
+        Raises what the user's code raises, and BadMeasurement where there is none any more.
+        """
+
+    def pause(self) -> None:
+        """Nothing is asked for some time, perhaps for ever."""
+
+    def resume(self) -> None:
+        """It goes on where it was paused."""
+
+    def close(self) -> str | None:
+        """End it for good; return what went wrong, if anything did. May be called twice."""
+
+
+class OwnLoop(Protocol):
+    """A task that trains itself: a user's own loop, which tells what it measures.
+
+    Its facts have ``loop``, a word for how it runs. It may have ``look``, ``rehearse`` and ``on``
+    as a `Task` has. Nobody takes its steps or knows them before it has measured, so it is neither
+    timed before a search nor shortened.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name a search takes when none is given."""
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of a full run."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Return the samples of a batch; None where they cannot be told."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what identifies the task."""
+
+    def begin(self, assignment: Assignment) -> Training:
+        """Begin a trial; its code first runs when it is asked to advance."""
+
+
+LOOP = "loop"  # fact of a task that trains itself: how it runs
+
+
+def trains_itself(task: object) -> TypeGuard[OwnLoop]:
+    """Tell whether a task is a loop of the user's own."""
+    return hasattr(task, "begin")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class Report:
     misfit: str | None = None  # and no setting would have had enough: what to tell the user
     spoilt: bool = False  # the worker's process cannot use its GPU any more
     blame: bool = True  # whether a LOST job counts as a try of its trial
+    kept: bool = False  # whether the worker keeps the paused training of a loop of the user's own
 
 
 def empty_report(

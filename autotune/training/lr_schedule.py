@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from autotune.errors import SpecError
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
 def multiplier(step: int, steps: int, warmup: float) -> float:
@@ -24,19 +20,6 @@ def multiplier(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def scheduler(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
-    """Return the schedule over ``steps`` optimizer steps; call its ``step`` after each of them.
-
-    Args:
-        optimizer: Its groups' learning rates are the peaks.
-        steps: Of the whole run; the rate stays 0 after them.
-        warmup: Fraction of them in which the rate rises.
-
-    Raises:
-        SpecError: ``steps`` is less than 1.
-    """
-    from torch.optim.lr_scheduler import LambdaLR
-
-    if steps < 1:
-        raise SpecError(f"steps must be at least 1, got {steps}")
+def schedule(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
+    """Return the schedule over ``steps`` optimizer steps, for loops that step it themselves."""
     return LambdaLR(optimizer, lambda step: multiplier(min(step, steps), steps, warmup))

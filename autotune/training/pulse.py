@@ -14,6 +14,7 @@ class Phase(IntEnum):
     STEP = 2
     EVALUATION = 3
     SAVING = 4
+    LOOP = 5  # a loop of the user's own, until its next measurement
 
 
 Pulse = Callable[[Phase], None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,22 @@ from torch import nn
 
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError, ends_process
-from autotune.optimizers import create
-from autotune.optimizers.groups import split
 from autotune.seeds import derive
 from autotune.studies.records import Point
-from autotune.tasks.base import Run, Task
+from autotune.tasks.base import OwnLoop, Run, Task, trains_itself
 from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
-from autotune.training import checkpoint
+from autotune.training import checkpoint, paused
+from autotune.training.building import optimizer_of
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
 from autotune.training.memory import release
+from autotune.training.own_loop import Course
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
-from autotune.training.verdict import explained, verdict
+from autotune.training.verdict import explained, out_of_memory, verdict
 from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
@@ -57,7 +57,12 @@ class Saved:
 
 
 def perform(
-    job: Job, interrupted: Callable[[], bool], worker: str = "", pulse: Pulse = silent
+    job: Job,
+    interrupted: Callable[[], bool],
+    worker: str = "",
+    pulse: Pulse = silent,
+    *,
+    keep: bool = True,
 ) -> Iterator[Report]:
     """Run a job, yielding a report at every measurement and one when it is over.
 
@@ -65,8 +70,11 @@ def perform(
     and for out of memory, LOST for an error that spoils this process, FAILED for anything else.
     Only what ends this process is raised. What the user's code changes of the process holds while
     it runs, not between two reports.
+
+    ``keep``: whether this process keeps the training of a user's own loop that pauses, until
+    ``paused.close_all`` is called.
     """
-    running = _Running(job, worker, pulse, interrupted)
+    running = _Running(job, worker, pulse, interrupted, keep=keep)
     yield from Surroundings().stepwise(_perform(running))
 
 
@@ -94,9 +102,15 @@ class _Running:
     """A running job, with its points that are not yet reported."""
 
     def __init__(
-        self, job: Job, worker: str, pulse: Pulse, interrupted: Callable[[], bool]
+        self,
+        job: Job,
+        worker: str,
+        pulse: Pulse,
+        interrupted: Callable[[], bool],
+        *,
+        keep: bool,
     ) -> None:
-        self.job, self.worker, self.pulse = job, worker, pulse
+        self.job, self.worker, self.pulse, self.keep = job, worker, pulse, keep
         self.ending: BaseException | None = None  # raised where it was asked whether to stop
         self._interrupted = interrupted
         self.step = job.start
@@ -119,8 +133,43 @@ class _Running:
         self.pulse(Phase.START)
         task = task_of(job)
         self._began = time.perf_counter()  # loading a task is not a trial's time
+        if trains_itself(task):
+            yield from self._follow(task)
+            return
         with exactly(task):
             yield from self._train(task)
+
+    def _follow(self, loop: OwnLoop) -> Iterator[Report]:
+        """Run a loop of the user's own, once more where paused trainings had taken its memory."""
+        try:
+            yield from self._course(loop)
+            return
+        except Exception as error:
+            if not (out_of_memory(error) and paused.count()):
+                raise
+        # Only now nothing holds the error, and with it the frames that hold model and optimizer.
+        paused.close_all()
+        release()
+        yield from self._course(loop)
+
+    def _course(self, loop: OwnLoop) -> Iterator[Report]:
+        job, told = self.job, self._began
+        key: Hashable = (job.trial, _identity(job))
+        course = Course(job, loop, key if self.keep else None)
+        self.step = job.start
+        for point in course.points(self.interrupted, self.pulse):
+            self.step, self._measured = point.step, True
+            self._facts = facts(course.optimizer, getattr(loop, "device", CPU))
+            self._points.append(point)
+            if time.perf_counter() - told > QUIET:
+                told = time.perf_counter()
+                yield self.report(Outcome.PROGRESS)
+        self.interrupted()  # raises if nobody would record what follows
+        course.end()
+        self.step = course.step
+        outcome = Outcome.REACHED if course.reached else Outcome.INTERRUPTED
+        reason = "; ".join(course.notes) or None
+        yield replace(self.report(outcome, reason=reason), kept=course.kept)
 
     def _train(self, task: Task) -> Iterator[Report]:
         job, told = self.job, self._began
@@ -217,13 +266,6 @@ def build(
     return run, optimizer_of(run.model, optimizer, hyper)
 
 
-def optimizer_of(
-    model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
-    return create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
-
-
 def _identity(job: Job) -> int:
     """Return a number that identifies which trial a checkpoint belongs to."""
     hyper, warmup = dict(job.setting.hyper), job.setting.warmup
@@ -239,7 +281,8 @@ def task_of(job: Job) -> Task:
     _unedited(job)
     task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
     _unedited(job)  # not while it was loaded either
-    _warm(task, job)
+    if not trains_itself(task):
+        _warm(task, job)
     return task
 
 
@@ -275,7 +318,8 @@ def _unedited(job: Job) -> None:
 def _task(arguments: str, content: str) -> Task:
     # The content is part of what is remembered: an edited file is another task.
     task = resolve(**json.loads(arguments), look=False)
-    task.start(0)
+    if not trains_itself(task):
+        task.start(0)
     return task
 
 
@@ -320,6 +364,6 @@ def pause(
     return Saved(checksum=found)
 
 
-def facts(optimizer: torch.optim.Optimizer, device: Device) -> dict[str, Any]:
+def facts(optimizer: torch.optim.Optimizer | None, device: Device) -> dict[str, Any]:
     """Return facts about how this process trains."""
     return {"backend": getattr(optimizer, "backend_used", None), **device.facts()}

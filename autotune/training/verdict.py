@@ -10,6 +10,7 @@ import torch
 
 from autotune.devices import sticky
 from autotune.errors import AutotuneError
+from autotune.tasks.base import BadMeasurement
 from autotune.training.job import Job, Outcome, Report
 from autotune.training.memory import shortage
 from autotune.training.steps import Diverged
@@ -24,6 +25,8 @@ def verdict(error: BaseException, step: int) -> tuple[Outcome, str]:
         return Outcome.DIVERGED, str(error)
     if out_of_memory(error):
         return Outcome.DIVERGED, f"out of memory after step {step}"
+    if isinstance(error, BadMeasurement):
+        return Outcome.FAILED, str(error)
     return Outcome.LOST if sticky(error) else Outcome.FAILED, describe(error)
 
 
