@@ -21,6 +21,7 @@ from pydantic import (
 from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
+ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
 
 
@@ -151,6 +152,11 @@ class SearchSpec(BaseModel):
     def _check_name(self) -> Self:
         names.check(self.search_name)
         return self
+
+    @property
+    def asked(self) -> bool:
+        """Whether a caller's own loop asks for the trials and trains them."""
+        return self.engine == ASKED
 
     @property
     def search_name(self) -> str:

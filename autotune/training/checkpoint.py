@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,6 +64,24 @@ def save(
         "model": own(model.state_dict()),
         "optimizer": own(optimizer.state_dict()),
     }
+    return _put(path, state)
+
+
+def put_state(path: Path, state: dict[str, Any]) -> str:
+    """Write plain values and tensors on the CPU; returns and raises as ``save``."""
+    _room(path, sum(tensor.nbytes for tensor in _tensors(state)))
+    return _put(path, state)
+
+
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, dict | list | tuple):
+        for value in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(value)
+
+
+def _put(path: Path, state: dict[str, Any]) -> str:
     try:
         return _write(path, state)
     except UNWRITABLE as error:
