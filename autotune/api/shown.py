@@ -11,6 +11,8 @@ from autotune.cli.views.progress import FORMS, listening
 from autotune.errors import UnknownName
 from autotune.search.events import Event, Listener, Notice, SearchStarted
 
+NO_BUDGET = "a search needs a budget: give trials, runs or minutes, or several of them"
+
 
 def text(storage: str | os.PathLike[str] | None) -> str | None:
     """Return a storage as text; None where none was given."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune import registry
 from autotune.api.result import GO_ON, Result, lasting
-from autotune.api.shown import form, telling, text
+from autotune.api.shown import NO_BUDGET, form, telling, text
 from autotune.cli.shared.interrupt import interruptible, unclaimed
 from autotune.errors import SpecError
 from autotune.search import details
@@ -26,7 +26,6 @@ from autotune.studies.spec import SearchSpec
 
 DEFAULT_ENGINE = "inline"  # of a function: nothing has to be sent
 IN_THIS = "runs in this process, one trial at a time; engine='processes' runs several side by side"
-NO_BUDGET = "a search needs a budget: give trials, runs or minutes, or several of them"
 
 Model = str | Callable[..., Any]
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
-from autotune.api.shown import form, telling, text
+from autotune.api.shown import NO_BUDGET, form, telling, text
 from autotune.api.trial import Seat, Trial, number, whole
 from autotune.errors import SpecError
 from autotune.search import details
@@ -28,7 +28,6 @@ from autotune.studies import spec as specs
 from autotune.studies.records import SearchState
 from autotune.studies.spec import ASKED, SearchSpec
 
-NO_BUDGET = "a search needs a budget: give trials, runs or minutes, or several of them"
 POLICIES = ("seeds", "finalists", "seed", "sampler", "pruner", "patience")
 PATIENCE = 20.0  # seconds between signs of life to ranks that wait for the first
 

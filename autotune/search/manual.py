@@ -20,7 +20,7 @@ from autotune.search.reasons import Reason
 from autotune.search.taken import Taken
 from autotune.seeds import derive
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.spec import SearchSpec
+from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.training import own_state
 from autotune.training.job import Job, Outcome, Report
@@ -52,6 +52,8 @@ class Manual:
             self._held = used.enter_context(ExitStack())  # the search's lock
             self._sit(join(spec, self._store, listen, self._held))
             self._used = used.pop_all()
+        if self.over:
+            self._used.close()
 
     def _sit(self, seat: Seat) -> None:
         """Take a place in the search, after another one or for the first time."""
@@ -95,10 +97,9 @@ class Manual:
     def _next(self) -> Taken | Wait | Over:
         if self.over:
             return Over()
-        slots = len(self._open) + 1
+        slots = self._asker.busy + 1
         if not self._begun:
-            self._begun = True
-            self._asker.participant.start_clock()
+            self._start_clock()
             self._asker.begin(slots)
         self._hear()
         answer = self._asker.ask(slots)
@@ -111,6 +112,12 @@ class Manual:
         self._asker.rest()
         return answer
 
+    def _start_clock(self) -> None:
+        """Let the search's time run from the first trial that is asked for."""
+        if not self._begun:
+            self._begun = True
+            self._asker.participant.start_clock()
+
     def _ended(self) -> Over | Wait:
         """Leave a search that is over; go on with one that another process has changed."""
         changed = self._asker.participant.changed
@@ -119,20 +126,22 @@ class Manual:
             self._finish()
             return Over()
         self._heart.close()
-        self._sit(join(self.spec, self._store, self.listen, self._held))
+        spec = parse(dict(self._store.search(self.spec.search_name).spec))
+        self._sit(join(spec, self._store, self.listen, self._held))
         return Wait(0.0)
 
     def _refuse_to_wait(self, answer: Wait) -> None:
         """Raise where nobody but this thread can end what would be waited for."""
-        mine = [one for one in self._open.values() if one.thread == threading.get_ident()]
+        untold = [one for one in self._open.values() if not one.over]
+        mine = [one for one in untold if one.thread == threading.get_ident()]
         why = self._asker.why()
         decided = answer.seconds > 0 or why not in {None, Reason.PAUSED}
-        others = len(mine) < len(self._open) or self._asker.participant.others
+        others = len(mine) < len(untold) or self._asker.participant.others
         if mine and decided and not others:
             trials = ", ".join(one.who for one in mine)
             raise SpecError(
-                f"nothing more can be asked for until a trial is told that this process has asked "
-                f"for and not told: {trials}; call tuner.tell or tuner.fail for it first"
+                f"there is nothing to ask for until what this process has asked for is told: "
+                f"{trials}; call tuner.tell or tuner.fail for it first"
             )
 
     def _take(self, job: Job) -> Taken:
@@ -177,8 +186,8 @@ class Manual:
         """Record further measurements and end a trial; raises SpecError where some are missing."""
         with self._lock:
             self._refuse_told(taken)
-            if not taken.over and not taken.leaves:
-                taken.check(losses, to=taken.job.stop)
+            if not taken.over:
+                taken.check(losses, to=None if taken.leaves else taken.job.stop)
             for step, loss in losses.items():
                 if not taken.over:
                     self._tell(taken, taken.measured(step, loss, None))
@@ -227,7 +236,8 @@ class Manual:
             with suppress(StorageError):
                 for taken in list(self._open.values()):
                     self.leave(taken)
-            if self._begun and self._seat.first:
+            if self._seat.first:
+                self._start_clock()
                 self._asker.abandon()
             self._finish()
 
@@ -250,6 +260,8 @@ class Manual:
         for trial in lost:
             self._asker.recorder.forget(trial)
             self._open[trial].over = True
+        if lost:
+            self._hold()
 
     def _tell(self, taken: Taken, report: Report) -> bool:
         """Tell a report; return False where another process took the trial over."""
@@ -262,9 +274,12 @@ class Manual:
 
     def _end(self, taken: Taken, report: Report) -> None:
         with self._lock:
-            taken.told = True
-            if self._open.pop(taken.job.trial, None) is not None and not self.over:
-                # Of a trial that is over it only says that nothing of it runs here any more.
+            taken.told, job = True, taken.job
+            if self._open.get(job.trial) is not taken:
+                return
+            del self._open[job.trial]
+            # Of a trial that another took over it says that nothing of it runs here any more.
+            if self._asker.recorder.busy.get(job.trial) == job.attempt:
                 self._tell(taken, report)
 
     def _hold(self) -> None:
