@@ -4,6 +4,7 @@ autotune search --model generator.py:train --steps 81 --optimizer adan --optimiz
 """
 
 import argparse
+from ast import literal_eval
 
 import torch
 from digits import digits, network, validation_loss
@@ -46,7 +47,7 @@ def train(optimizer, steps, seed):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--betas", type=float, nargs=2, default=(0.9, 0.999))
+    parser.add_argument("--betas", type=literal_eval, default=(0.9, 0.999))
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--steps", type=int, default=81)
     parser.add_argument("--seed", type=int, default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -51,7 +52,6 @@ def judged(result):
 @pytest.mark.parametrize(
     ("name", "needs"),
     [
-        ("ask_tell", None),
         ("hf_trainer", "accelerate"),
         ("lightning_module", "lightning"),
         ("accelerate_loop", "accelerate"),
@@ -62,23 +62,19 @@ def test_a_loop_that_asks_and_tells_ends_with_a_verdict(name, needs):
     assert judged(example(name, needs).main(trials=2, steps=9))
 
 
-def test_a_paused_trial_goes_on_where_it_was(monkeypatch):
-    states = []
+def test_paused_trials_go_on_and_the_same_script_again_only_reads(monkeypatch, capfd):
+    starts = []
     ask_tell = example("ask_tell")
     train = ask_tell.train
-    monkeypatch.setattr(
-        ask_tell, "train", lambda trial: (states.append((trial.start, trial.state)), train(trial))
-    )
-    assert judged(ask_tell.main(trials=4, steps=27))
-    assert {start for start, state in states if state is not None} >= {9}
-
-
-def test_the_same_script_again_only_reads_its_search(capfd):
-    first = example("ask_tell").main(trials=2, steps=9)
+    monkeypatch.setattr(ask_tell, "train", lambda t: (starts.append((t.start, t.state)), train(t)))
+    first = ask_tell.main(trials=4, steps=27)
+    assert judged(first)
+    assert {start for start, state in starts if state is not None} == {3, 9}
+    count = len(starts)
     capfd.readouterr()
-    again = example("ask_tell").main(trials=2, steps=9)
-    assert repr(again) == repr(first)
+    assert repr(ask_tell.main(trials=4, steps=27)) == repr(first)
     assert "trial" not in capfd.readouterr().err
+    assert len(starts) == count
 
 
 def test_optuna_s_study_finds_a_setting():
@@ -122,3 +118,11 @@ def changed(before, after):
 
 def test_a_plain_script_becomes_a_generator_in_eight_lines():
     assert 0 < len(changed("plain.py", "generator.py")) <= 8
+
+
+def test_the_page_s_study_runs_as_printed():
+    page = (EXAMPLES.parent / "docs/integrations.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    names = {"train": lambda build, schedule: [(100, 2.0), (500, 1.0)]}
+    exec(block.replace("n_trials=30", "n_trials=2"), names)
+    assert names["study"].best_value == 1.0
