@@ -1,4 +1,9 @@
-"""The state that a caller's own loop saves of its trial: plain values, safe to load again."""
+"""What is saved of a paused loop of the user's own, so that another process goes on with it.
+
+That is what went through the ``optimizer`` that it was given: models, optimizers and schedules, in
+the order of its calls; beside them how chance stood, and what was measured. A loop says by taking
+the argument ``start`` that this is all it needs.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +13,55 @@ from typing import Any
 
 import torch
 
-from autotune.errors import SpecError
-from autotune.training.checkpoint import UNREADABLE, checksum, own, put_state
+from autotune.devices import sticky
+from autotune.tasks.base import Measured, Measurement
+from autotune.training import checkpoint
+from autotune.training.paused import Held
+from autotune.training.verdict import out_of_memory
 
-PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
 
+def save(path: Path, held: Held, identity: int) -> str | None:
+    """Write a training's state, and return the file's checksum; raises OSError.
 
-def save(path: Path, state: Mapping[str, Any], step: int, identity: int) -> str:
-    """Write the state of a trial after ``step`` steps, and return the file's checksum.
-
-    Raises:
-        SpecError: It holds something else than tensors and plain values.
-        OSError: It cannot be written; an older file then stays as it was.
+    Nothing is written for one that says that it cannot go on from a file, or that is trained again
+    more quickly than read.
     """
-    whole = {"identity": identity, "step": step, "state": plain(state, "state")}
-    return put_state(path, whole)
+    built = held.builder.built
+    if not held.training.saved or not built or not held.measured:
+        return None
+    size = sum(checkpoint.size(each.model, each.optimizer) for each in built)
+    if not checkpoint.quicker(size, held.seconds):
+        return None
+    state = {
+        "identity": identity,
+        "step": held.step,
+        "seconds": held.seconds,
+        "measured": [[m.step, m.measurement.loss, m.measurement.accuracy] for m in held.measured],
+        "built": [[checkpoint.own(each.state_dict()) for each in one] for one in built],
+        "chance": checkpoint.own(held.training.state()),
+    }
+    return checkpoint.write(path, state, size)
 
 
-def load(
-    path: Path, most: int, identity: int, expected: str | None
-) -> tuple[int, dict[str, Any]] | None:
-    """Return the step of a saved state, which is at most ``most``, and the state, on the CPU.
+def load(path: Path, identity: int, expected: str | None) -> Mapping[str, Any] | None:
+    """Return a saved state; None where it is missing, damaged or another trial's.
 
-    Returns None if the file is missing, damaged, another trial's, or not the ``expected`` one.
+    Raises what a GPU raises whose memory is full or which fails.
     """
-    if expected is not None and checksum(path) != expected:
+    if expected is not None and checkpoint.checksum(path) != expected:
         return None
     try:
-        found: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        step, state = int(found["step"]), dict(found["state"])
-        known = found["identity"]
-    except UNREADABLE:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return state if state["identity"] == identity and state["built"] else None
+    except checkpoint.UNREADABLE as error:
+        if out_of_memory(error) or sticky(error):
+            raise  # the file is not at fault
         return None
-    return (step, state) if known == identity and 0 < step <= most else None
 
 
-def plain(value: Any, where: str) -> Any:
-    """Return a copy of dicts, lists and tuples, their tensors on the CPU with their own memory.
-
-    ``where``: what the value is called, as in ``state['optimizer']``.
-    """
-    if isinstance(value, torch.Tensor):
-        return own(value.detach())
-    if isinstance(value, Mapping):
-        return {plain(k, where): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        items = [plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
-        return items if isinstance(value, list) else tuple(items)
-    if type(value) in PLAIN:
-        return value
-    raise SpecError(
-        f"{where} is a {type(value).__name__}: a saved state may hold tensors, numbers, texts and "
-        "None, in dicts, lists and tuples, so that loading it runs no code; save its state_dict() "
-        "or torch.as_tensor of it"
-    )
+def measured(state: Mapping[str, Any]) -> list[Measured]:
+    """Return what a training had measured when it was saved."""
+    return [
+        Measured(step, Measurement(loss=loss, accuracy=accuracy))
+        for step, loss, accuracy in state.get("measured", ())
+    ]
