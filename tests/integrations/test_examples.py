@@ -62,6 +62,12 @@ def test_a_loop_that_asks_and_tells_ends_with_a_verdict(name, needs):
     assert judged(example(name, needs).main(trials=2, steps=9))
 
 
+@pytest.mark.parametrize("model", ["generator.py:train", "streamed.py:problem"])
+def test_a_file_is_searched_to_a_verdict(model):
+    given = {"optimizers": ["adan", "adamw"], "trials": 2, "steps": 9, "progress": "off"}
+    assert judged(autotune.tune(f"{EXAMPLES}/{model}", engine="inline", **given))
+
+
 def test_paused_trials_go_on_and_the_same_script_again_only_reads(monkeypatch, capfd):
     starts = []
     ask_tell = example("ask_tell")
