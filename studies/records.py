@@ -69,6 +69,7 @@ class TrialRecord:
     accuracy: float | None = None
     seconds: float = 0.0  # spent training and evaluating, all attempts together
     reason: str | None = None  # why it diverged, failed or stopped
+    output: tuple[str, ...] = ()  # last lines that a command printed before it failed
     checkpoint: str | None = None  # name of the file that holds its state
     checksum: str | None = None  # SHA-256 of that file
     created: datetime | None = None

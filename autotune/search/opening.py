@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete
+from autotune.search import delete, words
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.stored import refuse_other_kind
@@ -126,9 +126,17 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
+        **_command(spec),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if half else {}),
     }
+
+
+def _command(spec: SearchSpec) -> dict[str, Any]:
+    """Return what a job carries of a command; nothing of another task."""
+    if spec.command is None:
+        return {}
+    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
 
 
 def prepare(
@@ -149,6 +157,7 @@ def prepare(
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
+        words.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         devices.release()  # workers need the memory of a GPU that a user's code has used
         return Prepared(

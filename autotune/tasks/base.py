@@ -103,7 +103,16 @@ class Measured(NamedTuple):
 
 
 class BadMeasurement(Exception):
-    """A training measured what no search can use; the message is a sentence for its user."""
+    """A training measured what no search can use; the message is a sentence for its user.
+
+    Args:
+        sentence: What is wrong.
+        output: Last lines that a command has printed.
+    """
+
+    def __init__(self, sentence: str, output: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.output = tuple(output)
 
 
 def missing_last(last: int, steps: int) -> BadMeasurement:
@@ -132,6 +141,11 @@ class Build(Protocol):
 
     def __call__(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """Return optimizer and schedule; the schedule's ``step`` follows the optimizer's."""
+
+
+def label(optimizer: str, trial: int) -> str:
+    """Return the word for names of a trial's files, by the store's id of it."""
+    return f"{optimizer}-{trial}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from autotune.devices import CPU
 from autotune.studies.records import Point
-from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop
+from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop, label
 from autotune.tasks.rehearsal import SLACK
 from autotune.training import checkpoint, own_state, paused
 from autotune.training.building import Builder
@@ -128,7 +128,7 @@ class Course:
         measured = own_state.measured(stored)
         assignment = Assignment(
             trial=job.trial,
-            label=f"{job.optimizer}-{job.trial}",
+            label=label(job.optimizer, job.trial),
             build=builder,
             seed=job.seed,
             steps=job.target,

@@ -154,6 +154,12 @@ def found(store):
     return told
 
 
+@pytest.fixture(scope="session")
+def read():
+    """Return what reads a finished search, to compare it with one that a fault was done to."""
+    return found
+
+
 def losses(store):
     """Return what went missing, was counted twice, hangs, or was spent too much."""
     search = store.search("net")

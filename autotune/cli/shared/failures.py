@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import click
 
@@ -69,6 +70,8 @@ def exit_code(run: Callable[[], object]) -> int:
 
 def _sentence(error: click.ClickException) -> str:
     """Rewrite a sentence of click in the form of this project's errors."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        error.possibilities = get_close_matches(error.option_name, error.possibilities, n=1)
     text = error.format_message().rstrip(".")
     text = text.replace("'. Did you mean", "'; did you mean")
     hint = ""
