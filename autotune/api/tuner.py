@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -148,7 +149,7 @@ class Tuner:
         """
         while True:
             handed: list[Taken] = []  # on the first rank alone
-            answer = self._ranks.agree(lambda: self._ask(handed))
+            answer = self._ranks.agree(partial(self._ask, handed))
             if answer is None:
                 return None
             if answer:
