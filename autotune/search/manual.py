@@ -23,7 +23,7 @@ from autotune.seeds import derive
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
-from autotune.training import saved_state
+from autotune.training import told_state
 from autotune.training.job import Job, Outcome, Report
 
 LOOK = 0.05  # seconds until the turn to decide is asked for again
@@ -164,7 +164,7 @@ class Manual:
         if not job.start or not job.resume:
             return
         path, at = Path(job.resume), job.start
-        found = saved_state.load(path, at, _identity(self.spec, job), job.checksum)
+        found = told_state.load(path, at, _identity(self.spec, job), job.checksum)
         if found is None:
             what = "cannot be used" if path.exists() else "is not on this machine"
             text = f"{taken.who}: its state {path.name} {what}, so it begins at step 0 again"
@@ -224,12 +224,12 @@ class Manual:
                     f"{taken.who} trains until step {job.stop} now (trial.stop), got a state of "
                     f"step {at}"
                 )
-            saved_state.check(state)
+            told_state.check(state)
             if taken.over or job.checkpoint is None or not 0 < at < job.target:
                 return
             try:
                 path, who = Path(job.checkpoint), _identity(self.spec, job)
-                taken.saved = saved_state.save(path, state, at, who)
+                taken.saved = told_state.save(path, state, at, who)
             except OSError as error:
                 self.listen(Notice(text=f"{taken.who}: its state was not saved: {error}"))
 
