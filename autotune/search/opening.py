@@ -35,6 +35,7 @@ from autotune.tasks.training import Precision, has_bfloat16
 # Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
     "data_hash": "content of its data or model file",
+    "data_identity": "identity of its data (Problem(identity=...) states it)",
     "model_hash": "content of its data or model file",
     "steps": "steps",
     "batch_size": "batch size",
@@ -176,6 +177,8 @@ def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
     precision = {"precision": begun["precision"]} if "precision" in begun else {}
     task = resolve(**task_arguments(spec, precision))
+    wanted = getattr(task, "wants", None) if spec.device == AUTO else None
+    device = devices.resolve(wanted) if wanted else device
     return placed(task, device) if movable(task) or spec.device != AUTO else task
 
 

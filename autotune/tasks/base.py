@@ -115,6 +115,17 @@ class BadMeasurement(Exception):
         self.output = tuple(output)
 
 
+def missing_last(last: int, steps: int) -> BadMeasurement:
+    """Return the error of a training that ended before it measured its last step.
+
+    Args:
+        last: The step of its last measurement; 0 if there is none.
+        steps: Of a full run.
+    """
+    said = f"after its measurement at step {last}" if last else "without a measurement"
+    return BadMeasurement(f"ended {said}; the last measurement must be at step {steps}")
+
+
 class Build(Protocol):
     """Builds what a trial's setting says, as every other trial has it.
 
@@ -178,10 +189,14 @@ class Training(Protocol):
     """A training that runs itself while it runs: only it knows when it measures.
 
     Args:
-        saved: Whether ``state`` and ``Assignment.start`` let another process go on with it.
+        saved: Whether another process can go on with it at ``Assignment.start``, where all that
+            went through its ``Assignment.build``, and ``state``, are as they were.
     """
 
     saved: bool
+
+    def state(self) -> Mapping[str, Any]:
+        """Return how its chance stands, as ``tasks.chance`` has it; asked of one that is saved."""
 
     def advance(self, interrupted: Callable[[], bool]) -> Measured | None:
         """Wait for the next measurement; None where ``interrupted`` came first.
@@ -250,13 +265,22 @@ class Problem:
         train: Batches to train on. At most as many as a run has steps are read, when its first step
             begins; the seed shuffles their order, each coming once an epoch. A worker keeps them
             for its next trial of the same seed: up to 512 MiB, and only where it can tell that the
-            loss did not change them.
+            loss did not change them. Or a function of the seed that returns any iterable of them,
+            such as a loader: one is then read a step, in the order that it has, and none is kept.
+            One that ends is asked for again, with ``epoch=1`` and so on if the function takes that.
         validation: Batches to measure on, read to the end and kept likewise. Each weighs alike,
             however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
             Also called on validation batches, with the model in evaluation mode.
         accuracy: Returns the fraction of a batch that is right, 0 to 1, not a percentage; it is
             shown, and decides nothing. None: not measured.
+        identity: A text that other data do not share: trials on different data are not compared.
+            None: of batches that a function gives, the ``_fingerprint`` that they or the data set
+            of their loader have, else a hash of the first one's content; of others, the file's.
+        device: Where it trains unless ``--device`` says otherwise, as that has it: ``"cpu"`` for a
+            loss that could not be computed on a GPU. None: on a GPU if there is one.
+        precision: ``"float32"``, or ``"bfloat16"``: loss and accuracy are then computed under
+            autocast, while weights stay float32.
         batch_size: Samples of a training batch, which exports name beside lr. None: the length of
             the first dimension of its tensors, where they share one.
 
@@ -280,8 +304,11 @@ class Problem:
     """
 
     model: nn.Module
-    train: Iterable[Any]
+    train: Iterable[Any] | Callable[..., Iterable[Any]]
     validation: Iterable[Any]
     loss: Callable[[nn.Module, Any], Tensor]
     accuracy: Callable[[nn.Module, Any], float] | None = None
     batch_size: int | None = None
+    identity: str | None = None
+    device: str | None = None
+    precision: str = "float32"

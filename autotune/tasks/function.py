@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +89,17 @@ class Function:
                 "call it in a function that does"
             ) from None
 
+    @property
+    def yields(self) -> bool:
+        """Tell whether it is a loop of the user's own: one that yields what it measures."""
+        found: Any = self._found
+        while isinstance(found, partial) or hasattr(found, "__wrapped__"):
+            found = found.func if isinstance(found, partial) else found.__wrapped__
+        called = vars(type(found)).get("__call__")  # of an object that can be called
+        if inspect.isasyncgenfunction(found):
+            raise SpecError(f"{self.text} is an async generator; write it without async and await")
+        return inspect.isgeneratorfunction(found) or inspect.isgeneratorfunction(called)
+
     def accepts(self, name: str) -> bool:
         """Tell whether the function takes the keyword argument ``name``."""
         parameters = self._parameters
@@ -102,14 +113,15 @@ class Function:
             optional = each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
             optional = optional or each.default is not each.empty
             if not optional and not (name in offered and self.accepts(name)):
+                hint = registry.near(name, offered)
                 raise SpecError(
-                    f"{self.text} needs '{name}', which is not given; it may take the keyword "
-                    f"arguments {' and '.join(offered)}, others need a default"
+                    f"{self.text} needs '{name}', which is not given{hint or ';'} it may take the "
+                    f"keyword arguments {_listed(offered)}, others need a default"
                 )
 
     def __call__(self, **offered: Any) -> Any:
         """Call the function with what it accepts of ``offered``; ``seed`` also seeds all chance."""
-        arguments = {name: value for name, value in offered.items() if self.accepts(name)}
+        arguments = self._accepted(offered)
         with Surroundings().entered(), seeded("initialisation", offered["seed"]):
             before = taken()
             self._move()
@@ -118,9 +130,22 @@ class Function:
             finally:
                 put_back(before, only_ours=True)
 
+    def begun(self, **offered: Any) -> Any:
+        """Call the function within a ``lane``, where all that it does to its process is kept."""
+        self._move()
+        return self._found(**self._accepted(offered))
+
+    def _accepted(self, offered: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in offered.items() if self.accepts(name)}
+
     def _move(self) -> None:
         """Bring the process to where the file's import has left it."""
         make_again(self._loaded.changed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _own(value: Any, module: ModuleType) -> bool:

@@ -1,13 +1,14 @@
 """The user's own model: ``file.py:function``.
 
 The function is called with those of ``seed`` and ``classes`` that it accepts, and returns either a
-module, trained on ``--data`` (RGB images of 32 by 32 to logits), or an ``autotune.Problem``.
+module, trained on ``--data`` (RGB images of 32 by 32 to logits), or an ``autotune.Problem``. One
+that yields is a loop of its own (``generator``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from autotune.data.digits_pair import Recipe
 from autotune.errors import SpecError
 from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function
+from autotune.tasks.generator import own_generator, refuse_settings
 from autotune.tasks.given import found
 from autotune.tasks.mistakes import telling
 from autotune.tasks.problem import SHORTEST, own_problem
@@ -33,6 +35,9 @@ _DIGITS = Recipe(size=32)
 def task(model: str, *, data: str | None, steps: int | None, batch_size: int | None) -> Task:
     """Return the task of a user's function, which is called once to see what it returns."""
     function = found(model)
+    if function.yields:
+        refuse_settings(model, data, batch_size)
+        return cast(Task, own_generator(function, steps=steps or STEPS))
     function.check(("classes", "seed"))
     images = _images(data) if function.accepts("classes") else None
     build = Build(function, None if images is None else images.classes)

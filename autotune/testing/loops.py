@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from autotune.devices import CPU, Device
-from autotune.tasks.base import LOOP, Assignment, Measured, Measurement
-from autotune.training.own_loop import missing_last
+from autotune.tasks.base import LOOP, Assignment, Measured, Measurement, missing_last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +82,10 @@ class Descent:
 
     def _loss(self) -> torch.Tensor:
         return (self.model.weight - 3).square().sum()
+
+    def state(self) -> Mapping[str, Any]:
+        """Return nothing, as it is not saved."""
+        return {}
 
     def pause(self) -> None:
         """Write that it pauses."""

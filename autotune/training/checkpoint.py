@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +38,12 @@ UNREADABLE = (
 
 def worth_keeping(model: nn.Module, optimizer: torch.optim.Optimizer, seconds: float) -> bool:
     """Return whether saving and loading is faster than ``seconds`` of training from step 0."""
-    return 2 * size(model, optimizer) / BYTES_PER_SECOND < seconds
+    return quicker(size(model, optimizer), seconds)
+
+
+def quicker(size: int, seconds: float) -> bool:
+    """Return whether writing and reading so many bytes takes less than ``seconds``."""
+    return 2 * size / BYTES_PER_SECOND < seconds
 
 
 def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -50,19 +56,32 @@ def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    identity: int,
+    data: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the state after ``step`` steps of the trial with that ``identity``.
 
+    ``data``: where its batches are read, if what gives them can go on from there.
+
     Returns the file's checksum. Raises OSError for any problem; an older file then stays as it was.
     """
-    _room(path, size(model, optimizer))
     state = {
         "identity": identity,
         "step": step,
         "model": own(model.state_dict()),
         "optimizer": own(optimizer.state_dict()),
+        **({} if data is None else {"data": own(dict(data))}),
     }
+    return write(path, state, size(model, optimizer))
+
+
+def write(path: Path, state: dict[str, Any], size: int) -> str:
+    """Write a state of about ``size`` bytes, and return the file's checksum; raises OSError."""
+    _room(path, size)
     try:
         return _write(path, state)
     except UNWRITABLE as error:
@@ -77,6 +96,8 @@ def own(state: Any) -> Any:
     """
     if isinstance(state, dict):
         return {name: own(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [own(value) for value in state]
     if not isinstance(state, torch.Tensor):
         return state
     if state.device.type != "cpu":
@@ -130,6 +151,12 @@ def checksum(path: Path) -> str | None:
         return None
 
 
+def missing(path: Path, step: int) -> str:
+    """Return why a trial that had reached a step begins again at its first."""
+    what = "is damaged or another trial's" if path.exists() else "is not on this machine"
+    return f"its checkpoint {path.name} {what}, so steps 1 to {step} were repeated"
+
+
 def restore(
     path: Path,
     model: nn.Module,
@@ -137,6 +164,7 @@ def restore(
     step: int,
     identity: int,
     expected: str | None = None,
+    load: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> int | None:
     """Load a checkpoint of at most ``step`` steps and return its step.
 
@@ -145,7 +173,8 @@ def restore(
 
     Returns None if the file is missing, damaged, another trial's or from a later step, or if its
     checksum is not the ``expected`` one. Model and optimizer may then be half loaded and must be
-    built again. Raises what a GPU raises whose memory is full or which fails.
+    built again. ``load`` takes where its batches are read, if the file says that. Raises what a GPU
+    raises whose memory is full or which fails.
     """
     if expected is not None and checksum(path) != expected:
         return None
@@ -156,6 +185,8 @@ def restore(
             return None
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if load is not None and "data" in state:
+            load(state["data"])
     except UNREADABLE as error:
         if out_of_memory(error) or sticky(error):
             raise  # the file is not at fault

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch.optim import Optimizer
 
 from autotune.devices import CPU
 from autotune.studies.records import Point
 from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop, label
-from autotune.training import paused
+from autotune.tasks.rehearsal import SLACK
+from autotune.training import checkpoint, own_state, paused
 from autotune.training.building import Builder
 from autotune.training.job import Job
 from autotune.training.paused import Held
@@ -32,7 +34,8 @@ class Course:
     Args:
         job: The job.
         loop: Its task.
-        key: What its training is kept by in this process while it is paused; None: it is not kept.
+        identity: Of the trial: what its training is kept by, and what its saved state holds.
+        keep: Whether this process keeps the training while it is paused.
 
     Attributes:
         step: The step that the trial has reached: a rung where the job reached its stop.
@@ -40,14 +43,14 @@ class Course:
         notes: What the user should know of it.
     """
 
-    def __init__(self, job: Job, loop: OwnLoop, key: Hashable | None) -> None:
-        self.job, self._loop, self._key = job, loop, key
-        found = None if key is None else paused.take(key)
-        self.went_on = found is not None
-        self._held = found or self._begin()
+    def __init__(self, job: Job, loop: OwnLoop, identity: int, *, keep: bool) -> None:
+        self.job, self._loop, self._identity, self._keep = job, loop, identity, keep
         self.step = job.start
         self.kept = False
         self.notes: list[str] = []
+        found = paused.take((job.trial, identity))
+        self._went_on = found is not None
+        self._held = found or self._begin()
 
     @property
     def optimizer(self) -> Optimizer | None:
@@ -65,7 +68,7 @@ class Course:
         began = time.perf_counter() - self._held.seconds
         try:
             yield from self._known()
-            if self.went_on:
+            if self._went_on:
                 self._held.training.resume()
             while not self.reached:
                 pulse(Phase.LOOP)
@@ -78,35 +81,67 @@ class Course:
                 if interrupted():
                     break
         except BaseException:
-            self._close()
+            self.close()
             raise
         self.step = max(self.step, self._stands())
 
-    def end(self) -> None:
-        """Pause the training where its trial may go on, else close it."""
-        if self._held.step >= self.job.target or self._key is None:
-            self._close()
-            return
-        self._held.training.pause()
-        self.notes += paused.keep(self._key, self._held)
-        self.kept = True
+    def end(self) -> str | None:
+        """Save and pause the training where its trial may go on, else close it.
+
+        Returns the checksum of the file that was saved.
+        """
+        if self._held.step >= self.job.target:
+            self.close()
+            return None
+        saved = self._save()
+        if self._keep:
+            self._held.training.pause()
+            self.notes += paused.keep((self.job.trial, self._identity), self._held)
+            self.kept = True
+        else:
+            self.close()
+        return saved
+
+    def _save(self) -> str | None:
+        if self.job.checkpoint is None:
+            return None
+        try:
+            return own_state.save(Path(self.job.checkpoint), self._held, self._identity)
+        except OSError as error:
+            self.notes.append(f"its checkpoint was not saved: {error}")
+            return None
+
+    def _stored(self) -> Mapping[str, Any]:
+        """Return the saved state that the job goes on from; empty where there is none."""
+        job = self.job
+        source = job.resume or job.checkpoint
+        if not job.start or source is None:
+            return {}
+        found = own_state.load(Path(source), self._identity, job.checksum)
+        if found is None and job.resume:
+            self.notes.append(checkpoint.missing(Path(source), job.start))
+        return found or {}
 
     def _begin(self) -> Held:
-        job, setting = self.job, self.job.setting
-        builder = Builder(job.optimizer, setting.hyper, setting.warmup, job.target)
+        job, setting, stored = self.job, self.job.setting, self._stored()
+        builder = Builder(job.optimizer, setting.hyper, setting.warmup, job.target, stored)
+        measured = own_state.measured(stored)
         assignment = Assignment(
             trial=job.trial,
             label=label(job.optimizer, job.trial),
             build=builder,
             seed=job.seed,
             steps=job.target,
+            start=measured[-1].step if measured else 0,
             evaluate=job.evaluate,
             device=getattr(self._loop, "device", CPU),
             folder=Path(job.checkpoint).parent if job.checkpoint else None,
         )
-        return Held(training=self._loop.begin(assignment), builder=builder)
+        training, seconds = self._loop.begin(assignment), stored.get("seconds", 0.0)
+        return Held(training=training, builder=builder, measured=measured, seconds=seconds)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the training for good."""
         said = self._held.training.close()
         if said:
             self.notes.append(said)
@@ -140,6 +175,11 @@ class Course:
         finite(loss, "validation", step)
         if accuracy is not None and not math.isfinite(accuracy):
             raise BadMeasurement(f"accuracy became {accuracy} at step {step}")
+        if accuracy is not None and not -SLACK <= accuracy <= 1 + SLACK:
+            raise BadMeasurement(
+                f"accuracy at step {step} was {accuracy:.4g}, which is no fraction from 0 to 1; "
+                "divide a percentage by 100"
+            )
 
     def _told(self, measured: Measured, before: int, since: float, until: float) -> Iterator[Point]:
         """Yield the points of the rungs since the measurement before, and its own."""
@@ -162,14 +202,3 @@ class Course:
 
 def _numbers(measured: Measured) -> tuple[float, float | None]:
     return measured.measurement.loss, measured.measurement.accuracy
-
-
-def missing_last(last: int, steps: int) -> BadMeasurement:
-    """Return the error of a training that ended before it measured its last step.
-
-    Args:
-        last: The step of its last measurement; 0 if there is none.
-        steps: Of a full run.
-    """
-    said = f"after its measurement at step {last}" if last else "without a measurement"
-    return BadMeasurement(f"ended {said}; the last measurement must be at step {steps}")

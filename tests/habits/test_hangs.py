@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from autotune.engines import hangs
@@ -149,6 +151,15 @@ def test_how_long_a_step_may_take_is_learned_from_the_slowest():
     assert patience.asked(Phase.STEP) == 30.0
     patience._longest[Phase.STEP] = 50.0
     assert patience.asked(Phase.STEP) == 150.0
+
+
+def test_a_users_own_loop_may_take_as_long_to_measure_as_was_given_or_seen():
+    patience = Patience()
+    assert patience.limit(Phase.LOOP) == math.inf  # nobody knows how long its first one takes
+    assert patience.asked(Phase.LOOP) == 30.0
+    patience._longest[Phase.LOOP] = 50.0
+    assert (patience.limit(Phase.LOOP), patience.asked(Phase.LOOP)) == (1000.0, 150.0)
+    assert Patience(7.0).limit(Phase.LOOP) == 7.0
 
 
 def test_time_in_which_all_were_suspended_does_not_count(monkeypatch):
