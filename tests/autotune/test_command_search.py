@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,9 +175,11 @@ def test_a_program_that_cannot_be_run_fails_with_a_sentence():
 
 def test_an_interrupted_command_is_paused_and_goes_on():
     asked = iter([False, True])
-    text = "echo autotune step=3 loss=2; sleep 0.4; echo autotune step=9 loss=1"
+    text = "echo autotune step=3 loss=2; sleep 0.1; touch on; echo autotune step=9 loss=1"
     report = performed(job(text), interrupted=lambda: next(asked, True))
     assert (report.outcome, report.step, report.kept) == (Outcome.INTERRUPTED, 3, True)
+    time.sleep(0.3)
+    assert not Path("on").exists()
     rest = performed(job(text, start=3, attempt=2))
     assert [(point.step, point.loss) for point in rest.points] == [(9, 1.0)]
 
