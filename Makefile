@@ -44,7 +44,7 @@ integrations: ## Test in other people's trainers and tuners, in an environment o
 	@$(MAKE) --no-print-directory VENV=$(VENV)-integrations others
 
 others: $(VENV)/.integrations
-	@OMP_NUM_THREADS=1 AUTOTUNE_INTEGRATIONS=1 $(BIN)/pytest tests/integrations $(ARGS)
+	@OMP_NUM_THREADS=1 INTEGRATIONS=1 $(BIN)/pytest tests/integrations $(ARGS)
 
 faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and count what was lost
 	@OMP_NUM_THREADS=1 FAULT_ROUNDS=$(or $(ROUNDS),50) $(BIN)/pytest tests/faults $(ARGS)

@@ -1,7 +1,8 @@
 r"""Train a classifier of digits: ``plain.py`` for a command, one line of it changed.
 
-autotune search --search command --steps 81 --optimizer adamw --trials 6 -- python command.py \
-    --lr {lr} --betas {betas} --weight-decay {weight_decay} --steps {steps} --seed {seed}
+autotune search --search command --steps 81 --optimizer adamw --trials 4 --set space.warmup=0 -- \
+    python command.py --lr {lr} --betas {betas} --weight-decay {weight_decay} --steps {steps} \
+    --seed {seed}
 """
 
 import argparse

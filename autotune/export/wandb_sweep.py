@@ -1,4 +1,4 @@
-"""Write the space that was searched as a sweep of Weights & Biases; for ``wandb sweep``."""
+"""Write the space that was searched as the configuration of a sweep; for Weights & Biases."""
 
 from __future__ import annotations
 

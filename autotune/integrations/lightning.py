@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback as LightningCallback
+try:
+    from lightning.pytorch import Callback as LightningCallback
+except ModuleNotFoundError:  # the same under its other name
+    from pytorch_lightning import Callback as LightningCallback
 
 from autotune.errors import SpecError
 from autotune.integrations.building import Found, optimizer_of, scheduler
@@ -21,7 +24,8 @@ __all__ = ["Callback", "configure", "interval"]
 class Callback(LightningCallback):  # type: ignore[misc]  # lightning is not always there
     """Reports the loss of each validation, and stops the Trainer when told to.
 
-    A step is one of the optimizer; with accumulated gradients it takes several batches.
+    A step is one of the optimizer; with accumulated gradients it takes several batches. On several
+    devices, log the loss with ``sync_dist=True``.
 
     Args:
         report: Where to; None is the trial's, without a trial ``autotune.report``, which does

@@ -61,7 +61,7 @@ class Reporter:
         return send(step, float(metrics[self._metric]), None if found is None else float(found))
 
     def check(self) -> None:
-        """Warn if nothing was reported; the search says the same, but where the script is not."""
+        """Warn if nothing was reported: a search can only say that a loss is missing."""
         if self._last:
             return
         if not self._seen:

@@ -22,7 +22,7 @@ LIBRARIES = (
 def pytest_configure() -> None:
     """Let nothing be skipped where all libraries were to be installed."""
     missing = [name for name in LIBRARIES if find_spec(name) is None]
-    if os.environ.get("AUTOTUNE_INTEGRATIONS") and missing:
+    if os.environ.get("INTEGRATIONS") and missing:
         pytest.exit(f"not installed: {', '.join(missing)}; run: make integrations", returncode=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,9 +17,7 @@ import pytest
 import autotune
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SLOW = pytest.mark.skipif(
-    not os.environ.get("AUTOTUNE_INTEGRATIONS"), reason="make integrations runs it"
-)
+SLOW = pytest.mark.skipif(not os.environ.get("INTEGRATIONS"), reason="make integrations runs it")
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +110,26 @@ def test_two_processes_train_each_trial_together(command, name):
     assert "validation loss" in done.stdout
 
 
+@SLOW
+@pytest.mark.parametrize("file", ["command.py", "train.sh"])
+def test_a_command_is_searched_as_the_file_says(file):
+    text = (EXAMPLES / file).read_text("utf-8")
+    said = re.search(r"autotune (search .*?[^\\])\n", text, re.S)[1]
+    words = shlex.split(re.sub(r"\\\n[#\s]*", "", said).replace(file, str(EXAMPLES / file)))
+    words[words.index("--trials") + 1] = "2"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = autotune.load(words[words.index("--search") + 1]).rows
+    assert row.tuned.loss.n >= 3
+
+
 def changed(before, after):
     """Return the lines of a script that are not in the one before it, docstrings left out."""
     import difflib
@@ -122,8 +141,9 @@ def changed(before, after):
     return [line[2:] for line in difflib.ndiff(old, new) if line.startswith("+ ")]
 
 
-def test_a_plain_script_becomes_a_generator_in_eight_lines():
+def test_a_plain_script_becomes_a_generator_in_eight_lines_and_a_command_in_one():
     assert 0 < len(changed("plain.py", "generator.py")) <= 8
+    assert len(changed("plain.py", "command.py")) == 1
 
 
 def test_the_page_s_study_runs_as_printed():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import autotune
 from autotune.integrations.suggestion import from_config, presets
 
 accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
@@ -124,6 +125,13 @@ def test_without_an_evaluation_nothing_is_reported_and_that_is_said(trainer, pla
     callback = Callback(plan().report)
     with pytest.warns(UserWarning, match=r"^nothing was measured, so nothing was reported; "):
         callback.on_train_end(running.args, running.state, running.control)
+
+
+def test_outside_a_search_the_callback_does_nothing(trainer):
+    running = trainer(Callback())
+    running.train()
+    assert running.state.global_step == STEPS
+    assert autotune.report(1, 2.0) is True
 
 
 def decays(optimizer, model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Module(LightningModule):
+class Parts:
     def __init__(self, found):
         super().__init__()
         torch.manual_seed(0)
@@ -43,17 +45,21 @@ class Module(LightningModule):
         return configure(self, self.found, self.trainer.max_steps)
 
 
+class Module(Parts, LightningModule):
+    pass
+
+
 FOUND = from_config(presets("adan-win2", steps=STEPS, space={"lr": 0.01, "warmup": 0.25})[0])
 
 
-def fit(callback, found=FOUND, **more):
+def fit(callback, trainer=Trainer, module=Module, **more):
     given = {
         "max_steps": STEPS,
         "val_check_interval": 2,
         "check_val_every_n_epoch": None,
         **more,
     }
-    trainer = Trainer(
+    running = trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -65,9 +71,9 @@ def fit(callback, found=FOUND, **more):
     inputs = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
     data = torch.utils.data.TensorDataset(inputs, (inputs.sum(1) > 0).long())
     loader = torch.utils.data.DataLoader(data, batch_size=4)
-    module = Module(found)
-    trainer.fit(module, loader, loader)
-    return trainer, module
+    model = module(FOUND)
+    running.fit(model, loader, loader)
+    return running, model
 
 
 def test_every_validation_is_reported_with_its_accuracy(plan):
@@ -135,3 +141,12 @@ def test_matrices_alone_are_decayed():
     groups = module.optimizers().param_groups
     decayed = {parameter.ndim: g["weight_decay"] for g in groups for parameter in g["params"]}
     assert decayed == {2: 0.02, 1: 0.0}
+
+
+def test_under_its_other_name_lightning_takes_the_callback_too(plan):
+    other = importlib.import_module("pytorch_lightning")
+    module = type("Module", (Parts, other.LightningModule), {})
+    trial = plan(stop=6)
+    trainer, _ = fit(Callback(trial=trial), other.Trainer, module)
+    assert trial.steps == [2, 6]
+    assert trainer.global_step == 6
