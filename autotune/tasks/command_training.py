@@ -70,10 +70,6 @@ class CommandTraining:
         self._stopped = self._over = False
         self._step = 0
 
-    def state(self) -> Mapping[str, Any]:
-        """Return nothing: how a command's chance stands is not known."""
-        return {}
-
     def advance(self, interrupted: Callable[[], bool]) -> Measured | None:
         """Let it go on until it reports; None where ``interrupted`` came first.
 
