@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import Result, Tuned, load, tune
+    from autotune.api.result import Result
+    from autotune.api.trial import Trial
+    from autotune.api.tune import load, tune
+    from autotune.api.tuned import Tuned
+    from autotune.api.tuner import Tuner
     from autotune.command.report import report
     from autotune.tasks.base import Measurement, Problem
 
@@ -15,14 +19,27 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Measurement": "autotune.tasks.base",
     "Problem": "autotune.tasks.base",
-    "Result": "autotune.api",
-    "Tuned": "autotune.api",
-    "load": "autotune.api",
+    "Result": "autotune.api.result",
+    "Trial": "autotune.api.trial",
+    "Tuned": "autotune.api.tuned",
+    "Tuner": "autotune.api.tuner",
+    "load": "autotune.api.tune",
     "report": "autotune.command.report",
-    "tune": "autotune.api",
+    "tune": "autotune.api.tune",
 }
 
-__all__ = ["Measurement", "Problem", "Result", "Tuned", "__version__", "load", "report", "tune"]
+__all__ = [
+    "Measurement",
+    "Problem",
+    "Result",
+    "Trial",
+    "Tuned",
+    "Tuner",
+    "__version__",
+    "load",
+    "report",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

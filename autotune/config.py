@@ -129,16 +129,31 @@ def resolve(
 
 def check_names(spec: SearchSpec) -> None:
     """Refuse an unregistered name, before anything is built."""
+    refuse_asked(spec)
+    check_policies(spec)
+    registry.check("autotune.engines", spec.engine)
+    models = registry.names("autotune.tasks")
+    if spec.command is None and ":" not in spec.model and spec.model not in models:
+        raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)
+
+
+def check_policies(spec: SearchSpec) -> None:
+    """Refuse an unregistered optimizer, sampler or pruner."""
     known = optimizers.names()
     for name in spec.optimizers:
         if name not in known:
             raise UnknownName(registry.unknown("optimizer", name, known))
     registry.check("autotune.samplers", spec.sampler)
     registry.check("autotune.pruners", spec.pruner)
-    registry.check("autotune.engines", spec.engine)
-    models = registry.names("autotune.tasks")
-    if spec.command is None and ":" not in spec.model and spec.model not in models:
-        raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)
+
+
+def refuse_asked(spec: SearchSpec) -> None:
+    """Refuse a search whose trials only the script that asks for them can train."""
+    if spec.asked:
+        raise SpecError(
+            f"search '{spec.search_name}' is asked for by a script, which trains its trials "
+            "(autotune.Tuner): run that script again to go on with it"
+        )
 
 
 def _check_engine(request: Request, spec: SearchSpec) -> None:

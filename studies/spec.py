@@ -24,6 +24,7 @@ from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
 COMMAND = "command"  # the model of a search whose trials run a command
+ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
 _SCRIPT = re.compile(r"[^-{}\s][^{}\s]*\.[A-Za-z]{1,4}")
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
 
@@ -191,6 +192,11 @@ class SearchSpec(BaseModel):
             key = "report" if self.report else "metric"
             raise SpecError(f"{key} is for a command, which is not given; leave {key} out")
         return self
+
+    @property
+    def asked(self) -> bool:
+        """Whether a caller's own loop asks for the trials and trains them."""
+        return self.engine == ASKED
 
     @property
     def search_name(self) -> str:

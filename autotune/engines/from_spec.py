@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.config import refuse_asked
 from autotune.devices import CPU, Device
 from autotune.engines import gpus
 from autotune.engines.base import Engine
@@ -47,6 +48,7 @@ def ready(spec: SearchSpec) -> None:
 
     The engine may have a static method ``ready`` for it, with the arguments of its constructor.
     """
+    refuse_asked(spec)
     _refuse("step_timeout", spec, spec.step_timeout, "which can end a step")
     _refuse("per_gpu", spec, spec.per_gpu if spec.per_gpu > 1 else None, "whose workers share GPUs")
     check = getattr(load("autotune.engines", spec.engine), "ready", None)

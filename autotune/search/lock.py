@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from autotune.errors import AlreadyThere, StorageError
 from autotune.seeds import derive
@@ -30,6 +31,18 @@ WITHOUT = (
     "a search needs file locks, which this Python lacks (no fcntl and no msvcrt); run it with "
     "CPython on Linux, macOS or Windows, stored searches can be read here"
 )
+_held: WeakSet[IO[str]] = WeakSet()  # locks of this process
+
+
+def _let_go() -> None:
+    # A forked process, such as a loader of batches, may outlive this one, and the lock with it.
+    for file in _held:
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
 # Raised if another process removes the folder at that moment.
 _REMOVED = (FileNotFoundError, FileExistsError)
 
@@ -111,6 +124,7 @@ def _attempt(folder: Path) -> IO[str]:
     except OSError:
         file.close()
         raise
+    _held.add(file)
     return file
 
 

@@ -19,6 +19,7 @@ from autotune.scheduler.study_state import StudyState
 from autotune.search import delete, words
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
+from autotune.search.stored import refuse_other_kind
 from autotune.search.turns import merge
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import Space
@@ -269,11 +270,13 @@ def going_on(
 
 
 def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
-    """Return the stored search of that name, if there is one."""
+    """Return the stored search of that name; raises as ``refuse_other_kind``."""
     try:
-        return store.search(spec.search_name)
+        found = store.search(spec.search_name)
     except NotFound:
         return None
+    refuse_other_kind(spec, found, str(store))
+    return found
 
 
 def as_begun(spec: SearchSpec, stored: SearchRecord | None) -> SearchSpec:

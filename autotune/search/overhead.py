@@ -30,15 +30,20 @@ class Overhead:
         self._spent: deque[float] = deque(maxlen=RECENT)  # deciding and writing, by job
         self._waited: deque[float] = deque(maxlen=RECENT)  # between a worker and this process
         self._counted = self._shared = 0.0  # seconds in all, and until the last job ended
+        self._counting = False
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count the time of what is decided and written here."""
-        began = self._clock()
+        """Count the time of what is decided and written here; once where one is in another."""
+        if self._counting:
+            yield
+            return
+        self._counting, began = True, self._clock()
         try:
             yield
         finally:
             self._counted += self._clock() - began
+            self._counting = False
 
     def began(self, job: int) -> None:
         """Note that a job was handed to a worker."""

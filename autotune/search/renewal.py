@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ from autotune.errors import NothingUsable
 from autotune.scheduler.study_state import StudyState
 from autotune.search.opening import (
     Checked,
-    Opened,
     Prepared,
     another,
     as_begun,
@@ -21,7 +20,7 @@ from autotune.search.opening import (
     prepare,
     stored_as,
 )
-from autotune.studies.records import SearchRecord, TrialState
+from autotune.studies.records import SearchRecord, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
 
@@ -106,14 +105,11 @@ def unfinished(state: StudyState, seeds: int, enough: str) -> str:
     )
 
 
-def refuse_nothing(opened: Opened) -> None:
-    """Raise NothingUsable if no trial reached its last step with a loss."""
-    trials = [trial for state in opened.states for trial in state.trials.values()]
+def refuse_nothing(name: str, trials: Sequence[TrialRecord]) -> None:
+    """Raise NothingUsable if no trial of a search reached its last step with a loss."""
     if any(t.state is TrialState.COMPLETE and t.loss is not None for t in trials):
         return
     reasons = [t.reason for t in trials if t.reason and t.state is not TrialState.STOPPED]
     why = f"the first said: {reasons[0]}" if reasons else "the budget ended first, raise it"
     again = f"; {MENDED}" if any(t.state is TrialState.FAILED for t in trials) else ""
-    raise NothingUsable(
-        f"no trial of '{opened.search.name}' reached its end with a loss; {why}{again}"
-    )
+    raise NothingUsable(f"no trial of '{name}' reached its end with a loss; {why}{again}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune import environment
+from autotune.config import refuse_asked
 from autotune.engines.inline import Inline
 from autotune.errors import NothingUsable, SpecError
 from autotune.pruners.ladder import rungs_of
@@ -87,6 +88,7 @@ def whole(search: SearchRecord, optimizer: str, trial: TrialRecord, curve: Seque
             f"{who} was read from the table '{search.task.get('data')}', not trained: "
             "there is nothing to run again"
         )
+    refuse_asked(spec)
     stop = trial.target if trial.state in _ENDS else max(trial.step, *_steps(curve), 0)
     if not stop:
         raise NothingUsable(f"{who} has taken no step yet, it is {trial.state}")

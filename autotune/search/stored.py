@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from autotune.config import refuse_asked
 from autotune.errors import NotFound, SpecError
 from autotune.registry import unknown
 from autotune.studies import urls
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord
+from autotune.studies.spec import ASKED, SearchSpec, parse
 from autotune.studies.store import Store
 
 
@@ -41,9 +43,32 @@ def resume_command(name: str, given: str | None) -> str:
 
 
 def resumable(searches: Iterable[SearchRecord], given: str | None) -> dict[str, str]:
-    """Return the command that goes on with each interrupted search, by name."""
+    """Return the command that goes on with each interrupted search, by name.
+
+    One that a script asks for has none: that script goes on with it.
+    """
     interrupted = [each for each in searches if each.state is SearchState.INTERRUPTED]
-    return {each.name: resume_command(each.name, given) for each in interrupted}
+    own = [each for each in interrupted if each.spec.get("engine") != ASKED]
+    return {each.name: resume_command(each.name, given) for each in own}
+
+
+def refuse_other_kind(spec: SearchSpec, found: SearchRecord, where: str) -> None:
+    """Refuse to go on with a search that a script asks for in another way, and the reverse.
+
+    Args:
+        spec: What is asked for.
+        found: The stored search of its name.
+        where: Its database, as it is shown.
+    """
+    stored = parse(dict(found.spec))
+    if not spec.asked:
+        refuse_asked(stored)
+    elif not stored.asked:
+        raise SpecError(
+            f"search '{found.name}' in {where} trains model '{stored.model}' by itself, so a "
+            "script cannot ask for its trials; give another name, or go on with it by: "
+            f"{resume_command(found.name, None)}"
+        )
 
 
 def written(name: str, optimizer: str | None = None) -> str:

@@ -167,6 +167,10 @@ class Participant:
         self.seconds = self.store.tick(self.search.id, now - self._told)
         self._told = now
 
+    def start_clock(self) -> None:
+        """Leave out the time until now: nothing of it was the search's."""
+        self._told = self._beaten = time.monotonic()
+
     def rest(self, *, paused: bool) -> None:
         """Leave out the time since the last call if the search was paused then and is now."""
         if paused and not self._paused:

@@ -116,7 +116,7 @@ def work(
                 f"the first {FAILURES} trials here failed, the last said: {guard.last_failure}; "
                 "repair this machine and start the worker again"
             )
-        if not loop.participant.changed:
+        if not loop.changed:
             break
     return search
 

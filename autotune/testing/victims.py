@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from autotune import Tuner
 from autotune.optimizers import create
 from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
@@ -57,6 +58,56 @@ def begun(study: str, url: str) -> None:
         except AutotuneError:
             time.sleep(0.02)
     raise AssertionError("no search was begun")
+
+
+def asking(given: dict[str, Any], url: str, log: Path) -> ForkServerProcess:
+    """Start a script that trains a search's trials in its own loop; its error goes to ``log``."""
+    process = context().Process(target=_ask, args=(given, url, log), daemon=True)
+    process.start()
+    return process
+
+
+def own_loop(given: dict[str, Any], url: str) -> None:
+    """Train the trials of a search as a script does, saving what a paused one needs.
+
+    Args:
+        given: Arguments of ``autotune.Tuner``.
+        url: Where the search is stored.
+    """
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(96, 4, generator=draw)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    loss_of = torch.nn.functional.mse_loss
+    for trial in Tuner(storage=url, progress="off", **given):
+        torch.manual_seed(trial.seed)
+        model = torch.nn.Linear(4, 1)
+        optimizer = trial.build(model)
+        schedule = trial.schedule(optimizer)
+        if trial.state is not None:
+            model.load_state_dict(trial.state["model"])
+            optimizer.load_state_dict(trial.state["optimizer"])
+        for step in range(trial.start + 1, trial.stop + 1):
+            rows = slice(8 * (step % 8), 8 * (step % 8) + 8)
+            optimizer.zero_grad()
+            loss_of(model(inputs[rows]), targets[rows]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            time.sleep(0.001)
+            if step in trial.evaluate:
+                with torch.no_grad():
+                    loss = loss_of(model(inputs[64:]), targets[64:])
+                if not trial.report(step, loss):
+                    break
+        trial.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+
+def _ask(given: dict[str, Any], url: str, log: Path) -> None:
+    hurry()
+    try:
+        own_loop(given, url)
+    except BaseException:
+        log.write_text(traceback.format_exc())
+        raise
 
 
 def hurry() -> None:

@@ -18,7 +18,6 @@ import torch
 from click.testing import CliRunner
 
 import autotune
-from autotune import api
 from autotune.cli import main
 from autotune.errors import (
     AlreadyThere,
@@ -493,7 +492,17 @@ def test_loading_an_unknown_search_suggests_the_nearest(result):
 
 
 @pytest.mark.parametrize(
-    "taught", [api.tune, api.load, api.Result, api.Tuned, base.Problem], ids=lambda it: it.__name__
+    "taught",
+    [
+        autotune.tune,
+        autotune.load,
+        autotune.Result,
+        autotune.Tuned,
+        autotune.Tuner,
+        autotune.Trial,
+        base.Problem,
+    ],
+    ids=lambda it: it.__name__,
 )
 def test_the_documented_example_of_a_public_name_runs(taught, result, monkeypatch):
     monkeypatch.setenv("AUTOTUNE_STORAGE", result.storage)
@@ -507,7 +516,7 @@ def test_types_are_known_without_running_anything():
     hints = get_type_hints(autotune.tune)
     assert (hints["return"], hints["storage"]) == (autotune.Result, str | os.PathLike[str] | None)
     assert get_type_hints(autotune.load)["return"] is autotune.Result
-    assert get_type_hints(api.Result.best.fget)["return"] is autotune.Tuned
+    assert get_type_hints(autotune.Result.best.fget)["return"] is autotune.Tuned
 
 
 def test_help_teaches_what_a_problem_means():

@@ -214,7 +214,7 @@ def test_paused_and_continued_equals_undisturbed(
     task_file, url, undisturbed, kind, moments, commands, monkeypatch
 ):
     monkeypatch.setenv("AUTOTUNE_LEASE", "0.1")
-    monkeypatch.setattr("autotune.search.coordinator.WAIT", 0.01)
+    monkeypatch.setattr("autotune.search.asking.WAIT", 0.01)
     with Store(url) as store:
         pausing = Pausing(store, moments, kind, commands)
         run(spec(task_file), store=store, listen=pausing)

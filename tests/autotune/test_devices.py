@@ -32,7 +32,7 @@ MAY = {
     "cli/shared/step_options.py": "takes the device whose steps are measured",
     "cli/shared/spec_options.py": "tells what --device takes",
     "cli/commands/": "tells what --device takes",
-    "api.py": "tells what device= takes",
+    "api/tune.py": "tells what device= takes",
     "testing/graph.py": "tells what a CUDA graph refuses",
     "cli/views/step_times.py": "shows columns that only a GPU has",
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +29,22 @@ with exclusive(Path(sys.argv[1]), "net"):
     sys.stdin.read()
 """
 
+OUTLIVED = """
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from autotune.search.lock import exclusive
+with exclusive(Path(sys.argv[1]), "net"):
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+    else:
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -46,6 +64,18 @@ def holder(folder: Path):
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
+
+
+def test_a_forked_process_that_outlives_its_parent_does_not_keep_the_lock(folder):
+    command = [sys.executable, "-P", "-c", OUTLIVED, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.wait()
+        try:
+            assert is_free(folder) is True
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_lock_that_was_never_taken_is_free(folder):

@@ -24,6 +24,7 @@ from autotune.studies.models import Base
 from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.victims import own_loop
 from autotune.training import checkpoint
 
 SCARCE = re.compile(r"only \d+ settings? (was|were) tried")
@@ -132,6 +133,21 @@ def finds(tmp_path_factory):
 def undisturbed(spec, finds):
     """What the search finds when nothing is done to it."""
     return finds(spec)
+
+
+@pytest.fixture(scope="session")
+def asked():
+    """A search as a script with a loop of its own begins it."""
+    return {"optimizers": ["adan", "adamw"], "steps": 27, "runs": RUNS, "name": "net"}
+
+
+@pytest.fixture(scope="session")
+def undisturbed_script(asked, tmp_path_factory):
+    """What that search finds when nothing is done to its script."""
+    url = str(tmp_path_factory.mktemp("asked") / "autotune.db")
+    own_loop(asked, url)
+    with Store(url) as store:
+        return found(store)
 
 
 def found(store):

@@ -11,11 +11,11 @@ from autotune.cli.views.comparison import report
 from autotune.cli.views.json import document
 from autotune.cli.views.progress import listening
 from autotune.cli.views.table import facts, width
-from autotune.config import Request, Resolved, resolve
+from autotune.config import Request, Resolved, refuse_asked, resolve
 from autotune.errors import NothingUsable
 from autotune.results.comparison import Comparison
 from autotune.search.stored import flag, opened, resume_command, written
-from autotune.studies.spec import SearchSpec
+from autotune.studies.spec import SearchSpec, parse
 
 if TYPE_CHECKING:
     from autotune.search import session
@@ -35,6 +35,7 @@ def resolve_request(request: Request, storage: str | None, resume: str | None) -
         return resolve(request)
     with opened(storage) as store:
         stored = store.search(resume)
+    refuse_asked(parse(dict(stored.spec)))
     return resolve(request, stored=(f"search '{resume}'", {**stored.spec, "name": resume}))
 
 

@@ -1,0 +1,1 @@
+"""What Python users call; the names are public through ``autotune`` itself."""

@@ -1,0 +1,89 @@
+"""A setting that a search found, ready to train with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from autotune.cli.views import format
+from autotune.cli.views.comparison import setting
+from autotune.errors import SpecError
+from autotune.export import render
+from autotune.results import tuned as records
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Tuned:
+    """A setting that a search found, ready to train with.
+
+    Args:
+        record: The setting with its evidence and warnings: what exports are written from.
+
+    Example:
+        >>> import torch, autotune
+        >>> tuned = autotune.load("line").tuned("adan")
+        >>> optimizer = tuned.build(torch.nn.Linear(4, 1))
+        >>> scheduler = tuned.schedule(optimizer, steps=1_000)
+        >>> optimizer.param_groups[0]["initial_lr"] == tuned.hyper["lr"]
+        True
+    """
+
+    record: records.Tuned
+
+    @property
+    def optimizer(self) -> str:
+        """Name of the optimizer."""
+        return self.record.optimizer
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """Keyword arguments of the optimizer; betas are close to one."""
+        return dict(self.record.hyper)
+
+    @property
+    def warmup(self) -> float:
+        """Fraction of the schedule in which the learning rate rises."""
+        return self.record.warmup
+
+    def build(self, model: nn.Module) -> Optimizer:
+        """Return the optimizer for a model; parameters with ndim <= 1 are not decayed.
+
+        Raises:
+            TypeError: ``model`` is not a module.
+        """
+        from autotune.training.building import optimizer_of
+
+        return optimizer_of(model, self.optimizer, self.hyper)
+
+    def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+        """Return the schedule over ``steps`` optimizer steps: linear warm-up, then cosine to zero.
+
+        Call its ``step`` after each ``optimizer.step()``.
+
+        Raises:
+            SpecError: ``steps`` is less than 1.
+        """
+        from torch.optim.lr_scheduler import LambdaLR
+
+        from autotune.training.lr_schedule import multiplier
+
+        if steps < 1:
+            raise SpecError(f"steps must be at least 1, got {steps}")
+        return LambdaLR(optimizer, lambda step: multiplier(min(step, steps), steps, self.warmup))
+
+    def export(self, form: str) -> str:
+        """Return the setting as ``"torch"``, ``"yaml"``, ``"json"`` or another registered export.
+
+        Raises:
+            UnknownName: No export has that name.
+        """
+        return render(self.record, form)
+
+    def __repr__(self) -> str:
+        parts = setting(self.hyper, self.warmup).items()
+        return f"{self.optimizer}: " + ", ".join(f"{k} {v}" for k, v in parts if v != format.NONE)
