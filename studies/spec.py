@@ -23,8 +23,8 @@ from pydantic import (
 from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
-COMMAND = "command"  # the model of a search whose trials run a command
 ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
+COMMAND = "command"  # the model of a search whose trials run a command
 _SCRIPT = re.compile(r"[^-{}\s][^{}\s]*\.[A-Za-z]{1,4}")
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
 

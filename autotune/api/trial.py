@@ -15,7 +15,6 @@ from autotune.errors import SpecError
 from autotune.search.manual import Manual
 from autotune.search.taken import Taken
 from autotune.training.job import Outcome
-from autotune.training.lr_schedule import multiplier
 from autotune.training.verdict import verdict
 
 if TYPE_CHECKING:
@@ -137,16 +136,9 @@ class Trial:
         Call its ``step`` after each ``optimizer.step()``. A state of the optimizer may be loaded
         before or after.
         """
-        from torch.optim.lr_scheduler import LambdaLR
+        from autotune.training.lr_schedule import schedule
 
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-        steps, warmup = self.steps, self.warmup
-        return LambdaLR(
-            optimizer,
-            lambda step: multiplier(min(step, steps), steps, warmup),
-            last_epoch=self.start - 1,
-        )
+        return schedule(optimizer, self.steps, self.warmup, self.start)
 
     def report(self, step: int, loss: Any, accuracy: Any = None) -> bool:
         """Report the validation loss after ``step`` steps; return whether to train on.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import NotFound, NothingUsable, SpecError
@@ -95,6 +95,7 @@ class Tuned:
     evidence: Evidence
     warnings: tuple[str, ...] = ()
     provenance: Provenance
+    space: Mapping[str, Any] = field(default_factory=dict)  # where it was found, as plain data
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -241,6 +242,7 @@ def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen)
             created=search.created.isoformat(timespec="seconds"),
             environment=dict(search.environment),
         ),
+        space={name: list(entry) for name, entry in study.space.items()},
     )
 
 

@@ -47,19 +47,6 @@ def working(study: str, url: str, name: str, log: Path) -> ForkServerProcess:
     return process
 
 
-def begun(study: str, url: str) -> None:
-    """Wait until a search is stored; raises AssertionError if none is."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            with Store(url, read_only=True) as store:
-                store.search(study)
-                return
-        except AutotuneError:
-            time.sleep(0.02)
-    raise AssertionError("no search was begun")
-
-
 def asking(given: dict[str, Any], url: str, log: Path) -> ForkServerProcess:
     """Start a script that trains a search's trials in its own loop; its error goes to ``log``."""
     process = context().Process(target=_ask, args=(given, url, log), daemon=True)
@@ -108,6 +95,19 @@ def _ask(given: dict[str, Any], url: str, log: Path) -> None:
     except BaseException:
         log.write_text(traceback.format_exc())
         raise
+
+
+def begun(study: str, url: str) -> None:
+    """Wait until a search is stored; raises AssertionError if none is."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with Store(url, read_only=True) as store:
+                store.search(study)
+                return
+        except AutotuneError:
+            time.sleep(0.02)
+    raise AssertionError("no search was begun")
 
 
 def hurry() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from autotune.errors import SpecError
-from autotune.training.checkpoint import UNREADABLE, checksum, own, put_state
+from autotune.training.checkpoint import UNREADABLE, checksum, own, write
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device)
 
@@ -22,7 +22,15 @@ def save(path: Path, state: Mapping[str, Any], step: int, identity: int) -> str:
         OSError: It cannot be written; an older file then stays as it was.
     """
     whole = {"identity": identity, "step": step, "state": _plain(state, "state")}
-    return put_state(path, whole)
+    return write(path, whole, sum(tensor.nbytes for tensor in _tensors(whole)))
+
+
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, dict | list | tuple):
+        for value in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(value)
 
 
 def load(
