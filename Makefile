@@ -35,9 +35,10 @@ search: $(VENV)/.search ## Tune three optimizers for a ResNet-50, within 10 minu
 dashboard: $(VENV)/.dashboard ## Show the searches in a browser
 	@$(BIN)/autotune dashboard $(ARGS)
 
+# Hundreds of processes start; where that variable is set, each compiles all that it imports.
 test: $(VENV)/.test ## Run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-	  --max-worker-restart 0 $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile \
+	  --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 integrations: ## Test in other people's trainers and tuners, in an environment of their own
 	@$(MAKE) --no-print-directory VENV=$(VENV)-integrations others

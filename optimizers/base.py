@@ -31,6 +31,7 @@ from autotune.optimizers import (
     hyper,
     sharded,
 )
+from autotune.optimizers.eager import eager
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
 
@@ -222,7 +223,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if check.plain(param_group.setdefault("max_grad_norm", limit)) != limit:
             raise ValueError(check.one_for_all("max_grad_norm"))
         hyper.settle(self, param_group)
-        super().add_param_group(param_group)
+        eager(super().add_param_group)(param_group)
         try:
             for p in self.param_groups[-1]["params"]:
                 check.parameter(p, self.stochastic_rounding)
@@ -264,7 +265,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if torch.compiler.is_compiling():
             compiled.step(self._number, self.tensors)
         else:
-            self.advance()
+            eager(self.advance)()
         return loss
 
     # Schedulers of torch then leave the method as it is, which a compiler could not see through
@@ -329,7 +330,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""
         self._settle()
-        saved = super().state_dict()
+        saved: dict[str, Any] = eager(super().state_dict)()
         if self.compact:
             compact.write_out(saved, self.parameters())
         if self.capturable:
@@ -362,7 +363,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             lambda _, saved: checkpoints.translated(self, saved)
         )
         try:
-            super().load_state_dict(state_dict)
+            eager(super().load_state_dict)(state_dict)
         finally:
             hook.remove()
 

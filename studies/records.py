@@ -123,6 +123,11 @@ def own_data(task: Mapping[str, Any]) -> bool:
     return task.get("model") is not None and task.get("data") == task["model"]
 
 
+def own_loop(task: Mapping[str, Any]) -> bool:
+    """Return whether a task trains itself: a loop of the user's own."""
+    return "loop" in task
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """A trial to be: what the store needs to add one."""

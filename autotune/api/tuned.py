@@ -68,13 +68,11 @@ class Tuned:
         Raises:
             SpecError: ``steps`` is less than 1.
         """
-        from torch.optim.lr_scheduler import LambdaLR
-
-        from autotune.training.lr_schedule import multiplier
+        from autotune.training.lr_schedule import schedule
 
         if steps < 1:
             raise SpecError(f"steps must be at least 1, got {steps}")
-        return LambdaLR(optimizer, lambda step: multiplier(min(step, steps), steps, self.warmup))
+        return schedule(optimizer, steps, self.warmup)
 
     def export(self, form: str) -> str:
         """Return the setting as ``"torch"``, ``"yaml"``, ``"json"`` or another registered export.

@@ -24,6 +24,7 @@ from autotune.studies.records import (
     TrialState,
     mixed,
     own_data,
+    own_loop,
 )
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -288,7 +289,7 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
 
 def _unknown(task: Mapping[str, Any]) -> str:
     """Say that a batch's size is not known where the user could state it."""
-    if not own_data(task):
+    if not own_data(task) or own_loop(task):
         return ""
     return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
 

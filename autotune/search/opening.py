@@ -270,11 +270,7 @@ def going_on(
 
 
 def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
-    """Return the stored search of that name, if there is one.
-
-    Raises:
-        SpecError: Only a script can go on with it, or it is not one that a script asks for.
-    """
+    """Return the stored search of that name; raises as ``refuse_other_kind``."""
     try:
         found = store.search(spec.search_name)
     except NotFound:

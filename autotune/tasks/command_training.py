@@ -92,6 +92,10 @@ class CommandTraining:
             if interrupted():
                 return None
 
+    def state(self) -> Mapping[str, Any]:
+        """Return nothing: what a command does cannot be saved."""
+        return {}
+
     def pause(self) -> None:
         """Leave it waiting for an answer, or stop its processes where it waits for none."""
         if self._program is not None and self._waits is None:

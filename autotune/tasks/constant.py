@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autotune.data.base import Batch
 from autotune.data.seeds import seeded
 from autotune.errors import ends_process
+from autotune.optimizers.eager import eager
 from autotune.tasks.base import Problem
 from autotune.tasks.modes import evaluating
 
@@ -75,6 +76,11 @@ class _Constant(nn.Module):
         return self.answer.view(spread).expand(shape)
 
 
+class _LBFGS(torch.optim.LBFGS):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        eager(super().add_param_group)(param_group)
+
+
 def _best(constant: _Constant, problem: Problem, validation: Sequence[Any]) -> dict[str, float]:
     late = time.monotonic() + PATIENCE
 
@@ -88,7 +94,7 @@ def _best(constant: _Constant, problem: Problem, validation: Sequence[Any]) -> d
         return sum(found) / len(found)
 
     def closure() -> float:
-        optimizer.zero_grad()
+        eager(optimizer.zero_grad)()
         loss = mean(problem.loss)
         loss.backward()
         return float(loss.detach())
@@ -97,7 +103,7 @@ def _best(constant: _Constant, problem: Problem, validation: Sequence[Any]) -> d
     answer = constant.answer
     if answer is None:
         return {}
-    optimizer = torch.optim.LBFGS([answer], max_iter=50, line_search_fn="strong_wolfe")
+    optimizer = _LBFGS([answer], max_iter=50, line_search_fn="strong_wolfe")
     optimizer.step(closure)  # type: ignore[no-untyped-call]  # as torch has it
     lowest = closure()
     slope = 0.0 if answer.grad is None else float(answer.grad.abs().max())

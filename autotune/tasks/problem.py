@@ -267,7 +267,7 @@ def _batches(
     return train, validation
 
 
-def _read(text: str, part: str, batches: Iterable[Any], most: int) -> Sequence[Any]:
+def _read(text: str, part: str, batches: Any, most: int) -> Sequence[Any]:
     if not isinstance(batches, Iterable):
         raise SpecError(f"{part} of {text} must be an iterable of batches, got {_kind(batches)}")
     read = list(islice(batches, most))

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ EPOCH = "epoch"  # the argument of a callable that is told which epoch it is, fr
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
-def is_stream(train: Any) -> bool:
+def is_stream(train: Any) -> TypeGuard[Callable[..., Any]]:
     """Tell whether training batches are given as a callable."""
     return callable(train) and not isinstance(train, Iterable)
 
@@ -120,10 +120,14 @@ class Reader:
 
     def close(self) -> None:
         """End what reads, such as the processes of a DataLoader; what it raises says nothing."""
-        iterator, self._iterator, self._iterable = self._iterator, None, None
+        iterator, iterable = self._iterator, self._iterable
+        self._iterator = self._iterable = None
         for name in ("close", "_shutdown_workers"):
             with suppress(Exception):
                 getattr(iterator, name)()
+        # A loader with persistent workers would go on with those that were ended.
+        if iterator is not None and getattr(iterable, "_iterator", None) is iterator:
+            iterable._iterator = None
 
     def _open(self) -> None:
         self._iterable = self._source.opened(self._epoch)
@@ -133,7 +137,6 @@ class Reader:
         """Begin the next epoch and return its first batch."""
         if not self.place:
             raise self._source.empty(0)
-        self.close()
         self._epoch += 1
         self._open()
         try:

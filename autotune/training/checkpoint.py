@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,19 +77,6 @@ def save(
         **({} if data is None else {"data": own(dict(data))}),
     }
     return write(path, state, size(model, optimizer))
-
-
-def put_state(path: Path, state: dict[str, Any]) -> str:
-    """Write plain values and tensors on the CPU; returns and raises as ``save``."""
-    return write(path, state, sum(tensor.nbytes for tensor in _tensors(state)))
-
-
-def _tensors(state: Any) -> Iterator[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        yield state
-    elif isinstance(state, dict | list | tuple):
-        for value in state.values() if isinstance(state, dict) else state:
-            yield from _tensors(value)
 
 
 def write(path: Path, state: dict[str, Any], size: int) -> str:

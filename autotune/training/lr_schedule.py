@@ -20,6 +20,13 @@ def multiplier(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def schedule(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
-    """Return the schedule over ``steps`` optimizer steps, for loops that step it themselves."""
-    return LambdaLR(optimizer, lambda step: multiplier(min(step, steps), steps, warmup))
+def schedule(optimizer: Optimizer, steps: int, warmup: float, start: int = 0) -> LambdaLR:
+    """Return the schedule over ``steps`` optimizer steps, for loops that step it themselves.
+
+    It stands at step ``start``; a state of the optimizer may be loaded before or after.
+    """
+    for group in optimizer.param_groups if start else ():
+        group.setdefault("initial_lr", group["lr"])
+    return LambdaLR(
+        optimizer, lambda step: multiplier(min(step, steps), steps, warmup), last_epoch=start - 1
+    )

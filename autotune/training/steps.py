@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
 
@@ -41,7 +42,7 @@ class Segment:
 
 def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
     """Take one step and return its training loss; raises Diverged."""
-    optimizer.zero_grad(set_to_none=True)
+    eager(optimizer.zero_grad)(set_to_none=True)
     loss = run.loss(step)
     value = finite(float(loss.detach()), "training", step + 1)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -51,7 +52,7 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
 
 def queue_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
     """Let a device take one step and return its training loss, which nobody has waited for."""
-    optimizer.zero_grad(set_to_none=True)
+    eager(optimizer.zero_grad)(set_to_none=True)
     loss = run.loss(step)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -82,20 +82,29 @@ class Reader:
         return {trace["name"]: trace for trace in self.page.evaluate(TRACES, place)}
 
 
-@pytest.fixture
-def read(chromium):
-    """Open addresses; afterwards nothing may have failed or gone elsewhere."""
-    contexts, readers = [], []
+@pytest.fixture(scope="module")
+def devices(chromium):
+    """What a dashboard is read on; each keeps the scripts that it has loaded for all tests."""
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    return {
+        "desktop": chromium.new_context(viewport={"width": 1400, "height": 1000}),
+        "dark phone": chromium.new_context(color_scheme="dark", **phone),
+    }
 
-    def make(address, **options):
-        given = {"viewport": {"width": 1400, "height": 1000}, **options}
-        contexts.append(chromium.new_context(**given))
-        readers.append(Reader(contexts[-1].new_page(), address))
+
+@pytest.fixture
+def read(devices):
+    """Open addresses; afterwards nothing may have failed or gone elsewhere."""
+    readers = []
+
+    def make(address, device="desktop"):
+        readers.append(Reader(devices[device].new_page(), address))
         return readers[-1]
 
     yield make
-    for context in contexts:
-        context.close()
+    for reader in readers:
+        reader.page.close()
+        reader.page.context.clear_cookies()
     for reader in readers:
         assert not reader.errors
         assert not reader.strangers
@@ -159,7 +168,7 @@ def test_a_deep_link_draws_the_charts_of_its_tab(read, dashboard, tab, charts):
 
 
 def test_csv_holds_the_trials_of_the_filter(read, dashboard, store):
-    reader = read(dashboard, accept_downloads=True)
+    reader = read(dashboard)
     reader.open("/study?optimizer=adan&tab=Trials&states=complete")
 
     with reader.page.expect_download() as download:
@@ -171,7 +180,7 @@ def test_csv_holds_the_trials_of_the_filter(read, dashboard, store):
 
 
 def test_an_export_downloads_what_it_shows(read, dashboard):
-    reader = read(dashboard, accept_downloads=True).open("/export?optimizer=adan&fmt=json")
+    reader = read(dashboard).open("/export?optimizer=adan&fmt=json")
 
     with reader.page.expect_download() as download:
         reader.page.get_by_role("button", name="Download", exact=True).click()
@@ -182,8 +191,7 @@ def test_an_export_downloads_what_it_shows(read, dashboard):
 
 @pytest.mark.parametrize("path", ["/", "/compare", "/study?tab=Trials"])
 def test_a_dark_phone_is_not_scrolled_sideways(read, dashboard, path):
-    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-    reader = read(dashboard, color_scheme="dark", **phone).open(path)
+    reader = read(dashboard, "dark phone").open(path)
 
     assert reader.page.evaluate("document.documentElement.scrollWidth") == 390
 
@@ -233,12 +241,17 @@ def test_a_chart_is_drawn_again_only_for_news(read, growing):
 
 @pytest.fixture(scope="module")
 def growing(serving, tmp_path_factory):
-    """Serve two searches that a test may add to; gives the address and the database."""
+    """Serve two searches that a test may add to, and a hostile one, the last to begin.
+
+    Gives the address and the database; a proxy at 127.0.0.2 may stand before it.
+    """
     home = tmp_path_factory.mktemp("growing")
     url = f"sqlite:///{home}/autotune.db"
     for name in ("older", "newer"):
         sample.make(url, name, landscapes={"adan": sample.OPTIMIZERS["adan"]})
-    with serving(url, home) as (_, address):
+    with Store(url) as store:
+        _attack(store)
+    with serving(url, home, AUTOTUNE_ALLOWED_HOSTS="127.0.0.2") as (_, address):
         yield address, url
 
 
@@ -251,42 +264,34 @@ def _improve(store):
     store.record(trial.id, attempt, state=TrialState.COMPLETE, step=trial.target, loss=0.5)
 
 
+def _attack(store):
+    attack = "<img src=x onerror=alert(1)> **b** [a](javascript:alert(1)) $x$"
+    space = {f"{attack} lr": ["log", 1e-4, 1e-1]}
+    search = store.create_search(attack, {}, {"model": attack}, {"adan": space}, {})
+    lr = {f"{attack} lr": 1e-3}
+    proposal = Proposal(
+        role=Role.SEARCH,
+        origin=attack,
+        setting=Setting(params=lr, hyper=lr, warmup=0.1),
+        seed=0,
+        target=90,
+    )
+    trial = store.add_trial(search.studies[0].id, proposal)
+    attempt = store.begin(trial.id, attack)
+    store.record(trial.id, attempt, state=TrialState.FAILED, step=1, reason=attack)
+
+
 @pytest.mark.parametrize("path", ["/", "/study?tab=Failures", "/study?tab=History"])
-def test_a_hostile_name_is_drawn_as_text(read, hostile, path):
-    reader = read(hostile).open(path)
+def test_a_hostile_name_is_drawn_as_text(read, growing, path):
+    reader = read(growing[0]).open(path)
 
     assert reader.page.locator("img[src='x']").count() == 0
+    assert "onerror" in reader.page.url  # the page is of that search
 
 
-@pytest.fixture(scope="module")
-def hostile(serving, tmp_path_factory):
-    home = tmp_path_factory.mktemp("hostile")
-    url = f"sqlite:///{home}/hostile.db"
-    attack = "<img src=x onerror=alert(1)> **b** [a](javascript:alert(1)) $x$"
-    with Store(url) as store:
-        space = {f"{attack} lr": ["log", 1e-4, 1e-1]}
-        search = store.create_search(attack, {}, {"model": attack}, {"adan": space}, {})
-        lr = {f"{attack} lr": 1e-3}
-        proposal = Proposal(
-            role=Role.SEARCH,
-            origin=attack,
-            setting=Setting(params=lr, hyper=lr, warmup=0.1),
-            seed=0,
-            target=90,
-        )
-        trial = store.add_trial(search.studies[0].id, proposal)
-        attempt = store.begin(trial.id, attack)
-        store.record(trial.id, attempt, state=TrialState.FAILED, step=1, reason=attack)
-    with serving(url, home) as (_, address):
-        yield address
-
-
-def test_a_deep_link_behind_a_proxy_is_drawn(read, serving, proxying, sample_url, tmp_path):
-    with (
-        serving(sample_url, tmp_path, AUTOTUNE_ALLOWED_HOSTS="127.0.0.2") as (_, address),
-        proxying(address, "/tuning", strip=True) as public,
-    ):
-        reader = read(public).open("/study/?optimizer=adan", charts=1)
+def test_a_deep_link_behind_a_proxy_is_drawn(read, growing, proxying):
+    with proxying(growing[0], "/tuning", strip=True) as public:
+        reader = read(public).open("/study/?search=newer&optimizer=adan", charts=1)
 
         assert reader.page.url.startswith(f"{public}/study?")
         reader.page.get_by_role("link", name="Compare").click()

@@ -64,16 +64,29 @@ def test_a_rule_pickles_by_name():
     assert pickle.loads(pickle.dumps(adan)) is adan
 
 
+HEAVY = ("numba", "triton", "optuna", "sqlalchemy", "scipy", "torch._dynamo")
+TRAINING = """
+import torch
+from autotune.optimizers.adan import Adan
+from autotune.optimizers.eager import eager
+p = torch.nn.Parameter(torch.ones(2))
+optimizer = Adan([p], backend="torch")
+eager(optimizer.zero_grad)()
+p.grad = torch.ones(2)
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+"""
+
+
 def loaded(code, *heavy):
     """Return which of the heavy modules a fresh interpreter loads by running the code."""
-    code = f"{code}; import sys; print(*set({heavy!r}) & set(sys.modules))"
+    code = f"{code}\nimport sys; print(*set({heavy!r}) & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return run.stdout.split()
 
 
-def test_an_optimizer_loads_torch_alone():
-    heavy = ("numba", "triton", "optuna", "sqlalchemy", "scipy")
-    assert loaded("import autotune.optimizers.adan", *heavy) == []
+def test_an_optimizer_loads_torch_alone_and_no_compiler_to_train():
+    assert loaded(TRAINING, *HEAVY) == []
 
 
 def test_names_load_nothing_heavy():

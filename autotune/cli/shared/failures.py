@@ -70,10 +70,10 @@ def exit_code(run: Callable[[], object]) -> int:
 
 def _sentence(error: click.ClickException) -> str:
     """Rewrite a sentence of click in the form of this project's errors."""
-    if isinstance(error, click.NoSuchOption) and error.possibilities:
-        error.possibilities = get_close_matches(error.option_name, error.possibilities, n=1)
     text = error.format_message().rstrip(".")
-    text = text.replace("'. Did you mean", "'; did you mean")
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        nearest = get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)[0]
+        text = f"no such option '{error.option_name}'; did you mean '{nearest}'?"
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"; see {error.ctx.command_path} --help"
