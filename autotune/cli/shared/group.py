@@ -14,7 +14,7 @@ from autotune.cli.shared import failures
 
 COMMANDS = (
     "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
-    "dashboard", "bench", "completion",
+    "dashboard", "serve", "bench", "completion",
 )  # fmt: skip
 
 
