@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
-from autotune.studies.names import check
 from autotune.studies.records import Command, Role, SearchState, TrialState
-from autotune.studies.spec import Budget, Number, Whole
 
 POINTS = 10_000  # measurements in one call
 LEASES = 64  # trials in one call
@@ -27,7 +26,23 @@ def _label(text: str) -> str:
             f"must be a label, got '{text}': a model is code and is never taken over HTTP; the "
             "worker builds the model, or autotune search trains it where its file is"
         )
-    return check(text.replace("/", "-")) and text
+    return text
+
+
+def _number(value: Any) -> Any:
+    # Pydantic counts True as 1.
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+def _listed(names: Iterable[str]) -> Callable[[dict[str, Any]], None]:
+    """Return what adds the names that are known here to a text's schema."""
+
+    def add(schema: dict[str, Any]) -> None:
+        schema.get("items", schema)["enum"] = sorted(names)
+
+    return add
 
 
 def _finite(value: Any) -> Any:
@@ -43,11 +58,23 @@ def _plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-Count = Annotated[Whole, Field(ge=1, le=LARGEST)]
-Step = Annotated[Whole, Field(ge=0, le=LARGEST)]
-Loss = Annotated[Number, BeforeValidator(_finite)]
-Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_label)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.:@+-]+$")]
+# The bounds come before the check for booleans: so they are part of the schema.
+Count = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Step = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_number)]
+Taken = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Seeds = Annotated[int, Field(ge=2, le=LARGEST), BeforeValidator(_number)]
+Above = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Loss = Annotated[
+    float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    AfterValidator(_label),
+]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:@+-]+$")]
 Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -81,26 +108,43 @@ class Task(Body):
     external: External
 
 
+class BudgetBody(Body):
+    """What a search may spend on each optimizer; the first limit reached ends it."""
+
+    trials: Count | None = Field(None, description="Settings to try.")
+    runs: Above | None = Field(None, description="Full runs; one stopped halfway counts 0.5.")
+    minutes: Above | None = Field(None, description="Wall time of all optimizers together.")
+    patience: Count | None = Field(None, description="Settings in a row without a new leader.")
+
+
 class SearchBody(Body):
     """A search to begin: optimizers with equal budgets on one task."""
 
     task: Task
-    optimizers: Annotated[list[str], Field(min_length=1)] = ["adan", "adamw-win2", "adamw"]
-    budget: Budget = Budget()
-    seeds: Annotated[Whole, Field(ge=2, le=LARGEST)] = 3
-    finalists: Count = 2
-    seed: Step = 0
-    sampler: str = "auto"
-    pruner: str = "auto"
-    space: dict[str, Any] = Field(default_factory=dict)
+    optimizers: list[str] = Field(
+        ["adan", "adamw-win2", "adamw"],
+        min_length=1,
+        json_schema_extra=_listed(optimizers.names()),
+    )
+    budget: BudgetBody = BudgetBody()
+    seeds: Seeds = Field(3, description="Fresh seeds on which a recommendation is judged.")
+    finalists: Count = Field(2, description="Settings re-run before one is chosen.")
+    seed: Step = Field(0, description="Where all random choices begin.")
+    sampler: str = Field("auto", json_schema_extra=_listed(registry.names("autotune.samplers")))
+    pruner: str = Field("auto", json_schema_extra=_listed(registry.names("autotune.pruners")))
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What to fix, narrow or choose, by parameter.",
+        examples=[{"lr": {"high": 0.01}}],
+    )
 
 
 class Change(Body):
     """What changes of a search: a command to its workers, or how much is spent."""
 
     command: Command | None = None
-    budget: Budget | None = None
-    seeds: Annotated[Whole, Field(ge=2, le=LARGEST)] | None = None
+    budget: BudgetBody | None = None
+    seeds: Seeds | None = None
     finalists: Count | None = None
 
 
@@ -114,21 +158,20 @@ class Ask(Body):
     request: Request | None = Field(
         None, description="The same for each repetition of this call, another for the next."
     )
-    count: Annotated[Whole, Field(ge=1, le=LEASES)] = Field(
-        1, description="Trials that the worker can train at the same time."
+    count: Annotated[int, BeforeValidator(_number)] = Field(
+        1, ge=1, le=LEASES, description="Trials that the worker can train at the same time."
     )
     can_pause: Literal["none", "memory", "checkpoint"] = Field(
         "none",
         description="Whether the worker can go on from a saved state. Without checkpoints a trial "
         "that goes on after a rung begins at step 0 again.",
     )
-    devices: Annotated[list[Label], Field(max_length=64)] | None = None
 
 
 class PointBody(Body):
     """One measurement, after ``step`` steps."""
 
-    step: Annotated[Whole, Field(ge=1, le=LARGEST)]
+    step: Taken
     loss: Loss | None = Field(None, description="On validation data.")
     train_loss: Loss | None = None
     accuracy: Loss | None = None
@@ -141,7 +184,7 @@ class StateBody(Body):
     """Where the worker keeps the trial's state: opaque to the service."""
 
     uri: Uri
-    step: Annotated[Whole, Field(ge=1, le=LARGEST)]
+    step: Taken
     sha256: Sha | None = None
 
 
@@ -181,6 +224,7 @@ class StateOf(Answer):
 class LeaseAnswer(Answer):
     """A trial to train now: from step ``from_step`` to ``stop_at``."""
 
+    id: str
     url: str
     search: str
     study: str
