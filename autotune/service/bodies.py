@@ -98,8 +98,8 @@ class External(Body):
 
     model: Label = Field(description="What the model is called.", examples=["vit-s16"])
     steps: Count = Field(description="Optimizer steps of a full run.", examples=[900])
-    data: Label | None = Field(None, description="What identifies the data.")
-    batch_size: Count | None = Field(None, description="Samples of an optimizer step.")
+    data: Label | None = Field(default=None, description="What identifies the data.")
+    batch_size: Count | None = Field(default=None, description="Samples of an optimizer step.")
 
 
 class Task(Body):
@@ -111,10 +111,14 @@ class Task(Body):
 class BudgetBody(Body):
     """What a search may spend on each optimizer; the first limit reached ends it."""
 
-    trials: Count | None = Field(None, description="Settings to try.")
-    runs: Above | None = Field(None, description="Full runs; one stopped halfway counts 0.5.")
-    minutes: Above | None = Field(None, description="Wall time of all optimizers together.")
-    patience: Count | None = Field(None, description="Settings in a row without a new leader.")
+    trials: Count | None = Field(default=None, description="Settings to try.")
+    runs: Above | None = Field(
+        default=None, description="Full runs; one stopped halfway counts 0.5."
+    )
+    minutes: Above | None = Field(default=None, description="Wall time of all optimizers together.")
+    patience: Count | None = Field(
+        default=None, description="Settings in a row without a new leader."
+    )
 
 
 class SearchBody(Body):
@@ -127,11 +131,15 @@ class SearchBody(Body):
         json_schema_extra=_listed(optimizers.names()),
     )
     budget: BudgetBody = BudgetBody()
-    seeds: Seeds = Field(3, description="Fresh seeds on which a recommendation is judged.")
-    finalists: Count = Field(2, description="Settings re-run before one is chosen.")
-    seed: Step = Field(0, description="Where all random choices begin.")
-    sampler: str = Field("auto", json_schema_extra=_listed(registry.names("autotune.samplers")))
-    pruner: str = Field("auto", json_schema_extra=_listed(registry.names("autotune.pruners")))
+    seeds: Seeds = Field(default=3, description="Fresh seeds on which a recommendation is judged.")
+    finalists: Count = Field(default=2, description="Settings re-run before one is chosen.")
+    seed: Step = Field(default=0, description="Where all random choices begin.")
+    sampler: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.samplers"))
+    )
+    pruner: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.pruners"))
+    )
     space: dict[str, Any] = Field(
         default_factory=dict,
         description="What to fix, narrow or choose, by parameter.",
@@ -156,7 +164,7 @@ class Ask(Body):
         examples=["gpu7-0"],
     )
     request: Request | None = Field(
-        None, description="The same for each repetition of this call, another for the next."
+        default=None, description="The same for each repetition of this call, another for the next."
     )
     count: Annotated[int, BeforeValidator(_number)] = Field(
         1, ge=1, le=LEASES, description="Trials that the worker can train at the same time."
@@ -172,11 +180,11 @@ class PointBody(Body):
     """One measurement, after ``step`` steps."""
 
     step: Taken
-    loss: Loss | None = Field(None, description="On validation data.")
+    loss: Loss | None = Field(default=None, description="On validation data.")
     train_loss: Loss | None = None
     accuracy: Loss | None = None
     seconds: Annotated[Loss, Field(ge=0)] | None = Field(
-        None, description="Of training in this lease; the server's clock without it."
+        default=None, description="Of training in this lease; the server's clock without it."
     )
 
 
@@ -193,7 +201,8 @@ class Points(Body):
 
     points: Annotated[list[PointBody], Field(max_length=POINTS)] = []
     state: StateBody | Literal["missing"] | None = Field(
-        None, description="The trial's state after a step; 'missing': it cannot be read any more."
+        default=None,
+        description="The trial's state after a step; 'missing': it cannot be read any more.",
     )
 
 
@@ -201,7 +210,9 @@ class EndBody(Body):
     """How a lease ends."""
 
     outcome: Told
-    step: Step | None = Field(None, description="Steps taken; the last one measured without it.")
+    step: Step | None = Field(
+        default=None, description="Steps taken; the last one measured without it."
+    )
     reason: Reason | None = None
 
 

@@ -61,7 +61,7 @@ def serve(storage: str, listen: str) -> int:
         StorageError: The database cannot be used.
     """
     host, port = address(listen)
-    with _bound(host, port) as listener:
+    with bound(host, port) as listener:
         app = build(storage)
         service: Service = app.state.service
         config = uvicorn.Config(
@@ -75,7 +75,7 @@ def serve(storage: str, listen: str) -> int:
     return 0
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """Return a socket that listens; a busy port is refused before the database is opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import cycle
+
 import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from autotune.errors import NotFound
 from autotune.service import app
+from autotune.studies.store import Store
 from autotune.testing.remote import BODY, LARGER, Insists, by_hand, stored, train
 
 BODIES = {"trials": BODY, "runs": LARGER}
@@ -68,3 +74,38 @@ def test_a_server_that_begins_anew_between_calls_decides_the_same(url, hand):
         with TestClient(app(url)) as one:
             over = train(one, most=2)
     assert stored(url) == hand["trials"][1]
+
+
+class Alternates:
+    """A client of several servers, each asked in turn."""
+
+    def __init__(self, *clients):
+        self.clients = cycle(clients)
+
+    def post(self, path, json):
+        return next(self.clients).post(path, json=json)
+
+
+def test_two_servers_of_one_database_decide_as_one(serving, postgres, hand):
+    with Store(postgres) as store, suppress(NotFound):
+        store.delete_search("bowl")
+    first, second = serving(postgres), serving(postgres)
+    assert first.put("/v1/searches/bowl", json=LARGER).status_code == 201
+    assert train(Alternates(first, second)).status_code == 410
+    assert stored(postgres) == hand["runs"][1]
+
+
+def test_workers_of_two_servers_share_a_search(serving, postgres):
+    with Store(postgres) as store, suppress(NotFound):
+        store.delete_search("bowl")
+    servers = [serving(postgres), serving(postgres)]
+    assert servers[0].put("/v1/searches/bowl", json=LARGER).status_code == 201
+    with ThreadPoolExecutor() as pool:
+        ended = pool.map(train, servers * 2, ["bowl"] * 4, ["a", "b", "c", "d"])
+        assert [answer.status_code for answer in ended] == [410] * 4
+    with Store(postgres) as store:
+        for study in store.search("bowl").studies:
+            trials = store.trials(study.id)
+            assert [one.number for one in trials] == list(range(len(trials)))
+            assert sum(one.step for one in trials) / 27 <= 10
+            assert store.recommendation(study.id)["source"] is not None
