@@ -181,7 +181,10 @@ def _lease(service: Service, text: str) -> Lease:
     trial, attempt = map(int, text.split("."))
     if max(trial, attempt) > LARGEST:
         raise Problem(404, "not-found", f"no lease {text}; ask for one")
-    return remote.lease_of(service.store, trial, attempt)
+    found = remote.lease_of(service.store, trial, attempt)
+    if found.outcome is None:
+        service.alive(found.search_id)
+    return found
 
 
 def _next(lease: Lease, order: Order) -> Next:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from autotune.service import core
 from autotune.testing.remote import lease, told, train
 
 
@@ -193,6 +194,30 @@ def test_workers_hear_to_pause_and_to_stop(begun):
     begun.patch("/v1/searches/bowl", json={"command": "continue"}, headers=any_)
     assert lease(begun)["trial"] == held["trial"]
     assert begun.get("/v1/searches/bowl").json()["state"] == "running"
+
+
+def test_the_time_of_a_search_runs_while_its_workers_are_heard_of(begun, monkeypatch):
+    monkeypatch.setattr(core, "COUNTED_EVERY", 0.0)
+    seconds = lambda: begun.get("/v1/searches/bowl").json()["seconds"]  # noqa: E731
+    held = lease(begun)
+    before = seconds()
+    time.sleep(0.1)
+    begun.post(f"{held['url']}/beat")
+    assert seconds() >= before + 0.1
+    monkeypatch.setenv("AUTOTUNE_LEASE", "0.1")
+    before = seconds()
+    time.sleep(0.3)  # longer than a lease: nobody was there
+    lease(begun, request="later")
+    assert seconds() < before + 0.2
+
+
+def test_a_worker_has_to_leave_when_the_minutes_are_over(begun):
+    late = {"budget": {"minutes": 1e-6}}
+    held = lease(begun)
+    begun.patch("/v1/searches/bowl", json=late, headers={"If-Match": "*"})
+    time.sleep(0.01)
+    begun.post(f"{held['url']}/beat")
+    assert points(begun, held, told(held)[0]).json()["command"] == "save-and-leave"
 
 
 def test_what_failed_is_tried_again_when_the_search_is_told_to_continue(begun):
