@@ -43,7 +43,13 @@ def now(connection: Connection) -> datetime:
     return moment
 
 
-def begin(connection: Connection, trial_id: int, worker: str, stop: int | None = None) -> int:
+def begin(
+    connection: Connection,
+    trial_id: int,
+    worker: str,
+    stop: int | None = None,
+    request: str | None = None,
+) -> int:
     """Open a trial's next attempt, close the one before it as lost, and return its number."""
     moment = now(connection)
     newest = _newest(connection, trial_id)
@@ -57,6 +63,7 @@ def begin(connection: Connection, trial_id: int, worker: str, stop: int | None =
             heartbeat=moment,
             expires=moment + lease(),
             stop=stop,
+            request=request,
         )
     )
     values = {"attempt": newest + 1, "state": TrialState.RUNNING, "updated": moment}
@@ -124,13 +131,25 @@ def lose(
         .limit(ATTEMPTS)
     )
     ends = list(connection.scalars(last))
-    step = connection.execute(select(Trial.step).where(Trial.id == trial_id)).scalar_one()
+    step, kept = _last_save(connection, trial_id, attempt)
     # What was measured after the last save will be measured again.
     beyond = (CurvePoint.trial_id == trial_id, CurvePoint.step > step)
     connection.execute(delete(CurvePoint).where(*beyond))
     if ends == [LOST] * ATTEMPTS:
         return {"state": TrialState.FAILED, "reason": f"given up after {ATTEMPTS} tries: {reason}"}
-    return {"state": TrialState.PAUSED if step else TrialState.WAITING, "reason": reason}
+    return {"state": TrialState.PAUSED if step else TrialState.WAITING, "reason": reason, **kept}
+
+
+def _last_save(connection: Connection, trial_id: int, attempt: int) -> tuple[int, dict[str, Any]]:
+    """Return the step to go on from, and what changes of the trial if this attempt saved it."""
+    columns = select(Trial.step, Trial.saved).where(Trial.id == trial_id)
+    step, saved = connection.execute(columns).one()
+    if not saved or saved["attempt"] != attempt or saved["step"] <= step:
+        return step, {}
+    at = (CurvePoint.trial_id == trial_id, CurvePoint.step == saved["step"])
+    loss = connection.scalar(select(CurvePoint.loss).where(*at))
+    seconds = Trial.seconds + saved["seconds"]
+    return saved["step"], {"step": saved["step"], "loss": loss, "seconds": seconds}
 
 
 def end(connection: Connection, trial_id: int, attempt: int, state: TrialState) -> None:

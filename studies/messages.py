@@ -36,16 +36,17 @@ def translate(error: ValidationError, model: type[BaseModel]) -> str:
     # A misspelt key explains why the right one is missing.
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
     more = len(problems) - 1
-    return _sentence(problems[0], model) + (f" (and {more} more)" if more else "")
+    return sentence(problems[0], model) + (f" (and {more} more)" if more else "")
 
 
-def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
+def sentence(problem: ErrorDetails, model: type[BaseModel] | None = None) -> str:
+    """Return one problem as a sentence; neighbours of an unknown key are those of the model."""
     path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "missing":
         return f"{path} must be given"
     if kind == "extra_forbidden":
-        return f"unknown key '{path}'" + _hint(problem["loc"], model)
+        return f"unknown key '{path}'" + (_hint(problem["loc"], model) if model else "")
     if kind == "value_error":
         own = context["error"]
         return str(own) if isinstance(own, SpecError) else f"{path} {own}"

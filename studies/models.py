@@ -139,6 +139,7 @@ class Trial(Base):
     revision: Mapped[int] = mapped_column(server_default=text("0"))  # the search's, when it changed
     checkpoint: Mapped[str | None]  # name of the file that holds its state
     checksum: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of that file
+    saved: Mapped[dict[str, Any] | None]  # where a remote worker says that it keeps its state
     step: Mapped[int]
     loss: Mapped[float | None]
     accuracy: Mapped[float | None]
@@ -155,6 +156,7 @@ class Attempt(Base):
     __table_args__ = (
         UniqueConstraint("trial_id", "number"),
         Index(None, "ended", "expires"),
+        Index(None, "request"),
         _NEVER_REUSED,
     )
 
@@ -166,6 +168,7 @@ class Attempt(Base):
     heartbeat: Mapped[datetime]
     expires: Mapped[datetime]
     stop: Mapped[int | None]  # the step it is heading for: what of the budget it has reserved
+    request: Mapped[str | None] = mapped_column(String(200))  # what a remote worker asked it by
     ended: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
 

@@ -36,7 +36,7 @@ from autotune.studies.records import (
 )
 from autotune.studies.setting import Setting
 
-TRIAL = [c for c in Trial.__table__.columns if c.name not in {"attempt", "revision"}]
+TRIAL = [c for c in Trial.__table__.columns if c.name not in {"attempt", "revision", "saved"}]
 POINT = (
     CurvePoint.step,
     CurvePoint.seconds,
@@ -87,21 +87,36 @@ class Reader:
                 raise self._missing(connection, name)
         return found[0]
 
-    def searches(self) -> list[SearchRecord]:
-        """Return every search, the newest first."""
+    def searches(self, *, after: str | None = None, limit: int | None = None) -> list[SearchRecord]:
+        """Return every search, the newest first; a page of them after the one of a name."""
+        query = _SEARCH.order_by(Search.id.desc()).limit(limit)
+        if after is not None:
+            last = select(Search.id).where(Search.name == after).scalar_subquery()
+            query = query.where(Search.id < last)
         with self._database.reading() as connection:
-            return _searches(connection, _SEARCH.order_by(Search.id.desc()))
+            return _searches(connection, query)
 
     def trial(self, trial_id: int) -> TrialRecord:
         """Return one trial; raises NotFound."""
         with self._database.reading() as connection:
             return self._trial(connection, trial_id)
 
-    def trials(self, study_id: int, role: Role | None = None) -> list[TrialRecord]:
-        """Return a study's trials by number, those of one role if asked."""
-        query = select(*TRIAL).where(Trial.study_id == study_id).order_by(Trial.number)
+    def trials(
+        self,
+        study_id: int,
+        role: Role | None = None,
+        *,
+        state: TrialState | None = None,
+        after: int = -1,
+        limit: int | None = None,
+    ) -> list[TrialRecord]:
+        """Return a study's trials by number: of one role or state, a page after a number."""
+        query = select(*TRIAL).where(Trial.study_id == study_id).order_by(Trial.number).limit(limit)
+        query = query.where(Trial.number > after) if after >= 0 else query
         if role is not None:
             query = query.where(Trial.role == role)
+        if state is not None:
+            query = query.where(Trial.state == state)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return [trial(row) for row in rows]
@@ -292,7 +307,12 @@ def _tally(
 
 def trial(row: Row[Any]) -> TrialRecord:
     """Return a row of ``TRIAL`` as a value."""
-    values = dict(row._mapping)
+    return trial_of(row._asdict())
+
+
+def trial_of(columns: Mapping[str, Any]) -> TrialRecord:
+    """Return the columns of ``TRIAL``, by name, as a value."""
+    values = dict(columns)
     setting = Setting(
         params=values.pop("params"), hyper=values.pop("hyper"), warmup=values.pop("warmup")
     )

@@ -38,7 +38,7 @@ def take_up(connection: Connection, trials: Sequence[int], revision: int) -> Non
     values = {
         "state": TrialState.WAITING,
         "step": 0,
-        **dict.fromkeys(("loss", "accuracy", "reason", "checkpoint", "checksum")),
+        **dict.fromkeys(("loss", "accuracy", "reason", "checkpoint", "checksum", "saved")),
         "updated": attempts.now(connection),
         "revision": revision,
     }

@@ -6,7 +6,8 @@ from sqlalchemy import Connection, column, func, inspect, select, table
 
 from autotune.studies.errors import StorageError
 
-VERSIONS = ("0001", "0002")  # every step, oldest first; each is a file in migrations/versions
+# Every step, oldest first; each is a file in migrations/versions.
+VERSIONS = ("0001", "0002", "0003")
 _TABLE = "autotune_version"
 _LOCK = 0x6175746F74756E65  # any number that other programs are unlikely to lock: "autotune"
 

@@ -178,7 +178,13 @@ class Store(Leases):
 
     @retried
     def begin(
-        self, trial_id: int, worker: str, *, stop: int | None = None, turn: str | None = None
+        self,
+        trial_id: int,
+        worker: str,
+        *,
+        stop: int | None = None,
+        turn: str | None = None,
+        request: str | None = None,
     ) -> int:
         """Let a worker run a trial; return the attempt number its reports have to carry.
 
@@ -187,25 +193,33 @@ class Store(Leases):
             worker: Who runs it.
             stop: The step it is run to.
             turn: Who decided so; raises LeaseLost where that turn is over, and ends it else.
+            request: What a remote worker asked by.
         """
         with self._database.writing() as connection:
             revision = self._touch_trial(connection, trial_id)
             if turn is not None:
                 study = select(Trial.study_id).where(Trial.id == trial_id)
                 end_turn(connection, connection.execute(study).scalar_one(), turn)
-            attempt = attempts.begin(connection, trial_id, worker, stop)
+            attempt = attempts.begin(connection, trial_id, worker, stop, request)
             _mark(connection, trial_id, revision)
         return attempt
 
     @retried
     def begin_new(
-        self, study_id: int, proposal: Proposal, worker: str, *, stop: int, turn: str
+        self,
+        study_id: int,
+        proposal: Proposal,
+        worker: str,
+        *,
+        stop: int,
+        turn: str,
+        request: str | None = None,
     ) -> TrialRecord:
         """Add a trial and let a worker run it as its first attempt, on ``begin``'s terms."""
         with self._database.writing() as connection:
             trial_id = self._add_trial(connection, study_id, proposal)
             end_turn(connection, study_id, turn)
-            attempts.begin(connection, trial_id, worker, stop)
+            attempts.begin(connection, trial_id, worker, stop, request)
             return self._trial(connection, trial_id)
 
     @retried

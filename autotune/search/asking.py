@@ -5,26 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import LeaseLost, StorageError
-from autotune.scheduler import racing, stages
+from autotune.scheduler import stages
 from autotune.scheduler.budget import BudgetTracker
-from autotune.scheduler.study_state import StudyState
 from autotune.search.advice import Advice
+from autotune.search.deciding import Decider
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent
 from autotune.search.lock import COORDINATOR
 from autotune.search.opening import Opened
 from autotune.search.overhead import Overhead
 from autotune.search.proxy import Fit
-from autotune.search.reasons import LEAVING, Reason, reason
-from autotune.search.recorder import Recorder
-from autotune.search.turns import Participant
+from autotune.search.reasons import Reason
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Role, SearchState, TrialState
+from autotune.studies.records import Role, SearchState
 from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
@@ -48,7 +45,7 @@ class Over:
     """There is nothing left to do for this process."""
 
 
-class Asker:
+class Asker(Decider):
     """One process's part in a search: asked for jobs, told what came of them.
 
     It starts nothing itself. Whoever drives it calls ``begin``, then ``ask``, ``tell``, ``beat``
@@ -79,27 +76,20 @@ class Asker:
         worker: str = COORDINATOR,
         fit: Fit | None = None,
     ) -> None:
-        self.spec, self.store, self.opened = spec, store, opened
-        self.listen, self.halt, self.folder = listen, halt, folder
-        self.states = opened.states
-        self.participant = Participant(
-            store, opened.search, self.states, spec=spec, worker=worker, revision=opened.revision
-        )
-        self.recorder = Recorder(self.participant, listen, spec=spec, folder=folder, mirror=mirror)
+        super().__init__(spec, store, opened, listen, folder, worker=worker, mirror=mirror)
+        self.halt = halt
         self.costs = fit.costs if fit else {}
         advised = fit.needed if fit else None
         self.advice = Advice(self.states, spec.seeds, advised=advised or 0)
         # Other workers cannot change the budget.
         self.warned = advised is not None or not worker.startswith(COORDINATOR)
-        self.over = False  # nothing is left to do for this process
-        self.reopened = -1  # trials when searches that had ended went on
         self.mirrored = time.monotonic()
         self.store.retry = Retry(seconds=OUTAGE, wait=self._outage)
 
     @property
-    def busy(self) -> int:
-        """Return how many jobs run here, with those that another process took over."""
-        return len(self.recorder.busy)
+    def halted(self) -> bool:
+        """Return whether this process is to end."""
+        return self.halt.is_set()
 
     def begin(self, slots: int) -> None:
         """Announce the search; ``slots`` jobs can run here at the same time."""
@@ -158,16 +148,6 @@ class Asker:
         """Count the time of what is done here as deciding and writing."""
         return self.overhead.counted()
 
-    def why(self) -> Reason | None:
-        """Return why this process starts nothing now; None if it may start trials."""
-        command = self.participant.command
-        return reason(self.states, halted=self.halt.is_set(), command=command, late=self.late())
-
-    def late(self) -> bool:
-        """Return whether the minutes are over."""
-        minutes = self.spec.budget.resolved.minutes
-        return minutes is not None and self._elapsed() > minutes * 60
-
     def end(self) -> None:
         """Write what is left and tell listeners how the search ended for this process."""
         self.participant.spend()
@@ -197,63 +177,8 @@ class Asker:
             return not self.busy
         return self.busy < slots
 
-    def _closed(self) -> bool:
-        """Return whether another process ended the search or changed its spec."""
-        self.over = self.participant.state is SearchState.COMPLETE or self.participant.changed
-        return self.over
-
-    def _decide(self, slots: int) -> Job | None:
-        """Return a job, or end the search if nothing is left; for the reason that holds now."""
-        why = self.why()
-        # When it is late they are asked all the same: that nothing is left is for studies to say.
-        if why in {None, Reason.LATE} and (job := self._start(slots)):
-            return job
-        self._end_if_over(why)
-        return None
-
-    def _start(self, slots: int) -> Job | None:
-        """Start the next suggestion of the study that has spent the least."""
-        self.tracker = replace(self.tracker, slots=slots + len(self.participant.others))
-        trials = sum(len(state.trials) for state in self.states)
-        # Once a trial: what seems affordable and is not must not be tried for ever.
-        if trials != self.reopened and self.tracker.reopens():
-            self.reopened = trials
-            self.recorder.reopen()
-        ended = False
-        for state in sorted(self.states, key=StudyState.committed):
-            if self.tracker.waits(state):
-                continue
-            searched = state.searched
-            suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
-            if state.searched and not searched:
-                self.recorder.end_search(state, self.tracker.minutes_left())
-                ended = True
-            if suggestion:
-                job = self.recorder.start(state, suggestion)
-                self.overhead.began(job.trial)
-                return job
-        # Who waited for a search that is now over has not been asked.
-        return self._start(slots) if ended else None
-
-    def _end_if_over(self, why: Reason | None) -> None:
-        """End the search if nobody can continue it; called in a turn that started nothing."""
-        if self.busy or why is Reason.PAUSED:
-            return
-        left = why in LEAVING and not all(stages.complete(o) for o in self.states)
-        if self.participant.others:
-            self.over = left
-            return
-        if left:
-            self._leave()
-        else:
-            self._close()
-        self.over = True
-
-    def _leave(self) -> None:
-        """Store the search as interrupted, unless others still run it."""
-        if not self.participant.others:
-            self.participant.state = SearchState.INTERRUPTED
-            self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
+    def _began(self, job: Job) -> None:
+        self.overhead.began(job.trial)
 
     def _outage(self, seconds: float, why: str) -> bool:
         """Wait for the database while trials go on; return whether to give up."""
@@ -266,9 +191,6 @@ class Asker:
         if now - self.mirrored > every:
             self.recorder.reflect()
             self.mirrored = now
-
-    def _elapsed(self) -> float:
-        return self.participant.seconds + self.participant.unspent()
 
     def _announce(self, workers: int) -> None:
         search = self.opened.search
@@ -310,25 +232,3 @@ class Asker:
         self.warned = True  # a later warning would be more exact but come too late
         if text := self.advice.shortage(self.tracker):
             self.listen(Notice(text=text))
-
-    def _close(self) -> None:
-        """Stop all paused trials and store the recommendations."""
-        self.participant.spend()
-        for state in self.states:
-            self.participant.keep_turn()
-            idle = [
-                trial
-                for trial in state.of(Role.SEARCH)
-                if trial.state in {TrialState.PAUSED, TrialState.WAITING}
-            ]
-            reasons = {t.id: f"at step {t.step} of {t.target} when the search ended" for t in idle}
-            self.recorder.stop(state, reasons)
-            winner = racing.chosen(state)
-            measured = (t for t in state.of(Role.JUDGE) if t.loss is not None)
-            judged = any(trial.source == winner for trial in measured)
-            self.recorder.close(state, winner if judged else None)
-        self.participant.keep_turn()
-        self.participant.state = SearchState.COMPLETE
-        self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
-        for left in self.folder.glob("*.p*t*"):  # checkpoints, and files that a killed worker left
-            left.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from autotune.errors import LeaseLost, SpecError, Unavailable
@@ -19,6 +20,7 @@ from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.remote import Asked
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
@@ -62,21 +64,26 @@ class Recorder:
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
-    def start(self, state: StudyState, suggestion: Suggestion) -> Job:
+    def start(self, state: StudyState, suggestion: Suggestion, asked: Asked | None = None) -> Job:
         """Store a suggestion as started and return its job; this ends the process's turn.
 
         Raises SpecError where the model's files are not those that the search was begun with.
+
+        ``asked``: who trains it, if that is not this process.
         """
         self._check_content()
         if suggestion.wider is not None:
             self._widen(state, suggestion.wider)
         if suggestion.notice is not None:
             self.listen(Notice(text=f"{state.study.optimizer}: {suggestion.notice}"))
-        trial, attempt = self._lease(state, suggestion)
+        trial, attempt = self._lease(
+            state, suggestion, asked or Asked(worker=self.participant.worker)
+        )
         self.participant.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
         state.keep(running)
-        self.own[trial.id] = self.busy[trial.id] = attempt
+        if asked is None:
+            self.own[trial.id] = self.busy[trial.id] = attempt
         state.stops[trial.id] = suggestion.stop
         self.listen(
             TrialStarted(optimizer=state.study.optimizer, trial=running, stop=suggestion.stop)
@@ -115,15 +122,17 @@ class Recorder:
         self.store.update_search(self.search.name, space={optimizer: wider.space.as_data()})
         self.listen(Notice(text=f"{optimizer}: {wider.reason}"))
 
-    def _lease(self, state: StudyState, suggestion: Suggestion) -> tuple[TrialRecord, int]:
-        worker, stop = self.participant.worker, suggestion.stop
+    def _lease(
+        self, state: StudyState, suggestion: Suggestion, asked: Asked
+    ) -> tuple[TrialRecord, int]:
+        worker, turn, stop = asked.worker, self.participant.worker, suggestion.stop
+        begin = partial(self.store.begin, stop=stop, turn=turn, request=asked.request)
         if suggestion.trial is not None:
-            trial = suggestion.trial
-            return trial, self.store.begin(trial.id, worker, stop=stop, turn=worker)
+            return suggestion.trial, begin(suggestion.trial.id, worker)
         if suggestion.proposal is None:
             raise ValueError("a suggestion needs a trial or a proposal")
-        study = state.study.id
-        return self.store.begin_new(study, suggestion.proposal, worker, stop=stop, turn=worker), 1
+        begin_new = partial(self.store.begin_new, stop=stop, turn=turn, request=asked.request)
+        return begin_new(state.study.id, suggestion.proposal, worker), 1
 
     def take(self, report: Report) -> bool:
         """Record a report; return False if another process has taken over its trial.
@@ -290,17 +299,20 @@ class Recorder:
         step = max(report.step, trial.step)
         return (TrialState.PAUSED if step else TrialState.WAITING), step
 
-    def reflect(self) -> None:
+    def reflect(self, mirror: Mirror | None = None) -> None:
         """Write finished search trials into Optuna's tables, for Optuna's tools.
 
         If that fails, it is done the next time: the search does not depend on it.
+
+        ``mirror``: the tables, if not those given before.
         """
-        if self._mirror is None:
+        mirror = mirror or self._mirror
+        if mirror is None:
             return
         for state in self.states:
             name = f"{self.search.name}/{state.study.optimizer}"
             trials, space = state.of(Role.SEARCH), state.space.as_data()
             try:
-                self._mirror.tell_all(name, trials, space, self.store.curve)
+                mirror.tell_all(name, trials, space, self.store.curve)
             except Unavailable as error:
                 self.listen(Notice(text=f"Optuna's tables are not up to date: {error}"))

@@ -15,7 +15,7 @@ from autotune.training.process import loading
 
 COMMANDS = (
     "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
-    "dashboard", "bench", "completion",
+    "dashboard", "serve", "bench", "completion",
 )  # fmt: skip
 
 

@@ -1,0 +1,156 @@
+"""Begin, change and delete a search that remote workers train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from autotune.errors import AlreadyThere, AutotuneError, NotFound
+from autotune.pruners.ladder import rungs_of
+from autotune.scheduler import stages
+from autotune.scheduler.policy import Policy
+from autotune.search import delete
+from autotune.search.joining import prepare
+from autotune.search.opening import beginning, open_search
+from autotune.search.renewal import TRIES
+from autotune.studies import remote
+from autotune.studies.records import Command, SearchRecord, SearchState
+from autotune.studies.remote import Standing
+from autotune.studies.spec import ASKED, SearchSpec, differences, parse
+from autotune.studies.store import Store
+
+FREE = ("budget", "seeds", "finalists")  # what a stored search may get more of
+BUSY = "another process decides on search '{}' now; send the same again"
+
+
+class Differs(AlreadyThere):
+    """A search of that name has another spec.
+
+    Args:
+        text: A sentence.
+        keys: The dotted keys that differ.
+    """
+
+    def __init__(self, text: str, keys: list[str]) -> None:
+        super().__init__(text)
+        self.keys = keys
+
+
+class Busy(AutotuneError):
+    """Another process decides at this moment."""
+
+
+def spec_of(external: Mapping[str, Any], given: Mapping[str, Any], name: str) -> SearchSpec:
+    """Return the spec of a search whose workers train it; raises SpecError.
+
+    Args:
+        external: The task: ``model``, ``steps``, perhaps ``data`` and ``batch_size``.
+        given: Other keys of a spec.
+        name: Of the search.
+    """
+    return parse({**external, **given, "name": name, "engine": ASKED, "workers": 1})
+
+
+def foreseen(spec: SearchSpec) -> dict[str, Any]:
+    """Return what is known of a search before it begins; raises SpecError for what cannot be."""
+    prepared, budget = prepare(spec), spec.budget.resolved
+    rungs, runs = rungs_of(prepared.facts), budget.runs
+    if budget.trials is not None:
+        policy = Policy.of(spec)
+        searching = stages.search_runs(policy, budget.trials, rungs.from_safe())
+        runs = min(runs or float("inf"), searching + stages.final_runs(policy))
+    spaces = {name: space.as_data() for name, space in prepared.spaces.items()}
+    return {"rungs": list(rungs.steps), "spaces": spaces, "runs": runs}
+
+
+def begin(spec: SearchSpec, store: Store) -> bool:
+    """Store a search; return whether it is new.
+
+    Raises:
+        Differs: A search of that name has another spec.
+        SpecError: It cannot be searched.
+    """
+    prepared = prepare(spec)
+    try:
+        stored = store.search(spec.search_name)
+    except NotFound:
+        try:
+            open_search(beginning(spec, prepared), store)
+        except AlreadyThere:  # another process was faster
+            stored = store.search(spec.search_name)
+        else:
+            return True
+    _refuse_other(spec, stored)
+    return False
+
+
+def _refuse_other(spec: SearchSpec, stored: SearchRecord) -> None:
+    old, name = parse(dict(stored.spec)), stored.name
+    keys = differences(old, spec)
+    if old.asked != spec.asked:
+        keys = ["task", *keys]
+    keys += [key for key in FREE if _resolved(old, key) != _resolved(spec, key)]
+    if keys:
+        listed = ", ".join(keys)
+        raise Differs(
+            f"search '{name}' is there already and differs in {listed}; give another name, or "
+            f"change {', '.join(FREE)} of the one that is there by PATCH",
+            keys,
+        )
+
+
+def _resolved(spec: SearchSpec, key: str) -> Any:
+    return spec.budget.resolved if key == "budget" else getattr(spec, key)
+
+
+@contextmanager
+def turn(store: Store, standing: Standing, who: str) -> Iterator[Standing]:
+    """Change a search while nobody decides on it; yields how it stands now.
+
+    Raises:
+        Busy: Another process decides.
+    """
+    if not store.take_turn(standing.id, who):
+        raise Busy(BUSY.format(standing.name))
+    try:
+        yield remote.standing(store, standing.name)
+    finally:
+        store.leave_turn(standing.id, who)
+
+
+def change(store: Store, name: str, command: Command | None, more: Mapping[str, Any]) -> None:
+    """Change how much a search spends, and tell its workers a command.
+
+    Told to continue, what failed is tried again, as a repeated command does.
+
+    Raises:
+        AlreadyThere: It is not one that remote workers train.
+        SpecError: It cannot be so.
+    """
+    stored = store.search(name)
+    if more:
+        old = parse(dict(stored.spec))
+        if not old.asked:
+            raise AlreadyThere(
+                f"search '{name}' trains its trials by itself; give it more by: "
+                f"autotune search --resume"
+            )
+        spec = parse({**old.model_dump(mode="json"), **more})
+        stages.check_budget(Policy.of(spec))
+        new = spec.model_dump(mode="json")
+        if new != dict(stored.spec):
+            store.update_search(name, spec=new, state=SearchState.RUNNING)
+    if command is not None:
+        store.tell(name, command)
+    if command is Command.CONTINUE:
+        again = store.failed(stored.id, most=TRIES)
+        store.take_up(stored.id, again)
+        if again and stored.state is SearchState.COMPLETE:
+            store.update_search(name, state=SearchState.RUNNING)
+
+
+def remove(store: Store, name: str) -> None:
+    """Delete a search and all of it; raises AlreadyThere while workers run it."""
+    delete.refuse_workers(store, name)
+    delete.delete(store.url, store.search(name))

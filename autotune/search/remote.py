@@ -1,0 +1,192 @@
+"""A search whose trials workers train that only know an address: decided here, kept in the store.
+
+A process that decides keeps nothing that another could not read: it may end at any moment, and any
+other goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from autotune.errors import LeaseLost, SpecError, StorageError
+from autotune.scheduler.budget import BudgetTracker
+from autotune.search.deciding import Decider
+from autotune.search.events import Listener
+from autotune.search.joining import prepare
+from autotune.search.lock import folder_of
+from autotune.search.opening import Opened, going_on, open_search
+from autotune.search.reasons import Reason
+from autotune.studies import remote
+from autotune.studies.attempts import lease
+from autotune.studies.optuna_mirror import Mirror
+from autotune.studies.records import SearchRecord, SearchState
+from autotune.studies.remote import Asked, Lease
+from autotune.studies.spec import SearchSpec, parse
+from autotune.studies.store import Store
+
+BOX = 5.0  # seconds after which a worker gets what was decided, though it asked for more
+BUSY = "another-server-decides"
+PAUSED = "search-paused"
+RUNNING = "waiting-for-others"  # what others train has to end before anything can be decided
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """There is nothing to train now, and why; asking again is useful after a while."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """There is nothing left to train.
+
+    Args:
+        complete: Whether the search is over; else it was told to stop, and may go on.
+    """
+
+    complete: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """A request was answered before, and all that it was given is over."""
+
+
+class Stale(Exception):
+    """The stored search has another spec than this process knows."""
+
+
+def reopened(search: SearchRecord, store: Store, listen: Listener, worker: str) -> Remote:
+    """Return a stored search to decide on.
+
+    Args:
+        search: The search as stored.
+        store: Where it is.
+        listen: Called with every event.
+        worker: Name of this process.
+
+    Raises:
+        SpecError: It trains its trials by itself.
+    """
+    spec = parse(dict(search.spec))
+    if not spec.asked:
+        raise SpecError(
+            f"search '{search.name}' trains model '{spec.model}' by itself, so its trials cannot "
+            "be asked for; join it with: autotune worker"
+        )
+    opened = open_search(going_on(spec, search, prepare(spec)), store)
+    return Remote(spec, store, opened, listen, worker)
+
+
+class Remote(Decider):
+    """One process's part in a search whose trials remote workers train. Threads may share it.
+
+    Args:
+        spec: What to search, with what budget.
+        store: Where everything is kept.
+        opened: The search.
+        listen: Called with every event.
+        worker: Name of this process.
+    """
+
+    def __init__(
+        self, spec: SearchSpec, store: Store, opened: Opened, listen: Listener, worker: str
+    ) -> None:
+        folder = folder_of(store.url, opened.search.name)
+        super().__init__(spec, store, opened, listen, folder, worker=worker)
+        self._lock = threading.Lock()
+        self._seconds = opened.search.seconds
+        self.tracker = BudgetTracker(
+            states=self.states, slots=1, elapsed=self._elapsed, overhead=lambda: 0.0
+        )
+
+    @property
+    def id(self) -> int:
+        """The search's id."""
+        return self.opened.search.id
+
+    def ask(self, asked: Asked, count: int) -> list[Lease] | Waits | Ended | Spent:
+        """Return leases for a worker: what it held is taken back, or given to it again.
+
+        Args:
+            asked: Who asks. The same request is answered with the same leases.
+            count: How many trials it can train at the same time.
+
+        Raises:
+            Stale: The search was changed since this was made.
+        """
+        with self._lock:
+            if asked.request is not None:
+                known = remote.leases_of(self.store, self.id, asked)
+                if known:
+                    return [one for one in known if one.outcome is None] or Spent()
+            found = self._held(asked, count)
+            answer: Waits | Ended | None = None
+            late = time.monotonic() + BOX
+            while len(found) < count and answer is None:
+                if found and time.monotonic() > late:
+                    break
+                step = self._next(asked)
+                if isinstance(step, Lease):
+                    found.append(step)
+                else:
+                    answer = step
+            return found or answer or Waits(reason=RUNNING)
+
+    def _held(self, asked: Asked, count: int) -> list[Lease]:
+        """Return what a worker goes on with that asks anew: it has nothing of it in hand."""
+        found = []
+        for held in remote.held_by(self.store, self.id, asked.worker)[:count]:
+            number = remote.begin_again(self.store, held, asked.request)
+            if number is not None:
+                found.append(remote.lease_of(self.store, held.trial.id, number))
+        return found
+
+    def _next(self, asked: Asked) -> Lease | Waits | Ended:
+        """Decide on one trial."""
+        self.over, job, decided = False, None, False
+        with suppress(LeaseLost), self.participant.turn(()) as decides:
+            if decided := decides:
+                if self.participant.changed:
+                    raise Stale
+                if self.participant.state is SearchState.COMPLETE:
+                    return Ended(complete=True)
+                self._let_time_run()
+                self._go_on()
+                job = self._decide(1, asked)
+        if job is not None:
+            return remote.lease_of(self.store, job.trial, job.attempt)
+        if self.over:
+            return self._ended()
+        if not decided:
+            return Waits(reason=BUSY)
+        return Waits(reason=PAUSED if self.why() is Reason.PAUSED else RUNNING)
+
+    def _let_time_run(self) -> None:
+        """Count the time since a worker was last heard of; none of a pause without any."""
+        idle = self.why() is Reason.PAUSED and not self.participant.others
+        most = 0.0 if idle else lease().total_seconds()
+        self._seconds = remote.elapse(self.store, self.id, most)
+
+    def _go_on(self) -> None:
+        """Store that a search which was stopped, and is told to go on, does."""
+        if self.participant.state is SearchState.INTERRUPTED and self.why() is None:
+            state, unless = SearchState.RUNNING, SearchState.COMPLETE
+            self.store.update_search(self.opened.search.name, state=state, unless=unless)
+
+    def _ended(self) -> Ended:
+        complete = self.participant.state is SearchState.COMPLETE
+        if complete:
+            with suppress(StorageError), closing(Mirror(self.store.url)) as mirror:
+                self.recorder.reflect(mirror)
+        return Ended(complete=complete)
+
+    def _elapsed(self) -> float:
+        return self._seconds
+
+    def _spend(self) -> None:
+        self._let_time_run()

@@ -1,0 +1,226 @@
+"""Routes of workers: ask for trials, give signs of life, tell losses, end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from autotune.search import telling
+from autotune.search.remote import Ended, Spent, Waits
+from autotune.search.telling import End, Order
+from autotune.search.turns import BEATS
+from autotune.seeds import training
+from autotune.service.bodies import (
+    LARGEST,
+    Ask,
+    EndAnswer,
+    EndBody,
+    LeaseAnswer,
+    Leases,
+    Next,
+    Points,
+    Schedule,
+    StateOf,
+)
+from autotune.service.core import Service
+from autotune.service.paths import Search, service_of
+from autotune.service.problems import Problem, responses
+from autotune.studies import attempts, remote
+from autotune.studies.records import Point
+from autotune.studies.remote import Asked, Lease, Saved
+
+LONGEST = 60.0  # seconds that a request may wait
+LOOK = 0.25  # seconds between looks whether anything changed
+AGAIN = 5.0  # seconds after which it is decided anew in any case: leases run out
+RETRY = 2  # seconds after which a worker that waits is to ask again
+
+routes = APIRouter(tags=["workers"])
+
+_WAIT = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})")
+Id = Annotated[
+    str,
+    Path(pattern=r"^[0-9]{1,10}\.[0-9]{1,10}$", description="A lease, as the address of an answer.",
+         examples=["4711.2"]),
+]  # fmt: skip
+
+
+@routes.post(
+    "/v1/searches/{name}/leases",
+    operation_id="ask",
+    response_model=Leases,
+    responses={
+        **responses(404, 409, 410),
+        200: {
+            "description": "What to train now",
+            "links": {
+                name: {"operationId": name, "parameters": {"lease": "$response.body#/leases/0/id"}}
+                for name in ("beat", "points", "end")
+            },
+        },
+        204: {
+            "description": "Nothing to train now",
+            "headers": {
+                "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"},
+                "Autotune-Reason": {"schema": {"type": "string"}, "description": "Why"},
+            },
+        },
+    },
+)
+async def ask(
+    name: Search,
+    body: Ask,
+    request: Request,
+    prefer: Annotated[str | None, Header(description="`wait=25` holds the request.")] = None,
+) -> Any:
+    """Ask for trials to train. The same request is answered with the same leases."""
+    service = service_of(request)
+    asked = Asked(worker=body.worker, request=body.request)
+    deadline = time.monotonic() + _patience(prefer)
+    while True:
+        if service.draining.is_set():
+            text = "this server is being stopped; ask again, another or its next start answers"
+            raise Problem(503, "draining", text, retry="after")
+        answer = await service.decide(service.ask, name, asked, body.count)
+        if isinstance(answer, Ended | Spent):
+            raise _over(name, body, answer)
+        if not isinstance(answer, Waits):
+            base = request.scope.get("root_path", "")
+            return Leases(leases=[_shown(one, body.can_pause, base) for one in answer])
+        if not await _changed(service, name, request, deadline):
+            headers = {"Retry-After": str(RETRY), "Autotune-Reason": answer.reason}
+            return Response(status_code=204, headers=headers)
+
+
+@routes.post("/v1/leases/{lease}/beat", operation_id="beat", responses=responses(404, 409))
+async def beat(lease: Id, request: Request) -> Next:
+    """Give a sign of life: the lease runs on."""
+    return await service_of(request).run(_beat, service_of(request), lease)
+
+
+@routes.post("/v1/leases/{lease}/points", operation_id="points", responses=responses(404, 409))
+async def points(lease: Id, body: Points, request: Request) -> Next:
+    """Tell measurements, and where the trial's state is kept. Told twice, they are stored once."""
+    return await service_of(request).run(_tell, service_of(request), lease, body)
+
+
+@routes.post("/v1/leases/{lease}/end", operation_id="end", responses=responses(404, 409))
+async def end(lease: Id, body: EndBody, request: Request) -> EndAnswer:
+    """End a lease. Told twice, it is ended once."""
+    return await service_of(request).run(_end, service_of(request), lease, body)
+
+
+def _patience(prefer: str | None) -> float:
+    found = _WAIT.search(prefer or "")
+    return min(float(found[1]), LONGEST) if found else 0.0
+
+
+async def _changed(service: Service, name: str, request: Request, deadline: float) -> bool:
+    """Wait until a search has changed; return False where the request has waited long enough."""
+    before, again = await service.run(service.store.signature, name), time.monotonic() + AGAIN
+    while time.monotonic() < deadline and not await request.is_disconnected():
+        await asyncio.sleep(LOOK)
+        late = time.monotonic() > again or service.draining.is_set()
+        if late or await service.run(service.store.signature, name) != before:
+            return True
+    return False
+
+
+def _over(name: str, body: Ask, answer: Ended | Spent) -> Problem:
+    if isinstance(answer, Spent):
+        text = f"request '{body.request}' was answered, and its leases are over; ask by another one"
+        return Problem(409, "request-spent", text)
+    if answer.complete:
+        text = f"search '{name}' is over; read its studies' recommendations"
+        return Problem(410, "search-over", text)
+    text = f"search '{name}' was told to stop; PATCH it with the command 'continue' to go on"
+    return Problem(410, "search-stopped", text)
+
+
+def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
+    """Return a lease as its worker sees it."""
+    trial, hyper = lease.trial, dict(lease.trial.setting.hyper)
+    saved = lease.saved if can_pause == "checkpoint" else None
+    seconds = attempts.lease().total_seconds()
+    return LeaseAnswer(
+        id=f"{trial.id}.{lease.attempt}",
+        url=f"{base}/v1/leases/{trial.id}.{lease.attempt}",
+        search=lease.search,
+        study=lease.study,
+        trial=trial.number,
+        attempt=lease.attempt,
+        role=trial.role,
+        seed=training(int(lease.spec["seed"]), trial.seed),
+        optimizer=lease.study,
+        hyper=hyper,
+        flat=dict(_flat(hyper)),
+        schedule=Schedule(warmup_fraction=trial.setting.warmup, steps=trial.target),
+        from_step=saved.step if saved else 0,
+        stop_at=lease.stop,
+        evaluate_at=list(telling.evaluate(lease)),
+        state=StateOf(**vars(saved)) if saved else None,
+        expires_in=seconds,
+        beat_every=seconds / BEATS,
+    )
+
+
+def _flat(hyper: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield arguments one number each: betas become beta1, beta2 and so on."""
+    for name, value in hyper.items():
+        if isinstance(value, list | tuple):
+            yield from ((f"{name.removesuffix('s')}{k}", one) for k, one in enumerate(value, 1))
+        else:
+            yield name, value
+
+
+def _lease(service: Service, text: str) -> Lease:
+    trial, attempt = map(int, text.split("."))
+    if max(trial, attempt) > LARGEST:
+        raise Problem(404, "not-found", f"no lease {text}; ask for one")
+    found = remote.lease_of(service.store, trial, attempt)
+    if found.outcome is None:
+        service.alive(found.search_id)
+    return found
+
+
+def _next(lease: Lease, order: Order) -> Next:
+    return Next(
+        command=order,
+        stop_at=lease.stop,
+        evaluate_at=list(telling.evaluate(lease)),
+        expires_in=attempts.lease().total_seconds(),
+    )
+
+
+def _beat(service: Service, text: str) -> Next:
+    lease = _lease(service, text)
+    telling.refuse_ended(lease)
+    held = {lease.trial.id: lease.attempt}
+    if service.store.beat(lease.search_id, lease.worker, held).lost:
+        telling.refuse_ended(_lease(service, text))
+    return _next(lease, telling.order(lease, telling.measured(service.store, lease)))
+
+
+def _tell(service: Service, text: str, body: Points) -> Next:
+    lease = _lease(service, text)
+    told = [
+        Point(**{**vars(one), "seconds": lease.seconds if one.seconds is None else one.seconds})
+        for one in body.points
+    ]
+    if body.state == "missing":
+        telling.refuse_ended(lease)
+        remote.save(service.store, lease, None)
+    saved = Saved(**vars(body.state)) if body.state and body.state != "missing" else None
+    losses = telling.add(service.store, lease, told, saved)
+    return _next(lease, telling.order(lease, losses))
+
+
+def _end(service: Service, text: str, body: EndBody) -> EndAnswer:
+    lease = _lease(service, text)
+    ending = End(outcome=body.outcome, step=body.step, reason=body.reason or None)
+    trial = telling.end(service.store, lease, ending)
+    return EndAnswer(state=trial.state, step=trial.step, loss=trial.loss)

@@ -1,0 +1,396 @@
+"""What requests and answers hold: the words of the service, as pydantic models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from autotune import optimizers, registry
+from autotune.search.telling import Order, Told
+from autotune.studies.records import Command, Role, SearchState, TrialState
+
+POINTS = 10_000  # measurements in one call
+LEASES = 64  # trials in one call
+LARGEST = 2**31 - 1  # what an integer column holds
+
+_CODE = re.compile(r".+\.py(:.*)?")
+
+
+def _label(text: str) -> str:
+    if _CODE.fullmatch(text):
+        raise ValueError(
+            f"must be a label, got '{text}': a model is code and is never taken over HTTP; the "
+            "worker builds the model, or autotune search trains it where its file is"
+        )
+    return text
+
+
+def _number(value: Any) -> Any:
+    # Pydantic counts True as 1.
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+def _listed(names: Iterable[str]) -> Callable[[dict[str, Any]], None]:
+    """Return what adds the names that are known here to a text's schema."""
+
+    def add(schema: dict[str, Any]) -> None:
+        schema.get("items", schema)["enum"] = sorted(names)
+
+    return add
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ValueError(
+            f"must be finite, got {value}; end the lease with the outcome 'diverged' instead"
+        )
+    return value
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without what a database or a terminal could not carry."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+# The bounds come before the check for booleans: so they are part of the schema.
+Count = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Step = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_number)]
+Taken = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Seeds = Annotated[int, Field(ge=2, le=LARGEST), BeforeValidator(_number)]
+Above = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Loss = Annotated[
+    float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    AfterValidator(_label),
+]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:@+-]+$")]
+Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Reason = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
+
+
+class Body(BaseModel):
+    """What a client sends: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answer(BaseModel):
+    """What the service sends."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class External(Body):
+    """A task that the service does not know: its workers train it."""
+
+    model: Label = Field(description="What the model is called.", examples=["vit-s16"])
+    steps: Count = Field(description="Optimizer steps of a full run.", examples=[900])
+    data: Label | None = Field(default=None, description="What identifies the data.")
+    batch_size: Count | None = Field(default=None, description="Samples of an optimizer step.")
+
+
+class Task(Body):
+    """What is tuned."""
+
+    external: External
+
+
+class BudgetBody(Body):
+    """What a search may spend on each optimizer; the first limit reached ends it."""
+
+    trials: Count | None = Field(default=None, description="Settings to try.")
+    runs: Above | None = Field(
+        default=None, description="Full runs; one stopped halfway counts 0.5."
+    )
+    minutes: Above | None = Field(default=None, description="Wall time of all optimizers together.")
+    patience: Count | None = Field(
+        default=None, description="Settings in a row without a new leader."
+    )
+
+
+class SearchBody(Body):
+    """A search to begin: optimizers with equal budgets on one task."""
+
+    task: Task
+    optimizers: list[str] = Field(
+        ["adan", "adamw-win2", "adamw"],
+        min_length=1,
+        json_schema_extra=_listed(optimizers.names()),
+    )
+    budget: BudgetBody = BudgetBody()
+    seeds: Seeds = Field(default=3, description="Fresh seeds on which a recommendation is judged.")
+    finalists: Count = Field(default=2, description="Settings re-run before one is chosen.")
+    seed: Step = Field(default=0, description="Where all random choices begin.")
+    sampler: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.samplers"))
+    )
+    pruner: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.pruners"))
+    )
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What to fix, narrow or choose, by parameter.",
+        examples=[{"lr": {"high": 0.01}}],
+    )
+
+
+class Change(Body):
+    """What changes of a search: a command to its workers, or how much is spent."""
+
+    command: Command | None = None
+    budget: BudgetBody | None = None
+    seeds: Seeds | None = None
+    finalists: Count | None = None
+
+
+class Ask(Body):
+    """Who asks for trials."""
+
+    worker: Name = Field(
+        description="Name of the worker, its own: what it held before it gets again.",
+        examples=["gpu7-0"],
+    )
+    request: Request | None = Field(
+        default=None, description="The same for each repetition of this call, another for the next."
+    )
+    count: Annotated[int, BeforeValidator(_number)] = Field(
+        1, ge=1, le=LEASES, description="Trials that the worker can train at the same time."
+    )
+    can_pause: Literal["none", "memory", "checkpoint"] = Field(
+        "none",
+        description="Whether the worker can go on from a saved state. Without checkpoints a trial "
+        "that goes on after a rung begins at step 0 again.",
+    )
+
+
+class PointBody(Body):
+    """One measurement, after ``step`` steps."""
+
+    step: Taken
+    loss: Loss | None = Field(default=None, description="On validation data.")
+    train_loss: Loss | None = None
+    accuracy: Loss | None = None
+    seconds: Annotated[Loss, Field(ge=0)] | None = Field(
+        default=None, description="Of training in this lease; the server's clock without it."
+    )
+
+
+class StateBody(Body):
+    """Where the worker keeps the trial's state: opaque to the service."""
+
+    uri: Uri
+    step: Taken
+    sha256: Sha | None = None
+
+
+class Points(Body):
+    """Measurements of a trial, in the order of their steps."""
+
+    points: Annotated[list[PointBody], Field(max_length=POINTS)] = []
+    state: StateBody | Literal["missing"] | None = Field(
+        default=None,
+        description="The trial's state after a step; 'missing': it cannot be read any more.",
+    )
+
+
+class EndBody(Body):
+    """How a lease ends."""
+
+    outcome: Told
+    step: Step | None = Field(
+        default=None, description="Steps taken; the last one measured without it."
+    )
+    reason: Reason | None = None
+
+
+class Schedule(Answer):
+    """The learning rate's schedule: a linear warm-up, then a cosine to 0."""
+
+    type: Literal["cosine"] = "cosine"
+    warmup_fraction: float
+    steps: int
+
+
+class StateOf(Answer):
+    """A saved state."""
+
+    uri: str
+    step: int
+    sha256: str | None
+
+
+class LeaseAnswer(Answer):
+    """A trial to train now: from step ``from_step`` to ``stop_at``."""
+
+    id: str
+    url: str
+    search: str
+    study: str
+    trial: int
+    attempt: int
+    role: Role
+    seed: int
+    optimizer: str
+    hyper: Mapping[str, Any]
+    flat: Mapping[str, Any]
+    schedule: Schedule
+    from_step: int
+    stop_at: int
+    evaluate_at: list[int]
+    state: StateOf | None
+    expires_in: float
+    beat_every: float
+
+
+class Leases(Answer):
+    """What a worker trains now."""
+
+    leases: list[LeaseAnswer]
+
+
+class Next(Answer):
+    """What a worker is to do next."""
+
+    command: Order
+    stop_at: int
+    evaluate_at: list[int]
+    expires_in: float
+
+
+class EndAnswer(Answer):
+    """How the trial stands after its lease."""
+
+    state: TrialState
+    step: int
+    loss: float | None
+
+
+class StudyAnswer(Answer):
+    """All trials of one optimizer."""
+
+    optimizer: str
+    counts: Mapping[str, int]
+    best: float | None
+    url: str
+
+
+class SearchAnswer(Answer):
+    """A search as stored."""
+
+    name: str
+    url: str
+    state: SearchState
+    command: Command
+    revision: int
+    seconds: float
+    created: datetime
+    updated: datetime
+    task: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    studies: list[StudyAnswer]
+
+
+class Searches(Answer):
+    """A page of searches, the newest first."""
+
+    searches: list[SearchAnswer]
+    next: str | None = Field(description="Address of the next page; null on the last.")
+
+
+class PointAnswer(Answer):
+    """A measurement."""
+
+    step: int
+    seconds: float
+    train_loss: float | None
+    loss: float | None
+    accuracy: float | None
+
+
+class TrialAnswer(Answer):
+    """One run of a setting."""
+
+    number: int
+    role: Role
+    origin: str
+    state: TrialState
+    step: int
+    target: int
+    loss: float | None
+    accuracy: float | None
+    seconds: float
+    reason: str | None
+    seed_index: int
+    source: int | None
+    hyper: Mapping[str, Any]
+    warmup: float
+    url: str
+    points: list[PointAnswer] | None = None
+
+
+class Trials(Answer):
+    """A page of a study's trials, by number."""
+
+    trials: list[TrialAnswer]
+    next: str | None
+
+
+class EstimateAnswer(Answer):
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Recommendation(Answer):
+    """What a study recommends, judged on fresh seeds."""
+
+    search: str
+    optimizer: str
+    hyper: Mapping[str, Any]
+    warmup: float
+    loss: EstimateAnswer | None
+    default: EstimateAnswer | None
+    difference: EstimateAnswer | None
+    seeds: Mapping[int, float]
+    verdict: str
+    against_adamw: str | None
+    complete: bool
+
+
+class Valid(Answer):
+    """A search that could begin."""
+
+    rungs: list[int]
+    spaces: Mapping[str, Mapping[str, Any]] = Field(description="Ranges by optimizer.")
+    runs: float | None = Field(description="Full runs for each optimizer; null if only time ends.")
+
+
+class Health(Answer):
+    """Whether the process answers."""
+
+    status: Literal["ok", "draining", "unavailable"]
+
+
+class About(Answer):
+    """What this version of the service can do."""
+
+    version: str
+    capabilities: list[str]
+    optimizers: list[str]
+    formats: list[str]

@@ -1,0 +1,56 @@
+"""Routes for whoever runs the server: does it live, can it work, what can it do."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from autotune import __version__, export, optimizers
+from autotune.errors import StorageError
+from autotune.service.bodies import About, Health
+from autotune.service.core import Service
+from autotune.service.paths import service_of
+from autotune.service.problems import responses
+
+CAPABILITIES = ("searches", "leases", "results")
+
+routes = APIRouter(tags=["operation"])
+
+
+@routes.get("/healthz")
+async def alive() -> Health:
+    """Say that the process answers."""
+    return Health(status="ok")
+
+
+@routes.get(
+    "/readyz", responses={503: {"description": "Not now: Retry-After says when", "model": Health}}
+)
+async def ready(request: Request, response: Response) -> Health:
+    """Say whether the database is reachable and new work is taken."""
+    service = service_of(request)
+    status = await service.run(_status, service)
+    if status != "ok":
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return Health.model_validate({"status": status})
+
+
+@routes.get("/v1", responses=responses())
+async def about() -> About:
+    """Say what this version of the service can do."""
+    return About(
+        version=__version__,
+        capabilities=list(CAPABILITIES),
+        optimizers=optimizers.names(),
+        formats=export.formats(),
+    )
+
+
+def _status(service: Service) -> str:
+    if service.draining.is_set():
+        return "draining"
+    try:
+        service.store.signature()
+    except StorageError:
+        return "unavailable"
+    return "ok"

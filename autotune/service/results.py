@@ -1,0 +1,165 @@
+"""Routes of what was found: trials, curves, recommendations and exports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from autotune import export
+from autotune.errors import NotFound, NothingUsable
+from autotune.results.comparison import Row
+from autotune.results.intervals import Estimate
+from autotune.results.tuned import tuned
+from autotune.search import details
+from autotune.search.stored import studies
+from autotune.service.bodies import (
+    LARGEST,
+    EstimateAnswer,
+    PointAnswer,
+    Recommendation,
+    TrialAnswer,
+    Trials,
+)
+from autotune.service.core import Service
+from autotune.service.paths import Optimizer, Search, service_of, study_url
+from autotune.service.problems import responses
+from autotune.service.searches import ETAG
+from autotune.studies import remote
+from autotune.studies.records import SearchState, TrialRecord, TrialState
+
+routes = APIRouter(tags=["results"])
+
+STUDY = "/v1/searches/{name}/studies/{optimizer}"
+
+
+@routes.get(STUDY + "/trials", responses=responses(404))
+async def trials(
+    name: Search,
+    optimizer: Optimizer,
+    request: Request,
+    state: TrialState | None = None,
+    after: Annotated[int, Query(ge=-1, le=LARGEST, description="Number of the last trial.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Trials:
+    """List the trials of a study by number."""
+    service = service_of(request)
+    base = request.scope.get("root_path", "") + study_url(name, optimizer)
+    found = await service.run(_trials, service, name, optimizer, state, after, limit + 1)
+    following = None
+    if len(found) > limit:
+        url = request.url.include_query_params(after=found[limit - 1].number, limit=limit)
+        following = f"{url.path}?{url.query}"
+    return Trials(trials=[_shown(one, base) for one in found[:limit]], next=following)
+
+
+@routes.get(STUDY + "/trials/{number}", responses=responses(404))
+async def trial(
+    name: Search,
+    optimizer: Optimizer,
+    number: Annotated[int, Path(ge=0, le=LARGEST, description="Of the trial in its study.")],
+    request: Request,
+) -> TrialAnswer:
+    """Read a trial with its curve."""
+    service = service_of(request)
+    base = request.scope.get("root_path", "") + study_url(name, optimizer)
+    return await service.run(_trial, service, name, optimizer, number, base)
+
+
+@routes.get(
+    STUDY + "/recommendation",
+    responses={**responses(404, 409), 200: {"description": "The setting", "headers": ETAG}},
+)
+async def recommendation(
+    name: Search, optimizer: Optimizer, request: Request, response: Response
+) -> Recommendation:
+    """Read the setting that a study recommends, judged on fresh seeds."""
+    service = service_of(request)
+    tag, found = await service.run(_recommended, service, name, optimizer)
+    response.headers["ETag"] = f'"{tag}"'
+    return found
+
+
+@routes.get(
+    STUDY + "/export",
+    response_class=PlainTextResponse,
+    responses={
+        **responses(404, 409),
+        200: {"description": "The setting in the form another tool reads"},
+    },
+)
+async def exported(
+    name: Search,
+    optimizer: Optimizer,
+    request: Request,
+    format: Annotated[
+        str, Query(description="One of those that GET /v1 lists.", examples=["json"])
+    ] = "json",
+) -> PlainTextResponse:
+    """Write the recommended setting for another tool."""
+    service = service_of(request)
+    return PlainTextResponse(await service.run(_export, service, name, optimizer, format))
+
+
+def _trials(
+    service: Service, name: str, optimizer: str, state: TrialState | None, after: int, limit: int
+) -> list[TrialRecord]:
+    (study,) = studies(service.store.search(name), optimizer)
+    return service.store.trials(study.id, state=state, after=after, limit=limit)
+
+
+def _trial(service: Service, name: str, optimizer: str, number: int, base: str) -> TrialAnswer:
+    found = _trials(service, name, optimizer, None, number - 1, 1)
+    if not found or found[0].number != number:
+        raise NotFound(f"no trial {number} of {optimizer} in search '{name}'")
+    points = [PointAnswer(**vars(one)) for one in service.store.curve(found[0].id)]
+    return _shown(found[0], base).model_copy(update={"points": points})
+
+
+def _recommended(service: Service, name: str, optimizer: str) -> tuple[str, Recommendation]:
+    tag = remote.standing(service.store, name).tag
+    studies(service.store.search(name), optimizer)
+    found = details.comparison(service.store, name)
+    row = next(row for row in found.rows if row.optimizer == optimizer)
+    if row.tuned.loss is None:
+        raise NothingUsable(row.verdict)
+    return tag, _recommendation(name, row, complete=found.search.state is SearchState.COMPLETE)
+
+
+def _recommendation(name: str, row: Row, *, complete: bool) -> Recommendation:
+    return Recommendation(
+        search=name,
+        optimizer=row.optimizer,
+        hyper=dict(row.tuned.setting.hyper),
+        warmup=row.tuned.setting.warmup,
+        loss=_estimate(row.tuned.loss),
+        default=_estimate(row.default.loss),
+        difference=_estimate(row.difference),
+        seeds=row.tuned.losses,
+        verdict=row.verdict,
+        against_adamw=row.reference_verdict,
+        complete=complete,
+    )
+
+
+def _export(service: Service, name: str, optimizer: str, format: str) -> str:
+    studies(service.store.search(name), optimizer)
+    return export.render(tuned(service.store, name, optimizer), format)
+
+
+def _estimate(found: Estimate | None) -> EstimateAnswer | None:
+    return None if found is None else EstimateAnswer(**vars(found))
+
+
+def _shown(trial: TrialRecord, base: str) -> TrialAnswer:
+    same = ("number", "role", "origin", "state", "step", "target", "loss", "accuracy", "seconds",
+            "reason", "source")  # fmt: skip
+    values: dict[str, Any] = {key: getattr(trial, key) for key in same}
+    return TrialAnswer(
+        seed_index=trial.seed,
+        hyper=dict(trial.setting.hyper),
+        warmup=trial.setting.warmup,
+        url=f"{base}/trials/{trial.number}",
+        **values,
+    )

@@ -1,0 +1,265 @@
+"""What a service keeps of workers that only know its address: what they hold, asked and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, null, select, update
+
+from autotune.studies import attempts
+from autotune.studies.errors import NotFound
+from autotune.studies.leases import touch
+from autotune.studies.models import Attempt, Search, Study, Trial
+from autotune.studies.reading import TRIAL, trial_of
+from autotune.studies.records import Command, SearchState, TrialRecord
+from autotune.studies.store import Store
+
+_GONE = "its worker asked anew without ending it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Who asks for a trial, and by which request.
+
+    Args:
+        worker: Name of the worker.
+        request: The same for each repetition of one call, another for the next.
+    """
+
+    worker: str
+    request: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A state that a remote worker keeps where it likes.
+
+    Args:
+        uri: Where, in the worker's own words.
+        step: Steps taken.
+        sha256: Of the state, if the worker says it.
+    """
+
+    uri: str
+    step: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """One attempt at a trial, with what its worker has to know.
+
+    Args:
+        search: Name of the search.
+        search_id: Its id.
+        study: The optimizer.
+        trial: The trial as stored.
+        attempt: Number of the attempt.
+        newest: Number of the trial's newest attempt.
+        worker: Who holds it.
+        stop: The step to train to.
+        seconds: Since it began, on the database's clock.
+        outcome: How it ended; None while it is open.
+        saved: The last state that was saved.
+        spec: The search's.
+        task: Facts of the search's task.
+        state: The search's.
+        command: What the search's workers are told.
+        spent: Seconds that the search has taken.
+    """
+
+    search: str
+    search_id: int
+    study: str
+    trial: TrialRecord
+    attempt: int
+    newest: int
+    worker: str
+    stop: int
+    seconds: float
+    outcome: str | None
+    saved: Saved | None
+    spec: Mapping[str, Any]
+    task: Mapping[str, Any]
+    state: SearchState
+    command: Command
+    spent: float
+
+    @property
+    def who(self) -> str:
+        """Return what the trial is called in a sentence."""
+        return f"{self.study} trial {self.trial.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a search stands, read at once however many trials it has."""
+
+    id: int
+    name: str
+    revision: int
+    state: SearchState
+    command: Command
+
+    @property
+    def tag(self) -> str:
+        """Return a word that changes with anything that is told of the search."""
+        return f"{self.id}-{self.revision}-{self.command}"
+
+
+_EXTRA = (
+    Trial.saved.label("kept"),
+    Attempt.number.label("own"),
+    Trial.attempt.label("newest"),
+    Attempt.worker,
+    Attempt.stop,
+    Attempt.started,
+    Attempt.ended,
+    Attempt.outcome,
+    Study.optimizer,
+    Search.id.label("search_id"),
+    Search.name,
+    Search.spec,
+    Search.task,
+    Search.state.label("standing"),
+    Search.command,
+    Search.seconds.label("spent"),
+)
+
+
+def standings(store: Store, names: Iterable[str]) -> dict[str, Standing]:
+    """Return how the searches of some names stand, those that there are."""
+    columns = (Search.id, Search.name, Search.revision, Search.state, Search.command)
+    with store.reading() as connection:
+        rows = connection.execute(select(*columns).where(Search.name.in_(list(names)))).all()
+    return {
+        row.name: Standing(
+            id=row.id,
+            name=row.name,
+            revision=row.revision,
+            state=SearchState(row.state),
+            command=Command(row.command or Command.CONTINUE),
+        )
+        for row in rows
+    }
+
+
+def standing(store: Store, name: str) -> Standing:
+    """Return how a search stands; raises NotFound."""
+    found = standings(store, [name])
+    if name not in found:
+        store.search(name)  # raises NotFound with the names that there are
+    return found[name]
+
+
+def lease_of(store: Store, trial_id: int, attempt: int) -> Lease:
+    """Return an attempt; raises NotFound."""
+    with store.reading() as connection:
+        which = (Attempt.trial_id == trial_id, Attempt.number == attempt)
+        found = _leases(connection, _QUERY.where(*which))
+    if not found:
+        raise NotFound(f"no lease {trial_id}.{attempt} in {store}; ask for one")
+    return found[0]
+
+
+def leases_of(store: Store, search_id: int, asked: Asked) -> list[Lease]:
+    """Return what a request of a worker was answered with, open or over."""
+    which = (Attempt.worker == asked.worker, Attempt.request == asked.request)
+    with store.reading() as connection:
+        return _leases(connection, _QUERY.where(Study.search_id == search_id, *which))
+
+
+def held_by(store: Store, search_id: int, worker: str) -> list[Lease]:
+    """Return the open leases of a worker."""
+    which = (Attempt.worker == worker, Attempt.ended.is_(None))
+    with store.reading() as connection:
+        return _leases(connection, _QUERY.where(Study.search_id == search_id, *which))
+
+
+def begin_again(store: Store, lease: Lease, request: str | None) -> int | None:
+    """Give a trial back to the worker that held it, as it was last saved.
+
+    Returns the number of the new attempt; None where another has it, or it was lost too often.
+    """
+    trial_id = lease.trial.id
+    with store.writing() as connection:
+        revision = touch(connection, Search.id == lease.search_id)
+        open_ = (Attempt.trial_id == trial_id, Attempt.number == lease.attempt)
+        query = select(Attempt.id).where(*open_, Attempt.ended.is_(None)).with_for_update()
+        if connection.scalar(query) is None:
+            return None
+        values = attempts.lose(connection, trial_id, lease.attempt, _GONE)
+        values |= {"revision": revision, "updated": attempts.now(connection)}
+        connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
+        if values["state"] == "failed":
+            return None
+        return attempts.begin(connection, trial_id, lease.worker, lease.stop, request)
+
+
+def save(store: Store, lease: Lease, saved: Saved | None) -> None:
+    """Note where a worker keeps the state of its trial; None: that no state can be read any more.
+
+    Raises LeaseLost where the attempt is over.
+    """
+    content: Any = null()
+    if saved is not None:
+        content = {**vars(saved), "attempt": lease.attempt, "seconds": lease.seconds}
+    with store.writing() as connection:
+        touch(connection, Search.id == lease.search_id)
+        attempts.sign_of_life(connection, lease.trial.id, lease.attempt)
+        which = Trial.id == lease.trial.id
+        connection.execute(update(Trial).where(which).values(saved=content))
+
+
+def elapse(store: Store, search_id: int, most: float) -> float:
+    """Let a search's time run until now, and return it in seconds.
+
+    Args:
+        store: Where the search is.
+        search_id: The search.
+        most: Seconds since the last call that count at most: longer ones had no worker.
+    """
+    with store.reading() as connection:
+        query = select(Search.ticked).where(Search.id == search_id)
+        begun = connection.scalar(query) is not None
+    return store.tick(search_id, most if begun else 0.0)
+
+
+_QUERY = (
+    select(*TRIAL, *_EXTRA)
+    .join(Attempt, Attempt.trial_id == Trial.id)
+    .join(Study, Study.id == Trial.study_id)
+    .join(Search, Search.id == Study.search_id)
+    .order_by(Trial.id, Attempt.number)
+)
+
+
+def _leases(connection: Connection, query: Select[Any]) -> list[Lease]:
+    now = attempts.now(connection)
+    return [_lease(row, now) for row in connection.execute(query).all()]
+
+
+def _lease(row: Any, now: Any) -> Lease:
+    names = {column.name for column in TRIAL}
+    columns = {name: value for name, value in row._mapping.items() if name in names}
+    kept = row.kept or None
+    return Lease(
+        search=row.name,
+        search_id=row.search_id,
+        study=row.optimizer,
+        trial=trial_of(columns),
+        attempt=row.own,
+        newest=row.newest,
+        worker=row.worker,
+        stop=row.stop or row.target,
+        seconds=((row.ended or now) - row.started).total_seconds(),
+        outcome=row.outcome if row.ended else None,
+        saved=Saved(**{key: kept[key] for key in ("uri", "step", "sha256")}) if kept else None,
+        spec=row.spec,
+        task=row.task,
+        state=SearchState(row.standing),
+        command=Command(row.command or Command.CONTINUE),
+        spent=row.spent,
+    )
