@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from autotune.config import is_allowed
+
 TOLD = 20  # refused pages that are told of: each once
 POLICY_VIOLATION = 1008  # of WebSockets; before the handshake it is answered with 403
 
@@ -24,7 +26,7 @@ class Origins:
     """
 
     def __init__(self, app: Callable[..., Any], hosts: Sequence[str]) -> None:
-        self.app, self.hosts = app, [host.lower().rstrip(".") for host in hosts]
+        self.app, self.hosts = app, hosts
         self._told: set[str] = set()
 
     async def __call__(
@@ -37,7 +39,7 @@ class Origins:
         headers = dict(scope.get("headers", ()))
         origin = headers.get(b"origin", b"").decode("latin-1")
         if scope["type"] == "websocket" and origin:
-            if not self._known(origin):
+            if not is_allowed(origin, self.hosts):
                 self._tell(origin)
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
                 return
@@ -46,14 +48,6 @@ class Origins:
             kept = [pair for pair in scope["headers"] if pair[0] != b"origin"]
             scope = {**scope, "headers": [*kept, (b"origin", own)]}
         await self.app(scope, receive, send)
-
-    def _known(self, origin: str) -> bool:
-        try:
-            name = urlsplit(origin).hostname
-        except ValueError:
-            return False
-        name = (name or "").lower().rstrip(".")
-        return bool(name) and any(_matches(name, host) for host in self.hosts)
 
     def _tell(self, origin: str) -> None:
         if origin in self._told or len(self._told) >= TOLD:
@@ -98,7 +92,3 @@ def _relative(location: bytes, path: str, host: str) -> bytes:
     up = "../" * (path.count("/") - 1)
     query = f"?{parts.query}" if parts.query else ""
     return f"{up or './'}{parts.path.lstrip('/')}{query}".encode("latin-1")
-
-
-def _matches(name: str, host: str) -> bool:
-    return host in {"*", name} or (host.startswith("*.") and name.endswith(host[1:]))

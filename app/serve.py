@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from autotune.app.proxies import Origins, RelativeRedirects
+from autotune.config import allowed_hosts
 from autotune.errors import MissingExtra, SpecError
 
 HERE = Path(__file__).resolve().parent
@@ -54,7 +54,7 @@ def serve(storage: str, host: str, port: int, open_browser: bool, base_path: str
         HERE / "pages" / "main.py",
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Origins, hosts=_allowed(host)),
+            Middleware(Origins, hosts=allowed_hosts(host)),
             Middleware(RelativeRedirects),
         ],
         lifespan=_announced(address, host, open_browser),
@@ -69,7 +69,7 @@ def settings(host: str, port: int) -> dict[str, Any]:
         "server.address": host,
         "server.port": port,
         "server.headless": True,
-        "server.allowedHosts": _allowed(host),
+        "server.allowedHosts": allowed_hosts(host),
         "server.enableCORS": True,
         "server.enableXsrfProtection": True,
         "server.fileWatcherType": "none",
@@ -83,25 +83,6 @@ def settings(host: str, port: int) -> dict[str, Any]:
         "logger.hideWelcomeMessage": True,
         "theme.base": str(HERE / "theme.toml"),
     }
-
-
-def _allowed(host: str) -> list[str]:
-    """Name the hosts a browser may ask for; AUTOTUNE_ALLOWED_HOSTS adds some, by comma."""
-    added = os.environ.get("AUTOTUNE_ALLOWED_HOSTS", "").split(",")
-    return sorted({host, "localhost", "127.0.0.1", *map(_name, added)} - {""})
-
-
-def _name(given: str) -> str:
-    """Return the name in what may be an address with its scheme and port."""
-    text = given.strip()
-    if text.count(":") > 1 and "[" not in text and "/" not in text:
-        return text  # of IPv6
-    try:
-        return urlsplit(text if "//" in text else f"//{text}").hostname or ""
-    except ValueError as error:
-        raise SpecError(
-            f"AUTOTUNE_ALLOWED_HOSTS must list hosts by comma, as lab.example, got '{text}'"
-        ) from error
 
 
 def _path(given: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -304,3 +305,47 @@ def _blamed(problem: str, sources: Mapping[str, str]) -> str | None:
         if below:
             return below[-1]
     return None
+
+
+def allowed_hosts(host: str) -> list[str]:
+    """Return the hosts that a server may be asked for; AUTOTUNE_ALLOWED_HOSTS adds some, by comma.
+
+    Args:
+        host: The one that it listens on.
+
+    Raises:
+        SpecError: The variable holds something else.
+    """
+    added = os.environ.get("AUTOTUNE_ALLOWED_HOSTS", "").split(",")
+    return sorted({host, "localhost", "127.0.0.1", *map(_host, added)} - {""})
+
+
+def _host(given: str) -> str:
+    """Return the name in what may be an address with its scheme and port."""
+    text = given.strip()
+    if text.count(":") > 1 and "[" not in text and "/" not in text:
+        return text  # of IPv6
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    except ValueError as error:
+        raise SpecError(
+            f"AUTOTUNE_ALLOWED_HOSTS must list hosts by comma, as lab.example, got '{text}'"
+        ) from error
+
+
+def is_allowed(address: str, hosts: Collection[str]) -> bool:
+    """Tell whether the host of an address is one of these.
+
+    Args:
+        address: With two slashes before its host, as in ``//lab.example:8400``.
+        hosts: Names; ``*.lab.example`` is all below that one, ``*`` is any.
+    """
+    try:
+        name = (urlsplit(address).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    return bool(name) and any(_matches(name, host.lower().rstrip(".")) for host in hosts)
+
+
+def _matches(name: str, host: str) -> bool:
+    return host in ("*", name) or (host.startswith("*.") and name.endswith(host[1:]))

@@ -1,13 +1,14 @@
-"""What a request may not exceed, refused before anything of it is read into memory."""
+"""What a request may not be, refused before anything of it is read into memory."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
+from autotune.config import is_allowed
 from autotune.service.problems import Problem, problem, too_large
 
 Message = MutableMapping[str, Any]
@@ -44,3 +45,30 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+class Hosts:
+    """Refuses requests for hosts that this server is not known by.
+
+    A page that makes its own name point here would else speak to a server of this machine
+    (DNS rebinding).
+
+    Args:
+        app: What is served.
+        hosts: Names that it may be asked for; "*.example" is all below it, "*" is any.
+    """
+
+    def __init__(self, app: App, hosts: Collection[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer as the application does, or with 421."""
+        given = Headers(scope=scope).get("host", "") if scope["type"] == "http" else None
+        if given is None or is_allowed(f"//{given}", self.hosts):
+            await self.app(scope, receive, send)
+            return
+        text = (
+            f"host must be one that this server is known by, got '{given[:200]}'; name it in "
+            "AUTOTUNE_ALLOWED_HOSTS where the server is started"
+        )
+        await problem(Problem(421, "foreign-host", text))(scope, receive, send)

@@ -8,9 +8,11 @@ from types import FrameType
 
 import uvicorn
 
+from autotune.config import allowed_hosts
 from autotune.errors import SpecError
 from autotune.service.application import build
 from autotune.service.core import Service
+from autotune.service.limits import Hosts
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DRAIN = 30  # seconds that requests under way get to end
@@ -65,7 +67,7 @@ def serve(storage: str, listen: str) -> int:
         app = build(storage)
         service: Service = app.state.service
         config = uvicorn.Config(
-            app,
+            Hosts(app, allowed_hosts(host)),
             log_level="info",
             timeout_graceful_shutdown=DRAIN,
             server_header=False,

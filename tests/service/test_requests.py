@@ -6,9 +6,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from autotune.config import allowed_hosts
 from autotune.errors import AlreadyThere, SpecError, Unavailable
 from autotune.service import app
-from autotune.service.limits import LARGEST
+from autotune.service.limits import LARGEST, Hosts
 from autotune.service.server import address
 from autotune.studies.store import Store
 from autotune.testing.remote import BODY, lease, train
@@ -200,3 +201,32 @@ def test_every_route_documents_its_problems(client):
         for method, route in methods.items():
             if path.startswith("/v1"):
                 assert {"400", "422", "500", "503"} <= set(route["responses"]), (path, method)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8400", 200),
+        ("127.0.0.1", 200),
+        ("LOCALHOST.", 200),
+        ("a.lab.example:8400", 200),
+        ("lab.example", 421),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_a_server_answers_only_for_hosts_that_it_is_known_by(url, monkeypatch, host, status):
+    monkeypatch.setenv("AUTOTUNE_ALLOWED_HOSTS", "*.lab.example")
+    served = Hosts(app(url), allowed_hosts("127.0.0.1"))
+    with TestClient(served) as client:
+        answer = client.get("/healthz", headers={"host": host})
+
+    assert answer.status_code == status
+    if status == 421:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"] == (
+            f"host must be one that this server is known by, got '{host}'; name it in "
+            "AUTOTUNE_ALLOWED_HOSTS where the server is started"
+        )
