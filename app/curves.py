@@ -26,8 +26,11 @@ FEW = 4  # validation points below which a curve shows less than the training lo
 
 def metrics(curves: Curves) -> list[str]:
     """Return the metrics to choose from, the one that shows most first."""
-    longest = max((sum(p.loss is not None for p in each) for each in curves.values()), default=FEW)
-    return list(METRICS) if longest >= FEW else sorted(METRICS, key=lambda m: m != "train_loss")
+    measured = max((sum(p.loss is not None for p in c) for c in curves.values()), default=FEW)
+    trained = max((sum(p.train_loss is not None for p in c) for c in curves.values()), default=0)
+    # A training of the user's own tells no training loss.
+    few = measured < FEW and trained > measured
+    return sorted(METRICS, key=lambda m: m != "train_loss") if few else list(METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,6 +239,14 @@ def test_curves_of_unmeasured_metrics_are_left_out(trial):
     assert curves.pick([trial(0)], {100: points}, "loss") == []
 
 
+@pytest.mark.parametrize(("trained", "first"), [(9, "train_loss"), (0, "loss")])
+def test_the_metric_that_shows_most_is_first(trained, first):
+    points = [Point(step=1 + i, seconds=1.0, train_loss=2.0) for i in range(trained)]
+    points += [Point(step=10 * i, seconds=1.0, loss=2.0) for i in (1, 2)]
+
+    assert curves.metrics({1: tuple(points)})[0] == first
+
+
 def test_the_best_curve_comes_last(trial, curve):
     trials = [trial(0, loss=1.0), trial(1, loss=2.0)]
     lines = curves.pick(trials, {100: curve(3, 2, 1), 101: curve(4, 3, 2)})
