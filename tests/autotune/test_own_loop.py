@@ -113,7 +113,14 @@ def test_a_training_that_is_kept_goes_on_where_it_was(made):
     assert first.kept
     assert happened(task, 1) == ["begin", "pause", "resume", "close"]
     assert losses(first) | losses(rest) == whole
-    assert rest.points[-1].seconds > first.points[-1].seconds  # all of its training
+
+
+def test_seconds_of_a_point_are_all_that_its_training_took(made):
+    made()
+    performed(job(stop=9))
+    [held] = paused._kept.values()
+    held.seconds += 1000
+    assert {point.seconds > 1000 for point in performed(job(start=9, attempt=2)).points} == {True}
 
 
 def test_one_that_is_not_kept_begins_again_and_ends_alike(made):
@@ -142,6 +149,16 @@ def test_of_too_many_the_one_paused_longest_ago_is_closed(made):
     assert sorted(trial for what, trial in task.log if what == "close") == list(
         range(1, paused.MOST + 2)
     )
+
+
+def test_memory_that_paused_trainings_hold_is_given_back_and_the_job_begins_again(made):
+    task = made(greedy=True)
+    performed(job(1, stop=9))
+    report = performed(job(2))
+    assert report.outcome is Outcome.REACHED
+    assert happened(task, 1) == ["begin", "pause", "close"]
+    assert happened(task, 2) == ["begin", "close", "begin", "close"]
+    assert set(losses(report)) == {3, 9, 10, 20, 27, 40, 81}
 
 
 def test_an_interrupted_job_stands_at_its_measurement_and_goes_on(made):
