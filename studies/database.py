@@ -223,3 +223,12 @@ def explain(error: BaseException | None, url: str, what: str = "storage") -> Sto
 
 def _operational(error: BaseException | None) -> bool:
     return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+
+
+def storable(text: str | None) -> str | None:
+    """Replace what UTF-8 or a server's text column cannot hold; a user's error may say anything."""
+    if text is None:
+        return None
+    return (
+        text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from autotune.studies import attempts, names, retries
+from autotune.studies.database import storable
 from autotune.studies.errors import AlreadyThere, NotFound
 from autotune.studies.leases import Leases, end_turn, touch
 from autotune.studies.models import (
@@ -262,7 +263,7 @@ class Store(Leases):
             "loss": loss,
             "accuracy": accuracy,
             "seconds": Trial.seconds + seconds,
-            "reason": _storable(reason),
+            "reason": storable(reason),
             **_files(state, checkpoint),
         }
         with self._database.writing() as connection:
@@ -309,7 +310,7 @@ class Store(Leases):
         """Remember a file written for another tool; no path when it was only printed."""
         with self._database.writing() as connection:
             _, now = self._touch_study(connection, study_id)
-            values = {"format": format, "path": _storable(path), "text": _storable(text)}
+            values = {"format": format, "path": storable(path), "text": storable(text)}
             _add(connection, Export, study_id=study_id, created=now, **values)
 
     def _replace_space(
@@ -395,12 +396,3 @@ def _environment(connection: Connection, facts: Mapping[str, Any], now: datetime
     if known is not None:
         return known
     return _add(connection, Environment, digest=digest, facts=json.loads(text), created=now)
-
-
-def _storable(text: str | None) -> str | None:
-    """Replace what UTF-8 or a server's text column cannot hold; a user's error may say anything."""
-    if text is None:
-        return None
-    return (
-        text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
