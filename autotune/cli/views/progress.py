@@ -120,12 +120,13 @@ def started_line(event: SearchStarted) -> str:
     """Say what is searched, and where it runs."""
     resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
-    data, precision = event.task.get("data", "its data"), event.task.get("precision")
+    data, precision = event.task.get("data"), event.task.get("precision")
+    place = f" on {data}" if data else ""  # a command's data, or a caller's own, have no name
     # The precision of a user's own problem is not known.
     computed = f"{precision}, " if precision and data != event.task.get("model") else ""
     computed += f"on {event.task['device']}, " if "device" in event.task else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {data}, {computed}"
+        f"{event.name}: {', '.join(event.optimizers)}{place}, {computed}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 
