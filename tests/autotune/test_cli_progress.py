@@ -72,6 +72,16 @@ def test_data_that_have_no_name_are_not_spoken_of():
     assert started_line(started).partition(": ")[2].startswith("adan, adamw, rungs at 3, 9, 27")
 
 
+@pytest.mark.parametrize("form", ["plain", "rich"])
+def test_why_a_trial_failed_is_said_once(capsys, form):
+    failed = trial(state=TrialState.FAILED, step=0, loss=None, reason="no disk")
+    with listening(form) as listen:
+        listen(TrialEnded(optimizer="adan", trial=failed))
+        listen(Notice(text="adan trial 7: no disk"))
+        listen(Notice(text="adan trial 7: another reason"))
+    assert capsys.readouterr().err.count("no disk") == 1
+
+
 def said(form: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     with listening(form) as listen:
         for event in EVENTS:

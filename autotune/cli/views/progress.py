@@ -86,6 +86,7 @@ class Lines:
     def __init__(self) -> None:
         self.stage: Role | None = None
         self.left = ""
+        self._told = ""  # why the last trial ended, where its line says so
 
     def __call__(self, event: Event) -> None:
         """Write the lines of an event; most events have none."""
@@ -101,11 +102,12 @@ class Lines:
                 yield from self._stage_lines(event.trial.role)
         elif isinstance(event, TrialEnded):
             yield from self._stage_lines(event.trial.role)
+            self._told = why(event)
             yield trial_ended_line(event)
         elif isinstance(event, Spent):
             self.left = time_left(event)
             yield from self._stage_lines(Role(event.stage))
-        elif isinstance(event, Notice):
+        elif isinstance(event, Notice) and event.text != self._told:
             yield event.text
 
     def _stage_lines(self, stage: Role) -> Iterator[str]:
@@ -141,6 +143,11 @@ def trial_ended_line(event: TrialEnded) -> str:
         f"{trial.step}/{trial.target}, "
         f"{_result(trial)}, {format.duration(trial.seconds)}{best}"
     )
+
+
+def why(event: TrialEnded) -> str:
+    """Return the notice that would say again what the line of an ended trial says."""
+    return f"{event.optimizer} trial {event.trial.number}: {_result(event.trial)}"
 
 
 def _result(trial: TrialRecord) -> str:
