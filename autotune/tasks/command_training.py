@@ -121,10 +121,13 @@ class CommandTraining:
             shutil.rmtree(self._own, ignore_errors=True)
         return said
 
+    def _report_path(self) -> Path:
+        return Path((self._report or "").replace(TRIAL, self._of.label))
+
     def _start(self) -> Program:
         words = template.filled(self._command, self._filling())
         if self._report is not None:
-            self._rows = Rows(Path(self._report.replace(TRIAL, self._of.label)), self._metric)
+            self._rows = Rows(self._report_path(), self._metric)
         log = Log(log_of(self._folder, self._of.label))
         self._channel = Channel(self._take)
         more = {"AUTOTUNE_TRIAL": self._of.label, "AUTOTUNE_SETTING": str(self._file("json"))}
@@ -239,7 +242,11 @@ class CommandTraining:
                 f"{self._of.steps}"
             )
         else:
-            how = "the file" if self._report else f"lines as '{LINE}' or autotune.report"
+            how = (
+                f"its file {self._report_path()}"
+                if self._report
+                else f"lines as '{LINE}' or autotune.report"
+            )
             why = f"the command ended with exit code 0 {after}; it must report by {how}"
         said = f"; it last printed: {lines[-1]}" if lines else "; it printed nothing"
         return BadMeasurement(why + said, output=lines)

@@ -107,12 +107,17 @@ class Function:
             return True
         return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
+    def requires(self, name: str) -> bool:
+        """Tell whether the function has an argument ``name`` without a default."""
+        each = self._parameters.get(name)
+        if each is None or each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL):
+            return False
+        return each.default is each.empty
+
     def check(self, offered: Sequence[str]) -> None:
         """Refuse a function that asks for more than what is ``offered``."""
-        for name, each in self._parameters.items():
-            optional = each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
-            optional = optional or each.default is not each.empty
-            if not optional and not (name in offered and self.accepts(name)):
+        for name in self._parameters:
+            if self.requires(name) and not (name in offered and self.accepts(name)):
                 hint = registry.near(name, offered)
                 raise SpecError(
                     f"{self.text} needs '{name}', which is not given{hint or ';'} it may take the "

@@ -19,7 +19,7 @@ from autotune.data.digits_pair import Recipe
 from autotune.errors import SpecError
 from autotune.tasks.base import Problem, Task
 from autotune.tasks.function import Function
-from autotune.tasks.generator import own_generator, refuse_settings
+from autotune.tasks.generator import FORM, own_generator, refuse_settings
 from autotune.tasks.given import found
 from autotune.tasks.mistakes import telling
 from autotune.tasks.problem import SHORTEST, own_problem
@@ -38,6 +38,7 @@ def task(model: str, *, data: str | None, steps: int | None, batch_size: int | N
     if function.yields:
         refuse_settings(model, data, batch_size)
         return cast(Task, own_generator(function, steps=steps or STEPS))
+    _refuse_loop(function)
     function.check(("classes", "seed"))
     images = _images(data) if function.accepts("classes") else None
     build = Build(function, None if images is None else images.classes)
@@ -62,6 +63,15 @@ def _images(data: str | None) -> Data:
     """Read images from where the command was given, whatever directory the function moved to."""
     with outside():
         return sources.images(data, digits=_DIGITS)
+
+
+def _refuse_loop(function: Function) -> None:
+    """Refuse a function that asks for an optimizer as a loop does, and yields nothing."""
+    if function.requires("optimizer"):
+        raise SpecError(
+            f"{function.text} takes an optimizer, as a training loop does, but yields nothing; "
+            f"{FORM} as it trains"
+        )
 
 
 @dataclass(frozen=True)

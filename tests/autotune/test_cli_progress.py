@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stderr
+from dataclasses import replace
 
 import pytest
 
 from autotune.cli.views import format
-from autotune.cli.views.progress import listening
+from autotune.cli.views.progress import listening, started_line
 from autotune.search.events import Event, Notice, SearchStarted, Spent, TrialEnded, TrialStarted
 from autotune.studies.records import Role, TrialRecord, TrialState
 from autotune.testing.trials import search_trial
@@ -64,6 +65,21 @@ EVENTS: tuple[Event, ...] = (
     spent("judge"),
     Notice(text="the budget ended early"),
 )
+
+
+def test_data_that_have_no_name_are_not_spoken_of():
+    started = replace(STARTED, task={"model": "command"})
+    assert started_line(started).partition(": ")[2].startswith("adan, adamw, rungs at 3, 9, 27")
+
+
+@pytest.mark.parametrize("form", ["plain", "rich"])
+def test_why_a_trial_failed_is_said_once(capsys, form):
+    failed = trial(state=TrialState.FAILED, step=0, loss=None, reason="no disk")
+    with listening(form) as listen:
+        listen(TrialEnded(optimizer="adan", trial=failed))
+        listen(Notice(text="adan trial 7: no disk"))
+        listen(Notice(text="adan trial 7: another reason"))
+    assert capsys.readouterr().err.count("no disk") == 1
 
 
 def said(form: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

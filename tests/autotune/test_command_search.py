@@ -160,6 +160,11 @@ def test_a_command_that_does_not_measure_fails_with_a_sentence(text, sentence):
     assert sentence in report.reason
 
 
+def test_a_command_that_writes_no_file_is_told_where_one_was_expected():
+    report = performed(job("true", task={"report": "out/{trial}.csv"}))
+    assert "must report by its file out/adamw-1.csv" in report.reason
+
+
 def test_a_failure_keeps_the_last_lines():
     assert performed(job("seq 30; exit 1")).output == tuple(map(str, range(11, 31)))
 

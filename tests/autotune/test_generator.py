@@ -462,6 +462,11 @@ def test_an_argument_that_nobody_gives_is_refused(write, signature, sentence):
         resolve(write(f"def train({signature}):\n    yield 1, 1.0"))
 
 
+def test_a_loop_that_yields_nothing_is_told_apart_from_a_model(write):
+    with pytest.raises(SpecError, match="takes an optimizer, as a training loop does, but yields"):
+        resolve(write("def train(optimizer, steps): ..."))
+
+
 def test_settings_of_other_tasks_are_refused(write):
     model = write("def train():\n    yield 1, 1.0")
     for given in ({"data": "digits"}, {"batch_size": 8}):

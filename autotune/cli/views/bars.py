@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from autotune.cli.views import format
-from autotune.cli.views.progress import started_line, time_left, trial_ended_line
+from autotune.cli.views.progress import started_line, time_left, trial_ended_line, why
 from autotune.search.events import Event, Notice, SearchStarted, Spent, TrialEnded
 from autotune.studies.records import TrialState
 
@@ -29,6 +29,7 @@ class Bars:
             transient=True,
         )
         self.tasks: dict[str, TaskID] = {}
+        self._told = ""  # why the last trial failed, where its line says so
 
     def __enter__(self) -> Bars:
         """Start drawing."""
@@ -49,8 +50,10 @@ class Bars:
         if isinstance(event, SearchStarted):
             self._print(started_line(event))
         elif isinstance(event, Notice):
-            self._print(event.text)
+            if event.text != self._told:
+                self._print(event.text)
         elif isinstance(event, TrialEnded) and event.trial.state is TrialState.FAILED:
+            self._told = why(event)
             self._print(trial_ended_line(event))
         elif isinstance(event, Spent):
             self._draw(event)

@@ -86,6 +86,7 @@ class Lines:
     def __init__(self) -> None:
         self.stage: Role | None = None
         self.left = ""
+        self._told = ""  # why the last trial ended, where its line says so
 
     def __call__(self, event: Event) -> None:
         """Write the lines of an event; most events have none."""
@@ -101,11 +102,12 @@ class Lines:
                 yield from self._stage_lines(event.trial.role)
         elif isinstance(event, TrialEnded):
             yield from self._stage_lines(event.trial.role)
+            self._told = why(event)
             yield trial_ended_line(event)
         elif isinstance(event, Spent):
             self.left = time_left(event)
             yield from self._stage_lines(Role(event.stage))
-        elif isinstance(event, Notice):
+        elif isinstance(event, Notice) and event.text != self._told:
             yield event.text
 
     def _stage_lines(self, stage: Role) -> Iterator[str]:
@@ -120,12 +122,13 @@ def started_line(event: SearchStarted) -> str:
     """Say what is searched, and where it runs."""
     resumed = f", goes on after {event.resumed} trials" if event.resumed else ""
     workers = f"{event.workers} worker" + ("" if event.workers == 1 else "s")
-    data, precision = event.task.get("data", "its data"), event.task.get("precision")
+    data, precision = event.task.get("data"), event.task.get("precision")
+    place = f" on {data}" if data else ""  # a command's data, or a caller's own, have no name
     # The precision of a user's own problem is not known.
     computed = f"{precision}, " if precision and data != event.task.get("model") else ""
     computed += f"on {event.task['device']}, " if "device" in event.task else ""
     return (
-        f"{event.name}: {', '.join(event.optimizers)} on {data}, {computed}"
+        f"{event.name}: {', '.join(event.optimizers)}{place}, {computed}"
         f"rungs at {', '.join(map(str, event.rungs))} steps, {workers} ({event.engine}){resumed}"
     )
 
@@ -140,6 +143,11 @@ def trial_ended_line(event: TrialEnded) -> str:
         f"{trial.step}/{trial.target}, "
         f"{_result(trial)}, {format.duration(trial.seconds)}{best}"
     )
+
+
+def why(event: TrialEnded) -> str:
+    """Return the notice that would say again what the line of an ended trial says."""
+    return f"{event.optimizer} trial {event.trial.number}: {_result(event.trial)}"
 
 
 def _result(trial: TrialRecord) -> str:
