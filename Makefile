@@ -22,7 +22,7 @@ SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer a
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help search dashboard test faults lint types clean
+.PHONY: help search dashboard test integrations others faults lint types clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -40,6 +40,12 @@ test: $(VENV)/.test ## Run the tests
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile \
 	  --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
+integrations: ## Test in other people's trainers and tuners, in an environment of their own
+	@$(MAKE) --no-print-directory VENV=$(VENV)-integrations others
+
+others: $(VENV)/.integrations
+	@OMP_NUM_THREADS=1 INTEGRATIONS=1 $(BIN)/pytest tests/integrations $(ARGS)
+
 faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and count what was lost
 	@OMP_NUM_THREADS=1 FAULT_ROUNDS=$(or $(ROUNDS),50) $(BIN)/pytest tests/faults $(ARGS)
 
@@ -50,8 +56,8 @@ lint: $(VENV)/.test ## Check style and formatting
 types: $(VENV)/.test ## Check types
 	@$(BIN)/mypy
 
-clean: ## Remove the environment, builds and caches; searches stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the environments, builds and caches; searches stay
+	rm -rf $(VENV) $(VENV)-integrations build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # A stamp is newer than what it was installed from, or the installation is repeated.
 $(VENV)/.python:
@@ -81,3 +87,10 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "installing what the tests need (a minute or two) ..."
 	@$(INSTALL) -e '.[test]'
 	@touch $(VENV)/.search $(VENV)/.dashboard $@
+
+# Two ask for an old NumPy or Optuna that nothing here uses: they come without what they ask for.
+$(VENV)/.integrations: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing the libraries of tests/integrations (some minutes) ..."
+	@$(INSTALL) -e '.[integrations]'
+	@$(INSTALL) --no-deps hydra-optuna-sweeper sweeps
+	@touch $@

@@ -160,6 +160,7 @@ def failures(records: Iterable[TrialRecord]) -> pd.DataFrame:
                 "trial": record.number,
                 "state": record.state.value,
                 "reason": record.reason or "no reason was stored",
+                **({"last output": "\n".join(record.output)} if record.output else {}),
                 "step": record.step,
                 "of": record.target,
                 "origin": record.origin,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from autotune.api.tune import load, tune
     from autotune.api.tuned import Tuned
     from autotune.api.tuner import Tuner
+    from autotune.command.report import report
     from autotune.tasks.base import Measurement, Problem
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ _PUBLIC = {
     "Tuned": "autotune.api.tuned",
     "Tuner": "autotune.api.tuner",
     "load": "autotune.api.tune",
+    "report": "autotune.command.report",
     "tune": "autotune.api.tune",
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "Tuner",
     "__version__",
     "load",
+    "report",
     "tune",
 ]
 

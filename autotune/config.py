@@ -28,12 +28,16 @@ PREFIX = "AUTOTUNE_"
 # Not keys of a spec: the database, tracebacks, and hosts that may reach the dashboard.
 RESERVED = frozenset(
     {"AUTOTUNE_STORAGE", "AUTOTUNE_DEBUG", "AUTOTUNE_ALLOWED_HOSTS", "AUTOTUNE_LEASE"}
+    | {"AUTOTUNE_REPORT", "AUTOTUNE_TRIAL", "AUTOTUNE_SETTING", "AUTOTUNE_GIVEN"}  # of a command
     | {"AUTOTUNE_TEST_POSTGRES"}
 )
 
 # Named flags, and the keys they set.
 FLAGS = {
     "model": "model",
+    "command": "command",
+    "report": "report",
+    "metric": "metric",
     "data": "data",
     "optimizer": "optimizers",
     "trials": "budget.trials",
@@ -129,7 +133,7 @@ def check_names(spec: SearchSpec) -> None:
     check_policies(spec)
     registry.check("autotune.engines", spec.engine)
     models = registry.names("autotune.tasks")
-    if ":" not in spec.model and spec.model not in models:
+    if spec.command is None and ":" not in spec.model and spec.model not in models:
         raise UnknownName(registry.unknown("model", spec.model, models) + OWN_MODEL)
 
 
@@ -162,7 +166,7 @@ def _check_engine(request: Request, spec: SearchSpec) -> None:
         )
 
 
-OWN_MODEL = "; your own is given as file.py:function"
+OWN_MODEL = "; your own is given as file.py:function, or as a command behind --"
 
 
 def flat(resolved: Resolved) -> dict[str, tuple[Any, str]]:
@@ -200,7 +204,7 @@ def _resuming(request: Request) -> Iterator[Layer]:
 
 
 def _given(request: Request) -> dict[str, Any]:
-    return {name: value for name, value in request.flags.items() if value not in (None, ())}
+    return {name: value for name, value in request.flags.items() if value not in (None, (), {})}
 
 
 def _flags(request: Request) -> Iterator[Layer]:

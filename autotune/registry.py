@@ -11,6 +11,7 @@ from autotune.errors import SpecError, UnknownName
 from autotune.studies.names import suggestion
 
 _KINDS = {
+    "autotune.arguments": "form of arguments",
     "autotune.engines": "engine",
     "autotune.exports": "export",
     "autotune.optimizers": "optimizer",

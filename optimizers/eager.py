@@ -12,10 +12,12 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from torch._compile import _disable_dynamo
+import torch._compile
 
-# Every function that the decorator returns has this code, and no other has it.
-_DECORATED = _disable_dynamo(lambda: None).__code__
+# Every function that the decorator returns has this code, and no other has it. It is private to
+# PyTorch: a version without it only loads its compiler.
+_DECORATOR = getattr(torch._compile, "_disable_dynamo", None)
+_DECORATED = getattr(_DECORATOR and _DECORATOR(lambda: None), "__code__", None)
 
 
 def eager(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +31,9 @@ def eager(method: Callable[..., Any]) -> Callable[..., Any]:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))])
         >>> eager(optimizer.zero_grad)(set_to_none=True)
     """
-    function = getattr(method, "__func__", None)
-    if "torch._dynamo" in sys.modules or getattr(function, "__code__", None) is not _DECORATED:
+    function: Any = getattr(method, "__func__", None)
+    if "torch._dynamo" in sys.modules or not isinstance(method, MethodType):
+        return method
+    if _DECORATED is None or getattr(function, "__code__", None) is not _DECORATED:
         return method
     return MethodType(function.__wrapped__, method.__self__)

@@ -316,7 +316,11 @@ def trial_of(columns: Mapping[str, Any]) -> TrialRecord:
     setting = Setting(
         params=values.pop("params"), hyper=values.pop("hyper"), warmup=values.pop("warmup")
     )
+    # Lines behind the reason are what a command printed last.
+    reason, *output = (values.pop("reason") or "").split("\n")
     return TrialRecord(
+        reason=reason or None,
+        output=tuple(output),
         study=values.pop("study_id"),
         role=Role(values.pop("role")),
         state=TrialState(values.pop("state")),

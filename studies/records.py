@@ -69,6 +69,7 @@ class TrialRecord:
     accuracy: float | None = None
     seconds: float = 0.0  # spent training and evaluating, all attempts together
     reason: str | None = None  # why it diverged, failed or stopped
+    output: tuple[str, ...] = ()  # last lines that a command printed before it failed
     checkpoint: str | None = None  # name of the file that holds its state
     checksum: str | None = None  # SHA-256 of that file
     created: datetime | None = None
@@ -120,6 +121,11 @@ def mixed(task: Mapping[str, Any]) -> str:
 def own_data(task: Mapping[str, Any]) -> bool:
     """Return whether the function of a task brings its own data, as a Problem does."""
     return task.get("model") is not None and task.get("data") == task["model"]
+
+
+def own_loop(task: Mapping[str, Any]) -> bool:
+    """Return whether a task trains itself: a loop of the user's own."""
+    return "loop" in task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
@@ -22,6 +24,8 @@ from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
 ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
+COMMAND = "command"  # the model of a search whose trials run a command
+_SCRIPT = re.compile(r"[^-{}\s][^{}\s]*\.[A-Za-z]{1,4}")
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
 
 
@@ -50,6 +54,20 @@ def _worded(value: Any) -> Any:
     if value is None or isinstance(value, str | Mapping | Sequence):
         return value
     raise ValueError(f"must be text, got {str(value).lower()}; put it in quotes")
+
+
+def _words(value: Any) -> Any:
+    """Return a command as words: one text is read as a shell reads it."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"must be the words of a command, got '{value}' ({error})") from None
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("must not be empty")
+    if not isinstance(value, list | tuple):
+        return value
+    return [os.fspath(word) if isinstance(word, os.PathLike) else _worded(word) for word in value]
 
 
 def _named(name: str | None) -> str | None:
@@ -142,6 +160,16 @@ class SearchSpec(BaseModel):
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
     space: dict[str, Any] = Field(default_factory=dict)
     ray: Ray = Ray()
+    command: Annotated[tuple[Text, ...] | None, BeforeValidator(_words)] = None  # the model then
+    report: Text | None = None  # file that the command writes
+    metric: dict[str, Text] = Field(default_factory=dict)  # columns of that file
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_command(cls, data: Any) -> Any:
+        """Let a command be the model; its runs are one at a time unless it is told otherwise."""
+        given = isinstance(data, Mapping) and data.get("command") is not None
+        return {"model": COMMAND, "workers": 1, **data} if given else data
 
     @field_validator("space")
     @classmethod
@@ -151,6 +179,18 @@ class SearchSpec(BaseModel):
     @model_validator(mode="after")
     def _check_name(self) -> Self:
         names.check(self.search_name)
+        return self
+
+    @model_validator(mode="after")
+    def _check_command(self) -> Self:
+        if self.command is not None and self.model != COMMAND:
+            raise SpecError(
+                f"give a model or a command, got model '{self.model}' and the command "
+                f"'{shlex.join(self.command)}'"
+            )
+        if self.command is None and (self.report or self.metric):
+            key = "report" if self.report else "metric"
+            raise SpecError(f"{key} is for a command, which is not given; leave {key} out")
         return self
 
     @property
@@ -163,11 +203,20 @@ class SearchSpec(BaseModel):
         """The search's name: the one given, else the model's own."""
         if self.name is not None:
             return self.name
+        if self.command is not None:
+            return _script(self.command)
         file, colon, function = self.model.rpartition(":")
         dotted = all(map(str.isidentifier, [*file.split("."), function]))
         if colon and (file.endswith(".py") or dotted):
             return function
         return self.model.rpartition("/")[2]
+
+
+def _script(command: Sequence[str]) -> str:
+    """Return the name of the script that a command runs, without its ending."""
+    found = [word for word in command if _SCRIPT.fullmatch(word)]
+    name = (found or [command[0]])[0].rpartition("/")[2]
+    return name.partition(".")[0] or COMMAND
 
 
 def parse(data: Mapping[str, Any]) -> SearchSpec:

@@ -86,9 +86,11 @@ def test_a_search_on_a_page_begins(
 ) -> None:
     # Steps are timed under minutes: in this process, where that takes no start of workers.
     monkeypatch.setenv("AUTOTUNE_ENGINE", "inline")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setattr("autotune.search.timing.LOOK", 0.2)
+    words = shlex.split(command)  # behind -- stands a command of the user's
     with pytest.raises(SystemExit) as left:
-        main([*shlex.split(command), *["--dry-run"] * ("--dry-run" not in command)])
+        main([words[0], *["--dry-run"] * ("--dry-run" not in command), *words[1:]])
     assert not left.value.code, capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ from autotune.api.ranks import Ranks, mean
 from autotune.errors import SpecError
 from autotune.search.manual import Manual
 from autotune.search.taken import Taken
+from autotune.training.job import Outcome
 from autotune.training.verdict import verdict
 
 if TYPE_CHECKING:
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
+class Answers:
     """Where a trial's answers come from.
 
     Args:
         ranks: The ranks that train it together.
+        tuner: Whose trial it is; it lives as long as its trials.
         manual: The search; None on all ranks but the first.
         taken: The trial in it, likewise.
     """
 
     ranks: Ranks
+    tuner: object
     manual: Manual | None
     taken: Taken | None
 
@@ -115,7 +118,7 @@ class Trial:
     evaluate: tuple[int, ...]
     number: int
     state: dict[str, Any] | None
-    _seat: Seat
+    _answers: Answers
 
     def build(self, model: nn.Module) -> Optimizer:
         """Return the trial's optimizer for a model; parameters with ndim <= 1 are not decayed.
@@ -153,7 +156,7 @@ class Trial:
         Raises:
             SpecError: A step of ``evaluate`` was left out, or an argument cannot be used.
         """
-        ranks = self._seat.ranks
+        ranks = self._answers.ranks
         silent = loss is None and ranks.count > 1
         losses = ranks.collect(lambda: None if silent else number("loss", loss))
         right = ranks.collect(lambda: None if accuracy is None else fraction(accuracy))
@@ -166,7 +169,7 @@ class Trial:
             accurate = mean(fractions) if fractions else None
             return manual.measured(taken, whole("step", step), mean(given), accurate)
 
-        return bool(self._seat.agree(measured))
+        return bool(self._answers.agree(measured))
 
     def save(self, state: Mapping[str, Any], step: int | None = None) -> None:
         """Save what the trial needs to go on after a pause; its next ``start`` is then ``step``.
@@ -182,7 +185,7 @@ class Trial:
         Raises:
             SpecError: The state holds something else.
         """
-        self._seat.agree(lambda manual, taken: manual.save(taken, state, step))
+        self._answers.agree(lambda manual, taken: manual.save(taken, state, step))
 
     def __enter__(self) -> Self:
         return self
@@ -194,17 +197,24 @@ class Trial:
         trace: TracebackType | None,
     ) -> bool:
         if error is None:
-            self._seat.end()
+            self._answers.end()
         elif not isinstance(error, Exception):
-            self._seat.leave()
-        elif self._seat.manual is not None and self._seat.ranks.count == 1:
-            outcome, reason = verdict(error, self._measured())
-            self._seat.agree(lambda manual, taken: manual.fail(taken, reason, outcome))
-            return True
+            self._answers.leave()
+        elif self._answers.manual is not None and self._answers.ranks.count == 1:
+            return self._failed(error)
         return False
 
+    def _failed(self, error: Exception) -> bool:
+        """End the trial that raised; return whether this process can train another."""
+        outcome, reason = verdict(error, self._measured())
+        if outcome is Outcome.LOST:  # its GPU reported an error that spoils the process
+            self._answers.leave()
+            return False
+        self._answers.agree(lambda manual, taken: manual.fail(taken, reason, outcome))
+        return True
+
     def _measured(self) -> int:
-        return self._seat.taken.step if self._seat.taken else self.start
+        return self._answers.taken.step if self._answers.taken else self.start
 
     def __repr__(self) -> str:
         hyper = ", ".join(f"{name}={value!r}" for name, value in self.hyper.items())

@@ -31,7 +31,7 @@ Model = str | Callable[..., Any]
 
 
 def tune(  # noqa: PLR0913  what a search is made of
-    model: Model,
+    model: Model | None = None,
     *,
     optimizers: Sequence[str] = ("adan", "adamw-win2", "adamw"),
     trials: int | None = None,
@@ -54,7 +54,8 @@ def tune(  # noqa: PLR0913  what a search is made of
         model: A registered model's name, ``"train.py:problem"``, or a function. A function may take
             ``seed`` and ``classes`` by name, and returns a new ``nn.Module`` (images to logits) or
             a ``Problem``. It runs in this process, one trial at a time, unless ``engine`` says
-            otherwise: ``"processes"`` and ``"ray"`` take one from the top of a file.
+            otherwise: ``"processes"`` and ``"ray"`` take one from the top of a file. None: give
+            ``command``.
         optimizers: Names; each gets the whole budget of trials or runs.
         trials: Settings to try for each optimizer.
         runs: Full runs to spend on each optimizer; a run stopped halfway counts 0.5.
@@ -68,7 +69,9 @@ def tune(  # noqa: PLR0913  what a search is made of
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
             ``"cpu"``, ``"cuda:1"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu`` and, in seconds,
-            ``step_timeout`` (engine ``"processes"``); ``patience``, settings without a better one.
+            ``step_timeout`` (engine ``"processes"``); ``patience``, settings without a better one;
+            ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
+            and ``steps`` to tune a command of your own (docs/commands.md).
 
     Returns:
         What was found; also where another process told the search to stop.
@@ -142,8 +145,15 @@ def _check_keys(given: Iterable[str]) -> None:
 
 
 @contextmanager
-def _parsed(model: Model, asked: Mapping[str, Any]) -> Iterator[tuple[SearchSpec, str | None]]:
+def _parsed(
+    model: Model | None, asked: Mapping[str, Any]
+) -> Iterator[tuple[SearchSpec, str | None]]:
     """Give the spec for as long as its function can be found, and what to say first of all."""
+    if model is None and asked.get("command") is not None:
+        yield specs.parse(asked), None
+        return
+    if model is None:
+        raise SpecError("a search needs a model or a command: give model or command")
     if isinstance(model, str):
         yield specs.parse({**asked, "model": model}), None
         return

@@ -7,13 +7,14 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
 from autotune.api.shown import NO_BUDGET, form, telling, text
-from autotune.api.trial import Seat, Trial, number, whole
+from autotune.api.trial import Answers, Trial, number, whole
 from autotune.errors import SpecError
 from autotune.search import details
 from autotune.search.asking import Over, Wait
@@ -61,8 +62,8 @@ class Tuner:
         space: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.
         model: What to call the model; None: as the search.
         data: What identifies the data, such as a name with a version: a process that names another
-            cannot join. An object with a fingerprint of its own, as a data set of Hugging Face's,
-            is identified by that. None: not compared.
+            cannot join. A data set with a fingerprint of its own, as Hugging Face's, or a loader
+            of one, is identified by that. None: not compared.
         batch_size: Samples of an optimizer step, which exports name beside lr.
         listen: Called with each event (``autotune.search.events``); nothing is shown then.
         progress: How to show what happens on stderr: ``"plain"`` (lines), ``"rich"`` (bars),
@@ -121,7 +122,6 @@ class Tuner:
         shown = form("plain" if progress is None and listen is None else progress, listen)
         self._ranks = Ranks()
         self._manual: Manual | None = None  # of the first rank alone
-        self._handed: Taken | None = None  # the trial that was asked for last
         self._ranks.agree(lambda: self._begin(shown, listen))
 
     def _begin(self, shown: str, listen: Listener | None) -> None:
@@ -148,12 +148,12 @@ class Tuner:
             SpecError: Only trials are left that this process has asked for and not told.
         """
         while True:
-            answer = self._ranks.agree(self._ask)
+            handed: list[Taken] = []  # on the first rank alone
+            answer = self._ranks.agree(partial(self._ask, handed))
             if answer is None:
                 return None
             if answer:
-                seat = Seat(ranks=self._ranks, manual=self._manual, taken=self._handed)
-                return Trial(_seat=seat, **answer)
+                return Trial(_answers=self._answers(*handed), **answer)
 
     def tell(self, trial: Trial, losses: Mapping[int, Any] | None = None) -> None:
         """End a trial with its losses.
@@ -167,16 +167,17 @@ class Tuner:
             SpecError: A loss is missing, the trial is another process's or was told already;
                 nothing is recorded then.
         """
-        seat = self._own(trial)
+        own = self._own(trial)
         every = self._ranks.collect(lambda: _losses(losses))
         found = {step: mean(one[step] for one in every if step in one) for step in every[0]}
-        seat.agree(lambda manual, taken: manual.tell(taken, found))
+        own.agree(lambda manual, taken: manual.tell(taken, found))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """End a trial that could not be trained; ``reason`` is shown.
 
-        It is tried again when the script is run again, until it has failed three times. After three
-        failures and no loss the search ends: nothing can be trained then.
+        Where the setting is at fault, as where it runs out of memory, tell a loss of infinity: the
+        search then learns from it. A failed trial is tried again when the script is run again,
+        until it has failed three times. After three failures and no loss the search ends.
         """
         said = " ".join(str(reason).split()) or "no reason was given"
         self._own(trial).agree(lambda manual, taken: manual.fail(taken, said))
@@ -200,9 +201,9 @@ class Tuner:
             try:
                 yield trial
             except GeneratorExit:  # the body raised or left the loop
-                trial._seat.leave()
+                trial._answers.leave()
                 raise
-            trial._seat.end()
+            trial._answers.end()
 
     def __enter__(self) -> Self:
         return self
@@ -215,8 +216,11 @@ class Tuner:
     ) -> None:
         self.close()
 
-    def _ask(self) -> dict[str, Any] | None:
-        """Return what a trial is made of; None: the search is over; nothing: ask again."""
+    def _ask(self, handed: list[Taken]) -> dict[str, Any] | None:
+        """Return what a trial is made of; None: the search is over; nothing: ask again.
+
+        ``handed``: where the trial itself goes.
+        """
         if self._manual is None:
             raise ValueError("only the first rank has the search")
         answer = self._manual.ask(None if self._ranks.count == 1 else PATIENCE)
@@ -225,7 +229,8 @@ class Tuner:
             return None
         if isinstance(answer, Wait):
             return {}
-        self._handed, job = answer, answer.job
+        handed.append(answer)
+        job = answer.job
         return {
             "optimizer": job.optimizer,
             "hyper": dict(job.setting.hyper),
@@ -239,9 +244,12 @@ class Tuner:
             "state": answer.state,
         }
 
-    def _own(self, trial: Trial) -> Seat:
-        if isinstance(trial, Trial) and trial._seat.ranks is self._ranks:
-            return trial._seat
+    def _answers(self, taken: Taken | None = None) -> Answers:
+        return Answers(ranks=self._ranks, tuner=self, manual=self._manual, taken=taken)
+
+    def _own(self, trial: Trial) -> Answers:
+        if isinstance(trial, Trial) and trial._answers.tuner is self:
+            return trial._answers
         raise SpecError(
             f"a trial is told to the tuner that it was asked from, got {trial!r}; ask this tuner "
             "for its trials"
@@ -282,9 +290,10 @@ def identity(data: Any) -> str | None:
     """Return what identifies data: a text given for it, or the fingerprint that it has itself."""
     if data is None or isinstance(data, str):
         return data
-    found = getattr(data, "_fingerprint", None)
-    if isinstance(found, str):
-        return f"{type(data).__name__} {found}"
+    # What loads batches has the data set as ``dataset``.
+    for owner in (data, getattr(data, "dataset", None)):
+        if isinstance(found := getattr(owner, "_fingerprint", None), str):
+            return found
     raise SpecError(
         f"data must be a text that identifies them, or have a fingerprint of their own, got "
         f"{type(data).__name__}; give a name with a version"

@@ -25,7 +25,10 @@ def start(spec: SearchSpec, facts: Mapping[str, Any]) -> Engine:
     arguments = {"workers": spec.workers, **_own(spec)}
     device = Device(facts.get("device", CPU.kind))
     if spec.engine == PATIENT:
-        arguments |= {"gpus": gpus.names(device), "per_gpu": spec.per_gpu}
+        # A command that runs alone may use all GPUs: how many it takes is the user's to say.
+        whole = spec.command is not None and spec.workers == 1
+        names = [] if whole else gpus.names(device)
+        arguments |= {"gpus": names, "per_gpu": spec.per_gpu}
         if spec.per_gpu > 1 and not arguments["gpus"]:
             raise SpecError(
                 f"per_gpu needs GPUs, but trials train on device {device}, got {spec.per_gpu}; "

@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from autotune.command.environment import remembered
 from autotune.engines import groups
 from autotune.engines.gpus import Place, Places
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
@@ -362,7 +363,7 @@ def _cause(code: int | None) -> str:
 @contextmanager
 def _worker_environment(more: Mapping[str, str]) -> Iterator[None]:
     """Set variables that libraries read only when a process loads them."""
-    wanted = {**ENVIRONMENT, **more}
+    wanted = {**ENVIRONMENT, **more, **remembered(ENVIRONMENT, os.environ)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -22,7 +22,7 @@ from autotune.engines.lines import whole_lines
 from autotune.errors import SIGNALS, Abort
 from autotune.tasks.user_modules import help_spawned
 from autotune.training.job import Job, Outcome, Report
-from autotune.training.process import start_worker
+from autotune.training.process import loading, start_worker
 from autotune.training.pulse import Phase
 
 TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
@@ -130,7 +130,8 @@ def serve(pipe: Connection, name: str, pulse: SharedPulse, share: float | None =
 
 
 def _run(job: Job, pipe: Connection, name: str, pulse: SharedPulse, manners: Manners) -> None:
-    from autotune.training.runner import perform
+    with loading():
+        from autotune.training.runner import perform
 
     help_spawned(job.task.get("model"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,5 +33,10 @@ _Dumper.add_representer(tuple, _sequence)
 def render(tuned: Tuned) -> str:
     """Write the whole record as one YAML document under a comment with its provenance."""
     comment = "".join(f"# {line}\n" for line in lines(tuned))
-    body = yaml.dump(asdict(tuned), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return f"{comment}{body}"
+    return f"{comment}{dumped(asdict(tuned))}"
+
+
+def dumped(data: Mapping[str, Any]) -> str:
+    """Return plain data as YAML, in the order given."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import NotFound, NothingUsable, SpecError
@@ -24,6 +24,7 @@ from autotune.studies.records import (
     TrialState,
     mixed,
     own_data,
+    own_loop,
 )
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -94,6 +95,7 @@ class Tuned:
     evidence: Evidence
     warnings: tuple[str, ...] = ()
     provenance: Provenance
+    space: Mapping[str, Any] = field(default_factory=dict)  # where it was found, as plain data
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -240,6 +242,7 @@ def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen)
             created=search.created.isoformat(timespec="seconds"),
             environment=dict(search.environment),
         ),
+        space={name: list(entry) for name, entry in study.space.items()},
     )
 
 
@@ -286,7 +289,7 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
 
 def _unknown(task: Mapping[str, Any]) -> str:
     """Say that a batch's size is not known where the user could state it."""
-    if not own_data(task):
+    if not own_data(task) or own_loop(task):
         return ""
     return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
 

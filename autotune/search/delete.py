@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.store import Store
+from autotune.tasks.command_training import FOLDER
 
 
 @contextmanager
@@ -49,6 +51,9 @@ def described(storage: str | None, search: SearchRecord) -> str:
     if files:
         size = sum(file.stat().st_size for file in files)
         counted += f" and {_count(len(files), 'checkpoint')} ({size / 1e6:.1f} MB)"
+    logs = len(list(_commands(url, search).glob("*.log")))
+    if logs:
+        counted += f" and {_count(logs, 'log')}"
     elsewhere = search.state is SearchState.RUNNING and urls.file(url) is None
     marked = ", perhaps running on another machine," if elsewhere else ""
     return f"search '{search.name}'{marked} with {counted} from {urls.mask(url)}"
@@ -62,6 +67,7 @@ def delete(storage: str | None, search: SearchRecord) -> None:
             mirror.forget(f"{search.name}/{study.optimizer}")
     for file in _checkpoints(url, search):
         file.unlink(missing_ok=True)
+    shutil.rmtree(_commands(url, search), ignore_errors=True)
     with Store(url) as store:
         store.delete_search(search.name)
 
@@ -69,6 +75,11 @@ def delete(storage: str | None, search: SearchRecord) -> None:
 def _checkpoints(url: str, search: SearchRecord) -> list[Path]:
     """Return a search's checkpoints, and files that a killed worker left."""
     return list(folder_of(url, search.name).glob("*.p*t*"))
+
+
+def _commands(url: str, search: SearchRecord) -> Path:
+    """Return the folder of what a search's commands printed."""
+    return folder_of(url, search.name) / FOLDER
 
 
 def _count(number: int, what: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from autotune.command import log as logs
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.results.comparison import Comparison, Row, load
 from autotune.results.intervals import Estimate
 from autotune.results.reliability import Reliability, reliability_of
 from autotune.scheduler import widening
+from autotune.search.lock import folder_of
 from autotune.search.status import current, settled
 from autotune.search.stored import newest, opened, resumable, split, studies, written
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
+from autotune.studies.spec import COMMAND
 from autotune.studies.store import Store
+from autotune.tasks.base import label
+from autotune.tasks.command_training import log_of
 
 
 def search(storage: str | None, study: str | None) -> dict[str, Any]:
@@ -80,6 +85,25 @@ def trial(storage: str | None, study: str | None, number: int) -> dict[str, Any]
         "trial": trials[number],
         "curve": curve,
     }
+
+
+def log(storage: str | None, study: str | None, number: int) -> Iterator[bytes]:
+    """Return what a trial's command printed, as far as it is kept, piece by piece.
+
+    Raises:
+        SpecError: The trial is of no command, or its log is not on this machine.
+    """
+    found = trial(storage, study, number)
+    record: TrialRecord = found["trial"]
+    who = f"trial {number} of {found['search']}/{found['optimizer']}"
+    with opened(storage) as store:
+        if COMMAND not in store.search(found["search"]).task:
+            raise SpecError(f"{who} ran no command, so it has no log")
+        folder = folder_of(store.url, found["search"])
+    path = log_of(folder, label(found["optimizer"], record.id))
+    if not path.is_file():
+        raise SpecError(f"{who} has no log at {path}: it has not begun, or another machine ran it")
+    return logs.read(path)
 
 
 def search_of(storage: str | None, study: str | None) -> SearchRecord:

@@ -27,7 +27,6 @@ class Heartbeats:
     def __init__(self, url: str, search: int, worker: str) -> None:
         self._url, self._search, self._worker = url, search, worker
         self._held: Mapping[int, int] = {}
-        self._lost: set[tuple[int, int]] = set()
         self._command: Command | None = None
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -36,17 +35,15 @@ class Heartbeats:
         """Keep the leases of these attempts, by trial, instead of those before."""
         with self._lock:
             self._held = dict(trials)
-            self._lost &= set(self._held.items())
         if trials and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="autotune leases", daemon=True)
             self._thread.start()
 
-    def heard(self) -> tuple[frozenset[int], Command | None]:
-        """Return which trials others took over, and the command that came since the last call."""
+    def command(self) -> Command | None:
+        """Return the command that came since the last call; None where none did."""
         with self._lock:
-            lost, self._lost = self._lost & set(self._held.items()), set()
             command, self._command = self._command, None
-        return frozenset(trial for trial, _ in lost), command
+        return command
 
     def close(self) -> None:
         """Send no more."""
@@ -67,9 +64,9 @@ class Heartbeats:
             held = dict(self._held)
         if not held:
             return
+        # What another process took over is refused, with a notice, when it is reported.
         answer = store.beat(self._search, self._worker, held)
         with self._lock:
-            self._lost |= {(trial, held[trial]) for trial in answer.lost}
             self._command = answer.command
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.config import check_policies
@@ -12,6 +12,7 @@ from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.search.events import Listener, Notice
+from autotune.search.growth import Growth
 from autotune.search.lock import coordinator, exclusive, folder_of
 from autotune.search.opening import (
     Checked,
@@ -43,12 +44,14 @@ class Seat:
         worker: Name of this process in the store.
         first: Whether this process holds the search's lock.
         opened: The search; None where nothing of it is left to do.
+        growth: What the stored search gained.
     """
 
     spec: SearchSpec
     worker: str
     first: bool
     opened: Opened | None
+    growth: Growth = field(default_factory=Growth)
 
 
 def prepare(spec: SearchSpec) -> Prepared:
@@ -89,21 +92,20 @@ def join(spec: SearchSpec, store: Store, listen: Listener, lock: ExitStack) -> S
                 return _beside(spec, prepared, stored, store, listen)
             time.sleep(BEGUN_EVERY)
         else:
-            return _first(spec, prepared, coordinator(store.url, folder), store, listen)
+            asked = renewed(spec, store, prepared)
+            return _first(asked, coordinator(store.url, folder), store, listen)
 
 
-def _first(
-    spec: SearchSpec, prepared: Prepared, worker: str, store: Store, listen: Listener
-) -> Seat:
-    asked = renewed(spec, store, prepared)
+def _first(asked: Checked, worker: str, store: Store, listen: Listener) -> Seat:
+    """Begin a search, or go on with one that nobody else of this machine runs."""
     if asked.finished:
         return Seat(spec=asked.spec, worker=worker, first=True, opened=None)
-    for text in filter(None, (news(asked), *asked.growth.notices)):
+    if text := news(asked):
         listen(Notice(text=text))
     # The process that held the lock before is dead, so its leases end at once.
     opened = open_search(asked, store, dead=worker, blame=False)
-    store.tell(spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
-    return Seat(spec=asked.spec, worker=worker, first=True, opened=opened)
+    store.tell(asked.spec.search_name, Command.CONTINUE)  # an earlier pause or stop is over
+    return Seat(spec=asked.spec, worker=worker, first=True, opened=opened, growth=asked.growth)
 
 
 def _beside(

@@ -13,6 +13,7 @@ from typing import Any
 from autotune.errors import SpecError, StorageError
 from autotune.search.asking import Asker, Over, Wait
 from autotune.search.events import Listener, Notice
+from autotune.search.growth import tell
 from autotune.search.heartbeats import Heartbeats
 from autotune.search.joining import Seat, join
 from autotune.search.lock import folder_of
@@ -22,7 +23,7 @@ from autotune.seeds import derive
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
-from autotune.training import saved_state
+from autotune.training import told_state
 from autotune.training.job import Job, Outcome, Report
 
 LOOK = 0.05  # seconds until the turn to decide is asked for again
@@ -48,12 +49,13 @@ class Manual:
         self._halt, self._pid = threading.Event(), os.getpid()
         with ExitStack() as used:
             self._store = used.enter_context(Store(url))
-            self._mirror = used.enter_context(closing(Mirror(url)))
             self._held = used.enter_context(ExitStack())  # the search's lock
-            self._sit(join(spec, self._store, listen, self._held))
+            seat = join(spec, self._store, listen, self._held)
+            if seat.opened is not None:
+                self._mirror = used.enter_context(closing(Mirror(url)))
+                tell(seat.growth, spec.search_name, listen, self._mirror)
             self._used = used.pop_all()
-        if self.over:
-            self._used.close()
+        self._sit(seat)
 
     def _sit(self, seat: Seat) -> None:
         """Take a place in the search, after another one or for the first time."""
@@ -103,6 +105,7 @@ class Manual:
             self._asker.begin(slots)
         self._hear()
         answer = self._asker.ask(slots)
+        self._heart.command()  # older than what was read now
         if isinstance(answer, Job):
             return self._take(answer)
         if isinstance(answer, Over):
@@ -121,6 +124,9 @@ class Manual:
     def _ended(self) -> Over | Wait:
         """Leave a search that is over; go on with one that another process has changed."""
         changed = self._asker.participant.changed
+        for taken in list(self._open.values()):  # of other threads, where the spec has changed
+            self._tell(taken, taken.report(Outcome.INTERRUPTED))
+            del self._open[taken.job.trial]
         self._asker.end()
         if not changed:
             self._finish()
@@ -158,7 +164,7 @@ class Manual:
         if not job.start or not job.resume:
             return
         path, at = Path(job.resume), job.start
-        found = saved_state.load(path, at, _identity(self.spec, job), job.checksum)
+        found = told_state.load(path, at, _identity(self.spec, job), job.checksum)
         if found is None:
             what = "cannot be used" if path.exists() else "is not on this machine"
             text = f"{taken.who}: its state {path.name} {what}, so it begins at step 0 again"
@@ -218,11 +224,12 @@ class Manual:
                     f"{taken.who} trains until step {job.stop} now (trial.stop), got a state of "
                     f"step {at}"
                 )
+            told_state.check(state)
             if taken.over or job.checkpoint is None or not 0 < at < job.target:
                 return
             try:
                 path, who = Path(job.checkpoint), _identity(self.spec, job)
-                taken.saved = saved_state.save(path, state, at, who)
+                taken.saved = told_state.save(path, state, at, who)
             except OSError as error:
                 self.listen(Notice(text=f"{taken.who}: its state was not saved: {error}"))
 
@@ -253,15 +260,9 @@ class Manual:
             raise SpecError(f"{taken.who} was told already: a trial is told once")
 
     def _hear(self) -> None:
-        """Take in what the heartbeats heard since."""
-        lost, command = self._heart.heard()
-        if command is not None:
+        """Take in what the heartbeats were answered."""
+        if (command := self._heart.command()) is not None:
             self._asker.participant.command = command
-        for trial in lost:
-            self._asker.recorder.forget(trial)
-            self._open[trial].over = True
-        if lost:
-            self._hold()
 
     def _tell(self, taken: Taken, report: Report) -> bool:
         """Tell a report; return False where another process took the trial over."""

@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete
+from autotune.search import delete, words
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.stored import refuse_other_kind
@@ -36,6 +36,7 @@ from autotune.tasks.training import Precision, has_bfloat16
 # Facts of a task that may not change when a search continues, and their names in messages.
 KEPT_FACTS = {
     "data_hash": "content of its data or model file",
+    "data_identity": "identity of its data (Problem(identity=...) states it)",
     "model_hash": "content of its data or model file",
     "steps": "steps",
     "batch_size": "batch size",
@@ -125,9 +126,17 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
+        **_command(spec),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if half else {}),
     }
+
+
+def _command(spec: SearchSpec) -> dict[str, Any]:
+    """Return what a job carries of a command; nothing of another task."""
+    if spec.command is None:
+        return {}
+    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
 
 
 def prepare(
@@ -148,6 +157,7 @@ def prepare(
         from_spec.check(engine or spec.engine, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
+        words.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         devices.release()  # workers need the memory of a GPU that a user's code has used
         return Prepared(
@@ -168,6 +178,8 @@ def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
     precision = {"precision": begun["precision"]} if "precision" in begun else {}
     task = resolve(**task_arguments(spec, precision))
+    wanted = getattr(task, "wants", None) if spec.device == AUTO else None
+    device = devices.resolve(wanted) if wanted else device
     return placed(task, device) if movable(task) or spec.device != AUTO else task
 
 
@@ -258,11 +270,7 @@ def going_on(
 
 
 def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
-    """Return the stored search of that name, if there is one.
-
-    Raises:
-        SpecError: Only a script can go on with it, or it is not one that a script asks for.
-    """
+    """Return the stored search of that name; raises as ``refuse_other_kind``."""
     try:
         found = store.search(spec.search_name)
     except NotFound:

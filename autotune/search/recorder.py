@@ -282,7 +282,7 @@ class Recorder:
             loss=loss,
             accuracy=right,
             seconds=report.seconds,
-            reason=report.reason,
+            reason="\n".join(filter(None, (report.reason, *report.output))) or None,
             points=report.points,
             checkpoint=(file, report.checksum) if report.saved and report.checksum else None,
         )

@@ -196,7 +196,7 @@ class Space:
             new.pop("timescale")
         elif new["decayed"] != old["decayed"] and "timescale" in self.parameters:
             new["timescale"] = self.parameters["timescale"].nearest(old["timescale"])
-        return {name: value for name, value in new.items() if not _same(value, old[name])}
+        return {name: value for name, value in new.items() if not same(value, old[name])}
 
     def _asked(self, name: str, value: Value) -> Value:
         if name in self.fixed:
@@ -221,7 +221,7 @@ class Space:
         return data | {name: ["fixed", value] for name, value in self.fixed.items()}
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Return whether values agree up to the rounding of 1 - beta or 1 / (lr * decay)."""
     if isinstance(one, float | int) and isinstance(other, float | int):
         return math.isclose(one, other)

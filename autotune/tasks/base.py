@@ -103,7 +103,16 @@ class Measured(NamedTuple):
 
 
 class BadMeasurement(Exception):
-    """A training measured what no search can use; the message is a sentence for its user."""
+    """A training measured what no search can use; the message is a sentence for its user.
+
+    Args:
+        sentence: What is wrong.
+        output: Last lines that a command has printed.
+    """
+
+    def __init__(self, sentence: str, output: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.output = tuple(output)
 
 
 def missing_last(last: int, steps: int) -> BadMeasurement:
@@ -132,6 +141,11 @@ class Build(Protocol):
 
     def __call__(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """Return optimizer and schedule; the schedule's ``step`` follows the optimizer's."""
+
+
+def label(optimizer: str, trial: int) -> str:
+    """Return the word for names of a trial's files, by the store's id of it."""
+    return f"{optimizer}-{trial}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,13 +265,22 @@ class Problem:
         train: Batches to train on. At most as many as a run has steps are read, when its first step
             begins; the seed shuffles their order, each coming once an epoch. A worker keeps them
             for its next trial of the same seed: up to 512 MiB, and only where it can tell that the
-            loss did not change them.
+            loss did not change them. Or a function of the seed that returns any iterable of them,
+            such as a loader: one is then read a step, in the order that it has, and none is kept.
+            One that ends is asked for again, with ``epoch=1`` and so on if the function takes that.
         validation: Batches to measure on, read to the end and kept likewise. Each weighs alike,
             however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
             Also called on validation batches, with the model in evaluation mode.
         accuracy: Returns the fraction of a batch that is right, 0 to 1, not a percentage; it is
             shown, and decides nothing. None: not measured.
+        identity: A text that other data do not share: trials on different data are not compared.
+            None: of batches that a function gives, the ``_fingerprint`` that they or the data set
+            of their loader have, else a hash of the first one's content; of others, the file's.
+        device: Where it trains unless ``--device`` says otherwise, as that has it: ``"cpu"`` for a
+            loss that could not be computed on a GPU. None: on a GPU if there is one.
+        precision: ``"float32"``, or ``"bfloat16"``: loss and accuracy are then computed under
+            autocast, while weights stay float32.
         batch_size: Samples of a training batch, which exports name beside lr. None: the length of
             the first dimension of its tensors, where they share one.
 
@@ -281,8 +304,11 @@ class Problem:
     """
 
     model: nn.Module
-    train: Iterable[Any]
+    train: Iterable[Any] | Callable[..., Iterable[Any]]
     validation: Iterable[Any]
     loss: Callable[[nn.Module, Any], Tensor]
     accuracy: Callable[[nn.Module, Any], float] | None = None
     batch_size: int | None = None
+    identity: str | None = None
+    device: str | None = None
+    precision: str = "float32"

@@ -13,6 +13,8 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
+from autotune.studies.spec import COMMAND
+from autotune.tasks import command_files
 from autotune.tasks.content import beside, differing, meaning_of
 from autotune.tasks.script import Loaded, is_own, load, located
 from autotune.tasks.source import meaning
@@ -160,20 +162,24 @@ def _read(path: Path) -> bytes:
 
 
 def edited(text: str, expected: Mapping[str, str]) -> list[str]:
-    """Return which files of ``file.py:function`` are not what is expected, by name."""
+    """Return which files of ``file.py:function``, or of a command, differ from ``expected``."""
     if not expected:
         return []
+    if text == COMMAND:
+        return command_files.edited(expected)
     path = Function(text).path
     source = _read(path)
     return differing(expected, {path.name: meaning_of(source), **beside(path, source)})
 
 
 def expected(task: Mapping[str, Any]) -> dict[str, str]:
-    """Return from a task's facts what the files of its function do; empty if it has none."""
+    """Return from a task's facts what the files of its function do, or of its command."""
     text = str(task.get("model"))
+    modules = {k.removeprefix(MODULE): v for k, v in task.items() if k.startswith(MODULE)}
+    if text == COMMAND:
+        return modules
     own = task.get("model_hash") or (task.get("data_hash") if task.get("data") == text else None)
     if text.startswith(PREFIX) or not is_own(text) or own is None:
         return {}
-    modules = {k.removeprefix(MODULE): v for k, v in task.items() if k.startswith(MODULE)}
     # A search of before modules were facts keeps those of this sitting.
     return {Function(text).path.name: str(own), **(modules or Function(text).modules)}

@@ -1,20 +1,24 @@
 """A problem the user brings whole: model, batches and loss.
 
-Training batches are read when a run takes its first step, in order, at most as many as a run has
-steps; the seed shuffles their order, each coming once an epoch. Validation batches are read to the
-end. Both are kept for the next run of the same seed in this process.
+Training batches that a callable gives are read as they are needed (``stream``). Others are read
+when a run takes its first step, in order, at most as many as a run has steps; the seed shuffles
+their order, each coming once an epoch. Validation batches are read to the end. Both are kept for
+the next run of the same seed in this process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from autotune import registry
 from autotune.data.order import indices
 from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
@@ -26,12 +30,16 @@ from autotune.tasks.kept import Kept, Lazy
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.rows import total, usual
+from autotune.tasks.stream import Source, Stream, first, is_stream
 from autotune.tasks.training import Precision, Training, Unread, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
 # Nobody knows when the losses of a stranger's model tell settings apart: four rungs, 1 to 27.
 SHORTEST = Shortest(steps=27)
-LOOKED_AT = 2  # training batches that tell what a problem is
+LOOKED_AT = 2  # training batches that tell what a problem is; of a stream, one
+HALF = "bfloat16"
+# What Problem(precision=...) may be, and the fact that says so.
+PRECISIONS = {Precision.FLOAT32.value: Precision.FLOAT32.value, HALF: "bf16 autocast"}
 
 
 @dataclass(frozen=True)
@@ -40,22 +48,28 @@ class OwnLoss:
 
     text: str
     problem: Problem
+    kind: str = CPU.kind  # of device
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return what the user's loss returns, checked to be one number."""
-        value = self.problem.loss(model, batch)
+        with self._computing():
+            value = self.problem.loss(model, batch)
         if not isinstance(value, Tensor) or value.numel() != 1:
             given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
             raise SpecError(f"the loss of {self.text} must be a tensor of one number, got {given}")
         return value.reshape(())
 
+    def _computing(self) -> AbstractContextManager[Any]:
+        half = self.problem.precision == HALF
+        return torch.autocast(self.kind, torch.bfloat16) if half else nullcontext()
+
     def measure(self, model: nn.Module, batch: Any) -> Unread:
         """Return loss, and accuracy where the user defines it."""
-        accuracy = self.problem.accuracy
-        return Unread(
-            loss=_number(self.loss(model, batch)),
-            accuracy=None if accuracy is None else _number(accuracy(model, batch)),
-        )
+        accuracy, loss = self.problem.accuracy, _number(self.loss(model, batch))
+        if accuracy is None:
+            return Unread(loss=loss)
+        with self._computing():
+            return Unread(loss=loss, accuracy=_number(accuracy(model, batch)))
 
     def weight(self, batch: Any) -> float:
         """Return one."""
@@ -69,7 +83,9 @@ class _Look:
     train: Any  # its first batch
     validation: Any  # likewise
     batch_size: int | None  # None where it cannot be told
-    facts: Mapping[str, int]
+    precision: str
+    device: str | None
+    facts: Mapping[str, int | str]
     constant: Callable[[], Mapping[str, float]]  # what the best constant answer achieves
 
 
@@ -102,11 +118,16 @@ class OwnProblem:
             **self._look.facts,
             "steps": self.steps,
             **_known(batch_size=self.batch_size),
-            "precision": Precision.FLOAT32.value,
+            "precision": PRECISIONS[self._look.precision],
             **self.device.identity(),
             "metric": "validation loss",
             **self._look.constant(),
         }
+
+    @property
+    def wants(self) -> str | None:
+        """Return the device that the problem asks for; None where any will do."""
+        return self._look.device
 
     def on(self, device: Device) -> OwnProblem:
         """Return the task on a device."""
@@ -117,16 +138,23 @@ class OwnProblem:
     def start(self, seed: int) -> Run:
         """Build a run whose initialisation and batch order follow ``seed``."""
         problem = checked(self.text, self.build(seed))
-        read = partial(_batches, self.text, problem, self.steps, seed)
+        stream = self._stream(problem, seed)
+        read = partial(_batches, self.text, problem, 0 if stream else self.steps, seed)
         both = Lazy(partial(self.kept.of, seed, read))
         return Training(
             model=self.device.place_model(problem.model) if self.device.waits else problem.model,
             seed=seed,
-            objective=OwnLoss(self.text, problem),
-            batch=lambda step: self._batch(both[0], seed, step),
+            objective=OwnLoss(self.text, problem, self.device.kind),
+            batch=stream.batch if stream else lambda step: self._batch(both[0], seed, step),
             validation=Lazy(lambda: self._validation(both[1])),
             device=self.device,
+            stream=stream,
         )
+
+    def _stream(self, problem: Problem, seed: int) -> Stream | None:
+        if not is_stream(problem.train):
+            return None
+        return Stream(Source(text=self.text, train=problem.train, seed=seed), self.device)
 
     def _batch(self, train: Sequence[Any], seed: int, step: int) -> Any:
         """Return the batch of a step, where it trains."""
@@ -162,13 +190,22 @@ class OwnProblem:
 
     @cached_property
     def _look(self) -> _Look:
-        problem = checked(self.text, self.build(0))
-        train, validation = _batches(self.text, problem, min(LOOKED_AT, self.steps), 0)
+        problem, identity = checked(self.text, self.build(0)), None
+        most = 0 if is_stream(problem.train) else min(LOOKED_AT, self.steps)
+        train, validation = _batches(self.text, problem, most, 0)
+        if is_stream(problem.train):
+            batch, identity = first(Source(text=self.text, train=problem.train, seed=0))
+            train = [batch]
+        facts = _known(
+            validation_size=total(validation), data_identity=problem.identity or identity
+        )
         return _Look(
             train=train[0],
             validation=validation[0],
             batch_size=problem.batch_size or usual(train),
-            facts={**size(problem.model), **_known(validation_size=total(validation))},
+            precision=problem.precision,
+            device=problem.device,
+            facts={**size(problem.model), **facts},
             constant=cache(partial(of_problem, problem, validation)),  # not before it is asked for
         )
 
@@ -194,6 +231,12 @@ def checked(text: str, returned: Any) -> Problem:
     if not size(returned.model)["parameters"]:
         raise SpecError(f"the model of {text} has no parameter to train")
     _check_batch_size(text, returned.batch_size)
+    if returned.precision not in PRECISIONS:
+        known, given = " or ".join(PRECISIONS), returned.precision
+        hint = registry.near(str(given), PRECISIONS)
+        raise SpecError(f"precision of {text} must be {known}, got {given!r}{hint}")
+    if returned.identity is not None and not isinstance(returned.identity, str):
+        raise SpecError(f"identity of {text} must be a text, got {_kind(returned.identity)}")
     return returned
 
 
@@ -203,16 +246,19 @@ def _check_batch_size(text: str, given: Any) -> None:
         raise SpecError(f"batch_size of {text} must be a whole number of at least 1, got {given!r}")
 
 
-def _known(**facts: int | None) -> dict[str, int]:
+def _known(**facts: int | str | None) -> dict[str, int | str]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _batches(
     text: str, problem: Problem, steps: int, seed: int
 ) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Read batches to train and to measure on; what they draw by chance follows the seed."""
+    """Read batches to train and to measure on; what they draw by chance follows the seed.
+
+    None are read to train on where there are no ``steps`` to read them for.
+    """
     with seeded("batches", seed):
-        train = _read(text, "train", problem.train, steps)
+        train = _read(text, "train", problem.train, steps) if steps else ()
         validation = _read(text, "validation", problem.validation, MOST_VALIDATION + 1)
     if len(validation) > MOST_VALIDATION:
         raise SpecError(
@@ -221,7 +267,7 @@ def _batches(
     return train, validation
 
 
-def _read(text: str, part: str, batches: Iterable[Any], most: int) -> Sequence[Any]:
+def _read(text: str, part: str, batches: Any, most: int) -> Sequence[Any]:
     if not isinstance(batches, Iterable):
         raise SpecError(f"{part} of {text} must be an iterable of batches, got {_kind(batches)}")
     read = list(islice(batches, most))

@@ -9,7 +9,8 @@ from autotune import devices, registry
 from autotune.data.base import Data
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError
-from autotune.tasks import user
+from autotune.studies.spec import COMMAND
+from autotune.tasks import command, user
 from autotune.tasks.base import Task
 from autotune.tasks.function import PREFIX
 from autotune.tasks.script import is_own
@@ -26,17 +27,19 @@ def resolve(
     precision: str | None = None,
     *,
     look: bool = True,
+    **own: Any,
 ) -> Task:
-    """Return the task of a registered model's name, or of the user's own function.
+    """Return the task of a registered model's name, of the user's own function or of a command.
 
-    ``precision``: of a search on the CPU whose task computed in another one when it was begun.
-    ``look``: read some of its data to refuse what cannot be trained; a job's was looked at.
+    ``own``: what a spec says of a command, under the names that it has there. ``precision``: of a
+    search on the CPU whose task computed in another one when it was begun. ``look``: read some of
+    its data to refuse what cannot be trained; a job's was looked at.
     """
     place = devices.resolve(device)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise SpecError(f"{name} must be at least 1, got {value}")
-    task = _made(model, data=data, steps=steps, batch_size=batch_size)
+    task = _made(model, data=data, steps=steps, batch_size=batch_size, **own)
     # A default that a small folder cannot fill goes over it again within a batch.
     if batch_size is not None and isinstance(task, Supervised):
         _check_batch(task.data, batch_size)
@@ -81,6 +84,8 @@ def _check_batch(data: Data, batch_size: int) -> None:
 
 
 def _made(model: str, **given: Any) -> Task:
+    if model == COMMAND:
+        return cast(Task, command.task(**given))
     if model.startswith(PREFIX) or is_own(model):
         return user.task(model, **given)
     return cast(Task, registry.load("autotune.tasks", model)(**given))

@@ -23,6 +23,7 @@ from autotune.tasks.constant import of_labels
 from autotune.tasks.likeness import first
 from autotune.tasks.mistakes import on_one_device
 from autotune.tasks.modes import Modes, evaluating
+from autotune.tasks.stream import Stream
 
 PASSES = 8  # training batches that batch normalisation is measured on before evaluating
 
@@ -134,12 +135,14 @@ class Training:
         batch: Callable[[int], Any],
         validation: Sequence[Any],
         device: Device = CPU,
+        stream: Stream | None = None,
     ) -> None:
         self.model = model
         self.device = device
         self._seed = seed
         self._objective = objective
         self.batch = batch
+        self._stream = stream
         self.validation = validation
         self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
@@ -180,8 +183,25 @@ class Training:
     def _pass(self) -> None:
         modes = Modes(self.model)
         for step in range(PASSES):
-            self._objective.loss(self.model, self.batch(step))
+            self._objective.loss(self.model, self._again(step))
             modes.restore()
+
+    def _again(self, step: int) -> Any:
+        return self.batch(step) if self._stream is None else self._stream.again(step)
+
+    def data_state(self) -> dict[str, Any] | None:
+        """Return where its batches are read, if what gives them can go on from there."""
+        return None if self._stream is None else self._stream.state()
+
+    def load_data(self, state: Mapping[str, Any]) -> None:
+        """Read its batches from where another run of the seed was."""
+        if self._stream is not None:
+            self._stream.load(state)
+
+    def close(self) -> None:
+        """End what reads its batches."""
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

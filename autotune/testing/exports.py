@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autotune import export
+from autotune.errors import SpecError
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import Conventions, Evidence, Provenance, Schedule, Tuned
 
@@ -48,6 +49,14 @@ def tuned_for_test() -> Tuned:
             created="2026-11-21T20:00:00+00:00",
             environment={"packages": {"adan-autotune": "0.1.0", "torch": "2.13.0"}},
         ),
+        space={
+            "lr": ["log", 1e-05, 0.3],
+            "decayed": ["choice", ["yes", "no"]],
+            "timescale": ["log", 30.0, 2e6, 30.0, 1e6],
+            "one_minus_beta1": ["log", 0.005, 0.5],
+            "warmup": ["linear", 0.0, 0.5],
+            "eps": ["fixed", 1e-08],
+        },
     )
 
 
@@ -126,6 +135,37 @@ class ExportContract:
         """Files compare and concatenate well."""
         text = export.render(tuned_for_test(), self.format)
         _same("ending", text[len(text.rstrip("\n")) :], "\n")
+
+
+class SpaceExportContract(ExportContract):
+    """For a format that another tool searches by; subclass it and read the space back."""
+
+    def read_space(self, text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the constants that a consumer reads, and its ranges and choices, as plain data."""
+        raise NotImplementedError
+
+    def check(self, tuned: Tuned) -> None:
+        """Fail unless the real consumer would search where the record was found."""
+        constants, drawn = self.read_space(export.render(tuned, self.format))
+        searched = {key: entry[:3] for key, entry in tuned.space.items() if entry[0] != "fixed"}
+        fixed = {key: entry[1] for key, entry in tuned.space.items() if entry[0] == "fixed"}
+        _same("space", dict(drawn), searched)
+        said = {"optimizer": tuned.optimizer, "steps": tuned.tuned_on["steps"], **fixed}
+        _same("constants", {key: constants.get(key) for key in said}, said)
+
+    def test_numbers_of_any_size_are_read_back(self) -> None:
+        """Tiny and huge ends of ranges stay floats."""
+        for number in (1e-300, 1e-8, 1e-05, 0.1 + 0.2, 1.0, 1e16, 1e22):
+            good = tuned_for_test()
+            self.check(replace(good, space={**good.space, "lr": ["log", number, 8 * number]}))
+
+    def test_a_record_without_a_space_is_refused(self) -> None:
+        """Nothing is made up."""
+        try:
+            export.render(replace(tuned_for_test(), space={}), self.format)
+        except SpecError:
+            return
+        raise AssertionError("a record without a space must be refused")
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from autotune.optimizers import create
 from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
 from autotune.studies import leases
+from autotune.studies.errors import AutotuneError
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.training import checkpoint
@@ -96,10 +97,23 @@ def _ask(given: dict[str, Any], url: str, log: Path) -> None:
         raise
 
 
+def begun(study: str, url: str) -> None:
+    """Wait until a search is stored; raises AssertionError if none is."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with Store(url, read_only=True) as store:
+                store.search(study)
+                return
+        except AutotuneError:
+            time.sleep(0.02)
+    raise AssertionError("no search was begun")
+
+
 def hurry() -> None:
     """Let a process wait less for the dead, and save even the smallest model's state."""
     leases.TURN = timedelta(seconds=4)
-    checkpoint.worth_keeping = lambda *_: True
+    checkpoint.quicker = lambda *_: True
     checkpoint.SPARE_BYTES = 0.0
 
 

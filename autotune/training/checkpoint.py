@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,9 +56,16 @@ def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: int
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    identity: int,
+    data: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the state after ``step`` steps of the trial with that ``identity``.
+
+    ``data``: where its batches are read, if what gives them can go on from there.
 
     Returns the file's checksum. Raises OSError for any problem; an older file then stays as it was.
     """
@@ -66,6 +74,7 @@ def save(
         "step": step,
         "model": own(model.state_dict()),
         "optimizer": own(optimizer.state_dict()),
+        **({} if data is None else {"data": own(dict(data))}),
     }
     return write(path, state, size(model, optimizer))
 
@@ -155,6 +164,7 @@ def restore(
     step: int,
     identity: int,
     expected: str | None = None,
+    load: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> int | None:
     """Load a checkpoint of at most ``step`` steps and return its step.
 
@@ -163,7 +173,8 @@ def restore(
 
     Returns None if the file is missing, damaged, another trial's or from a later step, or if its
     checksum is not the ``expected`` one. Model and optimizer may then be half loaded and must be
-    built again. Raises what a GPU raises whose memory is full or which fails.
+    built again. ``load`` takes where its batches are read, if the file says that. Raises what a GPU
+    raises whose memory is full or which fails.
     """
     if expected is not None and checksum(path) != expected:
         return None
@@ -174,6 +185,8 @@ def restore(
             return None
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if load is not None and "data" in state:
+            load(state["data"])
     except UNREADABLE as error:
         if out_of_memory(error) or sticky(error):
             raise  # the file is not at fault

@@ -58,6 +58,7 @@ class Report:
     points: tuple[Point, ...] = ()
     seconds: float = 0.0  # training and evaluation in this attempt so far
     reason: str | None = None
+    output: tuple[str, ...] = ()  # last lines that a command printed before it failed
     saved: bool = False  # whether the checkpoint holds the state at `step`
     checksum: str | None = None  # of the checkpoint
     worker: str = ""

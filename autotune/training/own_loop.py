@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from autotune.devices import CPU
 from autotune.studies.records import Point
-from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop
+from autotune.tasks.base import Assignment, BadMeasurement, Measured, OwnLoop, label
 from autotune.tasks.rehearsal import SLACK
 from autotune.training import checkpoint, own_state, paused
 from autotune.training.building import Builder
@@ -81,7 +81,7 @@ class Course:
                 if interrupted():
                     break
         except BaseException:
-            self._close()
+            self.close()
             raise
         self.step = max(self.step, self._stands())
 
@@ -91,7 +91,7 @@ class Course:
         Returns the checksum of the file that was saved.
         """
         if self._held.step >= self.job.target:
-            self._close()
+            self.close()
             return None
         saved = self._save()
         if self._keep:
@@ -99,7 +99,7 @@ class Course:
             self.notes += paused.keep((self.job.trial, self._identity), self._held)
             self.kept = True
         else:
-            self._close()
+            self.close()
         return saved
 
     def _save(self) -> str | None:
@@ -128,7 +128,7 @@ class Course:
         measured = own_state.measured(stored)
         assignment = Assignment(
             trial=job.trial,
-            label=f"{job.optimizer}-{job.trial}",
+            label=label(job.optimizer, job.trial),
             build=builder,
             seed=job.seed,
             steps=job.target,
@@ -140,7 +140,8 @@ class Course:
         training, seconds = self._loop.begin(assignment), stored.get("seconds", 0.0)
         return Held(training=training, builder=builder, measured=measured, seconds=seconds)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the training for good."""
         said = self._held.training.close()
         if said:
             self.notes.append(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -163,7 +163,11 @@ class _Running:
             if time.perf_counter() - told > QUIET:
                 told = time.perf_counter()
                 yield self.report(Outcome.PROGRESS)
-        self.interrupted()  # raises if nobody would record what follows
+        try:
+            self.interrupted()  # raises if nobody would record what follows
+        except BaseException:
+            course.close()
+            raise
         self.pulse(Phase.SAVING)
         checksum = course.end()
         self.step = course.step
@@ -172,9 +176,12 @@ class _Running:
         yield replace(report, kept=course.kept)
 
     def _train(self, task: Task) -> Iterator[Report]:
+        trial = prepare(self.job, task)
+        with read_to_its_end(trial.run):
+            yield from self._steps(trial, getattr(task, "device", CPU))
+
+    def _steps(self, trial: Prepared, device: Device) -> Iterator[Report]:
         job, told = self.job, self._began
-        trial = prepare(job, task)
-        device: Device = getattr(task, "device", CPU)
         self._facts = facts(trial.optimizer, device)
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
@@ -191,7 +198,8 @@ class _Running:
         self.interrupted()
         self.pulse(Phase.SAVING)
         whole = self._seconds() * self.step / max(1, self.step - trial.start)
-        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole)
+        data = getattr(trial.run, "data_state", lambda: None)()
+        saved = pause(job, trial.run.model, trial.optimizer, self.step, whole, data)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
         reasons = filter(None, (trial.repeats, saved.problem))
         yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
@@ -235,6 +243,16 @@ def exactly(task: Task) -> AbstractContextManager[None]:
     return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
 
 
+@contextmanager
+def read_to_its_end(run: Run) -> Iterator[None]:
+    """Close what reads a run's batches when it is left, such as processes of a loader."""
+    try:
+        yield
+    finally:
+        if hasattr(run, "close"):
+            run.close()
+
+
 def prepare(job: Job, task: Task) -> Prepared:
     """Build the run and its optimizer, and load the last checkpoint if there is one."""
     run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
@@ -242,7 +260,13 @@ def prepare(job: Job, task: Task) -> Prepared:
     repeats = None
     if job.start and source:
         found = checkpoint.restore(
-            Path(source), run.model, optimizer, job.start, _identity(job), job.checksum
+            Path(source),
+            run.model,
+            optimizer,
+            job.start,
+            _identity(job),
+            job.checksum,
+            getattr(run, "load_data", None),
         )
         if found is not None:
             return Prepared(run=run, optimizer=optimizer, start=found)
@@ -295,7 +319,9 @@ def _warm(task: Task, job: Job) -> None:
     key = json.dumps(rule, sort_keys=True)
     if key not in _warmed:
         with exactly(task):
-            warm_up(*build(task, job.optimizer, hyper, job.seed), device)
+            run, optimizer = build(task, job.optimizer, hyper, job.seed)
+            with read_to_its_end(run):
+                warm_up(run, optimizer, device)
         _warmed.add(key)
 
 
@@ -340,11 +366,17 @@ def every(job: Job) -> int:
 
 
 def pause(
-    job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+    job: Job,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    data: Mapping[str, Any] | None = None,
 ) -> Saved:
     """Save a trial that may continue; the result tells if that failed.
 
-    It is not saved if training it again, which takes ``seconds``, is faster.
+    It is not saved if training it again, which takes ``seconds``, is faster. ``data``: where its
+    batches are read.
     """
     if job.checkpoint is None or step >= job.target:
         return Saved()
@@ -352,7 +384,7 @@ def pause(
         return Saved()
     path = Path(job.checkpoint)
     try:
-        found = checkpoint.save(path, model, optimizer, step, _identity(job))
+        found = checkpoint.save(path, model, optimizer, step, _identity(job), data)
     except OSError as error:
         return Saved(problem=f"its checkpoint was not saved: {error}")
     return Saved(checksum=found)

@@ -36,7 +36,8 @@ def explained(failed: Report, error: BaseException, job: Job, *, measured: bool)
     ``measured``: whether the trial has had a validation loss.
     """
     if not out_of_memory(error):
-        return replace(failed, spoilt=sticky(error))
+        output = error.output if isinstance(error, BadMeasurement) else ()
+        return replace(failed, spoilt=sticky(error), output=output)
     short = shortage(error)
     if short is None:
         return replace(failed, exhausted=True)

@@ -7,15 +7,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from click.testing import CliRunner
 
 from autotune.cli import main
+from autotune.search.coordinator import run
+from autotune.search.events import TrialEnded
 from autotune.search.lock import folder_of
 from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
+from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.trials import setting_of
 
@@ -201,27 +205,34 @@ def test_a_search_whose_worker_died_is_interrupted(store, trial, stale):
     assert json.loads(invoke("list", "--json")[1])["searches"][0]["state"] == "interrupted"
 
 
-def test_a_terminated_worker_hands_back_and_says_so(url, task_file, tmp_path):
-    common = ("--storage", f"{tmp_path}/autotune.db")
-    program = [sys.executable, "-P", "-m", "autotune"]
-    model = (f"--model={task_file}:slow", "--optimizer=adamw", "--steps=900", "--trials=2")
+@pytest.fixture
+def interrupted(store, task_file):
+    """A search of a slow model, whose command was interrupted after its first trial."""
     task_file.write_text(task_file.read_text() + SLOW)
-    command = subprocess.Popen([*program, "search", *model, *common], stderr=subprocess.PIPE)
-    _running(tmp_path)
-    command.send_signal(signal.SIGTERM)
-    command.communicate(timeout=60)
+    halt = threading.Event()
+
+    def listen(event):
+        if isinstance(event, TrialEnded):
+            halt.set()
+
+    spec = {"model": f"{task_file}:slow", "optimizers": ["adamw"], "steps": 900, "name": "slow"}
+    spec |= {"budget": {"trials": 2}, "engine": "inline"}
+    run(parse(spec), store=store, listen=listen, halt=halt)
+    return store.search("slow")
+
+
+def test_a_terminated_worker_hands_back_and_says_so(store, interrupted):
     worker = subprocess.Popen(
-        [*program, "worker", "--search", "slow", "--name", "w1", *common],
+        [sys.executable, "-P", "-m", "autotune", "worker", "--search", "slow", "--name", "w1"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    _running(tmp_path)
+    trial = _running(store, interrupted.id)
     worker.send_signal(signal.SIGTERM)
     said = worker.communicate(timeout=60)[1]
-    assert (command.returncode, worker.returncode) == (143, 143)
+    assert worker.returncode == 143
     assert "worker w1 left; go on with: autotune search --resume slow" in said
-    with Store(f"{tmp_path}/autotune.db") as store:
-        assert store.changes(1).held == {}
-        assert any(trial.state is TrialState.PAUSED for trial in store.trials(1))
+    assert store.changes(interrupted.id).held == {}
+    assert store.trial(trial).state is TrialState.PAUSED
 
 
 SLOW = """
@@ -237,13 +248,12 @@ def slow(seed):
 """
 
 
-def _running(folder):
-    """Wait until a trial has taken a few steps under a lease."""
+def _running(store, search):
+    """Wait until a trial has taken a few steps under a lease; return its id."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (folder / "autotune.db").exists():
-            with Store(str(folder / "autotune.db")) as store:
-                if store.searches() and any(map(store.curve, store.changes(1).held)):
-                    return
+        for trial in store.changes(search).held:
+            if store.curve(trial):
+                return trial
         time.sleep(0.1)
     raise AssertionError("no trial was run")

@@ -1,12 +1,16 @@
 """Whole searches: real training, real store."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,23 +71,47 @@ def trials(store, name="problem"):
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A search to which nothing was done, and what it told; its database is only read."""
+
+    task: Path
+    database: Path
+    heard: list[Any]
+    comparison: Any
+    trials: list[Any]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(task_text, tmp_path_factory):
-    """What a search finds when nothing is done to it."""
+def whole(task_text, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "mytask.py"
     path.write_text(task_text)
-    with Store(f"sqlite:///{path.parent}/whole.db") as store:
-        run(spec(path), store=store)
-        return trials(store)
+    heard, database = [], path.with_name("whole.db")
+    with Store(f"sqlite:///{database}") as store:
+        found = run(spec(path), store=store, listen=heard.append)
+        rows = trials(store)
+    return Whole(task=path, database=database, heard=heard, comparison=found, trials=rows)
 
 
-def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(task_file, url):
-    with Store(url) as store:
-        found = run(spec(task_file), store=store)
-        search = store.search("problem")
-    assert search.state is SearchState.COMPLETE
-    assert {row.optimizer for row in found.rows} == {"adan", "adamw"}
-    for row in found.rows:
+@pytest.fixture
+def undisturbed(whole):
+    """What a search finds when nothing is done to it."""
+    return whole.trials
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of that search, which a test may go on with."""
+    shutil.copy(whole.database, tmp_path / "autotune.db")
+    with Store(f"sqlite:///{tmp_path}/autotune.db") as store:
+        yield store
+
+
+def test_a_search_ends_with_default_and_tuned_judged_on_three_fresh_seeds(whole):
+    with Store(str(whole.database), read_only=True) as store:
+        assert store.search("problem").state is SearchState.COMPLETE
+    assert {row.optimizer for row in whole.comparison.rows} == {"adan", "adamw"}
+    for row in whole.comparison.rows:
         assert set(row.default.losses) == set(row.tuned.losses) == {3, 4, 5}
         assert row.tuned.loss.low is not None
         assert row.verdict
@@ -115,10 +143,8 @@ def test_search_finds_better_than_a_default_that_is_far_too_slow(task_file, url)
     assert found.rows[0].difference.high < 0
 
 
-def test_events_tell_the_whole_story(task_file, url):
-    heard = []
-    with Store(url) as store:
-        run(spec(task_file), store=store, listen=heard.append)
+def test_events_tell_the_whole_story(whole):
+    heard = whole.heard
     assert isinstance(heard[0], SearchStarted)
     assert isinstance(heard[-1], SearchEnded)
     started = sum(isinstance(event, TrialStarted) for event in heard)
@@ -128,19 +154,15 @@ def test_events_tell_the_whole_story(task_file, url):
     assert last.runs == pytest.approx(last.planned)
 
 
-def test_the_same_command_again_reads_and_runs_nothing(task_file, url):
+def test_the_same_command_again_reads_and_runs_nothing(whole, finished):
     heard = []
-    with Store(url) as store:
-        run(spec(task_file), store=store)
-        before = trials(store)
-        run(spec(task_file), store=store, listen=heard.append)
-        assert trials(store) == before
+    run(spec(whole.task), store=finished, listen=heard.append)
+    assert trials(finished) == whole.trials
     assert not any(isinstance(event, TrialStarted) for event in heard)
 
 
-def test_all_trials_share_batches_and_initialisation(task_file, url):
-    with Store(url) as store:
-        run(spec(task_file), store=store)
+def test_all_trials_share_batches_and_initialisation(whole):
+    with Store(str(whole.database), read_only=True) as store:
         first = {
             curve[0].train_loss
             for study in store.search("problem").studies
@@ -333,25 +355,20 @@ def test_minutes_that_are_too_few_are_told_once(task_file, url):
     assert sum("selecting and judging on 3 seeds needs about" in event.text for event in told) == 1
 
 
-def test_a_raised_budget_goes_on_where_it_ended(task_file, url):
-    with Store(url) as store:
-        run(spec(task_file), store=store)
-        before = trials(store)
-        run(spec(task_file, budget={"trials": 6}), store=store)
-        after = trials(store)
-    assert len(after) > len(before)
+def test_a_raised_budget_goes_on_where_it_ended(whole, finished):
+    run(spec(whole.task, budget={"trials": 6}), store=finished)
+    after = trials(finished)
+    assert len(after) > len(whole.trials)
     assert sum(row[2] is Role.SEARCH for row in after) == 12
 
 
-def test_another_spec_under_the_same_name_is_refused(task_file, url):
-    with Store(url) as store:
-        run(spec(task_file), store=store)
-        with pytest.raises(
-            AlreadyThere,
-            match=r"^search 'problem' is already in sqlite:///.*autotune\.db with another seed; "
-            r"give --search NAME \(in Python, name=\) to begin a new one$",
-        ):
-            run(spec(task_file, seed=1), store=store)
+def test_another_spec_under_the_same_name_is_refused(whole, finished):
+    with pytest.raises(
+        AlreadyThere,
+        match=r"^search 'problem' is already in sqlite:///.*autotune\.db with another seed; "
+        r"give --search NAME \(in Python, name=\) to begin a new one$",
+    ):
+        run(spec(whole.task, seed=1), store=finished)
 
 
 def test_a_function_that_raises_gives_failed_trials_with_the_reason(task_file, url):
@@ -414,20 +431,18 @@ def test_full_runs_too_few_to_judge_are_refused_before_anything_is_stored(task_f
         assert store.searches() == []
 
 
-def test_a_raised_budget_that_is_interrupted_stays_raised(task_file, url):
+def test_a_raised_budget_that_is_interrupted_stays_raised(whole, finished):
     halt = threading.Event()
 
     def listen(event):
         if isinstance(event, TrialEnded):
             halt.set()
 
-    with Store(url) as store:
-        run(spec(task_file), store=store)
-        raised = spec(task_file, budget={"trials": 7})
-        run(raised, store=store, listen=listen, halt=halt)
-        run(raised, store=store)
-        study = store.search("problem").studies[0]
-        assert len(store.trials(study.id, Role.SEARCH)) == 7
+    raised = spec(whole.task, budget={"trials": 7})
+    run(raised, store=finished, listen=listen, halt=halt)
+    run(raised, store=finished)
+    study = finished.search("problem").studies[0]
+    assert len(finished.trials(study.id, Role.SEARCH)) == 7
 
 
 @pytest.mark.parametrize("function", ["nan", "raising"])

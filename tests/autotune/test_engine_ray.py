@@ -9,7 +9,9 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from autotune.cli import main
 from autotune.config import Request, resolve
 from autotune.engines import ray_cluster
 from autotune.engines.ray import Ray
@@ -68,7 +70,7 @@ def said(search, words):
 # Searches in processes of their own come first: a process that has joined a Ray leaves its marks in
 # the environment of those it starts.
 def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
-    tmp_path, task_file
+    tmp_path, task_file, monkeypatch
 ):
     (tmp_path / "one").mkdir()
     task = ("--model", f"{task_file}:problem", *SMALL)
@@ -85,14 +87,15 @@ def test_a_ray_of_its_own_is_killed_interrupted_and_finds_what_one_process_does(
     _, err = interrupted.communicate(timeout=60)
     whole = start(tmp_path, *ray)
     out, last = whole.communicate(timeout=60)
-    expected, _ = start(tmp_path / "one", *task, "--engine", "inline").communicate(timeout=60)
+    monkeypatch.chdir(tmp_path / "one")
+    alone = CliRunner().invoke(main, [*COMMAND[4:], *task, "--engine", "inline"])
     assert opened == set()
     assert ended(killed.pid)
     assert interrupted.returncode == 130
     assert "go on with: autotune search --resume problem" in err
     lines = [*told, *last.splitlines()]
     assert [line for line in lines if not LINES.fullmatch(line.strip())] == []
-    assert (whole.returncode, out) == (0, expected)
+    assert (whole.returncode, alone.exit_code, out) == (0, 0, alone.stdout)
 
 
 def ended(session):

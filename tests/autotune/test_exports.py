@@ -14,7 +14,13 @@ from torch import nn
 
 from autotune import export
 from autotune.errors import SpecError, UnknownName
-from autotune.testing.exports import HOSTILE, ExportContract, hostile, tuned_for_test
+from autotune.testing.exports import (
+    HOSTILE,
+    ExportContract,
+    SpaceExportContract,
+    hostile,
+    tuned_for_test,
+)
 from autotune.training.lr_schedule import multiplier
 
 TRAIN = """
@@ -62,21 +68,58 @@ READERS = {
 }
 
 
+def from_sweep(text):
+    """Read a sweep of W&B by the keys that its manual names."""
+    told = yaml.safe_load(text)["parameters"]
+    constants = {name: each["value"] for name, each in told.items() if "value" in each}
+    return constants, {name: drawn(each) for name, each in told.items() if "value" not in each}
+
+
+def drawn(parameter):
+    if "values" in parameter:
+        return ["choice", parameter["values"]]
+    scale = {"log_uniform_values": "log", "uniform": "linear"}[parameter["distribution"]]
+    return [scale, parameter["min"], parameter["max"]]
+
+
+def from_sweeper(text):
+    """Read a config of Hydra; tests/integrations reads it with Hydra's own parser."""
+    config = yaml.safe_load(text)
+    told = config["hydra"]["sweeper"]["params"]
+    return config["setting"], {name.removeprefix("setting."): swept(v) for name, v in told.items()}
+
+
+def swept(text):
+    name, inside = re.fullmatch(r"(?:tag\(log, )?(\w+)\((.*?)\)+", text).groups()
+    values = inside.split(", ")
+    if name == "choice":
+        return ["choice", values]
+    return ["log" if text.startswith("tag(log") else "linear", *map(float, values)]
+
+
+SPACE_READERS = {"hydra-sweeper": from_sweeper, "wandb-sweep": from_sweep}
+CHECKS = [name for name in dir(SpaceExportContract) if name.startswith("test")]
+
+
 @pytest.fixture(params=export.formats())
 def contract(request):
-    suite = ExportContract()
+    space = SPACE_READERS.get(request.param)
+    suite = SpaceExportContract() if space else ExportContract()
     suite.format = request.param
-    suite.read = READERS[request.param]
+    suite.read_space, suite.read = space, READERS.get(request.param)
     return suite
 
 
-@pytest.mark.parametrize("check", [name for name in dir(ExportContract) if name.startswith("test")])
+@pytest.mark.parametrize("check", CHECKS)
 def test_every_export_keeps_the_contract(contract, check):
-    getattr(contract, check)()
+    getattr(contract, check, lambda: None)()
 
 
 def test_an_unknown_format_suggests_the_nearest():
-    sentence = r"^unknown export 'yml'; did you mean 'yaml'\? \(known: json, torch, yaml\)$"
+    sentence = (
+        r"^unknown export 'yml'; did you mean 'yaml'\? "
+        r"\(known: hydra-sweeper, json, torch, wandb-sweep, yaml\)$"
+    )
     with pytest.raises(UnknownName, match=sentence):
         export.render(tuned_for_test(), "yml")
 
@@ -113,9 +156,9 @@ def test_yaml_writes_small_numbers_so_that_they_are_read_as_numbers():
     assert "betas: [0.9812345678901234, 0.92, 0.99]\n" in text
 
 
-@pytest.mark.parametrize("format", ["torch", "yaml"])
+@pytest.mark.parametrize("format", ["hydra-sweeper", "torch", "wandb-sweep", "yaml"])
 def test_a_file_opens_with_where_the_setting_comes_from(format):
-    head = export.render(tuned_for_test(), format)[:1200].replace("# ", "")
+    head = export.render(tuned_for_test(), format)[:2000].replace("# ", "")
     head = re.sub(r"\n\s*", " ", head)
     for fact in (
         "search mini of 2026-11-21T20:00:00+00:00: trial 17 (sobol), adan-autotune 0.1.0, torch",

@@ -438,6 +438,12 @@ def test_one_that_cannot_be_closed_spoils_nothing_where_it_is_dropped(write, cap
     assert "catches GeneratorExit" in capsys.readouterr().err
 
 
+def test_one_that_is_already_asked_to_stop_is_asked_for_nothing(write):
+    model = write("def train():\n    raise OSError('it began')\n    yield 12, 1.0")
+    report = performed(job(model), interrupted=lambda: True)
+    assert (report.outcome, report.step, report.reason) == (Outcome.INTERRUPTED, 0, None)
+
+
 def test_what_the_code_raises_is_told_with_its_line(write):
     report = performed(job(write("def train():\n    yield 3, 1.0\n    raise OSError('no disk')")))
     assert (report.outcome, report.step) == (Outcome.FAILED, 3)

@@ -113,7 +113,14 @@ def test_a_training_that_is_kept_goes_on_where_it_was(made):
     assert first.kept
     assert happened(task, 1) == ["begin", "pause", "resume", "close"]
     assert losses(first) | losses(rest) == whole
-    assert rest.points[-1].seconds > first.points[-1].seconds  # all of its training
+
+
+def test_seconds_of_a_point_are_all_that_its_training_took(made):
+    made()
+    performed(job(stop=9))
+    [held] = paused._kept.values()
+    held.seconds += 1000
+    assert {point.seconds > 1000 for point in performed(job(start=9, attempt=2)).points} == {True}
 
 
 def test_one_that_is_not_kept_begins_again_and_ends_alike(made):

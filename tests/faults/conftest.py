@@ -99,7 +99,7 @@ def quick(monkeypatch):
     """Small models are saved too, and a dead worker's trials are taken over soon."""
     monkeypatch.setenv("AUTOTUNE_LEASE", "1")
     monkeypatch.setattr(leases, "TURN", timedelta(seconds=4))
-    monkeypatch.setattr(checkpoint, "worth_keeping", lambda *_: True)
+    monkeypatch.setattr(checkpoint, "quicker", lambda *_: True)
     monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0.0)
 
 
@@ -118,11 +118,21 @@ def spec(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(spec, tmp_path_factory):
+def finds(tmp_path_factory):
+    """Return a function that returns what a search finds when nothing is done to it."""
+
+    def finds(spec):
+        with Store(str(tmp_path_factory.mktemp("whole") / "autotune.db")) as store:
+            run(parse(spec), store=store)
+            return found(store)
+
+    return finds
+
+
+@pytest.fixture(scope="session")
+def undisturbed(spec, finds):
     """What the search finds when nothing is done to it."""
-    with Store(str(tmp_path_factory.mktemp("whole") / "autotune.db")) as store:
-        run(parse(spec), store=store)
-        return found(store)
+    return finds(spec)
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +162,12 @@ def found(store):
             told.append((*what, t.state, t.step, t.loss, curve))
         told.append((study.optimizer, store.recommendation(study.id)["source"]))
     return told
+
+
+@pytest.fixture(scope="session")
+def read():
+    """Return what reads a finished search, to compare it with one that a fault was done to."""
+    return found
 
 
 def losses(store):

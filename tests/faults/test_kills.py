@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
-from autotune.studies.errors import AutotuneError
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.victims import searching, working
+from autotune.testing.victims import begun, searching, working
 
 
 def kill(process):
     process.kill()
     process.join(10)
-
-
-def begun(url):
-    """Wait until there is a search to join."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            with Store(url, read_only=True) as store:
-                return store.search("net")
-        except AutotuneError:
-            time.sleep(0.02)
-    raise AssertionError("no search was begun")
 
 
 def test_a_killed_command_ends_as_if_undisturbed(places, spec, undisturbed, judge, rounds, moments):
@@ -47,7 +32,7 @@ def test_killed_workers_end_as_if_undisturbed(
     for _ in range(rounds):
         url = places()
         command = searching(spec, url)
-        begun(url)
+        begun("net", url)
         kill(command)
         for name in ("w1", "w2"):
             process = working("net", url, name, tmp_path / name)
@@ -62,7 +47,7 @@ def test_a_search_outlives_its_command_and_a_worker(places, spec, judge, rounds,
     for _ in range(rounds):
         url = places()
         command = searching(spec, url)
-        begun(url)
+        begun("net", url)
         log = tmp_path / "w2"
         workers = [working("net", url, name, tmp_path / name) for name in ("w1", "w2")]
         command.join(moments() / 2)

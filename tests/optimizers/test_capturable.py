@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,14 @@ def give(params, seed):
 
 
 def stepped(name, hyper, rates=RATES):
-    """Return where an ordinary optimizer ends."""
+    """Return where an ordinary optimizer ends, in copies that a test may step on."""
+    return copy.deepcopy(_stepped(name, tuple(hyper.items()), rates))
+
+
+@cache
+def _stepped(name, hyper, rates):
     params = parameters()
-    optimizer = create(name, params, backend="triton", **hyper)
+    optimizer = create(name, params, backend="triton", **dict(hyper))
     for k, rate in enumerate(rates):
         give(params, k)
         optimizer.param_groups[0]["lr"] = rate

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from autotune.cli.shared.help import Command
 from autotune.cli.shared.interrupt import interruptible
 from autotune.cli.shared.options import QUIET, as_json, storage, verbosity
 from autotune.cli.shared.spec_options import spec_options
 from autotune.cli.shared.stdout import reserved
+from autotune.cli.shared.trailing import Trailing
 from autotune.cli.views.progress import progress
 
 
-@click.command("search", cls=Command)
+@click.command("search", cls=Trailing)
 @spec_options
 @progress
 @storage
@@ -39,9 +39,12 @@ def command(
     """Search for the best settings of optimizers, and judge them on fresh seeds.
 
     To go on with an interrupted search, repeat the command. Betas are close to one, as in torch.
+    COMMAND trains for one trial, by default one at a time: {args} in it becomes the setting; the
+    rest is in docs/commands.md.
 
     Example: autotune search --model gpt-nano --optimizer adan --optimizer adamw --minutes 1
     Example: autotune search --model train.py:problem --data ./images --set space.lr.high=1e-2
+    Example: autotune search --steps 1000 --optimizer adan -- python train.py {args}
     """
     # Before the imports: an interrupt during an import may be lost.
     with interruptible() as interrupt, reserved() as stdout:

@@ -15,6 +15,7 @@ from autotune.cli.views.json import document
 @click.argument("study", required=False, shell_complete=completion.searches)
 @click.argument("number", metavar="[TRIAL]", type=click.IntRange(min=0), required=False)
 @click.option("--rerun", is_flag=True, help="Train the trial again, and compare both curves.")
+@click.option("--log", is_flag=True, help="Print what the trial's command printed.")
 @click.option("--trials", "every", is_flag=True, help="Show all trials, not only the best.")
 @storage
 @as_json
@@ -23,6 +24,7 @@ def command(
     study: str | None,
     number: int | None,
     rerun: bool,
+    log: bool,
     every: bool,
     storage: str | None,
     as_json: bool,
@@ -35,11 +37,17 @@ def command(
     Example: autotune show resnet50
     Example: autotune show resnet50/adan 17
     Example: autotune show resnet50/adan 17 --rerun
+    Example: autotune show train/adan 17 --log
     """
     from autotune.cli.views import show
     from autotune.search import details
 
     with reserved() as stdout:
+        if log:
+            _refuse_beside_log(number, rerun=rerun, as_json=as_json)
+            for piece in details.log(storage, study, number or 0):
+                click.echo(piece, nl=False, file=stdout)
+            return
         if rerun:
             if number is None:
                 raise click.UsageError("--rerun needs the number of a trial")
@@ -54,3 +62,10 @@ def command(
             content = details.trial(storage, study, number)
             text = show.trial_text(content)
         click.echo(document(**content) if as_json else text, file=stdout)
+
+
+def _refuse_beside_log(number: int | None, *, rerun: bool, as_json: bool) -> None:
+    if number is None:
+        raise click.UsageError("--log needs the number of a trial")
+    if rerun or as_json:
+        raise click.UsageError(f"--log cannot go with {'--rerun' if rerun else '--json'}")

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import click
 
@@ -70,7 +71,9 @@ def exit_code(run: Callable[[], object]) -> int:
 def _sentence(error: click.ClickException) -> str:
     """Rewrite a sentence of click in the form of this project's errors."""
     text = error.format_message().rstrip(".")
-    text = text.replace("'. Did you mean", "'; did you mean")
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        nearest = get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)[0]
+        text = f"no such option '{error.option_name}'; did you mean '{nearest}'?"
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"; see {error.ctx.command_path} --help"

@@ -11,6 +11,7 @@ import click
 
 from autotune import __version__
 from autotune.cli.shared import failures
+from autotune.training.process import loading
 
 COMMANDS = (
     "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
@@ -32,7 +33,8 @@ class Modules(click.Group):
         """Import the module of a command and return the command."""
         if cmd_name not in self.names:
             return None
-        module = import_module(f"autotune.cli.commands.{self.prefix}{cmd_name}")
+        with loading():
+            module = import_module(f"autotune.cli.commands.{self.prefix}{cmd_name}")
         command: click.Command = module.command
         return command
 

@@ -11,6 +11,7 @@ import click
 from autotune.cli.shared.completion import registered, searches
 from autotune.cli.shared.help import Option
 from autotune.cli.shared.search_option import SearchOption
+from autotune.cli.shared.trailing import pairs
 
 FILE = click.Path(path_type=Path)
 
@@ -23,7 +24,7 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "metavar": "NAME",
                 "shell_complete": registered("models"),
                 "help": "A name from autotune list models, or your own function as "
-                "file.py:function.",
+                "file.py:function. A command of your own stands behind -- instead.",
             },
         ),
         (
@@ -47,8 +48,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             ("--steps",),
             {
                 "type": int,
-                "help": "Training steps of a full run.  [default: the model's; fewer where "
-                "--minutes cannot pay for those]",
+                "help": "Training steps of a full run; of a command, in its own count.  "
+                "[default: the model's; fewer where --minutes cannot pay for those]",
             },
         ),
         (("--batch-size",), {"type": int, "help": "Samples per step.  [default: the model's]"}),
@@ -58,6 +59,26 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "type": FILE,
                 "metavar": "FILE",
                 "help": "YAML file of ranges, choices and fixed values.",
+            },
+        ),
+    ),
+    "What a command reports": (
+        (
+            ("--report",),
+            {
+                "metavar": "FILE",
+                "help": "JSON lines or CSV that it writes, with {trial} in the path.  "
+                "[default: lines as 'autotune step=100 loss=2.31', or autotune.report]",
+            },
+        ),
+        (
+            ("--metric",),
+            {
+                "multiple": True,
+                "callback": pairs,
+                "metavar": "NAME=COLUMN",
+                "help": "Column of that file for step, loss or accuracy, such as step=epoch+1 or "
+                "accuracy=top1/100; repeat for several.  [default: columns of these names]",
             },
         ),
     ),
@@ -89,7 +110,10 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--seeds",), {"type": int, "help": "Fresh seeds to judge on.  [default: 3]"}),
     ),
     "How to run": (
-        (("--workers",), {"type": int, "help": "Trials to run at the same time.  [default: 2]"}),
+        (
+            ("--workers",),
+            {"type": int, "help": "Trials to run at the same time.  [default: 2]"},
+        ),
         (
             ("--engine",),
             {

@@ -183,6 +183,8 @@ def trial_text(content: Mapping[str, Any]) -> str:
     ]
     header = ("step", "training loss", "validation loss", "accuracy")
     parts = [f"{facts(about)}\n{BETAS}", *([table([header, *rows])] if rows else [])]
+    if each.output:
+        parts.append("\n".join(["last lines of its output (--log shows all)", *each.output]))
     return "\n\n".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def save(path: Path, state: Mapping[str, Any], step: int, identity: int) -> str:
         SpecError: It holds something else than tensors and plain values.
         OSError: It cannot be written; an older file then stays as it was.
     """
-    whole = {"identity": identity, "step": step, "state": plain(state, "state")}
+    whole = {"identity": identity, "step": step, "state": _plain(state, "state")}
     return write(path, whole, sum(tensor.nbytes for tensor in _tensors(whole)))
 
 
@@ -51,17 +51,23 @@ def load(
     return (step, state) if known == identity and 0 < step <= most else None
 
 
-def plain(value: Any, where: str) -> Any:
+def check(state: Mapping[str, Any]) -> None:
+    """Raise SpecError where a state holds something else than tensors and plain values."""
+    _plain(state, "state", lambda tensor: tensor)
+
+
+def _plain(value: Any, where: str, tensor: Callable[[torch.Tensor], torch.Tensor] = own) -> Any:
     """Return a copy of dicts, lists and tuples, their tensors on the CPU with their own memory.
 
     ``where``: what the value is called, as in ``state['optimizer']``.
     """
     if isinstance(value, torch.Tensor):
-        return own(value.detach())
+        return tensor(value.detach())
     if isinstance(value, Mapping):
-        return {plain(k, where): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+        keys = (_plain(key, where, tensor) for key in value)
+        return {key: _plain(value[key], f"{where}[{key!r}]", tensor) for key in keys}
     if isinstance(value, list | tuple):
-        items = [plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+        items = [_plain(item, f"{where}[{at}]", tensor) for at, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     if type(value) in PLAIN:
         return value

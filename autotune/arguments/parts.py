@@ -1,0 +1,66 @@
+"""What the forms share: numbers as text, the schedule in steps, and the sentence of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.errors import SpecError
+
+WIN = ("acceleration", "reckless_steps")
+
+
+def text(value: Any) -> str:
+    """Return a value as a word: numbers to the last bit, booleans as Python writes them."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def literal(value: Any) -> str:
+    """Return a value as ``ast.literal_eval`` reads it, without the parentheses of a tuple."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(repr, value))
+    return repr(value)
+
+
+def rising(warmup: float, steps: int) -> int:
+    """Return the steps of the warm-up."""
+    return round(warmup * steps)
+
+
+def clipped(hyper: Mapping[str, Any]) -> float:
+    """Return the largest norm of all gradients; 0 is off."""
+    return float(hyper.get("max_grad_norm", 0.0))
+
+
+def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an optimizer without Win; raises SpecError where it has Win."""
+    if hyper.get("acceleration", "none") != "none":
+        base = optimizer.removesuffix("-win").removesuffix("-win2")
+        raise refusal(framework, f"Win, which {optimizer} is", f"search {base}")
+    return {name: value for name, value in hyper.items() if name not in WIN}
+
+
+def refuse_unsaid(
+    framework: str, optimizer: str, hyper: Mapping[str, Any], said: Mapping[str, Any]
+) -> None:
+    """Refuse arguments that are not what the framework does anyway; raises SpecError.
+
+    Args:
+        framework: Its name, for the sentence.
+        optimizer: Registry name.
+        hyper: The arguments that no word has said.
+        said: By name, the value that needs no words.
+    """
+    for name, value in hyper.items():
+        if name not in said or value != said[name]:
+            raise refusal(
+                framework, f"{name}={value} of {optimizer}", f"fix it: --set space.{name}=VALUE"
+            )
+
+
+def refusal(framework: str, what: str, otherwise: str) -> SpecError:
+    """Return the error for a setting that a framework cannot be told."""
+    return SpecError(
+        f"{framework} has no words for {what}; {otherwise}, or let the script build the optimizer "
+        "from {json}"
+    )

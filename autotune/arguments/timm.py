@@ -1,0 +1,63 @@
+"""Words for timm's ``train.py``, which counts epochs: a step of the search is one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.arguments.parts import (
+    clipped,
+    plain,
+    refusal,
+    refuse_unsaid,
+    rising,
+    text,
+)
+
+TIMM = "timm"
+# Arguments that go into --opt-kwargs, by optimizer.
+_KWARGS = {
+    "adam": ("amsgrad",),
+    "adamw": ("amsgrad",),
+    "lamb": ("bias_correction", "grad_averaging", "trust_clip", "always_adapt", "max_grad_norm"),
+    "sgd": ("dampening",),
+}
+
+
+def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
+    """Write timm's own options; raises SpecError for Win."""
+    left = plain(TIMM, optimizer, hyper)
+    found = ["--opt", _name(optimizer, left)]
+    found += ["--lr", text(left.pop("lr")), "--weight-decay", text(left.pop("weight_decay", 0.0))]
+    if "betas" in left:
+        found += ["--opt-betas", *map(text, left.pop("betas"))]
+        found += ["--opt-eps", text(left.pop("eps"))] if "eps" in left else []
+    if "momentum" in left:
+        found += ["--momentum", text(left.pop("momentum"))]
+    kwargs = [f"{k}={text(left.pop(k))}" for k in _KWARGS.get(optimizer, ()) if k in left]
+    found += ["--opt-kwargs", *kwargs] if kwargs else []
+    if clipped(left):
+        found += ["--clip-grad", text(clipped(left))]
+    left.pop("max_grad_norm", None)
+    refuse_unsaid(TIMM, optimizer, left, {"eps": left.get("eps")})  # sgd's is of Win alone
+    return [*found, *_schedule(float(hyper["lr"]), rising(warmup, steps), steps)]
+
+
+def _name(optimizer: str, left: dict[str, Any]) -> str:
+    """Return timm's name of an optimizer; what the name says is taken out of ``left``."""
+    if optimizer == "adan":
+        return "adan" if left.pop("decay", "proximal") == "proximal" else "adanw"
+    if optimizer == "sgd":
+        return "sgd" if left.pop("nesterov", True) else "momentum"
+    if optimizer in _KWARGS:
+        return optimizer
+    raise refusal(TIMM, optimizer, f"search {', '.join(['adan', *_KWARGS])}")
+
+
+def _schedule(lr: float, warming: int, steps: int) -> list[str]:
+    """Return the schedule; its first epoch has the rate of our first step, which is not 0."""
+    return [
+        *("--sched", "cosine", "--epochs", text(steps)),
+        *("--warmup-epochs", text(warming), "--warmup-lr", text(lr / (warming + 1))),
+        *("--min-lr", "0.0", "--cooldown-epochs", "0"),
+    ]

@@ -1,0 +1,88 @@
+"""Settings as flat configurations, the form in which other tuners hand them to a script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotune import optimizers
+from autotune.errors import SpecError, UnknownName
+from autotune.registry import unknown
+from autotune.space import spaces
+from autotune.space.presets import presets_of
+from autotune.space.spaces import Candidate, Params, Space
+from autotune.studies.setting import Setting
+
+OPTIMIZER, STEPS = "optimizer", "steps"  # what a configuration says besides coordinates
+_REPLACED = {"timescale", "decayed"}  # by weight_decay, where a space fixes or searches that
+NOTHING: Mapping[str, Any] = {}
+
+
+def space_of(optimizer: str, changes: Mapping[str, Any] | None = None) -> Space:
+    """Return an optimizer's space.
+
+    Args:
+        optimizer: Name of the optimizer.
+        changes: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.
+
+    Raises:
+        UnknownName: There is no such optimizer or parameter.
+        SpecError: A range is empty.
+    """
+    if optimizer not in optimizers.names():
+        raise UnknownName(unknown("optimizer", str(optimizer), optimizers.names()))
+    data, defaults = optimizers.space(optimizer), optimizers.defaults(optimizer)
+    return spaces.build(data, defaults, changes or NOTHING)
+
+
+def known(optimizer: str, space: Space) -> Sequence[Candidate]:
+    """Return the settings to try first in a space, the authors' recommendation leading."""
+    return presets_of(optimizer, space)
+
+
+def setting_at(optimizer: str, params: Params, space: Space) -> Setting:
+    """Return the setting at some coordinates.
+
+    A known setting may have values that no coordinate says; at its coordinates they are its own.
+    """
+    settings = (candidate.setting for candidate in known(optimizer, space))
+    found = next((setting for setting in settings if setting.params == params), None)
+    return found or space.setting(params)
+
+
+def written(optimizer: str, steps: int, space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration: what the space fixes, and something for each coordinate.
+
+    Args:
+        optimizer: Name of the optimizer.
+        steps: Optimizer steps of the schedule.
+        space: Its fixed values are constants.
+        params: By coordinate: a value, or whatever a tuner draws one from.
+    """
+    return {OPTIMIZER: optimizer, STEPS: steps, **space.fixed, **params}
+
+
+def read(config: Mapping[str, Any]) -> tuple[str, Setting, int]:
+    """Return the optimizer, the setting and the steps that a configuration says.
+
+    Args:
+        config: As ``written``; what it holds besides is left alone.
+
+    Raises:
+        SpecError: A name is missing, or the optimizer is unknown.
+    """
+    for name in (OPTIMIZER, STEPS):
+        if name not in config:
+            raise SpecError(_missing(name))
+    optimizer = str(config[OPTIMIZER])
+    space = space_of(optimizer)
+    names = spaces.known(optimizers.space(optimizer), space.defaults)
+    params = {name: config[name] for name in sorted(names) if name in config}
+    for name in space:
+        if name not in params and not (name in _REPLACED and "weight_decay" in params):
+            raise SpecError(_missing(name))
+    return optimizer, setting_at(optimizer, params, space), int(config[STEPS])
+
+
+def _missing(name: str) -> str:
+    return f"the configuration has no '{name}'; give it all that the space or the sweep file names"
