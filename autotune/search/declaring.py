@@ -41,13 +41,13 @@ class Busy(AutotuneError):
     """Another process decides at this moment."""
 
 
-def spec_of(external: Mapping[str, Any], given: Mapping[str, Any], name: str | None) -> SearchSpec:
+def spec_of(external: Mapping[str, Any], given: Mapping[str, Any], name: str) -> SearchSpec:
     """Return the spec of a search whose workers train it; raises SpecError.
 
     Args:
         external: The task: ``model``, ``steps``, perhaps ``data`` and ``batch_size``.
         given: Other keys of a spec.
-        name: Of the search; None: as the model.
+        name: Of the search.
     """
     return parse({**external, **given, "name": name, "engine": ASKED, "workers": 1})
 

@@ -7,6 +7,7 @@ other goes on.
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from autotune.studies.remote import Asked, Lease
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 
+BOX = 5.0  # seconds after which a worker gets what was decided, though it asked for more
 BUSY = "another-server-decides"
 PAUSED = "search-paused"
 RUNNING = "waiting-for-others"  # what others train has to end before anything can be decided
@@ -124,7 +126,10 @@ class Remote(Decider):
                     return [one for one in known if one.outcome is None] or Spent()
             found = self._held(asked, count)
             answer: Waits | Ended | None = None
+            late = time.monotonic() + BOX
             while len(found) < count and answer is None:
+                if found and time.monotonic() > late:
+                    break
                 step = self._next(asked)
                 if isinstance(step, Lease):
                     found.append(step)

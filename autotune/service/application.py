@@ -38,7 +38,9 @@ def build(storage: Store | str | None) -> FastAPI:
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_exception_handler(Busy, problems.busy)
+    app.state.routes = []
     for part in (searches, asking, results, health):
         app.include_router(part.routes)
+        app.state.routes += part.routes.routes
     app.openapi = lambda: problems.documented(app)  # type: ignore[method-assign]
     return app

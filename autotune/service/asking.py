@@ -51,9 +51,17 @@ Id = Annotated[
 
 @routes.post(
     "/v1/searches/{name}/leases",
+    operation_id="ask",
     response_model=Leases,
     responses={
         **responses(404, 409, 410),
+        200: {
+            "description": "What to train now",
+            "links": {
+                name: {"operationId": name, "parameters": {"lease": "$response.body#/leases/0/id"}}
+                for name in ("beat", "points", "end")
+            },
+        },
         204: {
             "description": "Nothing to train now",
             "headers": {
@@ -81,25 +89,26 @@ async def ask(
         if isinstance(answer, Ended | Spent):
             raise _over(name, body, answer)
         if not isinstance(answer, Waits):
-            return Leases(leases=[_shown(lease, body.can_pause) for lease in answer])
+            base = request.scope.get("root_path", "")
+            return Leases(leases=[_shown(one, body.can_pause, base) for one in answer])
         if not await _changed(service, name, request, deadline):
             headers = {"Retry-After": str(RETRY), "Autotune-Reason": answer.reason}
             return Response(status_code=204, headers=headers)
 
 
-@routes.post("/v1/leases/{lease}/beat", responses=responses(404, 409))
+@routes.post("/v1/leases/{lease}/beat", operation_id="beat", responses=responses(404, 409))
 async def beat(lease: Id, request: Request) -> Next:
     """Give a sign of life: the lease runs on."""
     return await service_of(request).run(_beat, service_of(request), lease)
 
 
-@routes.post("/v1/leases/{lease}/points", responses=responses(404, 409))
+@routes.post("/v1/leases/{lease}/points", operation_id="points", responses=responses(404, 409))
 async def points(lease: Id, body: Points, request: Request) -> Next:
     """Tell measurements, and where the trial's state is kept. Told twice, they are stored once."""
     return await service_of(request).run(_tell, service_of(request), lease, body)
 
 
-@routes.post("/v1/leases/{lease}/end", responses=responses(404, 409))
+@routes.post("/v1/leases/{lease}/end", operation_id="end", responses=responses(404, 409))
 async def end(lease: Id, body: EndBody, request: Request) -> EndAnswer:
     """End a lease. Told twice, it is ended once."""
     return await service_of(request).run(_end, service_of(request), lease, body)
@@ -132,13 +141,14 @@ def _over(name: str, body: Ask, answer: Ended | Spent) -> Problem:
     return Problem(410, "search-stopped", text)
 
 
-def _shown(lease: Lease, can_pause: str) -> LeaseAnswer:
+def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
     """Return a lease as its worker sees it."""
     trial, hyper = lease.trial, dict(lease.trial.setting.hyper)
     saved = lease.saved if can_pause == "checkpoint" else None
     seconds = attempts.lease().total_seconds()
     return LeaseAnswer(
-        url=f"/v1/leases/{trial.id}.{lease.attempt}",
+        id=f"{trial.id}.{lease.attempt}",
+        url=f"{base}/v1/leases/{trial.id}.{lease.attempt}",
         search=lease.search,
         study=lease.study,
         trial=trial.number,
@@ -171,7 +181,10 @@ def _lease(service: Service, text: str) -> Lease:
     trial, attempt = map(int, text.split("."))
     if max(trial, attempt) > LARGEST:
         raise Problem(404, "not-found", f"no lease {text}; ask for one")
-    return remote.lease_of(service.store, trial, attempt)
+    found = remote.lease_of(service.store, trial, attempt)
+    if found.outcome is None:
+        service.alive(found.search_id)
+    return found
 
 
 def _next(lease: Lease, order: Order) -> Next:

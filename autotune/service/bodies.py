@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
-from autotune.studies.names import check
 from autotune.studies.records import Command, Role, SearchState, TrialState
-from autotune.studies.spec import Budget, Number, Whole
 
 POINTS = 10_000  # measurements in one call
 LEASES = 64  # trials in one call
@@ -27,7 +26,23 @@ def _label(text: str) -> str:
             f"must be a label, got '{text}': a model is code and is never taken over HTTP; the "
             "worker builds the model, or autotune search trains it where its file is"
         )
-    return check(text.replace("/", "-")) and text
+    return text
+
+
+def _number(value: Any) -> Any:
+    # Pydantic counts True as 1.
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+def _listed(names: Iterable[str]) -> Callable[[dict[str, Any]], None]:
+    """Return what adds the names that are known here to a text's schema."""
+
+    def add(schema: dict[str, Any]) -> None:
+        schema.get("items", schema)["enum"] = sorted(names)
+
+    return add
 
 
 def _finite(value: Any) -> Any:
@@ -43,11 +58,23 @@ def _plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-Count = Annotated[Whole, Field(ge=1, le=LARGEST)]
-Step = Annotated[Whole, Field(ge=0, le=LARGEST)]
-Loss = Annotated[Number, BeforeValidator(_finite)]
-Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_label)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w.:@+-]+$")]
+# The bounds come before the check for booleans: so they are part of the schema.
+Count = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Step = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_number)]
+Taken = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
+Seeds = Annotated[int, Field(ge=2, le=LARGEST), BeforeValidator(_number)]
+Above = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Loss = Annotated[
+    float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    AfterValidator(_label),
+]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:@+-]+$")]
 Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -71,8 +98,8 @@ class External(Body):
 
     model: Label = Field(description="What the model is called.", examples=["vit-s16"])
     steps: Count = Field(description="Optimizer steps of a full run.", examples=[900])
-    data: Label | None = Field(None, description="What identifies the data.")
-    batch_size: Count | None = Field(None, description="Samples of an optimizer step.")
+    data: Label | None = Field(default=None, description="What identifies the data.")
+    batch_size: Count | None = Field(default=None, description="Samples of an optimizer step.")
 
 
 class Task(Body):
@@ -81,26 +108,51 @@ class Task(Body):
     external: External
 
 
+class BudgetBody(Body):
+    """What a search may spend on each optimizer; the first limit reached ends it."""
+
+    trials: Count | None = Field(default=None, description="Settings to try.")
+    runs: Above | None = Field(
+        default=None, description="Full runs; one stopped halfway counts 0.5."
+    )
+    minutes: Above | None = Field(default=None, description="Wall time of all optimizers together.")
+    patience: Count | None = Field(
+        default=None, description="Settings in a row without a new leader."
+    )
+
+
 class SearchBody(Body):
     """A search to begin: optimizers with equal budgets on one task."""
 
     task: Task
-    optimizers: Annotated[list[str], Field(min_length=1)] = ["adan", "adamw-win2", "adamw"]
-    budget: Budget = Budget()
-    seeds: Annotated[Whole, Field(ge=2, le=LARGEST)] = 3
-    finalists: Count = 2
-    seed: Step = 0
-    sampler: str = "auto"
-    pruner: str = "auto"
-    space: dict[str, Any] = Field(default_factory=dict)
+    optimizers: list[str] = Field(
+        ["adan", "adamw-win2", "adamw"],
+        min_length=1,
+        json_schema_extra=_listed(optimizers.names()),
+    )
+    budget: BudgetBody = BudgetBody()
+    seeds: Seeds = Field(default=3, description="Fresh seeds on which a recommendation is judged.")
+    finalists: Count = Field(default=2, description="Settings re-run before one is chosen.")
+    seed: Step = Field(default=0, description="Where all random choices begin.")
+    sampler: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.samplers"))
+    )
+    pruner: str = Field(
+        default="auto", json_schema_extra=_listed(registry.names("autotune.pruners"))
+    )
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What to fix, narrow or choose, by parameter.",
+        examples=[{"lr": {"high": 0.01}}],
+    )
 
 
 class Change(Body):
     """What changes of a search: a command to its workers, or how much is spent."""
 
     command: Command | None = None
-    budget: Budget | None = None
-    seeds: Annotated[Whole, Field(ge=2, le=LARGEST)] | None = None
+    budget: BudgetBody | None = None
+    seeds: Seeds | None = None
     finalists: Count | None = None
 
 
@@ -112,28 +164,27 @@ class Ask(Body):
         examples=["gpu7-0"],
     )
     request: Request | None = Field(
-        None, description="The same for each repetition of this call, another for the next."
+        default=None, description="The same for each repetition of this call, another for the next."
     )
-    count: Annotated[Whole, Field(ge=1, le=LEASES)] = Field(
-        1, description="Trials that the worker can train at the same time."
+    count: Annotated[int, BeforeValidator(_number)] = Field(
+        1, ge=1, le=LEASES, description="Trials that the worker can train at the same time."
     )
     can_pause: Literal["none", "memory", "checkpoint"] = Field(
         "none",
         description="Whether the worker can go on from a saved state. Without checkpoints a trial "
         "that goes on after a rung begins at step 0 again.",
     )
-    devices: Annotated[list[Label], Field(max_length=64)] | None = None
 
 
 class PointBody(Body):
     """One measurement, after ``step`` steps."""
 
-    step: Annotated[Whole, Field(ge=1, le=LARGEST)]
-    loss: Loss | None = Field(None, description="On validation data.")
+    step: Taken
+    loss: Loss | None = Field(default=None, description="On validation data.")
     train_loss: Loss | None = None
     accuracy: Loss | None = None
     seconds: Annotated[Loss, Field(ge=0)] | None = Field(
-        None, description="Of training in this lease; the server's clock without it."
+        default=None, description="Of training in this lease; the server's clock without it."
     )
 
 
@@ -141,7 +192,7 @@ class StateBody(Body):
     """Where the worker keeps the trial's state: opaque to the service."""
 
     uri: Uri
-    step: Annotated[Whole, Field(ge=1, le=LARGEST)]
+    step: Taken
     sha256: Sha | None = None
 
 
@@ -150,7 +201,8 @@ class Points(Body):
 
     points: Annotated[list[PointBody], Field(max_length=POINTS)] = []
     state: StateBody | Literal["missing"] | None = Field(
-        None, description="The trial's state after a step; 'missing': it cannot be read any more."
+        default=None,
+        description="The trial's state after a step; 'missing': it cannot be read any more.",
     )
 
 
@@ -158,7 +210,9 @@ class EndBody(Body):
     """How a lease ends."""
 
     outcome: Told
-    step: Step | None = Field(None, description="Steps taken; the last one measured without it.")
+    step: Step | None = Field(
+        default=None, description="Steps taken; the last one measured without it."
+    )
     reason: Reason | None = None
 
 
@@ -181,6 +235,7 @@ class StateOf(Answer):
 class LeaseAnswer(Answer):
     """A trial to train now: from step ``from_step`` to ``stop_at``."""
 
+    id: str
     url: str
     search: str
     study: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,13 +17,14 @@ from autotune.search.events import Event, Notice
 from autotune.search.lock import exclusive
 from autotune.search.remote import Ended, Remote, Spent, Stale, Waits, reopened
 from autotune.search.worker import name
-from autotune.studies import remote, urls
+from autotune.studies import attempts, remote, urls
 from autotune.studies.records import SearchState
 from autotune.studies.remote import Asked, Lease
 from autotune.studies.store import Store
 
 # Together below the connections that a store has at the same time.
 THREADS, DECIDING = 8, 4
+COUNTED_EVERY = 5.0  # seconds between writes of the time that a search has taken
 OFTEN = 3  # times that a search may be changed while it is asked
 
 P = ParamSpec("P")
@@ -53,6 +55,7 @@ class Service:
             self._used = used.pop_all()
         self.draining = threading.Event()  # set when this process is to end
         self._searches: dict[str, Remote] = {}
+        self._counted: dict[int, float] = {}  # when a search's time was last stored
         self._lock = threading.Lock()
 
     def _alone(self, used: ExitStack) -> str:
@@ -112,6 +115,13 @@ class Service:
                 known = reopened(stored, self.store, self._hear, self.name)
                 self._searches[search] = known
         return known
+
+    def alive(self, search_id: int) -> None:
+        """Let a search's time run: a worker of it was just heard of."""
+        now = time.monotonic()
+        if now - self._counted.get(search_id, -COUNTED_EVERY) >= COUNTED_EVERY:
+            self._counted[search_id] = now
+            remote.elapse(self.store, search_id, attempts.lease().total_seconds())
 
     def forget(self, search: str) -> None:
         """Read a search anew when it is asked for the next time."""

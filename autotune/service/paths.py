@@ -20,6 +20,16 @@ Search = Annotated[
         examples=["vit"],
     ),
 ]
+NewSearch = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=LONGEST,
+        pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.:@+-]*$",
+        description="Name of a search; a new one is a word.",
+        examples=["vit"],
+    ),
+]
 Optimizer = Annotated[
     str,
     Path(

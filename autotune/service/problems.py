@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from autotune.errors import (
     AlreadyThere,
@@ -198,7 +199,18 @@ async def _of_http(request: Request, error: Exception) -> Response:
         413: too_large(),
     }.get(status, str(error.detail))
     kind = HTTPStatus(status).phrase.lower().replace(" ", "-")
-    return problem(Problem(status, kind, said, headers=error.headers))
+    headers = {"Allow": _methods(request)} if status == 405 else error.headers
+    return problem(Problem(status, kind, said, headers=headers))
+
+
+def _methods(request: Request) -> str:
+    """Return what a path knows: several routes may be of one path."""
+    known: set[str] = set()
+    routes: list[Route] = request.app.state.routes
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            known |= route.methods or set()
+    return ", ".join(sorted(known))
 
 
 async def _of_anything(request: Request, error: Exception) -> Response:

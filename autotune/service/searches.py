@@ -16,7 +16,7 @@ from autotune.service.bodies import (
     Valid,
 )
 from autotune.service.core import Service
-from autotune.service.paths import Search, search_url, service_of, study_url
+from autotune.service.paths import NewSearch, Search, search_url, service_of, study_url
 from autotune.service.problems import Problem, responses
 from autotune.studies import remote
 from autotune.studies.records import SearchRecord
@@ -31,7 +31,7 @@ Match = Annotated[
 ]
 
 
-def spec_of(body: SearchBody, name: str | None) -> SearchSpec:
+def spec_of(body: SearchBody, name: str) -> SearchSpec:
     """Return the spec that a body says."""
     given = body.model_dump(mode="json", exclude={"task"})
     return declaring.spec_of(body.task.external.model_dump(), given, name)
@@ -40,7 +40,7 @@ def spec_of(body: SearchBody, name: str | None) -> SearchSpec:
 @routes.post("/v1/searches:validate", responses=responses())
 async def validate(body: SearchBody, request: Request) -> Valid:
     """Check a search and say what it would be; nothing is stored."""
-    found = await service_of(request).run(declaring.foreseen, spec_of(body, None))
+    found = await service_of(request).run(declaring.foreseen, spec_of(body, "new"))
     return Valid(**found)
 
 
@@ -53,7 +53,7 @@ async def validate(body: SearchBody, request: Request) -> Valid:
     },
 )
 async def put(
-    name: Search,
+    name: NewSearch,
     body: SearchBody,
     request: Request,
     response: Response,
@@ -62,7 +62,7 @@ async def put(
     """Begin a search, or state again what it is."""
     service = service_of(request)
     if if_none_match is not None:
-        await service.run(_refuse_there, service, name)
+        await service.run(_refuse_there, service, name, if_none_match)
     try:
         new = await service.run(declaring.begin, spec_of(body, name), service.store)
     except declaring.Differs as error:
@@ -120,8 +120,9 @@ async def delete(name: Search, request: Request, if_match: Match = None) -> None
     await service.run(_remove, service, name, if_match)
 
 
-def _refuse_there(service: Service, name: str) -> None:
-    if name in remote.standings(service.store, [name]):
+def _refuse_there(service: Service, name: str, unless: str) -> None:
+    there = remote.standings(service.store, [name]).get(name)
+    if there and (unless.strip() == "*" or _tag(there) in unless):
         text = f"search '{name}' is there already; leave out If-None-Match to state it again"
         raise Problem(412, "already-there", text)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from autotune import Tuner
+from autotune.studies.store import Store
 
 BODY: Mapping[str, Any] = {
     "task": {"external": {"model": "bowl", "steps": 9}},
@@ -15,9 +19,75 @@ BODY: Mapping[str, Any] = {
 }
 
 
+LARGER: Mapping[str, Any] = {
+    **BODY,
+    "task": {"external": {"model": "bowl", "steps": 27}},
+    "optimizers": ["adan", "adamw"],
+    "budget": {"runs": 10},
+}
+
+
 def loss_of(hyper: Mapping[str, Any], seed: int, step: int) -> float:
     """Return what a loop would measure: settings rank, and seeds differ a little."""
     return abs(math.log10(float(hyper["lr"]) / 3e-3)) + 1 / step + seed % 7 / 1000
+
+
+def by_hand(url: str, body: Mapping[str, Any]) -> Any:
+    """Run the same search by ``autotune.Tuner``, and return what it found."""
+    steps = body["task"]["external"]["steps"]
+    given = {"steps": steps, "seeds": body["seeds"], **body["budget"]}
+    given |= {"name": "bowl", "storage": url, "progress": "off"}
+    with Tuner(body["optimizers"], **given) as tuner:
+        for trial in tuner:
+            for step in trial.evaluate:
+                trial.report(step, loss_of(trial.hyper, trial.seed, step))
+        return tuner.result
+
+
+def stored(url: str, name: str = "bowl") -> list[Any]:
+    """Return what defines each stored trial of a search, and how it ended."""
+    found: list[Any] = []
+    with Store(url, read_only=True) as store:
+        for study in store.search(name).studies:
+            curves = store.curves(study.id)
+            for t in store.trials(study.id):
+                curve = [(p.step, p.loss) for p in curves.get(t.id, ()) if p.loss is not None]
+                what = (study.optimizer, t.number, t.role, t.origin, str(t.setting.hyper), t.source)
+                found.append((*what, t.setting.warmup, t.seed, t.state, t.step, t.loss, curve))
+            found.append((store.recommendation(study.id) or {}).get("source"))
+    return found
+
+
+class Insists:
+    """A client that sends the same again until it is answered.
+
+    Args:
+        client: Has ``post(path, json=...)``.
+        away: What it raises where there is no answer.
+        pause: Seconds until it sends again.
+    """
+
+    def __init__(self, client: Any, away: type[Exception], pause: float = 0.0) -> None:
+        self._client, self._away, self._pause = client, away, pause
+
+    def post(self, path: str, json: Any) -> Any:
+        """Return the answer of a request, however often it has to be sent."""
+        return self._sent(self._client.post, path, json)
+
+    def put(self, path: str, json: Any) -> Any:
+        """Likewise."""
+        return self._sent(self._client.put, path, json)
+
+    def _sent(self, send: Callable[..., Any], path: str, json: Any) -> Any:
+        while True:
+            try:
+                answer = send(path, json=json)
+            except self._away:
+                time.sleep(self._pause)
+            else:
+                if answer.status_code != 503:
+                    return answer
+                time.sleep(self._pause)
 
 
 def told(held: Mapping[str, Any], *steps: int) -> list[dict[str, Any]]:
@@ -27,7 +97,7 @@ def told(held: Mapping[str, Any], *steps: int) -> list[dict[str, Any]]:
     return [{"step": step, "loss": loss_of(hyper, seed, step)} for step in chosen]
 
 
-def lease(client: Any, search: str = "bowl", worker: str = "w", **more: Any) -> dict[str, Any]:
+def lease(client: Any, worker: str = "w", search: str = "bowl", **more: Any) -> dict[str, Any]:
     """Return one lease."""
     answer = client.post(f"/v1/searches/{search}/leases", json={"worker": worker, **more})
     _check(answer)

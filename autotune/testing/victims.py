@@ -26,10 +26,13 @@ from autotune.training import checkpoint
 create("adamw", [torch.nn.Parameter(torch.zeros(1))])
 
 
+PRELOADED = ("autotune.testing.victims", "autotune.samplers.auto", "autotune.service.server")
+
+
 def context() -> ForkServerContext:
     """Return a context whose processes have everything loaded when they start."""
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["autotune.testing.victims", "autotune.samplers.auto"])
+    made.set_forkserver_preload(list(PRELOADED))
     return made
 
 
@@ -50,6 +53,13 @@ def working(study: str, url: str, name: str, log: Path) -> ForkServerProcess:
 def asking(given: dict[str, Any], url: str, log: Path) -> ForkServerProcess:
     """Start a script that trains a search's trials in its own loop; its error goes to ``log``."""
     process = context().Process(target=_ask, args=(given, url, log), daemon=True)
+    process.start()
+    return process
+
+
+def serving(url: str, port: int, log: Path) -> ForkServerProcess:
+    """Start a server of the service on this machine; its error goes to ``log``."""
+    process = context().Process(target=_serve, args=(url, port, log), daemon=True)
     process.start()
     return process
 
@@ -141,3 +151,13 @@ def damage(folder: Path) -> int:
         data[len(data) // 2] ^= 0xFF
         file.write_bytes(data)
     return len(files)
+
+
+def _serve(url: str, port: int, log: Path) -> None:
+    from autotune.service.server import serve
+
+    try:
+        serve(url, f"127.0.0.1:{port}")
+    except BaseException:
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        raise

@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import cycle
+
 import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-import autotune
+from autotune.errors import NotFound
 from autotune.service import app
 from autotune.studies.store import Store
-from autotune.testing.remote import BODY, loss_of, train
+from autotune.testing.remote import BODY, LARGER, Insists, by_hand, stored, train
 
-LARGER = {
-    **BODY,
-    "task": {"external": {"model": "bowl", "steps": 27}},
-    "optimizers": ["adan", "adamw"],
-    "budget": {"runs": 12},
-    "seeds": 3,
-}
+BODIES = {"trials": BODY, "runs": LARGER}
 
 
-def stored(url, name="bowl"):
-    """Return what defines each stored trial, and how it ended."""
-    found = []
-    with Store(url, read_only=True) as store:
-        for study in store.search(name).studies:
-            curves = store.curves(study.id)
-            for t in store.trials(study.id):
-                curve = [(p.step, p.loss) for p in curves.get(t.id, ()) if p.loss is not None]
-                what = (study.optimizer, t.number, t.role, t.origin, str(t.setting.hyper), t.source)
-                found.append((*what, t.setting.warmup, t.seed, t.state, t.step, t.loss, curve))
-            found.append(store.recommendation(study.id)["source"])
+@pytest.fixture(scope="module")
+def hand(tmp_path_factory):
+    """The same searches by ``autotune.Tuner``: what they found, and what is stored of them."""
+    found = {}
+    for name, body in BODIES.items():
+        url = f"sqlite:///{tmp_path_factory.mktemp(name)}/autotune.db"
+        found[name] = (by_hand(url, body), stored(url))
     return found
 
 
-def by_hand(url, body):
-    """Run the same search by ``autotune.Tuner``."""
-    limits = body["budget"]
-    with autotune.Tuner(
-        body["optimizers"],
-        steps=body["task"]["external"]["steps"],
-        name="bowl",
-        storage=url,
-        seeds=body["seeds"],
-        progress="off",
-        **limits,
-    ) as tuner:
-        for trial in tuner:
-            for step in trial.evaluate:
-                trial.report(step, loss_of(trial.hyper, trial.seed, step))
-        return tuner.result
-
-
-@pytest.mark.parametrize("body", [BODY, LARGER], ids=["trials", "runs"])
-def test_a_search_over_http_is_the_search_of_a_loop_by_hand(body, client, url, tmp_path):
-    assert client.put("/v1/searches/bowl", json=body).status_code == 201
+@pytest.mark.parametrize("name", BODIES)
+def test_a_search_over_http_is_the_search_of_a_loop_by_hand(name, client, url, hand):
+    assert client.put("/v1/searches/bowl", json=BODIES[name]).status_code == 201
     assert train(client).json()["type"] == "urn:autotune:search-over"
-    other = f"sqlite:///{tmp_path}/by-hand.db"
-    result = by_hand(other, body)
-    assert stored(url) == stored(other)
+    result, whole = hand[name]
+    assert stored(url) == whole
     for row in result.rows:
         path = f"/v1/searches/bowl/studies/{row.optimizer}/recommendation"
         found = client.get(path).json()
@@ -81,47 +56,56 @@ class Drops(httpx2.BaseTransport):
         return answer
 
 
-class Insists:
-    """A client that sends the same again until it is answered."""
-
-    def __init__(self, client):
-        self.client = client
-
-    def post(self, path, json):
-        while True:
-            try:
-                return self.client.post(path, json=json)
-            except httpx2.ReadError:
-                pass
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """What is stored of a search in which nothing was lost."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('whole')}/autotune.db"
-    with TestClient(app(url)) as client:
-        assert client.put("/v1/searches/bowl", json=LARGER).status_code == 201
-        train(client)
-    return stored(url)
-
-
-@pytest.mark.parametrize("every", [10, 3])
-def test_answers_that_are_dropped_change_nothing(every, client, url, undisturbed):
+@pytest.mark.parametrize("every", [3])
+def test_answers_that_are_dropped_change_nothing(every, client, url, hand):
     assert client.put("/v1/searches/bowl", json=LARGER).status_code == 201
     transport = Drops(client._transport, every)
     with httpx2.Client(transport=transport, base_url="http://testserver") as dropping:
-        assert train(Insists(dropping)).status_code == 410
+        assert train(Insists(dropping, httpx2.ReadError)).status_code == 410
     assert transport.count > 100
-    assert stored(url) == undisturbed
+    assert stored(url) == hand["runs"][1]
 
 
-def test_a_server_that_begins_anew_between_calls_decides_the_same(url, tmp_path):
+def test_a_server_that_begins_anew_between_calls_decides_the_same(url, hand):
     with TestClient(app(url)) as first:
         assert first.put("/v1/searches/bowl", json=BODY).status_code == 201
-    for _ in range(100):
+    over = None
+    while over is None:
         with TestClient(app(url)) as one:
-            if train(one, most=1) is not None:
-                break
-    other = f"sqlite:///{tmp_path}/by-hand.db"
-    by_hand(other, BODY)
-    assert stored(url) == stored(other)
+            over = train(one, most=2)
+    assert stored(url) == hand["trials"][1]
+
+
+class Alternates:
+    """A client of several servers, each asked in turn."""
+
+    def __init__(self, *clients):
+        self.clients = cycle(clients)
+
+    def post(self, path, json):
+        return next(self.clients).post(path, json=json)
+
+
+def test_two_servers_of_one_database_decide_as_one(serving, postgres, hand):
+    with Store(postgres) as store, suppress(NotFound):
+        store.delete_search("bowl")
+    first, second = serving(postgres), serving(postgres)
+    assert first.put("/v1/searches/bowl", json=LARGER).status_code == 201
+    assert train(Alternates(first, second)).status_code == 410
+    assert stored(postgres) == hand["runs"][1]
+
+
+def test_workers_of_two_servers_share_a_search(serving, postgres):
+    with Store(postgres) as store, suppress(NotFound):
+        store.delete_search("bowl")
+    servers = [serving(postgres), serving(postgres)]
+    assert servers[0].put("/v1/searches/bowl", json=LARGER).status_code == 201
+    with ThreadPoolExecutor() as pool:
+        ended = pool.map(train, servers * 2, ["bowl"] * 4, ["a", "b", "c", "d"])
+        assert [answer.status_code for answer in ended] == [410] * 4
+    with Store(postgres) as store:
+        for study in store.search("bowl").studies:
+            trials = store.trials(study.id)
+            assert [one.number for one in trials] == list(range(len(trials)))
+            assert sum(one.step for one in trials) / 27 <= 10
+            assert store.recommendation(study.id)["source"] is not None
