@@ -53,7 +53,9 @@ def tune(  # noqa: PLR0913  what a search is made of
     Args:
         model: A registered model's name, ``"train.py:problem"``, or a function. A function may take
             ``seed`` and ``classes`` by name, and returns a new ``nn.Module`` (images to logits) or
-            a ``Problem``. It runs in this process, one trial at a time, unless ``engine`` says
+            a ``Problem``. Or it is a generator, the training loop itself: it may take
+            ``optimizer``, ``seed``, ``steps``, ``start``, ``device``, ``setting`` and
+            ``evaluate``, and yields ``(step, loss)`` (docs/python.md). It runs in this process, one trial at a time, unless ``engine`` says
             otherwise: ``"processes"`` and ``"ray"`` take one from the top of a file. None: give
             ``command``.
         optimizers: Names; each gets the whole budget of trials or runs.

@@ -51,8 +51,8 @@ class Callback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Evaluate where the trial is to be measured, and after the last step."""
-        if self._reporter.due(state.global_step) or state.global_step >= state.max_steps:
+        """Evaluate where the trial is to be measured."""
+        if self._reporter.due(state.global_step):
             control.should_evaluate = True
 
     def on_evaluate(

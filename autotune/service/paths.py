@@ -10,12 +10,13 @@ from fastapi import Path, Request
 from autotune.service.core import Service
 from autotune.studies.names import LONGEST
 
+STORED = r"^[^\x00-\x1f\x7f/]+$"  # what the name of a stored search may be
 Search = Annotated[
     str,
     Path(
         min_length=1,
         max_length=LONGEST,
-        pattern=r"^[^\x00-\x1f\x7f/]+$",
+        pattern=STORED,
         description="Name of a search.",
         examples=["vit"],
     ),

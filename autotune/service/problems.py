@@ -183,7 +183,12 @@ async def _of_library(request: Request, error: Exception) -> Response:
     found = of_library(error)
     # Where the database is is the server's matter.
     where = str(request.app.state.service.store)
-    for words, instead in ((f" in {where}, which", "; it"), (f" in {where}", ""), (where, "it")):
+    for words, instead in (
+        (f" in {where}, which", "; it"),
+        (f"storage {where}", "the database"),
+        (f" in {where}", ""),
+        (where, "it"),
+    ):
         found.detail = found.detail.replace(words, instead)
     return problem(found)
 

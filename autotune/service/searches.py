@@ -16,7 +16,7 @@ from autotune.service.bodies import (
     Valid,
 )
 from autotune.service.core import Service
-from autotune.service.paths import NewSearch, Search, search_url, service_of, study_url
+from autotune.service.paths import STORED, NewSearch, Search, search_url, service_of, study_url
 from autotune.service.problems import Problem, responses
 from autotune.studies import remote
 from autotune.studies.records import SearchRecord
@@ -75,7 +75,8 @@ async def put(
 async def listed(
     request: Request,
     after: Annotated[
-        str | None, Query(max_length=200, description="Name of the last search of a page.")
+        str | None,
+        Query(max_length=200, pattern=STORED, description="Name of the last search of a page."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Searches:

@@ -10,7 +10,7 @@ from autotune.data.masked import Masked
 from autotune.data.text_files import BYTES
 from autotune.data.windows import Windows
 from autotune.models.language import bert
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.masked_tokens import MaskedTokens
 from autotune.tasks.supervised import Supervised
 
@@ -57,6 +57,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         batch_size=batch_size or 32,
         objective=MaskedTokens,
         presets=PRESETS,
+        shortest=Shortest(steps=38),
     )
 
 

@@ -8,7 +8,7 @@ from autotune.data import sources
 from autotune.data.text_files import BYTES
 from autotune.data.windows import Windows
 from autotune.models.language import gpt2
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.supervised import Supervised
 
 # Adan's: GPT-2 of 345 million parameters for 150,000 steps. nanoGPT's: 124 million, 600,000 steps.
@@ -51,6 +51,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 243,
         batch_size=batch_size or 16,
         presets=PRESETS,
+        shortest=Shortest(steps=31),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, vit
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.supervised import Supervised
 
 SIZE = 224  # pixels of a side in the papers
@@ -79,6 +79,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 324,
         batch_size=batch_size or 32,
         presets=SMALL,
+        shortest=Shortest(steps=41),
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from autotune.devices import CPU, Device
 from autotune.tasks.base import LOOP, Assignment, Measured, Measurement, missing_last
+from autotune.training import paused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Parabola:
         measured: Steps after which it measures; ends after the last of them.
         log: What happened to its trainings, such as ``("begin", 1)``, with the trial.
         broken: Raises at this step.
+        greedy: Has too little memory while another training is paused in its process.
         wanders: Whether no training is like the one before.
     """
 
@@ -29,6 +31,7 @@ class Parabola:
     measured: tuple[int, ...] = (10, 20, 40, 81)
     log: list[tuple[str, int]] = field(default_factory=list)
     broken: int | None = None
+    greedy: bool = False
     wanders: bool = False
     name: str = "parabola"
     batch_size: int | None = None
@@ -71,6 +74,8 @@ class Descent:
             if interrupted():
                 return None
             self.step += 1
+            if self.task.greedy and paused.count():
+                raise MemoryError
             if self.step == self.task.broken:
                 raise ValueError("it broke")
             self._loss().backward()  # type: ignore[no-untyped-call]

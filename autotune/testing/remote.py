@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sqlalchemy import func, select
+
 from autotune import Tuner
+from autotune.studies.models import Attempt, Trial
 from autotune.studies.store import Store
 
 BODY: Mapping[str, Any] = {
@@ -45,7 +48,12 @@ def by_hand(url: str, body: Mapping[str, Any]) -> Any:
 
 
 def stored(url: str, name: str = "bowl") -> list[Any]:
-    """Return what defines each stored trial of a search, and how it ended."""
+    """Return what defines each stored trial of a search, how it ended, and how many tries it took.
+
+    Args:
+        url: Where the search is stored.
+        name: Of the search.
+    """
     found: list[Any] = []
     with Store(url, read_only=True) as store:
         for study in store.search(name).studies:
@@ -54,6 +62,9 @@ def stored(url: str, name: str = "bowl") -> list[Any]:
                 curve = [(p.step, p.loss) for p in curves.get(t.id, ()) if p.loss is not None]
                 what = (study.optimizer, t.number, t.role, t.origin, str(t.setting.hyper), t.source)
                 found.append((*what, t.setting.warmup, t.seed, t.state, t.step, t.loss, curve))
+            tries = select(func.count()).select_from(Attempt).join(Trial)
+            with store.reading() as connection:
+                found.append(connection.scalar(tries.where(Trial.study_id == study.id)))
             found.append((store.recommendation(study.id) or {}).get("source"))
     return found
 

@@ -37,7 +37,7 @@ DRAWN = f"""count => {VISIBLE}.length >= count
   && {VISIBLE}.every(e => e._fullData && e.querySelector('.main-svg'))"""
 TRACES = f"""place => {VISIBLE}[place]._fullData.map(t => (
   {{name: t.name, x: Array.from(t.x ?? []), y: Array.from(t.y ?? [])}}))"""
-TIMEOUT = 20_000  # milliseconds
+TIMEOUT = 60_000  # milliseconds; two cores that others use too draw a first page in 20 s
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,6 @@ from autotune.command.program import Program
 from autotune.command.report import report
 from autotune.command.said import Lines, Malformed, Said
 from autotune.errors import SpecError
-from autotune.testing import victims
-from autotune.testing.commands import rank
 from autotune.testing.habits import eventually
 
 
@@ -220,23 +218,6 @@ def test_a_report_waits_for_its_answer(heard, reporting, go_on):
 
 def test_only_rank_0_reports(heard, reporting):
     assert reporting(RANK="1").communicate(timeout=10)[0] == "True\n"
-    assert heard.empty()
-
-
-def test_ranks_that_train_together_get_one_answer(heard, tmp_path):
-    context = victims.context()
-    answers = context.Queue()
-    arguments = (tmp_path / "met", os.environ[keeper.REPORT], answers)
-    ranks = [context.Process(target=rank, args=(n, *arguments), daemon=True) for n in range(2)]
-    for process in ranks:
-        process.start()
-    for step, go_on in ((1, True), (2, False)):
-        asked = heard.get(timeout=30)
-        assert asked.said == Said(step=step, loss=float(step))  # of rank 0
-        asked.answer(go_on)
-        assert sorted(answers.get(timeout=30) for _ in ranks) == [(0, go_on), (1, go_on)]
-    for process in ranks:
-        process.join(30)
     assert heard.empty()
 
 

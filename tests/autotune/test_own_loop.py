@@ -151,6 +151,16 @@ def test_of_too_many_the_one_paused_longest_ago_is_closed(made):
     )
 
 
+def test_memory_that_paused_trainings_hold_is_given_back_and_the_job_begins_again(made):
+    task = made(greedy=True)
+    performed(job(1, stop=9))
+    report = performed(job(2))
+    assert report.outcome is Outcome.REACHED
+    assert happened(task, 1) == ["begin", "pause", "close"]
+    assert happened(task, 2) == ["begin", "close", "begin", "close"]
+    assert set(losses(report)) == {3, 9, 10, 20, 27, 40, 81}
+
+
 def test_an_interrupted_job_stands_at_its_measurement_and_goes_on(made):
     task = made()
     asked = iter([False] * 25 + [True] * 100)

@@ -100,6 +100,7 @@ def test_training_stops_when_told_to_in_the_middle_of_an_epoch(plan):
 def test_accumulated_batches_count_as_one_step(plan):
     trial = plan(evaluate=(2, 4), stop=4)
     every = interval(trial, 2)
+    assert (interval(trial), every) == (2, 4)
     trainer, _ = fit(Callback(trial=trial), accumulate_grad_batches=2, val_check_interval=every)
     assert trial.steps == [2, 4]
     assert trainer.global_step == 4

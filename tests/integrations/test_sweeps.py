@@ -89,6 +89,15 @@ def test_hydra_s_config_trains_with_what_was_found(optimizer):
     assert (hyper, warmup) == (found.hyper, found.warmup)
 
 
+def test_hydra_s_config_says_the_values_that_no_range_does():
+    found = record("adan")
+    found = replace(found, hyper={**found.hyper, "lr": 0.0125, "eps": 1e-6})
+    config = yaml.safe_load(export.render(found, "hydra-sweeper"))["setting"]
+    read = from_config(config)
+    assert (read.hyper["eps"], read.hyper["lr"]) == (1e-6, 0.0125)
+    assert read.hyper["weight_decay"] == pytest.approx(found.hyper["weight_decay"])
+
+
 SCRIPT = """
 import hydra
 from autotune.integrations.suggestion import from_config

@@ -90,6 +90,7 @@ def test_paths_methods_and_bodies_are_refused_in_the_same_form(begun):
     assert answer.headers["allow"] == "DELETE, GET, PATCH, PUT"
     json = {"Content-Type": "application/json"}
     assert "not JSON" in refused(begun.put("/v1/searches/x", content="{", headers=json), 422)
+    assert "after" in refused(begun.get("/v1/searches?after=%00"), 422)
     large = b" " * (LARGEST + 1)
     assert "1 MB" in refused(begun.put("/v1/searches/x", content=large, headers=json), 413)
     pieces = (large[: LARGEST // 2] for _ in range(3))

@@ -141,8 +141,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "type": float,
                 "metavar": "SECONDS",
                 "help": "Seconds without a finished step after which a trial has failed; start and "
-                "evaluation may take 10 times that.  [default: 20 times the slowest step, at "
-                "least 60]",
+                "evaluation may take 10 times that. In a loop of your own: seconds between two "
+                "measurements.  [default: 20 times the slowest step, at least 60]",
             },
         ),
         (
