@@ -11,11 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from autotune.api.ranks import Ranks, mean
-from autotune.errors import SpecError
-from autotune.search.manual import Manual
-from autotune.search.taken import Taken
+from autotune.errors import SpecError, Unavailable
+from autotune.search.taken import Source, Taken
 from autotune.training.job import Outcome
-from autotune.training.verdict import verdict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,33 +28,33 @@ class Answers:
     Args:
         ranks: The ranks that train it together.
         tuner: Whose trial it is; it lives as long as its trials.
-        manual: The search; None on all ranks but the first.
+        source: The search; None on all ranks but the first.
         taken: The trial in it, likewise.
     """
 
     ranks: Ranks
     tuner: object
-    manual: Manual | None
+    source: Source | None
     taken: Taken | None
 
-    def agree(self, call: Callable[[Manual, Taken], Any]) -> Any:
+    def agree(self, call: Callable[[Source, Taken], Any]) -> Any:
         """Return to all ranks what the call returns on the first."""
 
         def first() -> Any:
-            if self.manual is None or self.taken is None:
+            if self.source is None or self.taken is None:
                 raise ValueError("only the first rank has the search")
-            return call(self.manual, self.taken)
+            return call(self.source, self.taken)
 
         return self.ranks.agree(first)
 
     def leave(self) -> None:
         """Give the trial back; no other rank has to take part, as one of them may be gone."""
-        if self.manual is not None and self.taken is not None:
-            self.manual.leave(self.taken)
+        if self.source is not None and self.taken is not None:
+            self.source.leave(self.taken)
 
     def end(self) -> None:
         """End the trial with what was reported, if it was not told already."""
-        self.agree(lambda manual, taken: None if taken.told else manual.end(taken))
+        self.agree(lambda source, taken: None if taken.told else source.end(taken))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -65,8 +63,8 @@ class Trial:
 
     Train from step ``start`` to step ``stop`` and report the validation loss at each step of
     ``evaluate``. In a ``with`` block, an exception fails the trial and the search goes on: out of
-    memory counts as diverged, as a loss that is not finite does. Ctrl-C and ``SystemExit`` pass,
-    and the trial is taken again.
+    memory counts as diverged, as a loss that is not finite does. Ctrl-C, ``SystemExit`` and
+    ``Unavailable`` (of the database or the service) pass, and the trial is taken again.
 
     Under an initialised ``torch.distributed`` group every method that reports, saves or ends the
     trial has to be called by all ranks, and an exception passes a ``with`` block: no rank could
@@ -161,13 +159,13 @@ class Trial:
         losses = ranks.collect(lambda: None if silent else number("loss", loss))
         right = ranks.collect(lambda: None if accuracy is None else fraction(accuracy))
 
-        def measured(manual: Manual, taken: Taken) -> bool:
+        def measured(source: Source, taken: Taken) -> bool:
             given = [one for one in losses if one is not None]
             if not given:
                 raise SpecError("loss must be a number on one rank at least, got None on all")
             fractions = [one for one in right if one is not None]
             accurate = mean(fractions) if fractions else None
-            return manual.measured(taken, whole("step", step), mean(given), accurate)
+            return source.measured(taken, whole("step", step), mean(given), accurate)
 
         return bool(self._answers.agree(measured))
 
@@ -185,7 +183,7 @@ class Trial:
         Raises:
             SpecError: The state holds something else.
         """
-        self._answers.agree(lambda manual, taken: manual.save(taken, state, step))
+        self._answers.agree(lambda source, taken: source.save(taken, state, step))
 
     def __enter__(self) -> Self:
         return self
@@ -198,19 +196,21 @@ class Trial:
     ) -> bool:
         if error is None:
             self._answers.end()
-        elif not isinstance(error, Exception):
+        elif not isinstance(error, Exception) or isinstance(error, Unavailable):
             self._answers.leave()
-        elif self._answers.manual is not None and self._answers.ranks.count == 1:
+        elif self._answers.source is not None and self._answers.ranks.count == 1:
             return self._failed(error)
         return False
 
     def _failed(self, error: Exception) -> bool:
         """End the trial that raised; return whether this process can train another."""
+        from autotune.training.verdict import verdict  # torch, which a client may do without
+
         outcome, reason = verdict(error, self._measured())
         if outcome is Outcome.LOST:  # its GPU reported an error that spoils the process
             self._answers.leave()
             return False
-        self._answers.agree(lambda manual, taken: manual.fail(taken, reason, outcome))
+        self._answers.agree(lambda source, taken: source.fail(taken, reason, outcome))
         return True
 
     def _measured(self) -> int:

@@ -7,30 +7,27 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from autotune.api.loop import Loop
 from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
 from autotune.api.shown import NO_BUDGET, form, telling, text
 from autotune.api.trial import Answers, Trial, number, whole
 from autotune.errors import SpecError
 from autotune.search import details
-from autotune.search.asking import Over, Wait
 from autotune.search.events import Listener
 from autotune.search.joining import prepare
 from autotune.search.manual import Manual
 from autotune.search.renewal import refuse_nothing
 from autotune.search.stored import opened
-from autotune.search.taken import Taken
 from autotune.studies import names, urls
 from autotune.studies import spec as specs
 from autotune.studies.records import SearchState
 from autotune.studies.spec import ASKED, SearchSpec
 
 POLICIES = ("seeds", "finalists", "seed", "sampler", "pruner", "patience")
-PATIENCE = 20.0  # seconds between signs of life to ranks that wait for the first
 
 
 class Tuner:
@@ -147,13 +144,7 @@ class Tuner:
         Raises:
             SpecError: Only trials are left that this process has asked for and not told.
         """
-        while True:
-            handed: list[Taken] = []  # on the first rank alone
-            answer = self._ranks.agree(partial(self._ask, handed))
-            if answer is None:
-                return None
-            if answer:
-                return Trial(_answers=self._answers(*handed), **answer)
+        return self._loop().ask()
 
     def tell(self, trial: Trial, losses: Mapping[int, Any] | None = None) -> None:
         """End a trial with its losses.
@@ -170,7 +161,7 @@ class Tuner:
         own = self._own(trial)
         every = self._ranks.collect(lambda: _losses(losses))
         found = {step: mean(one[step] for one in every if step in one) for step in every[0]}
-        own.agree(lambda manual, taken: manual.tell(taken, found))
+        own.agree(lambda source, taken: source.tell(taken, found))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """End a trial that could not be trained; ``reason`` is shown.
@@ -180,7 +171,7 @@ class Tuner:
         until it has failed three times. After three failures and no loss the search ends.
         """
         said = " ".join(str(reason).split()) or "no reason was given"
-        self._own(trial).agree(lambda manual, taken: manual.fail(taken, said))
+        self._own(trial).agree(lambda source, taken: source.fail(taken, said))
 
     @property
     def result(self) -> Result:
@@ -197,13 +188,7 @@ class Tuner:
             self._end()
 
     def __iter__(self) -> Iterator[Trial]:
-        while (trial := self.ask()) is not None:
-            try:
-                yield trial
-            except GeneratorExit:  # the body raised or left the loop
-                trial._answers.leave()
-                raise
-            trial._answers.end()
+        return iter(self._loop())
 
     def __enter__(self) -> Self:
         return self
@@ -216,36 +201,11 @@ class Tuner:
     ) -> None:
         self.close()
 
-    def _ask(self, handed: list[Taken]) -> dict[str, Any] | None:
-        """Return what a trial is made of; None: the search is over; nothing: ask again.
+    def _loop(self) -> Loop:
+        return Loop(ranks=self._ranks, owner=self, source=self._manual, finish=self._finish)
 
-        ``handed``: where the trial itself goes.
-        """
-        if self._manual is None:
-            raise ValueError("only the first rank has the search")
-        answer = self._manual.ask(None if self._ranks.count == 1 else PATIENCE)
-        if isinstance(answer, Over):
-            self._end()
-            return None
-        if isinstance(answer, Wait):
-            return {}
-        handed.append(answer)
-        job = answer.job
-        return {
-            "optimizer": job.optimizer,
-            "hyper": dict(job.setting.hyper),
-            "warmup": job.setting.warmup,
-            "seed": job.seed,
-            "start": answer.start,
-            "stop": job.stop,
-            "steps": job.target,
-            "evaluate": answer.evaluate,
-            "number": answer.number,
-            "state": answer.state,
-        }
-
-    def _answers(self, taken: Taken | None = None) -> Answers:
-        return Answers(ranks=self._ranks, tuner=self, manual=self._manual, taken=taken)
+    def _finish(self) -> None:
+        self._end()
 
     def _own(self, trial: Trial) -> Answers:
         if isinstance(trial, Trial) and trial._answers.tuner is self:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import LeaseLost, StorageError
@@ -19,6 +18,7 @@ from autotune.search.opening import Opened
 from autotune.search.overhead import Overhead
 from autotune.search.proxy import Fit
 from autotune.search.reasons import Reason
+from autotune.search.taken import Over, Wait
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Role, SearchState
@@ -31,18 +31,6 @@ WAIT = 0.2  # seconds to wait for other processes when there is nothing to do
 OUTAGE = 600.0  # seconds that the database may be unreachable
 MIRRORED_EVERY = 30.0  # seconds between updates of Optuna's tables
 SAVED_EVERY = 5.0  # seconds between writes of the time spent
-
-
-@dataclass(frozen=True)
-class Wait:
-    """There is no job now; asking again is useful after so many seconds, or a report."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Over:
-    """There is nothing left to do for this process."""
 
 
 class Asker(Decider):

@@ -13,13 +13,14 @@ from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.results import comparison
 from autotune.search import proxy
-from autotune.search.asking import Asker, Over, Wait
+from autotune.search.asking import Asker
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.growth import tell
 from autotune.search.lock import COORDINATOR, coordinator, exclusive, folder_of
 from autotune.search.opening import Opened, Prepared, charged, open_search
 from autotune.search.proxy import Fit
 from autotune.search.renewal import news, refuse_nothing, renewed
+from autotune.search.taken import Over, Wait
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchState
 from autotune.studies.spec import SearchSpec

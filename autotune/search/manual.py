@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Mapping
@@ -11,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import SpecError, StorageError
-from autotune.search.asking import Asker, Over, Wait
+from autotune.search.asking import Asker
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import tell
 from autotune.search.heartbeats import Heartbeats
 from autotune.search.joining import Seat, join
 from autotune.search.lock import folder_of
 from autotune.search.reasons import Reason
-from autotune.search.taken import Taken
-from autotune.seeds import derive
+from autotune.search.taken import Over, Taken, Wait, identity
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
@@ -164,7 +162,7 @@ class Manual:
         if not job.start or not job.resume:
             return
         path, at = Path(job.resume), job.start
-        found = told_state.load(path, at, _identity(self.spec, job), job.checksum)
+        found = told_state.load(path, at, identity(self.spec.search_name, job), job.checksum)
         if found is None:
             what = "cannot be used" if path.exists() else "is not on this machine"
             text = f"{taken.who}: its state {path.name} {what}, so it begins at step 0 again"
@@ -176,7 +174,7 @@ class Manual:
     def measured(self, taken: Taken, step: int, loss: float, accuracy: float | None) -> bool:
         """Record a measurement; return whether to train on."""
         with self._lock:
-            self._refuse_told(taken)
+            taken.refuse_told()
             self._hear()
             if taken.over:
                 return False
@@ -191,7 +189,7 @@ class Manual:
     def tell(self, taken: Taken, losses: Mapping[int, float]) -> None:
         """Record further measurements and end a trial; raises SpecError where some are missing."""
         with self._lock:
-            self._refuse_told(taken)
+            taken.refuse_told()
             if not taken.over:
                 taken.check(losses, to=None if taken.leaves else taken.job.stop)
             for step, loss in losses.items():
@@ -206,7 +204,7 @@ class Manual:
     def fail(self, taken: Taken, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
         """End a trial that cannot be trained."""
         with self._lock:
-            self._refuse_told(taken)
+            taken.refuse_told()
             self._end(taken, taken.report(outcome, reason=reason))
 
     def leave(self, taken: Taken) -> None:
@@ -217,18 +215,13 @@ class Manual:
     def save(self, taken: Taken, state: Mapping[str, Any], step: int | None) -> None:
         """Write the state of a trial after ``step`` steps; None: those measured last."""
         with self._lock:
-            self._refuse_told(taken)
-            job, at = taken.job, taken.step if step is None else step
-            if not 0 <= at <= job.stop:
-                raise SpecError(
-                    f"{taken.who} trains until step {job.stop} now (trial.stop), got a state of "
-                    f"step {at}"
-                )
+            taken.refuse_told()
+            job, at = taken.job, taken.saving(step)
             told_state.check(state)
-            if taken.over or job.checkpoint is None or not 0 < at < job.target:
+            if job.checkpoint is None or at is None:
                 return
             try:
-                path, who = Path(job.checkpoint), _identity(self.spec, job)
+                path, who = Path(job.checkpoint), identity(self.spec.search_name, job)
                 taken.saved = told_state.save(path, state, at, who)
             except OSError as error:
                 self.listen(Notice(text=f"{taken.who}: its state was not saved: {error}"))
@@ -254,10 +247,6 @@ class Manual:
         if self._seat.opened is not None:
             self._heart.close()
         self._used.close()
-
-    def _refuse_told(self, taken: Taken) -> None:
-        if taken.told:
-            raise SpecError(f"{taken.who} was told already: a trial is told once")
 
     def _hear(self) -> None:
         """Take in what the heartbeats were answered."""
@@ -285,10 +274,3 @@ class Manual:
 
     def _hold(self) -> None:
         self._heart.hold(self._asker.recorder.own)
-
-
-def _identity(spec: SearchSpec, job: Job) -> int:
-    """Return a number that identifies which trial a saved state belongs to."""
-    setting = [dict(job.setting.hyper), job.setting.warmup]
-    what = [spec.search_name, job.optimizer, setting, job.seed, job.target]
-    return derive("own state", json.dumps(what, sort_keys=True))

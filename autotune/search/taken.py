@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from autotune.errors import SpecError
+from autotune.seeds import derive
 from autotune.studies.records import Point
 from autotune.training.job import Job, Outcome, Report
+
+
+@dataclass(frozen=True)
+class Wait:
+    """There is no job now; asking again is useful after so many seconds, or a report."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Over:
+    """There is nothing left to do for this process."""
 
 
 @dataclass(kw_only=True)
@@ -54,6 +68,21 @@ class Taken:
         """Return the steps at which it has to be measured now."""
         first, last = max(self.start, self.job.start), self.job.stop
         return tuple(step for step in self.job.evaluate if first < step <= last)
+
+    def refuse_told(self) -> None:
+        """Raise SpecError where the trial was told already."""
+        if self.told:
+            raise SpecError(f"{self.who} was told already: a trial is told once")
+
+    def saving(self, step: int | None) -> int | None:
+        """Return the step of a state to save; None: it needs none. Raises SpecError."""
+        job, at = self.job, self.step if step is None else step
+        if not 0 <= at <= job.stop:
+            raise SpecError(
+                f"{self.who} trains until step {job.stop} now (trial.stop), got a state of "
+                f"step {at}"
+            )
+        return at if 0 < at < job.target and not self.over else None
 
     def check(self, losses: Mapping[int, float], *, to: int | None = None) -> None:
         """Refuse measurements that cannot follow those before; raises SpecError.
@@ -123,6 +152,38 @@ class Taken:
     def seconds(self) -> float:
         """Return the seconds since the trial was asked for."""
         return time.perf_counter() - self.began
+
+
+class Source(Protocol):
+    """Where a caller's own loop gets its trials, and tells what came of them."""
+
+    def ask(self, patience: float | None = None) -> Taken | Wait | Over:
+        """Return the next trial to train; `Wait` after ``patience`` seconds without one."""
+
+    def measured(self, taken: Taken, step: int, loss: float, accuracy: float | None) -> bool:
+        """Record a measurement; return whether to train on."""
+
+    def tell(self, taken: Taken, losses: Mapping[int, float]) -> None:
+        """Record further measurements and end a trial; raises SpecError where some are missing."""
+
+    def end(self, taken: Taken) -> None:
+        """End a trial whose loop has ended by itself."""
+
+    def fail(self, taken: Taken, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
+        """End a trial that cannot be trained."""
+
+    def leave(self, taken: Taken) -> None:
+        """Give back a trial that its loop left: it is taken again."""
+
+    def save(self, taken: Taken, state: Mapping[str, Any], step: int | None) -> None:
+        """Save the state of a trial after ``step`` steps; None: those measured last."""
+
+
+def identity(search: str, job: Job) -> int:
+    """Return a number that identifies which trial a saved state belongs to."""
+    setting = [dict(job.setting.hyper), job.setting.warmup]
+    what = [search, job.optimizer, setting, job.seed, job.target]
+    return derive("own state", json.dumps(what, sort_keys=True))
 
 
 def _steps(steps: list[int]) -> str:

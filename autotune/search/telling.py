@@ -170,7 +170,7 @@ def _reach(store: Store, lease: Lease, ending: End, own: Losses) -> TrialRecord:
         lease.attempt,
         state=TrialState.COMPLETE if whole else TrialState.PAUSED,
         step=stop,
-        loss=own[stop],
+        loss=curve[stop].loss,  # measured by an earlier attempt where that saved its last step
         accuracy=curve[stop].accuracy,
         seconds=_seconds(lease),
         reason=ending.reason,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from autotune.service import app
+from autotune.service.server import Server, address, bound
 from autotune.testing.remote import BODY
 
 
@@ -33,3 +37,20 @@ def begun(client):
     """A service with a search that has begun."""
     assert client.put("/v1/searches/bowl", json=BODY).status_code == 201
     return client
+
+
+@pytest.fixture
+def listening(url):
+    """The port of a server that runs in a thread, and ends as SIGTERM ends it."""
+    listener = bound(*address("0"))
+    made = app(url)
+    server = Server(uvicorn.Config(made, log_level="warning"), made.state.service)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield listener.getsockname()[1]
+    server.handle_exit(15, None)
+    thread.join(20)
+    listener.close()
+    assert not thread.is_alive()

@@ -1,4 +1,4 @@
-"""The walk of docs/service.md, by curl and a shell, against a server that listens."""
+"""The walk of docs/service.md, by curl and by Python, against a server that listens."""
 
 from __future__ import annotations
 
@@ -6,35 +6,14 @@ import json
 import re
 import shutil
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
+import torch
 
-from autotune.service import app
-from autotune.service.server import Server, address, bound
-
-PAGE = Path(__file__).parents[2] / "docs/service.md"
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-
-
-@pytest.fixture
-def listening(url):
-    """The port of a server that runs in a thread, and ends as SIGTERM ends it."""
-    listener = bound(*address("0"))
-    made = app(url)
-    server = Server(uvicorn.Config(made, log_level="warning"), made.state.service)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield listener.getsockname()[1]
-    server.handle_exit(15, None)
-    thread.join(20)
-    listener.close()
-    assert not thread.is_alive()
+PAGE = (Path(__file__).parents[2] / "docs/service.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
+LOOPS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
@@ -50,3 +29,12 @@ def test_the_walk_does_what_the_page_says(listening, tmp_path):
     assert "lr:" in ran.stdout
     last = json.loads(ran.stdout[ran.stdout.rindex('{"name":"bowl"') :])
     assert last["spec"]["budget"]["trials"] == 3
+
+
+def test_the_loop_of_the_page_trains_its_search(listening, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (loop,) = LOOPS
+    x = torch.linspace(-1, 1, 8).reshape(8, 1)
+    exec(loop.replace("127.0.0.1:8400", f"127.0.0.1:{listening}"), {"torch": torch, "x": x})
+    assert "adamw" in capsys.readouterr().out
+    assert (tmp_path / "autotune-states/line").is_dir()
