@@ -24,7 +24,6 @@ from autotune.studies import messages, names, spec_space
 from autotune.studies.errors import SpecError
 
 ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
-COMMAND = "command"  # the model of a search whose trials run a command
 _SCRIPT = re.compile(r"[^-{}\s][^{}\s]*\.[A-Za-z]{1,4}")
 DEFAULT_RUNS = 20.0  # full runs for each optimizer when a spec sets no limit
 
@@ -169,7 +168,7 @@ class SearchSpec(BaseModel):
     def _take_command(cls, data: Any) -> Any:
         """Let a command be the model; its runs are one at a time unless it is told otherwise."""
         given = isinstance(data, Mapping) and data.get("command") is not None
-        return {"model": COMMAND, "workers": 1, **data} if given else data
+        return {"model": names.COMMAND, "workers": 1, **data} if given else data
 
     @field_validator("space")
     @classmethod
@@ -183,7 +182,7 @@ class SearchSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_command(self) -> Self:
-        if self.command is not None and self.model != COMMAND:
+        if self.command is not None and self.model != names.COMMAND:
             raise SpecError(
                 f"give a model or a command, got model '{self.model}' and the command "
                 f"'{shlex.join(self.command)}'"
@@ -216,7 +215,7 @@ def _script(command: Sequence[str]) -> str:
     """Return the name of the script that a command runs, without its ending."""
     found = [word for word in command if _SCRIPT.fullmatch(word)]
     name = (found or [command[0]])[0].rpartition("/")[2]
-    return name.partition(".")[0] or COMMAND
+    return name.partition(".")[0] or names.COMMAND
 
 
 def parse(data: Mapping[str, Any]) -> SearchSpec:

@@ -16,8 +16,8 @@ from autotune.scheduler import widening
 from autotune.search.lock import folder_of
 from autotune.search.status import current, settled
 from autotune.search.stored import newest, opened, resumable, split, studies, written
+from autotune.studies.names import COMMAND
 from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
-from autotune.studies.spec import COMMAND
 from autotune.studies.store import Store
 from autotune.tasks.base import label
 from autotune.tasks.command_training import log_of

@@ -12,7 +12,7 @@ from typing import Any
 from autotune.command import columns
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError
-from autotune.studies.spec import COMMAND as MODEL
+from autotune.studies.names import COMMAND as MODEL
 from autotune.tasks.base import LOOP, Assignment, Training
 from autotune.tasks.command_files import contents
 from autotune.tasks.command_training import CommandTraining

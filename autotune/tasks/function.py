@@ -13,7 +13,7 @@ from typing import Any
 from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
-from autotune.studies.spec import COMMAND
+from autotune.studies.names import COMMAND
 from autotune.tasks import command_files
 from autotune.tasks.content import beside, differing, meaning_of
 from autotune.tasks.script import Loaded, is_own, load, located

@@ -9,7 +9,7 @@ from autotune import devices, registry
 from autotune.data.base import Data
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError
-from autotune.studies.spec import COMMAND
+from autotune.studies.names import COMMAND
 from autotune.tasks import command, user
 from autotune.tasks.base import Task
 from autotune.tasks.function import PREFIX
