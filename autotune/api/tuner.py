@@ -6,7 +6,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
 from autotune.api.shown import NO_BUDGET, form, telling, text
 from autotune.api.trial import Answers, Trial, number, whole
-from autotune.errors import SpecError
+from autotune.errors import AutotuneError, SpecError
 from autotune.search import details
 from autotune.search.events import Listener
 from autotune.search.joining import prepare
@@ -119,6 +119,7 @@ class Tuner:
         shown = form("plain" if progress is None and listen is None else progress, listen)
         self._ranks = Ranks()
         self._manual: Manual | None = None  # of the first rank alone
+        self._over: Result | None = None  # of several ranks, what was found in the end
         self._ranks.agree(lambda: self._begin(shown, listen))
 
     def _begin(self, shown: str, listen: Listener | None) -> None:
@@ -144,7 +145,10 @@ class Tuner:
         Raises:
             SpecError: Only trials are left that this process has asked for and not told.
         """
-        return self._loop().ask()
+        trial = self._loop().ask()
+        if trial is None:
+            self._share_result()
+        return trial
 
     def tell(self, trial: Trial, losses: Mapping[int, Any] | None = None) -> None:
         """End a trial with its losses.
@@ -180,7 +184,13 @@ class Tuner:
         Raises:
             NothingUsable: The search is over and no trial ended with a loss.
         """
-        return self._ranks.agree(self._result)
+        return self._over or self._ranks.agree(self._result)
+
+    def _share_result(self) -> None:
+        """Give all ranks the result while all are here: one of them may read it alone later."""
+        if self._ranks.count > 1:
+            with suppress(AutotuneError):
+                self._over = self._ranks.agree(self._result)
 
     def close(self) -> None:
         """Give back the trials that were not told; another process or the same script goes on."""
@@ -188,7 +198,8 @@ class Tuner:
             self._end()
 
     def __iter__(self) -> Iterator[Trial]:
-        return iter(self._loop())
+        yield from self._loop()
+        self._share_result()
 
     def __enter__(self) -> Self:
         return self

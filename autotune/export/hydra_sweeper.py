@@ -1,4 +1,4 @@
-"""Write the space that was searched for Hydra's Optuna sweeper, with the setting as its config."""
+"""Write space and setting for Hydra's Optuna sweeper; for a script that Hydra configures."""
 
 from __future__ import annotations
 

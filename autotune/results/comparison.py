@@ -76,6 +76,7 @@ class Row:
     diverged: int
     failed: int
     nothing_learned: str | None = None  # a sentence, where the tuned setting learned nothing
+    unseeded: str | None = None  # a sentence, where all seeds gave the same losses
     searched: Effort = field(default_factory=Effort)  # without it, rows cannot be compared
 
 
@@ -172,6 +173,19 @@ def _unlearned(
     return f"nothing was learned with {name}: {loss} is not clearly below {level}"
 
 
+def _unseeded(name: str, pair: tuple[Contender, Contender]) -> str | None:
+    """Return a sentence if seeds made no difference to any judged setting of an optimizer.
+
+    Its intervals have no width then, which would pass for certainty.
+    """
+    if any(len(one.losses) < 2 or len(set(one.losses.values())) > 1 for one in pair):
+        return None
+    return (
+        f"{name} has the same loss on every seed, so nothing can be concluded: let the training's "
+        "weights and batches follow the seed that it is given"
+    )
+
+
 def _rank(row: Row) -> tuple[bool, bool, float]:
     """Order by mean, those with a failed judging run last: their mean leaves that run out."""
     bad = bool(row.tuned.failures)
@@ -222,13 +236,16 @@ def _row(
     changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
     name = study.optimizer
+    unseeded = _unseeded(name, pair)
     return Row(
         optimizer=name,
         default=default,
         tuned=tuned,
         changed=changed,
         difference=difference,
-        verdict=(unlearned or _tuning_verdict(name, pair, difference, changed))
+        verdict=(
+            (changed and unseeded) or unlearned or _tuning_verdict(name, pair, difference, changed)
+        )
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",
         against_reference=None,
@@ -238,6 +255,7 @@ def _row(
         diverged=sum(trial.state is TrialState.DIVERGED for trial in trials),
         failed=sum(trial.state is TrialState.FAILED for trial in trials),
         nothing_learned=unlearned,
+        unseeded=unseeded,
         searched=searched,
     )
 
@@ -248,7 +266,8 @@ def _against(row: Row, rows: Sequence[Row]) -> Row:
     if rival is None or rival is row:
         return row
     against = paired(row.tuned.losses, rival.tuned.losses)
-    said = None if row.nothing_learned else _reference_verdict(row, rival, against)
+    void = row.nothing_learned or (row.unseeded and rival.unseeded)
+    said = None if void else _reference_verdict(row, rival, against)
     return replace(row, against_reference=against, reference_verdict=said)
 
 
@@ -302,6 +321,8 @@ def _overall(rows: Sequence[Row]) -> str:
         return f"nothing was learned with {_listed([row.optimizer for row in judged])}"
     if len(judged) == 1 or best.tuned.failures or best.nothing_learned:
         return best.verdict
+    if best.unseeded and all(row.unseeded for row in judged):
+        return best.unseeded
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
     sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
     others = [row for row in judged[1:] if not row.tuned.failures]

@@ -30,6 +30,7 @@ from autotune.tasks.function import Function
 from autotune.tasks.lane import Lane
 from autotune.tasks.mistakes import described
 
+TUNED = ("optimizer", "setting")  # the arguments that say a trial's setting
 OFFERED = ("optimizer", "seed", "steps", "start", "device", "setting", "evaluate")
 RESUMES = "start"  # the argument that says that a loop goes on where its saved state was
 GENERATOR = "generator"
@@ -65,6 +66,14 @@ class OwnGenerator:
     def on(self, device: Device) -> OwnGenerator:
         """Return the task on a device, which the loop is told of as ``device``."""
         return replace(self, device=device)
+
+    def look(self) -> None:
+        """Refuse a loop that no setting reaches."""
+        if not any(map(self.function.accepts, TUNED)):
+            raise SpecError(
+                f"{self.function.text} takes neither optimizer nor setting, so all its trials "
+                "would be alike; take optimizer, and train with optimizer(model)"
+            )
 
     def begin(self, assignment: Assignment) -> Going:
         """Begin a trial; the user's code runs when it is first asked to advance."""

@@ -54,6 +54,8 @@ def _seen(rank: int, storage: str) -> dict[str, Any]:
         trial.save({"rank": rank, "step": step})
         setting = [trial.optimizer, trial.number, trial.seed, trial.hyper["lr"]]
         seen["trials"].append([*setting, trial.start, trial.stop, trial.state, step, going])
+    if rank == 0:
+        seen["printed"] = repr(tuner.result)  # alone, as scripts do that print it
     seen["verdict"] = tuner.result.verdict
     seen["refused"].append(_sentence(lambda: begin(data="two")))
     return seen

@@ -257,7 +257,7 @@ def test_a_trial_as_json_has_the_parts_of_its_setting_as_fields(storage: str) ->
     trial = json.loads(told("show", "gpt-nano/adan", "1", "--json", "--storage", storage))["trial"]
     assert list(trial) == [
         "id", "study", "number", "role", "origin", "params", "hyper", "warmup", "seed", "target",
-        "source", "state", "step", "loss", "accuracy", "seconds", "reason", "checkpoint",
+        "source", "state", "step", "loss", "accuracy", "seconds", "reason", "output", "checkpoint",
         "checksum", "created", "updated",
     ]  # fmt: skip
     assert (trial["params"], trial["hyper"], trial["warmup"]) == ({"lr": 4.5e-3}, BETTER, 0.1)

@@ -179,3 +179,16 @@ def test_one_setting_and_none_are_told_plainly():
     found = compare(search("adan", "adamw"), {"adan": searched(1, []), "adamw": []}, {})
     assert found.tried == "tried: adan 1 setting in 1 full run"
     assert compare(search("adan"), {"adan": []}, {}).tried == ""
+
+
+def test_seeds_that_make_no_difference_are_no_certainty():
+    said = (
+        "adan has the same loss on every seed, so nothing can be concluded: let the training's "
+        "weights and batches follow the seed that it is given"
+    )
+    assert row([1.0, 1.0, 1.0], [0.5, 0.5, 0.5]).verdict == said
+    assert row([1.0, 1.0, 1.0], [0.5, 0.5, 0.6]).verdict != said
+
+    trials = {"adan": study([1.0, 1.0], [0.5, 0.5]), "adamw": study([2.0, 2.0], [1.5, 1.5])}
+    found = compare(search("adan", "adamw"), trials, {"adan": 1, "adamw": 1})
+    assert found.sentences == (said, said.replace("adan", "adamw"))

@@ -462,6 +462,11 @@ def test_an_argument_that_nobody_gives_is_refused(write, signature, sentence):
         resolve(write(f"def train({signature}):\n    yield 1, 1.0"))
 
 
+def test_a_loop_that_no_setting_reaches_is_refused(write):
+    with pytest.raises(SpecError, match="neither optimizer nor setting, so all its trials would"):
+        resolve(write("def train(steps, seed):\n    yield 1, 1.0"))
+
+
 def test_a_loop_that_yields_nothing_is_told_apart_from_a_model(write):
     with pytest.raises(SpecError, match="takes an optimizer, as a training loop does, but yields"):
         resolve(write("def train(optimizer, steps): ..."))
