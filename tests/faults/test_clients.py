@@ -38,6 +38,15 @@ def training(script, **given):
     return process
 
 
+def found(url):
+    """Return what is stored but the number of tries, of which each killed client costs one."""
+    rows = stored(url)
+    after = [isinstance(row, tuple) for row in [None, *rows]]
+    return [
+        row for row, last in zip(rows, after, strict=False) if isinstance(row, tuple) or not last
+    ]
+
+
 def kill(process):
     process.kill()
     process.join(10)
@@ -65,4 +74,4 @@ def test_a_search_outlives_its_client_and_its_server(places, rounds, moments, tm
         assert process.exitcode == 0
         server.terminate()
         server.join(20)
-        assert stored(url) == stored(other)
+        assert found(url) == found(other)
