@@ -14,8 +14,9 @@ from filelock import FileLock
 
 
 def pytest_configure() -> None:
-    """Let tables be as wide in all processes: pytest-xdist tells its own of 80 columns."""
-    os.environ.pop("COLUMNS", None)
+    """Let all processes be alike, whatever a test of theirs imports first."""
+    os.environ.pop("COLUMNS", None)  # pytest-xdist tells its own of 80
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray stays on the loopback
     gc.disable()
 
 

@@ -244,7 +244,7 @@ def _row(
         changed=changed,
         difference=difference,
         verdict=(
-            (changed and unseeded) or unlearned or _tuning_verdict(name, pair, difference, changed)
+            unlearned or (changed and unseeded) or _tuning_verdict(name, pair, difference, changed)
         )
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from ray import tune
-from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from autotune.integrations.ray import from_config, param_space, presets
 from autotune.space.config import space_of
 from autotune.space.spaces import Choice
 
 
 def drawn(space, points, number):
     """Return the configurations that Ray's own searcher gives to trials."""
+    from ray import tune
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+
     searcher = BasicVariantGenerator(points_to_evaluate=points, random_state=0)
     tune.Tuner(
         lambda config: None,
@@ -27,6 +27,9 @@ def drawn(space, points, number):
 
 @pytest.mark.parametrize("optimizer", ["adan", "adamw-win2", "sgd"])
 def test_what_ray_draws_is_in_the_space(optimizer, tmp_path, monkeypatch):
+    # Not at the top: Ray takes a second, and looks at its import whether it may leave the loopback.
+    from autotune.integrations.ray import from_config, param_space, presets
+
     monkeypatch.chdir(tmp_path)
     known = presets(optimizer, steps=500)
     configs = drawn(param_space(optimizer, steps=500), known, 100)
