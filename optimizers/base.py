@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from autotune.optimizers import (
     hyper,
     sharded,
 )
-from autotune.optimizers.eager import eager
+from autotune.optimizers.eager import COMPILER, eager
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
 
@@ -264,21 +265,24 @@ class RuleOptimizer(torch.optim.Optimizer):
                 loss = closure()
         if torch.compiler.is_compiling():
             compiled.step(self._number, self.tensors)
-        else:
-            eager(self.advance)()
+        elif COMPILER in sys.modules:
+            self.advance()
+        else:  # not through ``eager``: that is a call more in each step
+            self._advance_eagerly()
         return loss
 
     # Schedulers of torch then leave the method as it is, which a compiler could not see through
     # theirs: all that theirs does is to set _opt_called.
     step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
 
-    @_disable_dynamo
-    def advance(self, given: Given | None = None) -> None:
+    def _advance_eagerly(self, given: Given | None = None) -> None:
         """Take one step; ``given`` has the tensors to step, if a compiler holds copies of them."""
         self._opt_called = True
         capturable.refuse_capture(self)
         with nullcontext() if self._tables is None else self._tables.in_use():
             self._advance(given)
+
+    advance = _disable_dynamo(_advance_eagerly)
 
     def _advance(self, given: Given | None) -> None:
         self._settle()

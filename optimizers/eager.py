@@ -12,12 +12,12 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-import torch._compile
+from torch._compile import _disable_dynamo
 
-# Every function that the decorator returns has this code, and no other has it. It is private to
-# PyTorch: a version without it only loads its compiler.
-_DECORATOR = getattr(torch._compile, "_disable_dynamo", None)
-_DECORATED = getattr(_DECORATOR and _DECORATOR(lambda: None), "__code__", None)
+COMPILER = "torch._dynamo"  # the module that is the compiler
+
+# Every function that the decorator returns has this code, and no other has it.
+_DECORATED = _disable_dynamo(lambda: None).__code__
 
 
 def eager(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,9 +31,8 @@ def eager(method: Callable[..., Any]) -> Callable[..., Any]:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))])
         >>> eager(optimizer.zero_grad)(set_to_none=True)
     """
+    bound: Any = method
     function: Any = getattr(method, "__func__", None)
-    if "torch._dynamo" in sys.modules or not isinstance(method, MethodType):
+    if COMPILER in sys.modules or getattr(function, "__code__", 0) is not _DECORATED:
         return method
-    if _DECORATED is None or getattr(function, "__code__", None) is not _DECORATED:
-        return method
-    return MethodType(function.__wrapped__, method.__self__)
+    return MethodType(function.__wrapped__, bound.__self__)
