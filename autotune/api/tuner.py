@@ -213,10 +213,7 @@ class Tuner:
         self.close()
 
     def _loop(self) -> Loop:
-        return Loop(ranks=self._ranks, owner=self, source=self._manual, finish=self._finish)
-
-    def _finish(self) -> None:
-        self._end()
+        return Loop(ranks=self._ranks, owner=self, source=self._manual, finish=self.close)
 
     def _own(self, trial: Trial) -> Answers:
         if isinstance(trial, Trial) and trial._answers.tuner is self:
@@ -261,10 +258,10 @@ def identity(data: Any) -> str | None:
     """Return what identifies data: a text given for it, or the fingerprint that it has itself."""
     if data is None or isinstance(data, str):
         return data
-    # What loads batches has the data set as ``dataset``.
-    for owner in (data, getattr(data, "dataset", None)):
-        if isinstance(found := getattr(owner, "_fingerprint", None), str):
-            return found
+    from autotune.tasks.stream import fingerprint
+
+    if found := fingerprint(data):
+        return found
     raise SpecError(
         f"data must be a text that identifies them, or have a fingerprint of their own, got "
         f"{type(data).__name__}; give a name with a version"

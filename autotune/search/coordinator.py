@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from contextlib import closing, nullcontext
 from functools import partial
-from pathlib import Path
 
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
@@ -16,8 +15,8 @@ from autotune.search import proxy
 from autotune.search.asking import Asker
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.growth import tell
-from autotune.search.lock import COORDINATOR, coordinator, exclusive, folder_of
-from autotune.search.opening import Opened, Prepared, charged, open_search
+from autotune.search.lock import coordinator, exclusive, folder_of
+from autotune.search.opening import Prepared, charged, open_search
 from autotune.search.proxy import Fit
 from autotune.search.renewal import news, refuse_nothing, renewed
 from autotune.search.taken import Over, Wait
@@ -78,8 +77,8 @@ def run(
                 opened = charged(opened, store, fit.seconds)
                 with closing(Mirror(store.url)) as mirror:
                     tell(asked.growth, spec.search_name, listen, mirror)
-                    loop = partial(Loop, fit.asked.spec, store, opened, listen, halt, folder)
-                    loop(mirror=mirror, worker=worker, fit=fit).run(engine)
+                    asker = partial(Asker, fit.asked.spec, store, opened, listen, halt, folder)
+                    Loop(asker(mirror=mirror, worker=worker, fit=fit)).run(engine)
     found = comparison.load(store, spec.search_name)
     if found.search.state is SearchState.COMPLETE:
         trials = [trial for state in opened.states for trial in state.trials.values()]
@@ -91,33 +90,11 @@ class Loop:
     """Drives a search with an engine: submits the jobs it asks for, tells it the reports.
 
     Args:
-        spec: What to search, with what budget.
-        store: Where everything is kept.
-        opened: The search.
-        listen: Called with every event.
-        halt: Set to stop early.
-        folder: Where checkpoints go.
-        mirror: Optuna's tables; without it, Optuna's tools see nothing of the search.
-        worker: Name of this process.
-        fit: What was timed before the search was opened.
+        asker: The search.
     """
 
-    def __init__(  # noqa: PLR0913  what a search is made of
-        self,
-        spec: SearchSpec,
-        store: Store,
-        opened: Opened,
-        listen: Listener,
-        halt: threading.Event,
-        folder: Path,
-        *,
-        mirror: Mirror | None = None,
-        worker: str = COORDINATOR,
-        fit: Fit | None = None,
-    ) -> None:
-        self.halt, self.folder = halt, folder
-        asker = partial(Asker, spec, store, opened, listen, halt, folder)
-        self.asker = asker(mirror=mirror, worker=worker, fit=fit)
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
         self.asked: float | None = None  # when running jobs were asked to save and stop
         self._over = False
         self._idle = 0.0  # seconds to wait where nothing runs
@@ -155,7 +132,7 @@ class Loop:
                 self._watch(engine)
             asker.rest()
             if not asker.busy:
-                self.halt.wait(self._idle)
+                self.asker.halt.wait(self._idle)
 
     def _interrupt(self, trials: Iterable[int], engine: Engine) -> None:
         for trial in trials:

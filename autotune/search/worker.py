@@ -10,12 +10,14 @@ import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from autotune import environment
 from autotune.devices import AUTO
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
+from autotune.search.asking import Asker
 from autotune.search.coordinator import Loop
 from autotune.search.device import check_kind, computing
 from autotune.search.events import Listener, Notice, ignore
@@ -108,7 +110,7 @@ def work(
             guard = Guard(engine, halt)
             loop = _loop(asked, store, listen, halt, mirror=mirror, worker=terms.name)
             loop.run(guard)
-        with suppress(AlreadyThere), exclusive(loop.folder, study):
+        with suppress(AlreadyThere), exclusive(loop.asker.folder, study):
             pass  # leaving it removes the folder if that is empty
         search = store.search(study)
         if guard.last_failure:
@@ -150,7 +152,8 @@ def _loop(
 ) -> Loop:
     opened = open_search(asked, store, dead=worker)
     folder = folder_of(store.url, opened.search.name)
-    return Loop(asked.spec, store, opened, listen, halt, folder, mirror=mirror, worker=worker)
+    asker = partial(Asker, asked.spec, store, opened, listen, halt, folder)
+    return Loop(asker(mirror=mirror, worker=worker))
 
 
 class Guard:

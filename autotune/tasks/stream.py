@@ -197,14 +197,14 @@ def first(source: Source) -> tuple[Any, str]:
     reader = Reader(source)
     try:
         batch = reader.next()
-        return batch, _fingerprint(reader._iterable) or content(batch)
+        return batch, fingerprint(reader._iterable) or content(batch)
     finally:
         reader.close()
 
 
-def _fingerprint(iterable: Any) -> str | None:
-    """Return what an iterable, or the data set of a loader, says that it is."""
-    for one in (iterable, getattr(iterable, "dataset", None)):
+def fingerprint(data: Any) -> str | None:
+    """Return what a data set, or that of a loader, says that it is, as Hugging Face's do."""
+    for one in (data, getattr(data, "dataset", None)):
         found = getattr(one, "_fingerprint", None)
         if isinstance(found, str):
             return found

@@ -7,6 +7,7 @@ import time
 import traceback
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def _ask(given: dict[str, Any], url: str, log: Path) -> None:
     except BaseException:
         log.write_text(traceback.format_exc())
         raise
+
+
+def kill(process: BaseProcess) -> None:
+    """End a process as SIGKILL does, and wait until it is gone."""
+    process.kill()
+    process.join(10)
 
 
 def begun(study: str, url: str) -> None:

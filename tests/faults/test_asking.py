@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from autotune.studies.store import Store
-from autotune.testing.victims import asking, own_loop
-
-
-def kill(process):
-    process.kill()
-    process.join(10)
+from autotune.testing.victims import asking, kill, own_loop
 
 
 def test_a_killed_script_ends_as_if_undisturbed(

@@ -7,7 +7,7 @@ import socket
 
 from autotune.client import Client
 from autotune.testing.remote import LARGER, by_hand, stored
-from autotune.testing.victims import context, serving
+from autotune.testing.victims import context, kill, serving
 
 KILLS = 2  # of one trial three in a row would give it up
 SCRIPT = """
@@ -45,11 +45,6 @@ def found(url):
     return [
         row for row, last in zip(rows, after, strict=False) if isinstance(row, tuple) or not last
     ]
-
-
-def kill(process):
-    process.kill()
-    process.join(10)
 
 
 def test_a_search_outlives_its_client_and_its_server(places, rounds, moments, tmp_path):

@@ -11,7 +11,7 @@ from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.victims import begun, searching, working
+from autotune.testing.victims import begun, kill, searching, working
 
 TASK = """
 import time
@@ -65,11 +65,6 @@ def places(tmp_path):
         return f"sqlite:///{folder}/autotune.db"
 
     return fresh
-
-
-def kill(process):
-    process.kill()
-    process.join(10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

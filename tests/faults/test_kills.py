@@ -6,12 +6,7 @@ from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.victims import begun, searching, working
-
-
-def kill(process):
-    process.kill()
-    process.join(10)
+from autotune.testing.victims import begun, kill, searching, working
 
 
 def test_a_killed_command_ends_as_if_undisturbed(places, spec, undisturbed, judge, rounds, moments):

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from autotune.engines.inline import Inline
 from autotune.errors import Unavailable
 from autotune.scheduler import stages
+from autotune.search.asking import Asker
 from autotune.search.coordinator import Loop, run
 from autotune.search.events import Notice, TrialEnded
 from autotune.search.lock import folder_of
@@ -156,4 +157,4 @@ def test_who_decides_too_slowly_decides_anew(tmp_path, spec, undisturbed, judge,
 def _loop(spec, store, listen=lambda event: None):
     opened = open_search(checked(parse(spec), store), store)
     folder = folder_of(store.url, "net")
-    return Loop(parse(spec), store, opened, listen, threading.Event(), folder)
+    return Loop(Asker(parse(spec), store, opened, listen, threading.Event(), folder))

@@ -17,6 +17,7 @@ from autotune.pruners.ladder import SAFE_RUNG, Ladder
 from autotune.scheduler import racing, stages
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
+from autotune.search.asking import Asker
 from autotune.search.coordinator import Loop
 from autotune.search.events import Event, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import Checked, check_sampler, open_search
@@ -61,7 +62,8 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
     opened = open_search(_recorded(spec, arena.ground), store)
     engine = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
     listener = _TraceListener(arena.ground, opened.states[0], engine)
-    Loop(spec, store, opened, listener, threading.Event(), folder).run(engine)
+    asker = Asker(spec, store, opened, listener, threading.Event(), folder)
+    Loop(asker).run(engine)
     return listener.trace
 
 
