@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autotune.engines.processes import ENVIRONMENT
@@ -25,10 +29,11 @@ def joined(workers: int, address: str | None) -> Any:
     if ray.is_initialized() and (not _JOINED or wanted == _JOINED):
         return ray
     leave(ray)
-    if address is None:
-        _start(ray, workers)
-    else:
-        _join(ray, address)
+    with _own_sigterm():
+        if address is None:
+            _start(ray, workers)
+        else:
+            _join(ray, address)
     _JOINED.update(wanted)
     return ray
 
@@ -38,6 +43,18 @@ def leave(ray: Any) -> None:
     if _JOINED:
         _JOINED.clear()
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which ``ray.init`` replaces for good."""
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # None is a handler that Python did not set; Ray sets one in the main thread only.
+        if own is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 def _library(*, own: bool) -> Any:

@@ -155,6 +155,20 @@ def lost(head):
         time.sleep(0.1)
 
 
+def test_a_handler_of_sigterm_of_the_callers_own_outlives_joining(head):
+    def own(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        ray = ray_cluster.joined(1, head.address)
+        ray_cluster.leave(ray)
+        ray_cluster.joined(1, head.address)
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_cluster_without_what_a_trial_needs_is_refused(head):
     lost(head)
     where = f"any machine of the Ray cluster at '{head.address}'"

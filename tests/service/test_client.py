@@ -182,13 +182,21 @@ def test_a_loop_that_is_left_gives_its_trial_back_at_once(dial, begun, url, erro
     assert stored(url)[0][2] is TrialState.RUNNING
 
 
+@pytest.fixture
+def undefended():
+    """A process that has no handler of SIGTERM, whatever a test before has left."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("undefended")
 def test_sigterm_gives_the_trial_back_and_ends_the_process(dial, begun):
     def loop():
         for _ in dial().trials("bowl"):
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("the signal came too late")
 
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with pytest.raises(SystemExit) as ended:
         loop()
     assert ended.value.code == 143
@@ -196,17 +204,15 @@ def test_sigterm_gives_the_trial_back_and_ends_the_process(dial, begun):
     assert attempts(begun) == 2
 
 
+@pytest.mark.usefixtures("undefended")
 def test_a_handler_of_the_callers_own_stays(dial):
     def own(number, frame):
         raise AssertionError
 
     signal.signal(signal.SIGTERM, own)
-    try:
-        for _ in dial().trials("bowl"):
-            assert signal.getsignal(signal.SIGTERM) is own
-            break
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for _ in dial().trials("bowl"):
+        assert signal.getsignal(signal.SIGTERM) is own
+        break
 
 
 def test_a_worker_of_the_same_name_gets_its_trial_back_at_its_saved_step(dial):
