@@ -76,6 +76,15 @@ def pick(
     return list(islice((line for line in ranked if line.steps), limit))[::-1]
 
 
+def among(
+    trials: Sequence[TrialRecord], curves: Curves, chosen: TrialRecord, metric: str
+) -> list[Line]:
+    """Return the curves of a trial's stage by rank, the best first."""
+    alike = sorted((trial for trial in trials if trial.role is chosen.role), key=_merit)
+    lines = (_line_of(trial, curves, metric) for trial in alike)
+    return [line for line in lines if line.steps]
+
+
 def _line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:
     points = [(p.step, getattr(p, metric)) for p in curves.get(trial.id, ())]
     known = [(step, value) for step, value in points if value is not None]

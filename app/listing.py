@@ -11,11 +11,12 @@ import pandas as pd
 from autotune.app import words
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import Estimate
-from autotune.studies.records import SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import AttemptRecord, Role, SearchRecord, TrialRecord, TrialState
+from autotune.studies.setting import Setting
 
 # A spreadsheet runs a cell that begins like a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-TROUBLE = (TrialState.DIVERGED, TrialState.FAILED, TrialState.STOPPED)
+TROUBLE = (TrialState.DIVERGED, TrialState.FAILED)
 
 
 def searches(records: Iterable[SearchRecord], now: datetime | None = None) -> pd.DataFrame:
@@ -33,8 +34,8 @@ def _search(record: SearchRecord, now: datetime | None) -> dict[str, Any]:
         "model": str(record.task.get("model", "")),
         "data": str(record.task.get("data", "")),
         "optimizers": ", ".join(study.optimizer for study in record.studies),
-        "best loss": bests[best] if best else None,
-        "by": best or "",
+        "lowest trial loss": bests[best] if best else None,
+        "of": best or "",
         "trials": sum(counts.values()),
         "diverged": counts.get("diverged", 0),
         "failed": counts.get("failed", 0),
@@ -53,7 +54,7 @@ def studies(record: SearchRecord) -> pd.DataFrame:
     """Return a row for each optimizer: its best loss and its trials by state."""
     return pd.DataFrame(
         [
-            {"optimizer": study.optimizer, "best loss": study.best}
+            {"optimizer": study.optimizer, "lowest trial loss": study.best}
             | {state: study.counts.get(state, 0) for state in totals(record)}
             for study in record.studies
         ]
@@ -152,7 +153,7 @@ def _text(record: TrialRecord) -> str:
 
 
 def failures(records: Iterable[TrialRecord]) -> pd.DataFrame:
-    """Return trials that did not reach their end, the reason first."""
+    """Return trials that diverged or failed, the reason first; a stopped one did neither."""
     lost = [record for record in records if record.state in TROUBLE]
     return pd.DataFrame(
         [
@@ -169,6 +170,61 @@ def failures(records: Iterable[TrialRecord]) -> pd.DataFrame:
             for record in lost
         ]
     ).fillna("")
+
+
+def rungs(records: Sequence[TrialRecord], steps: Sequence[int]) -> pd.DataFrame:
+    """Return a row for each rung: how many settings reached it, and what came of them there.
+
+    Args:
+        records: The trials of a study.
+        steps: Of its rungs, the full length last.
+    """
+    searched = [record for record in records if record.role is Role.SEARCH]
+    ends = [(record.state, record.step, record.target) for record in searched]
+    rows = []
+    for step, last in zip(steps, [*[False] * (len(steps) - 1), True], strict=True):
+        here = [(state, at, target) for state, at, target in ends if at >= step]
+        stopped = [t for state, at, t in here if state is TrialState.STOPPED and at == step]
+        waiting = [t for state, at, t in here if state is TrialState.PAUSED and at == step]
+        rows.append(
+            {
+                "rung, steps": step,
+                "reached it": len(here),
+                "went on": 0 if last else sum(at > step for _, at, _ in here),
+                "stopped here": len(stopped),
+                "paused here": len(waiting),
+                "full runs not spent": round(sum(1 - step / target for target in stopped), 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def attempts(records: Iterable[AttemptRecord]) -> pd.DataFrame:
+    """Return a row for each worker's go at a trial."""
+    return pd.DataFrame(
+        [
+            {
+                "attempt": record.number,
+                "worker": record.worker,
+                "began": words.moment(record.started),
+                "last heard": words.moment(record.heartbeat),
+                "ended": words.moment(record.ended),
+                "as": record.outcome or "running",
+            }
+            for record in records
+        ]
+    )
+
+
+def changes(chosen: Setting, default: Setting) -> pd.DataFrame:
+    """Return a row for each part of a setting, beside the optimizer's default."""
+    one, other = words.settings(chosen), words.settings(default)
+    return pd.DataFrame(
+        [
+            {"hyper-parameter": name, "value": one.get(name, ""), "default": other.get(name, "")}
+            for name in dict.fromkeys([*one, *other])
+        ]
+    )
 
 
 def csv(frame: pd.DataFrame) -> str:

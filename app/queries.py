@@ -17,7 +17,7 @@ from autotune.errors import NotFound
 from autotune.results.comparison import Comparison, load
 from autotune.search.status import current, settled
 from autotune.studies import urls
-from autotune.studies.records import SearchRecord, StudyRecord, TrialRecord
+from autotune.studies.records import AttemptRecord, SearchRecord, StudyRecord, TrialRecord
 from autotune.studies.store import Store
 
 
@@ -78,6 +78,11 @@ def curves(url: str, snapshot: Snapshot, optimizer: str) -> Curves:
     return _curves(url, snapshot.study(optimizer).id, snapshot.signature)
 
 
+def attempts(url: str, snapshot: Snapshot, optimizer: str) -> tuple[AttemptRecord, ...]:
+    """Return every worker's go at the trials of one optimizer."""
+    return _attempts(url, snapshot.study(optimizer).id, snapshot.signature)
+
+
 def sample(url: str, snapshot: Snapshot, optimizer: str) -> tuple[Sample, list[Axis]]:
     """Return the settings that may be compared with each other, and the axes they vary on."""
     study = snapshot.study(optimizer)
@@ -114,6 +119,12 @@ def _snapshot(url: str, name: str, signature: str) -> Snapshot:
 def _curves(url: str, study: int, signature: str) -> Curves:
     with Store(url, read_only=True) as store:
         return store.curves(study)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _attempts(url: str, study: int, signature: str) -> tuple[AttemptRecord, ...]:
+    with Store(url, read_only=True) as store:
+        return tuple(store.attempts(study))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

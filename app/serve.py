@@ -42,7 +42,7 @@ def serve(storage: str, host: str, port: int, open_browser: bool, base_path: str
         base_path: Under which path of its own address a proxy shows the dashboard.
     """
     path = _path(base_path)
-    _need_extra()
+    need_extra()
     chosen = _port(host, port)
     # Other users of the machine can read a command line, and a URL may hold a password.
     os.environ["AUTOTUNE_STORAGE"] = storage
@@ -96,11 +96,12 @@ def _path(given: str) -> str:
     return f"/{path}" if path else ""
 
 
-def _need_extra() -> None:
+def need_extra(what: str = "the dashboard") -> None:
+    """Refuse to go on where a library of the dashboard's extra is missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingExtra(
-            f"the dashboard needs {', '.join(missing)}; install the extra: "
+            f"{what} needs {', '.join(missing)}; install the extra: "
             "pip install 'adan-autotune[dashboard]'"
         )
 

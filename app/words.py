@@ -72,6 +72,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.1g} s"
 
 
+def moment(when: datetime | None) -> str:
+    """Write a moment to the second, in UTC as it is stored; nothing for none."""
+    return "" if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
     """Write how long ago something happened."""
     if moment is None:

@@ -26,6 +26,7 @@ from autotune.studies.models import (
     Trial,
 )
 from autotune.studies.records import (
+    AttemptRecord,
     Point,
     Role,
     SearchRecord,
@@ -223,6 +224,25 @@ class Reader:
             workers = set(connection.scalars(query.where(Attempt.expires >= now)))
             changed = connection.scalar(select(Search.updated).where(Search.id == search_id))
         return workers, (now - changed).total_seconds() if changed else 0.0
+
+    def attempts(self, study_id: int) -> list[AttemptRecord]:
+        """Return every worker's go at a study's trials, in the order in which they began."""
+        query = (
+            select(
+                Attempt.trial_id.label("trial"),
+                Attempt.number,
+                Attempt.worker,
+                Attempt.started,
+                Attempt.heartbeat,
+                Attempt.ended,
+                Attempt.outcome,
+            )
+            .join(Trial, Trial.id == Attempt.trial_id)
+            .where(Trial.study_id == study_id)
+            .order_by(Attempt.started, Attempt.id)
+        )
+        with self._database.reading() as connection:
+            return [AttemptRecord(**row._mapping) for row in connection.execute(query)]
 
     def _trial(self, connection: Connection, trial_id: int) -> TrialRecord:
         row = connection.execute(select(*TRIAL).where(Trial.id == trial_id)).one_or_none()

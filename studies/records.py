@@ -51,6 +51,19 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One worker's go at a trial."""
+
+    trial: int  # its id
+    number: int  # from 1, within its trial
+    worker: str  # as it named itself
+    started: datetime
+    heartbeat: datetime  # when the worker was last heard
+    ended: datetime | None = None
+    outcome: str | None = None  # how it ended; None while it runs
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One run of a setting."""
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import anytime, listing, look, outcome, picker, queries, words
+from autotune.app import (
+    anytime,
+    curves,
+    judged,
+    listing,
+    look,
+    outcome,
+    picker,
+    queries,
+    report,
+    words,
+)
 from autotune.app.queries import Snapshot
 from autotune.results.comparison import Comparison
 
@@ -12,7 +23,8 @@ from autotune.results.comparison import Comparison
 def page() -> None:
     """Draw the page."""
     st.header("Compare")
-    snapshot = picker.search(queries.storage())
+    url = queries.storage()
+    snapshot = picker.search(url)
     if snapshot is None:
         return
     comparison = snapshot.comparison
@@ -28,12 +40,21 @@ def page() -> None:
         st.caption(f"The same wherever it applies: {words.plain(same)}.")
     if any(row.default.loss or row.tuned.loss for row in comparison.rows):
         _judged(comparison)
+        _curves(snapshot)
     else:
         st.info(
             "No setting was judged yet: that comes last, on fresh seeds. "
             "Continue the search to get there; Study shows what was tried so far."
         )
     _cost(snapshot)
+    st.download_button(
+        "Report",
+        data=lambda: report.report(url, snapshot.search.name),
+        file_name=f"{snapshot.search.name}.html",
+        mime="text/html",
+        on_click="ignore",
+        help="Verdict, tables and figures in one file that opens without a network",
+    )
 
 
 def _judged(comparison: Comparison) -> None:
@@ -54,6 +75,29 @@ def _judged(comparison: Comparison) -> None:
             column.subheader(title)
             chart = outcome.differences(pairs, colours, against=other)
             column.plotly_chart(chart, key=title, config=look.CONFIG)
+
+
+def _curves(snapshot: Snapshot) -> None:
+    url = queries.storage()
+    each = {name: queries.curves(url, snapshot, name) for name in snapshot.trials}
+    every = {key: points for own in each.values() for key, points in own.items()}
+    st.subheader("Learning curves of the judged settings")
+    pick, switch = st.columns([2, 5], vertical_alignment="bottom")
+    metric = pick.selectbox(
+        "Metric",
+        curves.metrics(every),
+        format_func=curves.METRICS.__getitem__,
+        key="metric",
+        bind="query-params",
+    )
+    log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
+    bands = judged.bands(snapshot.comparison.rows, snapshot.trials, each, metric)
+    if not bands:
+        st.info("No curve of a judged run was recorded.")
+        return
+    chart = judged.figure(bands, metric=metric, log=log)
+    st.plotly_chart(chart, key="judged", config=look.CONFIG)
+    st.caption("Lines are means over seeds, shades reach from the lowest seed to the highest.")
 
 
 def _references(comparison: Comparison) -> str:

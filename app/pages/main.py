@@ -12,6 +12,7 @@ from autotune.app import look, words
 from autotune.errors import AutotuneError
 
 PAGES = ("overview", "compare", "study", "export")
+LINKED = "trial"  # reached from other pages, and by its address
 
 
 def run() -> None:
@@ -19,6 +20,7 @@ def run() -> None:
     st.set_page_config(page_title="autotune", page_icon=look.ICON, layout="wide")
     st.html(look.STYLE)
     pages = [st.Page(f"{n}.py", title=n.capitalize(), default=n == PAGES[0]) for n in PAGES]
+    pages.append(st.Page(f"{LINKED}.py", title=LINKED.capitalize(), visibility="hidden"))
     page = st.navigation(pages, position="top")
     try:
         page.run()

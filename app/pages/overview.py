@@ -23,7 +23,7 @@ def page() -> None:
         st.dataframe(
             listing.searches(records),
             hide_index=True,
-            column_config={"best loss": LOSS},
+            column_config={"lowest trial loss": LOSS},
             alt="searches",
         )
     snapshot = picker.search(url)
@@ -53,7 +53,7 @@ def _search(snapshot: Snapshot) -> None:
     st.dataframe(
         listing.studies(record),
         hide_index=True,
-        column_config={"best loss": LOSS},
+        column_config={"lowest trial loss": LOSS},
         alt="optimizers",
     )
     every = [trial for trials in snapshot.trials.values() for trial in trials]
@@ -78,17 +78,25 @@ def _links(name: str) -> None:
 
 def _figures(snapshot: Snapshot) -> None:
     record, comparison = snapshot.search, snapshot.comparison
-    best = min((s.best for s in record.studies if s.best is not None), default=None)
     figures = {
         "State": record.state.value,
         "Trials": str(sum(row.trials for row in comparison.rows)),
         "Full runs spent": words.number(sum(row.runs for row in comparison.rows)),
-        "Best loss found": "none yet" if best is None else figure(best),
+        **_lowest(snapshot),
         "Wall time": words.duration(record.seconds),
     }
     with st.container(horizontal=True):
         for name, value in figures.items():
             st.metric(name, value, border=True)
+
+
+def _lowest(snapshot: Snapshot) -> dict[str, str]:
+    """Return the judged loss that the verdict speaks of, or before that a trial's lowest."""
+    first = snapshot.comparison.rows[0]
+    if first.tuned.loss is not None:
+        return {f"Judged loss, {words.plain(first.optimizer)}": figure(first.tuned.loss.mean)}
+    bests = [study.best for study in snapshot.search.studies if study.best is not None]
+    return {"Lowest trial loss": figure(min(bests)) if bests else "none yet"}
 
 
 if __name__ == "__main__":

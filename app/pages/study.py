@@ -19,12 +19,14 @@ from autotune.app import (
     queries,
     reliability,
     slices,
+    timeline,
     words,
 )
 from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
 from autotune.app.queries import Snapshot
 from autotune.app.reliability import Reliability
+from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import widening
 from autotune.studies.records import Role, TrialRecord, TrialState
 
@@ -83,10 +85,21 @@ def page() -> None:
 def _history(shown: Shown) -> None:
     log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
     chart = history.figure(shown.trials, shown.colour, log=log)
-    st.plotly_chart(chart, key="history", config=look.CONFIG)
+    event = st.plotly_chart(
+        chart, key="history", config=look.CONFIG, on_select="rerun", selection_mode="points"
+    )
+    for point in event["selection"]["points"]:
+        if point.get("customdata"):  # the line of the best has none
+            _open(shown, int(point["x"]))
     st.caption(
         "Open symbols stopped or paused before full length: their loss is that of fewer steps."
     )
+
+
+def _open(shown: Shown, number: int) -> None:
+    """Open a trial's page."""
+    where = {"search": shown.snapshot.search.name, "optimizer": shown.optimizer}
+    st.switch_page("trial.py", query_params={**where, "trial": str(number)})
 
 
 def _curves(shown: Shown) -> None:
@@ -175,6 +188,20 @@ def _rungs(shown: Shown, found: Reliability) -> None:
             column.plotly_chart(chart, key=f"rung {agreement.long}", config=look.CONFIG)
 
 
+def _promotions(shown: Shown) -> None:
+    steps = rungs_of(shown.snapshot.search.task).steps
+    st.caption(
+        "What came of each setting where trials are compared. Full runs not spent: what the "
+        "settings that were stopped there would have cost, had they gone on."
+    )
+    st.dataframe(listing.rungs(shown.trials, steps), hide_index=True, alt="rungs")
+    tried = queries.attempts(shown.url, shown.snapshot, shown.optimizer)
+    if tried:
+        st.subheader("Workers")
+        chart = timeline.figure(tried, {trial.id: trial for trial in shown.trials})
+        st.plotly_chart(chart, key="timeline", config=look.CONFIG)
+
+
 def _seeds(shown: Shown, found: Reliability) -> None:
     if found.found.noise is None:
         st.info("No two settings have run on the same two seeds yet.")
@@ -210,8 +237,18 @@ def _trials(shown: Shown) -> None:
         st.info("No trial matches.")
         return
     table = listing.trials(chosen)
-    st.caption(f"{len(chosen)} of {len(shown.trials)} trials")
-    st.dataframe(table, hide_index=True, column_config=FORMATS, key="trials", alt="trials")
+    st.caption(f"{len(chosen)} of {len(shown.trials)} trials; select one to open its page")
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        column_config=FORMATS,
+        key="trials",
+        alt="trials",
+        on_select="rerun",
+        selection_mode="single-row",
+    )
+    for row in event["selection"]["rows"]:
+        _open(shown, chosen[row].number)
     st.download_button(
         "CSV",
         data=lambda: listing.csv(table),
@@ -224,7 +261,7 @@ def _trials(shown: Shown) -> None:
 def _failures(shown: Shown) -> None:
     table = listing.failures(shown.trials)
     if table.empty:
-        st.info("Every trial that ended reached its full length.")
+        st.info("No trial diverged or failed.")
         return
     counts = table.groupby(["state", "reason"], sort=False).size().reset_index(name="trials")
     st.subheader("Reasons")
@@ -239,6 +276,7 @@ TABS = {
     "Importance and slices": _effects,
     "Parallel coordinates": _parallel,
     "Reliability": _reliability,
+    "Rungs and workers": _promotions,
     "Trials": _trials,
     "Failures": _failures,
 }

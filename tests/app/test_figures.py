@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autotune.app import anytime, curves, history, look, outcome, slices
+from autotune.app import (
+    anytime,
+    curves,
+    history,
+    judged,
+    look,
+    neighbours,
+    outcome,
+    slices,
+    timeline,
+)
 from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
 from autotune.results.comparison import Contender, Row
 from autotune.results.intervals import Estimate, estimate
-from autotune.studies.records import Point, Role, TrialState
+from autotune.studies.records import AttemptRecord, Point, Role, TrialState
 from autotune.testing.trials import setting_of
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -310,3 +321,58 @@ def test_the_timescale_of_a_setting_without_decay_is_not_drawn(trial):
     chart = slices.figure(compared, Axis(name="timescale", low=1, high=300), "#000000")
 
     assert chart.data[0].x == (200.0,)
+
+
+def test_a_judged_setting_is_drawn_where_all_of_its_seeds_were_measured(trial, curve):
+    tuned = setting_of(hyper={"lr": 2e-3})
+    own = replace(
+        row("adan", {0: 1.0}, {0: 0.5}), tuned=replace(contender({0: 0.5}), setting=tuned)
+    )
+    runs = [replace(trial(i, role=Role.JUDGE), setting=tuned, seed=i) for i in range(2)]
+    searched = replace(trial(2), setting=tuned)
+    known = {runs[0].id: curve(3.0, 2.0, 1.0), runs[1].id: curve(5.0, 3.0), searched.id: curve(9.0)}
+
+    (band,) = judged.bands([own], {"adan": [*runs, searched]}, {"adan": known}, "loss")
+
+    assert (band.name, band.seeds, band.steps) == ("adan tuned", 2, (30, 60))
+    assert (band.lows, band.means, band.highs) == ((3.0, 2.0), (4.0, 2.5), (5.0, 3.0))
+    chart = judged.figure([band], metric="loss")
+    assert named(chart, "adan tuned").x == (30, 60, 60, 30)  # the shade, beneath the line
+
+
+def test_a_trial_is_drawn_among_those_that_ranked_next_to_it(trial, curve):
+    trials = [trial(i, loss=float(i)) for i in range(20)]
+    lines = curves.among(
+        trials, {t.id: curve(t.loss + 1, t.loss) for t in trials}, trials[9], "loss"
+    )
+
+    shown = neighbours.among(lines, 9)
+
+    assert [line.trial.number for line in shown] == [4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 9]
+    assert neighbours.figure(shown, look.BLUE, metric="loss").data[-1].name == "trial 9"
+    assert neighbours.among(lines, 99) == []
+
+
+def test_an_attempt_is_a_bar_in_its_workers_row(trial):
+    done, lost = trial(0), trial(1, state=TrialState.FAILED)
+    attempts = [
+        AttemptRecord(
+            trial=one.id,
+            number=1,
+            worker=worker,
+            started=START + timedelta(minutes=begun),
+            heartbeat=START + timedelta(minutes=begun + 2),
+            ended=ended,
+            outcome="complete" if ended else None,
+        )
+        for one, worker, begun, ended in (
+            (done, "gpu7-0", 0, START + timedelta(minutes=3)),
+            (lost, "gpu7-1", 1, None),
+        )
+    ]
+
+    chart = timeline.figure(attempts, {one.id: one for one in (done, lost)})
+
+    drawn = {bar.name: (bar.base, bar.x, bar.y) for bar in chart.data}
+    assert drawn["complete"] == ((0.0,), (3.0,), ("gpu7-0",))
+    assert drawn["failed"] == ((1.0,), (2.0,), ("gpu7-1",))  # until it was last heard

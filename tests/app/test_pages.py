@@ -13,10 +13,10 @@ from autotune.studies.store import Store
 from autotune.testing import sample
 from autotune.testing.trials import setting_of
 
-PAGES = ("overview", "compare", "study", "export")
+PAGES = ("overview", "compare", "study", "export", "trial")
 TABS = (
     *("History", "Curves", "Importance and slices", "Parallel coordinates", "Reliability"),
-    *("Trials", "Failures"),
+    *("Rungs and workers", "Trials", "Failures"),
 )
 HOSTILE = "<img src=x onerror=alert(1)> **b** $x$ [a](javascript:1) :red[c]"
 
@@ -233,6 +233,30 @@ def test_failures_are_counted_by_reason(page, sample_url):
     assert reasons[sample.REASONS[TrialState.FAILED]] == 1
 
 
+def test_a_trial_is_shown_by_its_address(page, sample_url):
+    at = page("trial", sample_url, optimizer="adan", trial="3")
+
+    told = {metric.label: metric.value for metric in at.metric}
+    assert (told["State"], told["Step"]) == ("diverged", "19 of 270")
+    assert at.warning[0].value == words.plain(sample.REASONS[TrialState.DIVERGED])
+    assert f"autotune show {sample.NAME}/adan 3 --rerun" in at.code[-1].value
+
+
+def test_a_trial_that_ran_no_command_has_no_log(page, fresh):
+    url = fresh((TrialState.COMPLETE, 1.0))
+
+    at = page("trial", url, trial="0")
+
+    assert "ran no command" in at.info[-1].value
+
+
+def test_the_judged_loss_of_the_overview_is_that_of_the_verdict(page, sample_url):
+    at = page("overview", sample_url)
+
+    told = {metric.label: metric.value for metric in at.metric}
+    assert told["Judged loss, adan\\-win"] == "1.2622"
+
+
 def test_reliability_tells_what_short_runs_and_single_seeds_are_worth(page, sample_url):
     at = page("study", sample_url, tab="Reliability", optimizer="adan")
 
@@ -311,7 +335,11 @@ def test_a_hostile_name_is_shown_as_text(page, fresh, name):
     at = page(name, fresh((TrialState.FAILED, None), name=HOSTILE))
 
     assert not at.exception
-    assert "<img" not in shown(at).replace(r"\<img", "")
+    verbatim = [element.value for element in at.code]  # drawn as it is, never as markup
+    told = shown(at)
+    for text in verbatim:
+        told = told.replace(text, "")
+    assert "<img" not in told.replace(r"\<img", "")
     assert not any(element.allow_html for element in at.markdown)
 
 

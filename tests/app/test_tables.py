@@ -33,7 +33,7 @@ def record(sample_url):
 def test_a_search_is_listed_with_its_best_optimizer(record):
     row = listing.searches([record]).iloc[0]
 
-    assert (row["search"], row["by"], row["trials"]) == ("resnet-mini", "adan-win", 69)
+    assert (row["search"], row["of"], row["trials"]) == ("resnet-mini", "adan-win", 69)
 
 
 def test_states_are_counted_over_all_optimizers(record):
@@ -160,3 +160,30 @@ def test_times_are_told_from_now(passed, text):
 
 def test_an_unknown_parameter_keeps_its_name_without_tags():
     assert words.label("<b>rank") == "&lt;b&gt;rank"
+
+
+def test_stopped_trials_are_no_failures(sample_url, record):
+    with Store(sample_url, read_only=True) as store:
+        table = listing.failures(store.trials(record.studies[0].id))
+
+    assert sorted(table["state"]) == ["diverged", "failed"]
+
+
+def test_a_rung_tells_who_went_on_and_what_stopping_saved(sample_url, record):
+    with Store(sample_url, read_only=True) as store:
+        table = listing.rungs(store.trials(record.studies[0].id), (10, 30, 90, 270))
+
+    told = {row["rung, steps"]: row for row in table.to_dict("records")}
+    assert (told[30]["reached it"], told[30]["went on"], told[30]["stopped here"]) == (12, 9, 3)
+    assert told[30]["full runs not spent"] == pytest.approx(3 * 240 / 270, abs=0.005)
+    assert (told[270]["reached it"], told[270]["went on"]) == (6, 0)
+
+
+def test_a_setting_stands_beside_the_default(comparison):
+    row = comparison.rows[0]
+
+    table = listing.changes(row.tuned.setting, row.default.setting)
+
+    told = {r["hyper-parameter"]: (r["value"], r["default"]) for r in table.to_dict("records")}
+    assert told["lr"] == ("0.01234", "0.001")
+    assert "warm-up" in told

@@ -1,0 +1,143 @@
+"""Learning curves of judged settings: the mean over their seeds, and the band between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from autotune.app import look
+from autotune.app.curves import METRICS
+from autotune.app.fidelity import Curves
+from autotune.results.comparison import Contender, Row
+from autotune.studies.records import Role, TrialRecord
+
+BAND = 0.15  # opacity of the band between seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """One judged setting's measurements, where all of its seeds were measured.
+
+    Args:
+        optimizer: Its optimizer.
+        word: "tuned", "default" or "authors'".
+        seeds: How many seeds it was judged on.
+        steps: At which all of them were measured.
+        lows: The lowest value of a seed at each step.
+        means: The mean over seeds.
+        highs: The highest value.
+    """
+
+    optimizer: str
+    word: str
+    seeds: int
+    steps: tuple[int, ...]
+    lows: tuple[float, ...]
+    means: tuple[float, ...]
+    highs: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """How a legend calls it."""
+        return f"{self.optimizer} {self.word}"
+
+
+def bands(
+    rows: Sequence[Row],
+    trials: Mapping[str, Sequence[TrialRecord]],
+    curves: Mapping[str, Curves],
+    metric: str,
+) -> list[Band]:
+    """Return a band for each judged setting that was measured.
+
+    Args:
+        rows: Of a comparison.
+        trials: By optimizer.
+        curves: Of those trials, by optimizer.
+        metric: A key of ``curves.METRICS``.
+    """
+    found = [
+        _band(row.optimizer, contender, trials[row.optimizer], curves[row.optimizer], metric)
+        for row in rows
+        for contender in _contenders(row)
+    ]
+    return [band for band in found if band.steps]
+
+
+def _contenders(row: Row) -> Iterator[tuple[str, Contender]]:
+    yield row.default.word if row.changed else f"{row.default.word} = tuned", row.default
+    if row.changed:
+        yield "tuned", row.tuned
+
+
+def _band(
+    optimizer: str,
+    contender: tuple[str, Contender],
+    trials: Sequence[TrialRecord],
+    curves: Curves,
+    metric: str,
+) -> Band:
+    word, judged = contender
+    runs = [
+        {p.step: value for p in curves.get(t.id, ()) if (value := getattr(p, metric)) is not None}
+        for t in trials
+        if t.role is Role.JUDGE and t.setting.trains_like(judged.setting)
+    ]
+    steps = sorted(set.intersection(*map(set, runs))) if runs else []
+    values = [[run[step] for run in runs] for step in steps]
+    return Band(
+        optimizer=optimizer,
+        word=word,
+        seeds=len(runs),
+        steps=tuple(steps),
+        lows=tuple(map(min, values)),
+        means=tuple(sum(each) / len(each) for each in values),
+        highs=tuple(map(max, values)),
+    )
+
+
+def figure(found: Sequence[Band], *, metric: str, log: bool = False) -> go.Figure:
+    """Draw means as lines, tuned solid and references dashed, and seeds as bands around them."""
+    chart = go.Figure()
+    colours = look.colours(band.optimizer for band in found)
+    for band in found:
+        _shade(chart, band, colours[band.optimizer])
+    for band in found:
+        _mean(chart, band, colours[band.optimizer])
+    look.frame(chart, x="step", y=f"{METRICS[metric]} (mean over seeds)", height=460)
+    chart.update_xaxes(rangemode="tozero")
+    return look.log_axis(chart, [low for band in found for low in band.lows]) if log else chart
+
+
+def _shade(chart: go.Figure, band: Band, colour: str) -> None:
+    chart.add_scatter(
+        x=[*band.steps, *reversed(band.steps)],
+        y=[*band.highs, *reversed(band.lows)],
+        fill="toself",
+        fillcolor=colour,
+        opacity=BAND,
+        line={"width": 0},
+        mode="lines",
+        name=band.name,
+        legendgroup=band.name,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _mean(chart: go.Figure, band: Band, colour: str) -> None:
+    tuned = band.word.endswith("tuned")
+    chart.add_scatter(
+        x=band.steps,
+        y=band.means,
+        customdata=list(zip(band.lows, band.highs, strict=True)),
+        mode="lines+markers",
+        line={"color": colour, "width": 2.5, "dash": "solid" if tuned else "dash"},
+        marker={"size": 6},
+        name=band.name,
+        legendgroup=band.name,
+        hovertemplate="step %{x}: %{y:.6~g} (seeds %{customdata[0]:.6~g} to %{customdata[1]:.6~g})"
+        f"<extra>{band.name}</extra>",
+    )

@@ -1,0 +1,48 @@
+"""A trial's learning curve among those of the trials that ranked next to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from autotune.app import look
+from autotune.app.curves import METRICS, Line, decimate
+
+NEXT = 5  # neighbours drawn on each side
+
+
+def among(lines: Sequence[Line], number: int) -> list[Line]:
+    """Return the line of a trial and those ranked next to it; the trial's own comes last.
+
+    Args:
+        lines: Of search trials, by rank.
+        number: Of the trial.
+    """
+    at = next((i for i, line in enumerate(lines) if line.trial.number == number), None)
+    if at is None:
+        return []
+    near = [*lines[max(0, at - NEXT) : at], *lines[at + 1 : at + 1 + NEXT]]
+    return [*near, lines[at]]
+
+
+def figure(lines: Sequence[Line], colour: str, *, metric: str) -> go.Figure:
+    """Draw the last line in colour and the others in grey."""
+    chart = go.Figure()
+    for line in lines:
+        own = line is lines[-1]
+        steps, values = decimate(line.steps, line.values)
+        chart.add_scatter(
+            x=steps,
+            y=values,
+            name=f"trial {line.trial.number}" if own else "ranked next to it",
+            legendgroup="own" if own else "others",
+            showlegend=own or line is lines[0],
+            mode="lines+markers",
+            line={"color": colour if own else look.NEUTRAL, "width": 3 if own else 1},
+            marker={"size": 6 if own else 3},
+            opacity=1 if own else 0.5,
+            hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.6~g}}<extra></extra>",
+        )
+    look.frame(chart, x="step", y=METRICS[metric], height=420)
+    return chart.update_xaxes(rangemode="tozero")

@@ -1,0 +1,80 @@
+"""A report answers its questions from one file, with nothing from outside."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from autotune.app import report
+from autotune.cli import main
+from autotune.studies.store import Store
+from autotune.testing import sample
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def written(sample_url):
+    return report.report(sample_url, sample.NAME)
+
+
+def body(text):
+    """Return the page without the copy of Plotly in its head."""
+    return text[text.index("<body>") :]
+
+
+def words(text):
+    """Return what a reader sees of the page, without figures."""
+    return re.sub(r"<[^>]+>", " ", re.sub(r"<script.*?</script>", "", body(text), flags=re.DOTALL))
+
+
+def test_a_report_answers_who_won_by_how_much_and_at_what_cost(written):
+    told = " ".join(words(written).split())
+
+    assert "adan-win has the lowest mean, not significantly below adan" in told
+    assert "tuned adan beats tuned adamw by 0.1887 (95% interval 0.1256 to 0.2517)" in told
+    assert "Not tried. All runs were of 270 steps" in told
+    assert "autotune export resnet-mini/adan-win --as torch" in told
+    assert "Wall time of the search" in told
+
+
+def test_a_report_holds_its_figures_and_asks_nobody(written):
+    assert body(written).count("Plotly.newPlot") == 6
+    assert "plotly.js v" in written[: written.index("<body>")]
+    assert not re.search(r"""(?:src|href)\s*=\s*["']""", body(written))
+
+
+def test_a_hostile_name_is_text(tmp_path):
+    url = f"sqlite:///{tmp_path}/hostile.db"
+    with Store(url) as store:
+        store.create_search(HOSTILE.replace("/", "|"), {}, dict(sample.TASK), {"adan": {}}, {})
+
+    text = report.report(url, HOSTILE.replace("/", "|"))
+
+    assert "<script>alert" not in text
+    assert "nothing was judged yet" in words(text)
+
+
+def test_a_report_does_not_overwrite_unless_told(tmp_path, sample_url):
+    def run(*more):
+        arguments = ["report", sample.NAME, "--storage", sample_url, "-o", str(file), *more]
+        return CliRunner().invoke(main, arguments)
+
+    file = tmp_path / "r.html"
+    file.write_text("mine")
+    refused = run()
+    assert (refused.exit_code, file.read_text()) == (2, "mine")
+    assert "add --force to overwrite it" in refused.stderr
+    assert run("--force").exit_code == 0
+    assert file.read_text().startswith("<!doctype html>")
+
+
+def test_a_report_of_no_search_is_refused_in_a_sentence(tmp_path, sample_url):
+    file = str(tmp_path / "r.html")
+    told = CliRunner().invoke(main, ["report", "nobody", "--storage", sample_url, "-o", file])
+
+    assert told.exit_code == 6
+    assert "nobody" in told.stderr
+    assert list(tmp_path.iterdir()) == []
