@@ -11,9 +11,9 @@ from autotune.app import (
     listing,
     look,
     outcome,
+    pareto,
     picker,
     queries,
-    report,
     words,
 )
 from autotune.app.queries import Snapshot
@@ -49,12 +49,19 @@ def page() -> None:
     _cost(snapshot)
     st.download_button(
         "Report",
-        data=lambda: report.report(url, snapshot.search.name),
+        data=lambda: _report(url, snapshot.search.name),
         file_name=f"{snapshot.search.name}.html",
         mime="text/html",
         on_click="ignore",
         help="Verdict, tables and figures in one file that opens without a network",
     )
+
+
+def _report(url: str, name: str) -> str:
+    # Importance brings Optuna, which takes a second to import: not before somebody asks for it.
+    from autotune.app import report
+
+    return report.report(url, name)
 
 
 def _judged(comparison: Comparison) -> None:
@@ -112,6 +119,10 @@ def _cost(snapshot: Snapshot) -> None:
     st.caption("Lowest loss of a completed search trial, on one seed; the judged losses are above.")
     log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
     st.plotly_chart(anytime.figure(lines, log=log), key="anytime", config=look.CONFIG)
+    if any(pareto.measured(trials) for trials in snapshot.trials.values()):
+        st.subheader("Loss against the time of a step")
+        st.caption("Of completed search trials; trials that ran side by side slow each other down.")
+        st.plotly_chart(pareto.figure(snapshot.trials), key="pareto", config=look.CONFIG)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import anytime, history, listing, look, picker, queries, words
+from autotune.app import anytime, history, listing, look, now, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.results.figures import figure
+from autotune.studies.records import SearchState
 
 LOSS = st.column_config.NumberColumn(format="%.6g")
 
@@ -50,6 +51,8 @@ def _search(snapshot: Snapshot) -> None:
         st.caption(words.plain(text))
     _links(record.name)
     _figures(snapshot)
+    if record.state is SearchState.RUNNING:
+        _now(snapshot)
     st.dataframe(
         listing.studies(record),
         hide_index=True,
@@ -68,6 +71,28 @@ def _search(snapshot: Snapshot) -> None:
     with right:
         st.subheader("Activity")
         st.plotly_chart(history.activity(every), key="activity", config=look.CONFIG)
+
+
+def _now(snapshot: Snapshot) -> None:
+    url = queries.storage()
+    attempts = {name: queries.attempts(url, snapshot, name) for name in snapshot.trials}
+    st.subheader("Now")
+    with st.container(horizontal=True):
+        st.metric("Stage", now.stage(snapshot.trials), border=True)
+        for name, value in now.budget(snapshot.search, snapshot.trials).items():
+            st.metric(name, value, border=True)
+    table = now.workers(attempts, snapshot.trials)
+    if table.empty:
+        st.info("No worker runs a trial at this moment.")
+    else:
+        st.dataframe(table, hide_index=True, alt="what workers do")
+    st.caption("What changed last")
+    st.dataframe(
+        now.newest(snapshot.trials),
+        hide_index=True,
+        column_config={"loss": LOSS},
+        alt="trials that changed last",
+    )
 
 
 def _links(name: str) -> None:

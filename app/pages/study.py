@@ -14,6 +14,7 @@ from autotune.app import (
     importance,
     listing,
     look,
+    pairs,
     parallel,
     picker,
     queries,
@@ -134,6 +135,9 @@ def _effects(shown: Shown) -> None:
     if compared.trials:
         st.subheader("Slices")
         _slices(shown, compared, axes)
+    if compared.trials and len(axes) > 1:
+        st.subheader("Two parameters at once")
+        _pairs(compared, axes)
 
 
 def _importance(shown: Shown) -> None:
@@ -155,6 +159,18 @@ def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
         for column, axis in row:
             chart = slices.figure(compared, axis, shown.colour, log=log)
             column.plotly_chart(chart, key=f"slice {axis.name}", config=look.CONFIG)
+
+
+def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
+    names = [axis.name for axis in axes]
+    left, right = st.columns(2)
+    x = left.selectbox("Across", names, format_func=words.label, key="across", bind="query-params")
+    others = [name for name in names if name != x]
+    y = right.selectbox("Up", others, format_func=words.label, key="up", bind="query-params")
+    known = {axis.name: axis for axis in axes}
+    chart = pairs.figure(compared, known[x], known[y])
+    st.plotly_chart(chart, key="pairs", config=look.CONFIG)
+    st.caption("Dark points have the lowest losses; crosses diverged.")
 
 
 def _reliability(shown: Shown) -> None:

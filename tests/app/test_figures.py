@@ -15,6 +15,8 @@ from autotune.app import (
     look,
     neighbours,
     outcome,
+    pairs,
+    pareto,
     slices,
     timeline,
 )
@@ -376,3 +378,39 @@ def test_an_attempt_is_a_bar_in_its_workers_row(trial):
     drawn = {bar.name: (bar.base, bar.x, bar.y) for bar in chart.data}
     assert drawn["complete"] == ((0.0,), (3.0,), ("gpu7-0",))
     assert drawn["failed"] == ((1.0,), (2.0,), ("gpu7-1",))  # until it was last heard
+
+
+def test_two_parameters_are_drawn_with_the_loss_as_colour(trial):
+    settings = [{"lr": 10.0**-i, "momentum": 0.1 * i} for i in range(1, 5)]
+    trials = [
+        replace(trial(i), setting=setting_of(hyper=s, params=s)) for i, s in enumerate(settings)
+    ]
+    compared = Sample(
+        trials=trials[:3], losses=[3.0, 1.0, 2.0], step=90, target=90, diverged=trials[3:]
+    )
+    lr, momentum = Axis(name="lr", log=True, low=1e-4, high=0.1), Axis(name="momentum")
+
+    chart = pairs.figure(compared, lr, momentum)
+
+    assert named(chart, "measured").x == (0.1, 0.01, 0.001)
+    assert named(chart, "measured").marker.color == (3.0, 1.0, 2.0)
+    assert named(chart, "diverged").x == (1e-4,)
+    assert (chart.layout.xaxis.type, chart.layout.yaxis.type) == ("log", "linear")
+
+
+def test_the_front_holds_what_nothing_beats_in_both():
+    assert pareto.front([(2.0, 1.0), (1.0, 2.0), (3.0, 1.5), (1.5, 2.5), (4.0, 0.5)]) == [
+        (1.0, 2.0),
+        (2.0, 1.0),
+        (4.0, 0.5),
+    ]
+
+
+def test_the_time_of_a_step_is_that_of_completed_search_trials(trial):
+    done = trial(0, loss=1.0, seconds=9.0)
+    others = [trial(1, loss=0.5, seconds=9.0, state=TrialState.STOPPED), trial(2, loss=0.1)]
+
+    chart = pareto.figure({"adan": [done, *others]})
+
+    assert named(chart, "adan").x == (100.0,)  # ms, of 90 steps
+    assert named(chart, "adan").y == (1.0,)

@@ -257,6 +257,19 @@ def test_the_judged_loss_of_the_overview_is_that_of_the_verdict(page, sample_url
     assert told["Judged loss, adan\\-win"] == "1.2622"
 
 
+def test_a_running_search_says_what_it_does_now(page, fresh):
+    url = fresh((TrialState.COMPLETE, 1.0))
+    with Store(url) as store:
+        (study,) = store.search("fresh").studies
+        store.begin(store.add_trial(study.id, _proposal(1)).id, "gpu7-0", stop=90)
+
+    at = page("overview", url)
+
+    told = {metric.label: metric.value for metric in at.metric}
+    assert told["Stage"] == "search"
+    assert "gpu7-0" in str(at.dataframe[1].value)
+
+
 def test_reliability_tells_what_short_runs_and_single_seeds_are_worth(page, sample_url):
     at = page("study", sample_url, tab="Reliability", optimizer="adan")
 

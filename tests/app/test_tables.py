@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autotune.app import listing, words
+from autotune.app import listing, now, words
 from autotune.results.comparison import load
-from autotune.studies.records import Role, TrialState
+from autotune.studies.records import AttemptRecord, Role, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
 
@@ -187,3 +187,49 @@ def test_a_setting_stands_beside_the_default(comparison):
     told = {r["hyper-parameter"]: (r["value"], r["default"]) for r in table.to_dict("records")}
     assert told["lr"] == ("0.01234", "0.001")
     assert "warm-up" in told
+
+
+def test_a_running_trial_is_told_with_its_worker(trial):
+    open_, done = trial(4, state=TrialState.RUNNING, step=30), trial(5)
+    attempts = [
+        AttemptRecord(
+            trial=one.id,
+            number=1,
+            worker="gpu7-0",
+            started=NOW - timedelta(minutes=3),
+            heartbeat=NOW,
+            ended=None if one is open_ else NOW,
+        )
+        for one in (open_, done)
+    ]
+
+    told = now.workers({"adan": attempts}, {"adan": [open_, done]}, NOW).to_dict("records")
+
+    assert [(row["worker"], row["trial"], row["began"]) for row in told] == [
+        ("gpu7-0", 4, "3.0 min ago")
+    ]
+
+
+def test_the_stage_is_the_last_one_that_runs(trial):
+    searched, judged = trial(0), trial(1, role=Role.JUDGE, state=TrialState.RUNNING)
+
+    assert now.stage({"adan": [searched], "adamw": [judged]}) == "judge"
+    assert now.stage({"adan": [searched]}) == "search"
+    assert now.stage({"adan": []}) == "none yet"
+
+
+def test_a_budget_is_told_by_the_optimizer_that_spent_least(record, trial):
+    limited = replace(record, spec={"budget": {"trials": 8, "minutes": 10.0}}, seconds=90.0)
+
+    told = now.budget(limited, {"adan": [trial(0), trial(1)], "adamw": [trial(0)]})
+
+    assert told == {"Of 8 settings each": "1", "Of 10 minutes": "1.5"}
+
+
+def test_what_changed_last_comes_first(trial):
+    trials = [trial(i, updated=NOW + timedelta(seconds=10 * i)) for i in range(20)]
+
+    table = now.newest({"adan": trials}, NOW + timedelta(seconds=190))
+
+    assert list(table["trial"]) == [19, 18, 17, 16, 15, 14, 13, 12]
+    assert list(table["when"][:2]) == ["just now", "10 s ago"]
