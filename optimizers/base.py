@@ -348,9 +348,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         It may come from this class, from the authors' code (their names, and those in Adan's state
         before December 2022, are translated), or from ``torch.optim``: AdamW into AdamW, SGD into
-        SGD, and Adam into Adam, which from then on adds ``eps`` before bias correction. State gets
-        the dtype that this optimizer keeps, without being rounded to the parameter's dtype first,
-        and its parameter's layout.
+        SGD, and Adam into Adam, which goes on exactly so with ``eps_after_correction=True``. State
+        gets the dtype that this optimizer keeps, without being rounded to the parameter's dtype
+        first, and its parameter's layout.
 
         ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
         gradients of 0 if there is no state yet, also to save. It counts as one, as with torch's

@@ -142,7 +142,8 @@ def _begun(
     If this project wrote the groups, these are the parameters that have any state of ours. Else
     those with state of any kind: names that nobody knows may be of another optimizer.
     """
-    since = ("max_grad_norm", "decoupled_weight_decay")  # earlier versions' groups lack them
+    # Groups of earlier versions lack these.
+    since = ("max_grad_norm", "decoupled_weight_decay", "eps_after_correction")
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)
     return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from autotune.optimizers import Adan, create, names
-from autotune.testing.trajectories import drawn, final, play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import drawn, final, play
 
 pytestmark = [
     pytest.mark.gpu,

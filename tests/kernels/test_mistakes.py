@@ -15,7 +15,8 @@ from autotune.optimizers import adam as adam_module
 from autotune.optimizers import adan as adan_module
 from autotune.optimizers import lamb as lamb_module
 from autotune.optimizers import sgd as sgd_module
-from autotune.testing.trajectories import play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import play
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 PARTS = {

@@ -13,7 +13,8 @@ import torch
 from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, names, on_device, tape
 from autotune.testing.backends import usable
 from autotune.testing.graph import capture
-from autotune.testing.trajectories import play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import play
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 TOLERANCE = {torch.float64: (1e-11, 1e-13), torch.float32: (1e-4, 1e-6)}
