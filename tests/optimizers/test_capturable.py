@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, names, on_device, tape
+from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, on_device, tape
 from autotune.testing.backends import usable
 from autotune.testing.graph import capture
+from autotune.testing.optimizers import in_kernels
 from autotune.testing.recordings import recorded
 from autotune.testing.trajectories import play
 
@@ -99,7 +100,7 @@ def test_parameters_follow_the_authors(path, dtype):
             torch.testing.assert_close(p, wanted, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", in_kernels())
 def test_replays_end_where_steps_end(name, monkeypatch):
     expected, _ = stepped(name, HYPER)
     actual, _ = replayed(name, HYPER, monkeypatch)
