@@ -1,4 +1,6 @@
-"""The language of update rules: ``+ - * /`` and ``tl``'s ``sqrt``, ``abs``, ``where``, ``maximum``.
+"""The language of update rules: ``+ - * /`` and some functions of ``tl``.
+
+These are ``sqrt``, ``exp``, ``log``, ``abs``, ``where`` and ``maximum``.
 
 For bits there is also ``tl.cast(value, tl.uint32)``, which keeps the lower 32 of them.
 
@@ -90,7 +92,8 @@ def bind(
 
     Args:
         rule: A function marked by ``jit``.
-        language: Has ``sqrt``, ``abs``, ``where``, ``maximum``, ``cast`` and ``uint32``.
+        language: Has ``sqrt``, ``exp``, ``log``, ``abs``, ``where``, ``maximum``, ``cast`` and
+            ``uint32``.
         wrap: Applied to each function, the innermost first.
         number: Converts the numbers written in the rule.
     """
@@ -111,6 +114,14 @@ def _sqrt(value: Any) -> Any:
     return torch.sqrt(value) if isinstance(value, Tensor) else math.sqrt(value)
 
 
+def _exp(value: Any) -> Any:
+    return torch.exp(value) if isinstance(value, Tensor) else math.exp(value)
+
+
+def _log(value: Any) -> Any:
+    return torch.log(value) if isinstance(value, Tensor) else math.log(value)
+
+
 def _where(condition: Any, yes: Any, no: Any) -> Any:
     if isinstance(condition, Tensor):
         return torch.where(condition, yes, no)
@@ -129,7 +140,14 @@ def _cast(value: Any, bits: int) -> Any:
 
 # torch computes unsigned 32-bit numbers in int64.
 _TORCH = SimpleNamespace(
-    sqrt=_sqrt, abs=abs, where=_where, maximum=_maximum, cast=_cast, uint32=0xFFFFFFFF
+    sqrt=_sqrt,
+    exp=_exp,
+    log=_log,
+    abs=abs,
+    where=_where,
+    maximum=_maximum,
+    cast=_cast,
+    uint32=0xFFFFFFFF,
 )
 
 

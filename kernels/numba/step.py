@@ -44,6 +44,8 @@ _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 _SCALAR = ModuleType("autotune.kernels.numba.scalar")
 _SCALAR.__dict__.update(
     sqrt=math.sqrt,
+    exp=math.exp,
+    log=math.log,
     abs=abs,
     where=njit(inline="always")(lambda condition, yes, no: yes if condition else no),
     maximum=njit(inline="always")(lambda a, b: a if a > b else b),

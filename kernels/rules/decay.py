@@ -26,6 +26,13 @@ def decoupled(p, u, state, scalars):
 
 
 @jit
+def fixed(p, u, state, scalars):
+    """Shrink the parameter by a share that does not follow the learning rate, then step."""
+    lr, weight_decay = scalars
+    return p * (1.0 - weight_decay) - lr * u, state
+
+
+@jit
 def proximal(p, u, state, scalars):
     """Step, then shrink by division: decay as an exact minimiser."""
     lr, weight_decay = scalars
@@ -34,4 +41,5 @@ def proximal(p, u, state, scalars):
 
 DESCENT = Part(fn=descent, scalars=("lr",))
 DECOUPLED = Part(fn=decoupled, scalars=("lr", "weight_decay"))
+FIXED = Part(fn=fixed, scalars=("lr", "weight_decay"))
 PROXIMAL = Part(fn=proximal, scalars=("lr", "weight_decay"))

@@ -52,9 +52,19 @@ def test_naive_follows_the_authors(path):
 
 
 VARIATIONS = {
+    "adabelief": [
+        {},
+        {"rectify": False, "amsgrad": True, "eps": 1e-3},
+        {"degenerated_to_sgd": False, "decay": "coupled"},
+        {"rectify": False, "decay": "fixed"},
+        {"betas": (0.9, 0.6)},
+    ],
+    "adagrad": [{}, {"lr_decay": 0.3, "initial_accumulator_value": 0.2}],
     "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
     "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
     "adamw": [{}, {"amsgrad": True}],
+    "adopt": [{}, {"decay": "coupled", "clip_exponent": None}, {"betas": (0.8, 0.5)}],
+    "diffgrad": [{}, {"as_published": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
     "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
@@ -68,7 +78,7 @@ CASES = [
     for name, variations in VARIATIONS.items()
     for variation in variations
     for acceleration in ("none", "win", "win2")
-    if acceleration == "none" or variation.get("decay") != "decoupled"
+    if acceleration == "none" or variation.get("decay") not in {"decoupled", "fixed"}
 ]
 
 

@@ -303,7 +303,7 @@ def test_complex_parameters_are_refused_and_their_real_views_step(asked):
 def test_every_dtype_descends(asked, dtype):
     params, loss = layer(dtype)
     before = loss().item()
-    steps(asked.build(params, lr=0.01), loss, 3)
+    steps(asked.build(params, lr=0.01), loss, 8)  # ADOPT begins a tenth as fast as others
     assert loss().item() < before
 
 

@@ -1,0 +1,11 @@
+"""The published diffGrad, where a gradient stays in one buffer: its changes are not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def ours(hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our name and arguments."""
+    return "diffgrad", {**hyper, "as_published": True}
