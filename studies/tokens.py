@@ -161,6 +161,13 @@ def check(store: Store, text: str) -> TokenRecord | Why:
     return _refusal(token, now) or token
 
 
+def taken(store: Store, token_id: int) -> bool:
+    """Return whether a token that was checked before is taken still."""
+    with store.reading() as connection:
+        row = connection.execute(select(*_COLUMNS).where(Token.id == token_id)).one_or_none()
+        return row is not None and _refusal(_token(row), attempts.now(connection)) is None
+
+
 def use(store: Store, token: TokenRecord) -> None:
     """Note that a token was used; more often than every minute is not noted."""
     with store.writing() as connection:

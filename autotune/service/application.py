@@ -9,8 +9,9 @@ from fastapi import FastAPI
 
 from autotune import __version__
 from autotune.search.declaring import Busy
-from autotune.service import asking, health, problems, results, searches, tokens
+from autotune.service import asking, events, health, problems, results, searches, tokens
 from autotune.service.core import Service
+from autotune.service.feeds import Feeds
 from autotune.service.guard import Guard
 from autotune.service.limits import BodyLimit
 from autotune.service.rates import RATE
@@ -27,10 +28,12 @@ def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
         rate: Requests a second of one token; 0: as many as it likes.
     """
     service = Service(storage)
+    feeds = Feeds(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        feeds.close()
         service.close()
 
     app = FastAPI(
@@ -42,10 +45,11 @@ def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.feeds = feeds
     problems.install(app)
     app.add_exception_handler(Busy, problems.busy)
     app.state.routes = []
-    for part in (searches, asking, results, tokens, health):
+    for part in (searches, asking, results, events, tokens, health):
         app.include_router(part.routes)
         app.state.routes += part.routes.routes
     app.add_middleware(BodyLimit)

@@ -350,6 +350,24 @@ class TrialAnswer(Answer):
     points: list[PointAnswer] | None = None
 
 
+class TrialEvent(TrialAnswer):
+    """A trial that changed, as it stands now."""
+
+    optimizer: str
+    measured: PointAnswer | None = Field(description="Its last measurement.")
+
+
+class SearchEvent(Answer):
+    """How a search stands when all before was told."""
+
+    name: str
+    state: SearchState
+    command: Command
+    revision: int
+    seconds: float
+    studies: list[StudyAnswer]
+
+
 class Trials(Answer):
     """A page of a study's trials, by number."""
 

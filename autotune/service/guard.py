@@ -22,7 +22,9 @@ from autotune.studies.tokens import Scope, TokenRecord, Why
 
 OPEN = frozenset({"alive", "ready", "openapi"})  # asked by whoever runs or looks for a server
 WORK = frozenset({"ask", "beat", "points", "end", "put", "validate"})
-READ = frozenset({"about", "listed", "read", "trials", "trial", "recommendation", "exported"})
+READ = frozenset(
+    {"about", "listed", "read", "trials", "trial", "recommendation", "exported", "events"}
+)
 ANY_SEARCH = frozenset({"about", "validate"})  # say nothing of any search
 
 LOOK = 1.0  # seconds between looks whether the first token was made
