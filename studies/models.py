@@ -215,3 +215,19 @@ class Export(Base):
     path: Mapped[str | None]
     text: Mapped[str]
     created: Mapped[datetime]
+
+
+class Token(Base):
+    """Who may call a service of this database; its secret is not kept."""
+
+    __tablename__ = "autotune_tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]  # what a person calls it
+    digest: Mapped[str] = mapped_column(String(64))  # SHA-256 of the secret
+    scope: Mapped[str] = mapped_column(String(16))
+    search: Mapped[str | None] = mapped_column(String(LONGEST))  # the only one it is for
+    created: Mapped[datetime]
+    expires: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+    used: Mapped[datetime | None]  # to the minute

@@ -23,6 +23,8 @@ from autotune.client.states import FOLDER
 from autotune.client.wire import PATIENCE, Wire
 from autotune.errors import SpecError
 
+TOKEN = "AUTOTUNE_TOKEN"  # the variable that holds a token
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -32,7 +34,8 @@ class Client:
 
     Args:
         url: Its address, as ``http://host:8400``.
-        token: What it knows this client by, if it asks for one.
+        token: What it knows this client by, as ``autotune token create`` made it; None:
+            ``AUTOTUNE_TOKEN``, if it is set.
         states: Folder for what ``trial.save`` is given; None: ``autotune-states`` in the working
             directory. Workers that share it go on with each other's trials.
         patience: Seconds that the service may be away: calls are made again until then.
@@ -52,7 +55,8 @@ class Client:
         patience: float = PATIENCE,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._wire = Wire(url, token, patience, transport)
+        given = token if token is not None else os.environ.get(TOKEN) or None
+        self._wire = Wire(url, given, patience, transport)
         self._states = Path(FOLDER if states is None else states)
         weakref.finalize(self, self._wire.close).atexit = False
         self._workers: set[tuple[str, str]] = set()  # search and name of those that ask now

@@ -9,21 +9,31 @@ from fastapi import FastAPI
 
 from autotune import __version__
 from autotune.search.declaring import Busy
-from autotune.service import asking, health, problems, results, searches
+from autotune.service import asking, events, health, problems, results, searches, tokens
 from autotune.service.core import Service
+from autotune.service.feeds import Feeds
+from autotune.service.guard import Guard
 from autotune.service.limits import BodyLimit
+from autotune.service.rates import RATE
 from autotune.studies.store import Store
 
 __all__ = ["build"]
 
 
-def build(storage: Store | str | None) -> FastAPI:
-    """Return the application; raises StorageError or AlreadyThere where it cannot serve."""
+def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
+    """Return the application; raises StorageError or AlreadyThere where it cannot serve.
+
+    Args:
+        storage: An open store, or where one is.
+        rate: Requests a second of one token; 0: as many as it likes.
+    """
     service = Service(storage)
+    feeds = Feeds(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        feeds.close()
         service.close()
 
     app = FastAPI(
@@ -35,12 +45,14 @@ def build(storage: Store | str | None) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    app.add_middleware(BodyLimit)
+    app.state.feeds = feeds
     problems.install(app)
     app.add_exception_handler(Busy, problems.busy)
     app.state.routes = []
-    for part in (searches, asking, results, health):
+    for part in (searches, asking, results, events, tokens, health):
         app.include_router(part.routes)
         app.state.routes += part.routes.routes
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Guard, service=service, routes=app.state.routes, rate=rate)
     app.openapi = lambda: problems.documented(app)  # type: ignore[method-assign]
     return app

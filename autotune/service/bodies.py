@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
 from autotune.studies.records import Command, Role, SearchState, TrialState
+from autotune.studies.tokens import LONGEST_DAYS, Scope
 
 POINTS = 10_000  # measurements in one call
 LEASES = 64  # trials in one call
@@ -75,6 +76,14 @@ Label = Annotated[
     AfterValidator(_label),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:@+-]+$")]
+Word = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.:@+-]*$")
+]
+Days = Annotated[
+    float,
+    Field(gt=0, le=LONGEST_DAYS, allow_inf_nan=False),
+    BeforeValidator(_number),
+]
 Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -341,6 +350,24 @@ class TrialAnswer(Answer):
     points: list[PointAnswer] | None = None
 
 
+class TrialEvent(TrialAnswer):
+    """A trial that changed, as it stands now."""
+
+    optimizer: str
+    measured: PointAnswer | None = Field(description="Its last measurement.")
+
+
+class SearchEvent(Answer):
+    """How a search stands when all before was told."""
+
+    name: str
+    state: SearchState
+    command: Command
+    revision: int
+    seconds: float
+    studies: list[StudyAnswer]
+
+
 class Trials(Answer):
     """A page of a study's trials, by number."""
 
@@ -379,6 +406,40 @@ class Valid(Answer):
     rungs: list[int]
     spaces: Mapping[str, Mapping[str, Any]] = Field(description="Ranges by optimizer.")
     runs: float | None = Field(description="Full runs for each optimizer; null if only time ends.")
+
+
+class TokenBody(Body):
+    """A token to make."""
+
+    name: Word = Field(description="What to call it.", examples=["gpus"])
+    scope: Scope = Scope.WORK
+    search: Word | None = Field(default=None, description="The only search that it is for.")
+    days: Days | None = Field(default=None, description="After which it expires.")
+
+
+class TokenAnswer(Answer):
+    """Who may call; its secret is not known."""
+
+    id: int
+    name: str
+    scope: Scope
+    search: str | None
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+    used: datetime | None
+
+
+class MadeToken(TokenAnswer):
+    """A new token, with its secret."""
+
+    secret: str
+
+
+class Tokens(Answer):
+    """All tokens, the oldest first."""
+
+    tokens: list[TokenAnswer]
 
 
 class Health(Answer):

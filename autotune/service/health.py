@@ -11,7 +11,7 @@ from autotune.service.core import Service
 from autotune.service.paths import service_of
 from autotune.service.problems import responses
 
-CAPABILITIES = ("searches", "leases", "results")
+CAPABILITIES = ("searches", "leases", "results", "events", "tokens")
 
 routes = APIRouter(tags=["operation"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -25,12 +26,14 @@ from autotune.errors import (
     StorageError,
     Unavailable,
 )
+from autotune.service.caller import caller
 from autotune.studies import messages
 
 MEDIA = "application/problem+json"
 AFTER = 5  # seconds after which a database that was away is asked again
 
 _log = logging.getLogger(__name__)
+_OTHERS = re.compile(r"; did you mean | \(known: ")
 
 
 class Fault(BaseModel):
@@ -98,6 +101,8 @@ _TITLES = {
     "not-judged-yet": "Nothing was judged yet",
     "invalid": "The request cannot be used",
     "refused": "The request is refused",
+    "scope-too-small": "The token is not good for this",
+    "another-search": "The token is not for this search",
     "internal": "The service failed",
 }
 
@@ -105,7 +110,7 @@ _TITLES = {
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the problems that a route may answer with, as OpenAPI documents them."""
     content = {MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-    always = (400, 413, 422, 500, 503)
+    always = (400, 401, 403, 413, 422, 429, 500, 503)
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*always, *statuses})
@@ -168,8 +173,19 @@ def documented(app: FastAPI) -> dict[str, Any]:
         schemas["ProblemBody"] = shape
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        _secured(made)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _secured(document: dict[str, Any]) -> None:
+    """Say which routes ask for a token, once there is one."""
+    scheme = {"type": "http", "scheme": "bearer", "description": "Of autotune token create."}
+    document["components"]["securitySchemes"] = {"token": scheme}
+    for methods in document["paths"].values():
+        for route in methods.values():
+            if "401" in route["responses"]:
+                route["security"] = [{"token": []}]
 
 
 async def _of_problem(_: Request, error: Exception) -> Response:
@@ -180,9 +196,20 @@ async def _of_problem(_: Request, error: Exception) -> Response:
 async def _of_library(request: Request, error: Exception) -> Response:
     if not isinstance(error, AutotuneError):
         raise error
+    token = caller(request.scope).token
+    alone = token is not None and token.search is not None
+    return problem(told(error, str(request.app.state.service.store), alone=alone))
+
+
+def told(error: AutotuneError, where: str, *, alone: bool = False) -> Problem:
+    """Return a library's error as the problem that a caller may know.
+
+    Args:
+        error: The error.
+        where: What the library calls the database: the server's matter.
+        alone: Whether the caller may know one search only, and not the others' names.
+    """
     found = of_library(error)
-    # Where the database is is the server's matter.
-    where = str(request.app.state.service.store)
     for words, instead in (
         (f" in {where}, which", "; it"),
         (f"storage {where}", "the database"),
@@ -190,7 +217,9 @@ async def _of_library(request: Request, error: Exception) -> Response:
         (where, "it"),
     ):
         found.detail = found.detail.replace(words, instead)
-    return problem(found)
+    if alone and isinstance(error, NotFound):
+        found.detail = _OTHERS.split(found.detail)[0]
+    return found
 
 
 async def _of_http(request: Request, error: Exception) -> Response:

@@ -51,7 +51,7 @@ async def trials(
     if len(found) > limit:
         url = request.url.include_query_params(after=found[limit - 1].number, limit=limit)
         following = f"{url.path}?{url.query}"
-    return Trials(trials=[_shown(one, base) for one in found[:limit]], next=following)
+    return Trials(trials=[trial_answer(one, base) for one in found[:limit]], next=following)
 
 
 @routes.get(STUDY + "/trials/{number}", responses=responses(404))
@@ -114,7 +114,7 @@ def _trial(service: Service, name: str, optimizer: str, number: int, base: str) 
     if not found or found[0].number != number:
         raise NotFound(f"no trial {number} of {optimizer} in search '{name}'")
     points = [PointAnswer(**vars(one)) for one in service.store.curve(found[0].id)]
-    return _shown(found[0], base).model_copy(update={"points": points})
+    return trial_answer(found[0], base).model_copy(update={"points": points})
 
 
 def _recommended(service: Service, name: str, optimizer: str) -> tuple[str, Recommendation]:
@@ -152,7 +152,8 @@ def _estimate(found: Estimate | None) -> EstimateAnswer | None:
     return None if found is None else EstimateAnswer(**vars(found))
 
 
-def _shown(trial: TrialRecord, base: str) -> TrialAnswer:
+def trial_answer(trial: TrialRecord, base: str) -> TrialAnswer:
+    """Return a trial as it is shown; ``base`` is the address of its study."""
     same = ("number", "role", "origin", "state", "step", "target", "loss", "accuracy", "seconds",
             "reason", "source")  # fmt: skip
     values: dict[str, Any] = {key: getattr(trial, key) for key in same}

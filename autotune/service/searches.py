@@ -187,15 +187,6 @@ def _page(service: Service, base: str, after: str | None, limit: int) -> list[Se
 
 
 def _shown(search: SearchRecord, standing: Standing, base: str) -> SearchAnswer:
-    studies = [
-        StudyAnswer(
-            optimizer=study.optimizer,
-            counts=study.counts,
-            best=study.best,
-            url=base + study_url(search.name, study.optimizer),
-        )
-        for study in search.studies
-    ]
     shown: dict[str, Any] = {key: getattr(search, key) for key in ("created", "updated", "seconds")}
     return SearchAnswer(
         name=search.name,
@@ -205,6 +196,19 @@ def _shown(search: SearchRecord, standing: Standing, base: str) -> SearchAnswer:
         revision=standing.revision,
         task=search.task,
         spec=search.spec,
-        studies=studies,
+        studies=study_answers(search, base),
         **shown,
     )
+
+
+def study_answers(search: SearchRecord, base: str) -> list[StudyAnswer]:
+    """Return a search's studies as they are shown; ``base`` is where the service is mounted."""
+    return [
+        StudyAnswer(
+            optimizer=study.optimizer,
+            counts=study.counts,
+            best=study.best,
+            url=base + study_url(search.name, study.optimizer),
+        )
+        for study in search.studies
+    ]

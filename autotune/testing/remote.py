@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -143,3 +144,21 @@ def train(client: Any, search: str = "bowl", worker: str = "w", most: int = 10**
 def _check(answer: Any) -> None:
     if answer.status_code != 200:
         raise AssertionError(f"{answer.status_code}: {answer.text}")
+
+
+def heard(lines: Iterable[str]) -> Iterator[tuple[str, Any, str]]:
+    """Yield kind, content and id of server-sent events; comments have the kind "".
+
+    Args:
+        lines: Of a stream, without their ends.
+    """
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif fields:
+            if "data" in fields or "" in fields:
+                data = json.loads(fields["data"]) if "data" in fields else fields[""]
+                yield fields.get("event", ""), data, fields.get("id", "")
+            fields = {}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autotune.errors import AlreadyThere, LeaseLost, NotFound, SpecError
+from autotune.studies import tokens
 from autotune.studies.records import (
     Command,
     Point,
@@ -22,6 +23,7 @@ from autotune.studies.records import (
     TrialState,
 )
 from autotune.studies.store import Store
+from autotune.studies.tokens import Scope, Why
 from autotune.testing.expect import expect, same
 from autotune.testing.trials import nested
 
@@ -289,6 +291,20 @@ class StoreContract:
         same("then", [trial.id for trial in found.trials], [new])
         same("points", [point.step for point in found.curves[new]], [3])
         same("who runs it", [held.worker for held in found.held.values()], ["w2"])
+
+    def test_a_token_is_known_by_its_text_until_it_is_over(self, store: Store) -> None:
+        """Make one, use it, and take it back; and one that is over at once."""
+        made, text = tokens.create(store, "gpus", Scope.WORK, search="net", days=1.0)
+        same("what is known", tokens.check(store, text), made)
+        same("with another secret", tokens.check(store, text[:-1] + "~"), Why.UNKNOWN)
+        tokens.use(store, made)
+        expect(tokens.listed(store)[0].used is not None, "its use was not noted")
+        tokens.revoke(store, made.id)
+        same("then", tokens.check(store, text), Why.REVOKED)
+        _, brief = tokens.create(store, "brief", Scope.READ, days=1e-9)
+        same("one that is over", tokens.check(store, brief), Why.EXPIRED)
+        same("whether any is taken", tokens.any_taken(store), False)
+        same("whether any was made", tokens.any_made(store), True)
 
     def test_what_was_written_is_there_after_closing(
         self, store: Store, study: int, open_store: Callable[[], Store]

@@ -161,10 +161,10 @@ def damage(folder: Path) -> int:
 
 
 def _serve(url: str, port: int, log: Path) -> None:
-    from autotune.service.server import serve
+    from autotune.service.server import Options, serve
 
     try:
-        serve(url, f"127.0.0.1:{port}")
+        serve(url, Options(listen=f"127.0.0.1:{port}"))
     except BaseException:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise

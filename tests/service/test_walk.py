@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,14 +23,24 @@ def test_the_walk_does_what_the_page_says(listening, tmp_path):
     serve, *walk = BLOCKS
     assert serve.startswith("autotune serve ")
     script = "\n".join(walk).replace("127.0.0.1:8400", f"127.0.0.1:{listening}")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the command is
     ran = subprocess.run(
-        ["sh", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["sh", "-euc", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert '"verdict":"tuned adamw' in ran.stdout
     assert "lr:" in ran.stdout
-    last = json.loads(ran.stdout[ran.stdout.rindex('{"name":"bowl"') :])
+    last, _ = json.JSONDecoder().raw_decode(ran.stdout, ran.stdout.rindex('{"name":"bowl","url"'))
     assert last["spec"]["budget"]["trials"] == 3
+    assert "event: search" in ran.stdout
+    assert "event: trial" not in ran.stdout  # they were told before that id
+    told = re.findall(r"urn:autotune:([\w-]+)", ran.stdout)
+    assert told == ["token-missing", "another-search", "token-revoked"]
 
 
 def test_the_loop_of_the_page_trains_its_search(listening, tmp_path, monkeypatch, capsys):

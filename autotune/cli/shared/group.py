@@ -15,7 +15,7 @@ from autotune.training.process import loading
 
 COMMANDS = (
     "search", "worker", "tell", "list", "show", "compare", "export", "report", "delete",
-    "doctor", "dashboard", "serve", "bench", "completion",
+    "doctor", "dashboard", "serve", "token", "bench", "completion",
 )  # fmt: skip
 
 
