@@ -16,6 +16,7 @@ _KINDS = {
     "autotune.exports": "export",
     "autotune.optimizers": "optimizer",
     "autotune.pruners": "pruner",
+    "autotune.rules": "rule",
     "autotune.samplers": "sampler",
     "autotune.tasks": "model",
 }

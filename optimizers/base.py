@@ -75,6 +75,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         win_presets: The same, for the accelerated forms.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
+        family: How its updates follow the size of the gradients: 'adaptive' (they are divided by
+            it), 'sign' (only signs count) or 'sgd' (in proportion). Rules that carry a setting over
+            to another batch read it.
         decays: How many ``betas`` there are.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
@@ -93,6 +96,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     presets: ClassVar[Presets] = ()
     win_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
+    family: ClassVar[str] = "adaptive"
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()

@@ -63,6 +63,7 @@ class SGD(RuleOptimizer):
     """
 
     description = "Stochastic gradient descent with Nesterov momentum"
+    family = "sgd"
     spare = ("momentum",)
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 5.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
+
+    from autotune.transfer.targets import Amount
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -49,6 +52,57 @@ class Tuned:
     def warmup(self) -> float:
         """Fraction of the schedule in which the learning rate rises."""
         return self.record.warmup
+
+    def at(
+        self,
+        *,
+        batch: Amount | None = None,
+        steps: Amount | None = None,
+        epochs: Amount | None = None,
+        samples: int | None = None,
+        width: str | None = None,
+        noise_scale: float | None = None,
+        rules: Sequence[str] | None = None,
+    ) -> Tuned:
+        """Return the setting restated for another run, by named rules (docs/transfer.md).
+
+        ``record.changes`` lists each value before and after, with its rule and the rule's source;
+        ``record.warnings`` what is doubtful.
+
+        Args:
+            batch: Samples of a batch, or as ``"4x"`` a multiple of the searched runs'.
+            steps: Optimizer steps of the run, likewise.
+            epochs: Passes over the data, instead of ``steps``; needs ``samples``.
+            samples: Of an epoch.
+            width: Hidden units as a multiple of the searched model's; rule ``"width"`` reads it.
+            noise_scale: Samples of a batch beyond which a larger one brings no larger lr.
+            rules: Names; None: the default ones that apply. ``["none"]`` changes nothing.
+
+        Raises:
+            SpecError: A number is out of range, the run would be shorter than the searched ones, or
+                a named rule does not apply to the optimizer.
+            UnknownName: No rule has that name.
+
+        Example:
+            >>> import autotune
+            >>> tuned = autotune.load("line").tuned("adan")
+            >>> [change.name for change in tuned.at(steps="5x").record.changes]
+            ['warmup', 'weight_decay']
+        """
+        from autotune.results.restated import restated
+        from autotune.transfer.targets import Target
+
+        target = Target(
+            batch=batch,
+            steps=steps,
+            epochs=epochs,
+            samples=samples,
+            width=width,
+            noise_scale=noise_scale,
+        )
+        if not target:
+            raise SpecError("a target needs a batch, steps, epochs or a width, got none of them")
+        return Tuned(record=restated(self.record, target, rules))
 
     def build(self, model: nn.Module) -> Optimizer:
         """Return the optimizer for a model; parameters with ndim <= 1 are not decayed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import Tuned
@@ -11,7 +13,8 @@ VERSIONS = ("adan-autotune", "torch")
 
 def lines(tuned: Tuned) -> list[str]:
     """Return the provenance of a setting, a sentence a line, safe to stand in a comment."""
-    return [printable(line) for line in (*_origin(tuned), *_evidence(tuned), *_reading(tuned))]
+    parts = (*_origin(tuned), *_evidence(tuned), *_target(tuned), *_reading(tuned))
+    return [printable(line) for line in parts]
 
 
 def printable(text: str) -> str:
@@ -42,6 +45,31 @@ def _loss(loss: Estimate) -> str:
         return f"{figure(loss.mean)} ({seeds})"
     mean, low, high = together(loss.mean, loss.low, loss.high)
     return f"{mean} ({low} to {high}, {seeds})"
+
+
+def _target(tuned: Tuned) -> list[str]:
+    """Say which run a setting was restated for, and each value before and after."""
+    if not tuned.target:
+        return []
+    searched = tuned.tuned_on
+    sizes = [
+        f"{name} {value} (searched with {searched.get(name, 1)})"
+        for name, value in tuned.target.items()
+    ]
+    return [
+        f"restated for {', '.join(sizes)}",
+        *(
+            f"{each.name}: {_value(each.old)} -> {_value(each.new)}, rule {each.rule} "
+            f"({each.source})"
+            for each in tuned.changes
+        ),
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_value, value))})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _reading(tuned: Tuned) -> list[str]:

@@ -17,6 +17,11 @@ from autotune.space.spaces import Space
 
 def space(tuned: Tuned, form: str) -> Space:
     """Return the space that a setting was found in; refuse a record without one."""
+    if tuned.target:
+        raise SpecError(
+            f"export '{form}' writes the space that was searched, which no rule restates; leave "
+            "the target out"
+        )
     if not tuned.space:
         raise SpecError(f"export '{form}' needs the space that was searched, which is not recorded")
     return spaces.from_data(tuned.space, optimizers.defaults(tuned.optimizer))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import SpecError
 from autotune.export import render
+from autotune.results.restated import restated
 from autotune.results.tuned import Tuned, tuned
 from autotune.search.stored import opened, split, studies
 from autotune.studies import urls
 from autotune.studies.store import Store
+from autotune.transfer.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +27,25 @@ class Exported:
 
 
 def rendered(
-    storage: str | None, study: str, form: str, *, which: str, number: int | None
+    storage: str | None,
+    study: str,
+    form: str,
+    *,
+    which: str,
+    number: int | None,
+    target: Target | None = None,
+    rules: Sequence[str] | None = None,
 ) -> Exported:
-    """Render a setting of a study in a registered form."""
+    """Render a setting of a study in a registered form, restated where a target is given."""
     name, optimizer = split(study)
     found = record(storage, name, optimizer, which=which, number=number)
+    if target:
+        found = restated(found, target, rules)
+    elif rules is not None:
+        raise SpecError(
+            f"a rule restates a setting for a target, which is not given, got {' '.join(rules)}; "
+            "add --target-steps, --target-batch or another one"
+        )
     return Exported(
         text=render(found, form),
         form=form,

@@ -28,6 +28,7 @@ from autotune.studies.records import (
 )
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
+from autotune.transfer.base import Change
 
 SCHEMA_VERSION = 1
 ENOUGH_SEEDS = 3
@@ -96,6 +97,8 @@ class Tuned:
     warnings: tuple[str, ...] = ()
     provenance: Provenance
     space: Mapping[str, Any] = field(default_factory=dict)  # where it was found, as plain data
+    target: Mapping[str, Any] = field(default_factory=dict)  # the run it is for; empty: as searched
+    changes: tuple[Change, ...] = ()  # what rules restated for it
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -284,7 +287,7 @@ def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chose
     if seeds < ENOUGH_SEEDS:
         noun = "seed" if seeds == 1 else "seeds"
         yield f"only {seeds} {noun}, fewer than {ENOUGH_SEEDS}: the ranking may be luck"
-    yield _horizon(search.task, row.optimizer)
+    yield horizon(search.task, row.optimizer)
 
 
 def _unknown(task: Mapping[str, Any]) -> str:
@@ -294,7 +297,8 @@ def _unknown(task: Mapping[str, Any]) -> str:
     return " at a batch size that its tensors do not tell (state it: Problem(batch_size=...))"
 
 
-def _horizon(task: Mapping[str, Any], optimizer: str) -> str:
+def horizon(task: Mapping[str, Any], optimizer: str) -> str:
+    """Say over how short a run a setting was found, where nothing was restated for a longer one."""
     batch = f" at batch size {task['batch_size']}" if "batch_size" in task else _unknown(task)
     rule = (
         "lr of SGD scales with the batch ratio, up to a threshold"

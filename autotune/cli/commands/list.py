@@ -21,7 +21,7 @@ KINDS = ("searches", *catalog.GROUPS)
 def command(kind: str, storage: str | None, as_json: bool) -> None:
     """List searches, or the names that options accept.
 
-    KIND is searches, optimizers, models, exports, samplers, pruners or engines.
+    KIND is searches, optimizers, models, exports, samplers, pruners, engines or rules.
 
     Example: autotune list
     Example: autotune list optimizers

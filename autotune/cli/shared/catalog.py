@@ -17,6 +17,7 @@ GROUPS = {
     "samplers": "autotune.samplers",
     "pruners": "autotune.pruners",
     "engines": "autotune.engines",
+    "rules": "autotune.rules",
 }
 _WIN = {
     "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",

@@ -1,0 +1,48 @@
+"""A tuned setting restated for another batch, length or width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from autotune.results.tuned import Tuned, horizon
+from autotune.studies.setting import Setting
+from autotune.transfer import targets
+from autotune.transfer.base import Route
+from autotune.transfer.carry import carry
+from autotune.transfer.targets import Target
+
+
+def restated(tuned: Tuned, target: Target, rules: Sequence[str] | None = None) -> Tuned:
+    """Return a record with its setting restated for a target.
+
+    Args:
+        tuned: As it was found.
+        target: The run that it is wanted for.
+        rules: Names of rules, ``default`` or ``none``; None: the default ones that apply.
+
+    Raises:
+        SpecError: The target is none of a run, or a rule that was named does not apply.
+        UnknownName: No rule has that name.
+    """
+    way = targets.route(target, tuned.tuned_on)
+    found = Setting(params={}, hyper=dict(tuned.hyper), warmup=tuned.warmup)
+    carried = carry(tuned.optimizer, found, way, rules, tuned.space)
+    old = horizon(tuned.tuned_on, tuned.optimizer)
+    kept = [text for text in tuned.warnings if text != old]
+    return replace(
+        tuned,
+        hyper=dict(carried.setting.hyper),
+        schedule=replace(tuned.schedule, warmup_fraction=carried.setting.warmup),
+        target=_facts(way),
+        changes=carried.changes,
+        warnings=(*kept, *targets.warnings(target, way), *carried.warnings),
+    )
+
+
+def _facts(way: Route) -> dict[str, Any]:
+    """Return the run that a setting is for, in the words of a task's facts."""
+    sizes = {"batch_size": way.batch, "steps": way.steps}
+    known: dict[str, Any] = {name: pair[1] for name, pair in sizes.items() if pair}
+    return {**known, **({"width_ratio": way.width} if way.width != 1 else {})}
