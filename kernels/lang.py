@@ -22,7 +22,6 @@ from torch import Tensor
 __all__ = [
     "Function",
     "bind",
-    "device",
     "devices",
     "foreign",
     "interpreted",
