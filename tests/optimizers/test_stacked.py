@@ -113,7 +113,7 @@ def test_replicas_end_where_their_own_optimizers_end(name, backend):
 def test_any_number_of_replicas_in_any_dtype_is_clipped_each_by_its_own_norm(
     name, count, steps, clips, backend, dtype
 ):
-    rows = [hyper(k, weight_decay=0.2, max_grad_norm=clips[k]) for k in range(count)]
+    rows = [taken(name, **hyper(k, weight_decay=0.2, max_grad_norm=clips[k])) for k in range(count)]
     start, grads = drawn(count, dtype=dtype), gradients(count, steps, dtype=dtype)
     with usable(backend):
         ended, _ = apart(name, rows, grads, backend, start)
