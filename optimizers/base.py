@@ -79,6 +79,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
+        stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
             ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
@@ -95,6 +96,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
+    stackable: ClassVar[bool] = True
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool
     compact: bool
