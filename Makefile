@@ -22,7 +22,7 @@ SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer a
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help search dashboard test integrations others faults lint types clean
+.PHONY: help search dashboard test optimizers integrations others faults lint types clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -39,6 +39,10 @@ dashboard: $(VENV)/.dashboard ## Show the searches in a browser
 test: $(VENV)/.test ## Run the tests
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile \
 	  --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+
+optimizers: $(VENV)/.test ## Test the optimizers in every form, on every backend
+	@AUTOTUNE_TEST_EVERY=1 $(MAKE) --no-print-directory test \
+	  ARGS="tests/optimizers tests/kernels $(ARGS)"
 
 integrations: ## Test in other people's trainers and tuners, in an environment of their own
 	@$(MAKE) --no-print-directory VENV=$(VENV)-integrations others

@@ -55,6 +55,8 @@ class Adam(RuleOptimizer):
             by 0. Default: 1e-8.
         weight_decay: Times p, added to the gradient; at least 0. Default: 0.0.
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        eps_after_correction: Add eps after bias correction, as torch.optim.Adam does:
+            u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps). Default: False.
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -103,6 +105,7 @@ class Adam(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         amsgrad: bool = False,
+        eps_after_correction: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -121,6 +124,8 @@ class Adam(RuleOptimizer):
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }
+        if not self.decoupled:  # AdamW always adds it there
+            defaults["eps_after_correction"] = eps_after_correction
         super().__init__(
             params,
             defaults,
@@ -133,9 +138,10 @@ class Adam(RuleOptimizer):
         )
 
     def validate(self, group: Group) -> None:
-        """Refuse an ``amsgrad`` that is no switch."""
+        """Refuse an ``amsgrad`` or an ``eps_after_correction`` that is no switch."""
         super().validate(group)
         check.switch("amsgrad", group["amsgrad"])
+        check.switch("eps_after_correction", group.get("eps_after_correction", False))
 
     def direction(self, group: Group) -> Part:
         """Return Adam's direction, with or without the running maximum."""
@@ -146,10 +152,12 @@ class Adam(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return betas, bias corrections, and ``eps`` scaled to act before bias correction."""
+        """Return the L2 term, betas, bias corrections, and ``eps`` as it acts after these."""
         b1, b2 = group["betas"]
         c1, c2 = debias(b1, step), root(debias(b2, step))
-        return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"] / c2
+        after = group.get("eps_after_correction")  # which groups of earlier pickles lack
+        eps = group["eps"] if after else group["eps"] / c2
+        return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, eps
 
 
 @documented

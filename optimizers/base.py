@@ -16,7 +16,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
-from autotune.kernels.rule import Part, Rule
+from autotune.kernels.rule import Part, Rule, Shaping
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.rules.win import WIN, WIN2
 from autotune.kernels.triton import tables
@@ -33,11 +33,13 @@ from autotune.optimizers import (
     sharded,
 )
 from autotune.optimizers.eager import COMPILER, eager
+from autotune.optimizers.groups import split
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+    from torch.nn import Module
 
     from autotune.optimizers.gradients import Given
 
@@ -79,6 +81,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
+        computed: State of torch's namesake that is not kept, as it follows from the step.
         stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
@@ -96,6 +99,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
+    computed: ClassVar[tuple[str, ...]] = ()
     stackable: ClassVar[bool] = True
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool
@@ -148,6 +152,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group["max_grad_norm"] = limit
 
+    @classmethod
+    def split(cls, model: Module, hyper: Mapping[str, Any]) -> list[Group]:
+        """Return a model's parameters in the groups that keyword arguments ask for."""
+        return split(model, hyper.get("weight_decay", 0.0))
+
     @abstractmethod
     def direction(self, group: Group) -> Part:
         """Return what turns a group's gradients into updates."""
@@ -173,9 +182,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return the weight decay that the application applies; 0 when the direction does."""
         return float(group["weight_decay"])
 
-    def trust_limit(self, group: Group) -> float | None:
-        """Return the largest trust ratio allowed, or None to use no trust ratio."""
+    def shaping(self, group: Group) -> Shaping | None:
+        """Return what makes an update depend on its whole tensor, or None if nothing does."""
         return None
+
+    def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
+        """Return the scalars of the group's shaping, in its order; ``step`` as for ``scalars``."""
+        return ()
 
     def clip_eps(self) -> float:
         """Return what is added to the global norm: the last group's ``eps``, as the authors do."""
@@ -184,7 +197,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def validate(self, group: Group) -> None:
         """Refuse a group whose hyper-parameters are out of range."""
         check.rate("lr", group["lr"])
-        for name in ("eps", "weight_decay"):
+        for name in [n for n in ("eps", "weight_decay") if n in group]:
             check.at_least_zero(name, group[name])
         check.decoupled(type(self).__name__, self.decoupled, group)
         check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))
@@ -299,7 +312,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         clip = clipping.factor(self, work, prelude)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
-            if where and rule.trust:
+            if where and rule.shaping is not None:
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
         if self.capturable:
@@ -315,12 +328,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     def rule(self, group: Group) -> Rule:
         """Return the rule that steps a group; it also names the buffers to keep."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
-        trust = self.trust_limit(group) is not None
         direction = self.direction(group)
         return Rule(
             direction=direction,
             application=application,
-            trust=trust,
+            shaping=self.shaping(group),
             dithered=self._dithered(direction),
             relative=self.compact and application in _WIN.values(),
         )
@@ -350,9 +362,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         It may come from this class, from the authors' code (their names, and those in Adan's state
         before December 2022, are translated), or from ``torch.optim``: AdamW into AdamW, SGD into
-        SGD, and Adam into Adam, which from then on adds ``eps`` before bias correction. State gets
-        the dtype that this optimizer keeps, without being rounded to the parameter's dtype first,
-        and its parameter's layout.
+        SGD, and Adam into Adam, which goes on exactly so with ``eps_after_correction=True``. State
+        gets the dtype that this optimizer keeps, without being rounded to the parameter's dtype
+        first, and its parameter's layout.
 
         ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
         gradients of 0 if there is no state yet, also to save. It counts as one, as with torch's

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from torch.optim import Optimizer
     from torch.optim.optimizer import ParamsT
 
@@ -213,6 +214,14 @@ def defaults(name: str) -> dict[str, Any]:
 def decays(name: str) -> bool:
     """Return whether an optimizer takes ``weight_decay`` as a number."""
     return _is_number(_defaults(name).get("weight_decay"))
+
+
+def split(name: str, model: Module, hyper: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a model's parameters in groups by weight decay, or in one where there is none."""
+    from autotune.optimizers import groups
+
+    found = groups.split(model, hyper.get("weight_decay", 0.0))
+    return found if decays(name) else [{"params": [p for group in found for p in group["params"]]}]
 
 
 def space(name: str) -> Space:

@@ -70,6 +70,15 @@ def _forms(name: str) -> Iterator[str]:
         yield f"{name}-{acceleration}"
 
 
+def class_named(name: str) -> type[RuleOptimizer] | None:
+    """Return the registered class of this package with a name of Python's, or None."""
+    for entry in _entries().values():
+        if entry.attr == name and entry.module.startswith("autotune.optimizers."):
+            found: type[RuleOptimizer] = entry.load()
+            return found
+    return None
+
+
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
     """Return the class behind a registered name, and the acceleration the name asks for."""
     base, _, suffix = name.rpartition("-")
@@ -185,12 +194,8 @@ def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
         >>> [group["weight_decay"] for group in optimizer.param_groups]
         [0.1, 0.0]
     """
-    from autotune.optimizers.groups import split
-
-    groups = split(model, hyper.get("weight_decay", 0.0))
-    if is_foreign(name) and not foreign.decays(name):
-        groups = [{"params": [p for group in groups for p in group["params"]]}]
-    made: Any = create(name, groups, **hyper)
+    groups = foreign.split(name, model, hyper) if is_foreign(name) else None
+    made: Any = create(name, groups or resolve(name)[0].split(model, hyper), **hyper)
     if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
         made.train()
     return cast("Optimizer", made)

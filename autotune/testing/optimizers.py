@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import os
 import pickle
 from typing import Any, ClassVar
 
@@ -12,12 +13,43 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotune.optimizers.registry import create, defaults, presets, space
+from autotune.optimizers.registry import create, defaults, names, presets, resolve, space
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.expect import expect
 from autotune.testing.trajectories import Trajectory, drawn, final
 
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
+
+_IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
+_REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
+
+
+def under_test() -> list[str]:
+    """Return the registered names that tests over all optimizers run with, sorted.
+
+    The oldest optimizers come in every form, all others in their plain one: an application is the
+    same code for each of them. With ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name.
+    """
+    return [name for name in names() if _in_every_form(name) or resolve(name)[1] == "none"]
+
+
+def in_kernels() -> list[str]:
+    """Return those of ``under_test()`` to run where rules are compiled or interpreted: it is slow.
+
+    ``OptimizerContract`` compares the kernels of all the others with torch.
+    """
+    return [name for name in under_test() if _in_every_form(name) or name in _REPRESENTATIVE]
+
+
+def runs() -> list[tuple[str, str]]:
+    """Return the pairs of a name and a backend that tests over both run with."""
+    kernels = [(name, backend) for backend in BACKENDS[1:] for name in in_kernels()]
+    return [*((name, "torch") for name in under_test()), *kernels]
+
+
+def _in_every_form(name: str) -> bool:
+    every = os.environ.get("AUTOTUNE_TEST_EVERY") == "1"
+    return every or resolve(name)[0] in [resolve(root)[0] for root in _IN_EVERY_FORM]
 
 
 class OptimizerContract:
@@ -33,11 +65,14 @@ class OptimizerContract:
         "lr": 0.07,
         "eps": 0.3,
         "weight_decay": 0.4,
-        "decay": "decoupled",
+        "momentum_decay": 3.0,
+        "alpha": 4.0,
+        "alpha_warmup": 3,
+        "beta3_warmup": 3,
         "momentum": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
-        "max_grad_norm": 0.3,
+        "max_grad_norm": 7.0,
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
     apart: ClassVar[dict[str, dict[str, Any]]] = {"always_adapt": {"weight_decay": 0.0}}
@@ -71,6 +106,8 @@ class OptimizerContract:
     def _other(self, key: str, default: Any) -> Any:
         if key == "betas":
             return tuple(0.8 * beta for beta in default)
+        if key == "decay":
+            return "coupled" if default == "decoupled" else "decoupled"
         return not default if isinstance(default, bool) else self.others[key]
 
     @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,4 +1,4 @@
-"""Adam, number by number: L2 in the gradient, ``eps`` before bias correction."""
+"""Adam, number by number: L2 in the gradient, ``eps`` before bias correction or after."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ class Adam:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        eps_after_correction: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
     ) -> None:
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.amsgrad, self.acceleration, self.gammas = amsgrad, acceleration, reckless_steps
+        self.after = eps_after_correction
         self.t = 0
         self.m: list[float] = []
         self.v: list[float] = []
@@ -46,5 +48,8 @@ class Adam:
         self.v[i] = b2 * self.v[i] + (1 - b2) * g**2
         self.largest[i] = max(self.largest[i], self.v[i])
         v = self.largest[i] if self.amsgrad else self.v[i]
+        if self.after:
+            mean = self.m[i] / (1 - b1**self.t)
+            return mean / (math.sqrt(v / (1 - b2**self.t)) + self.eps)
         correction = math.sqrt(1 - b2**self.t) / (1 - b1**self.t)
         return self.m[i] / (math.sqrt(v) + self.eps) * correction

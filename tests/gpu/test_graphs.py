@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autotune.optimizers import Adan, create, names, on_device
+from autotune.optimizers import Adan, create, on_device
+from autotune.testing.optimizers import under_test
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,7 +46,7 @@ def warmed(work):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_one_launch_counts_and_computes_what_operators_do(name, dtype, monkeypatch):
     def ended():
         params = [torch.nn.Parameter(p.to(dtype)) for p in drawn(0)]
@@ -63,7 +64,7 @@ def test_one_launch_counts_and_computes_what_operators_do(name, dtype, monkeypat
 
 
 @pytest.mark.parametrize("hyper", [{}, {"state_dtype": torch.bfloat16}], ids=["single", "half"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_replays_end_where_steps_end(name, hyper):
     params, others = ([torch.nn.Parameter(p) for p in drawn(0)] for _ in range(2))
     plain = create(name, others, **HYPER, **hyper)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autotune.optimizers import Stacked, create, names
+from autotune.optimizers import Stacked, create
+from autotune.testing.optimizers import under_test
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,7 +19,7 @@ def drawn(count, seed):
     return [torch.randn(count, *shape, generator=draw).cuda() for shape in SHAPES]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_replicas_end_where_their_own_optimizers_end(name):
     rows = [{"lr": 0.05 * (k + 1), "weight_decay": 0.1, "max_grad_norm": 0.5 * k} for k in range(3)]
     stack = Stacked(name, [torch.nn.Parameter(p) for p in drawn(3, 0)], rows, "triton")

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autotune.optimizers import Adan, create, names
-from autotune.testing.trajectories import drawn, final, play, recorded
+from autotune.optimizers import Adan, create
+from autotune.testing.optimizers import under_test
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import drawn, final, play
 
 pytestmark = [
     pytest.mark.gpu,
@@ -34,7 +36,7 @@ def test_parameters_follow_the_authors(path, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_tensors_of_many_chunks_follow_torch(name, dtype):
     run = drawn(name, HYPER, SHAPES, steps=3, seed=3)
     expected = final(run, dtype=dtype, backend="torch", device="cuda")

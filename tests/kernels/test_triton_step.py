@@ -7,9 +7,11 @@ from autotune.kernels import backends, lang, torch_step
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.decay import DECOUPLED, DESCENT
 from autotune.kernels.rules.lamb import LAMB as LAMB_DIRECTION
+from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.rules.sgd import SGD as SGD_DIRECTION
-from autotune.optimizers import Adan, names
+from autotune.optimizers import Adan
 from autotune.testing.backends import usable
+from autotune.testing.optimizers import in_kernels
 from autotune.testing.trajectories import drawn, final
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -76,7 +78,7 @@ def test_single_precision_is_rounded_to_nearest_even(triton_step, wide, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", in_kernels())
 def test_half_precision_parameters_follow_torch(triton_step, name, dtype):
     hyper = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
     run = drawn(name, hyper, [(40,), (), (0,), (3, 5)], steps=3, seed=3)
@@ -86,7 +88,7 @@ def test_half_precision_parameters_follow_torch(triton_step, name, dtype):
         torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)
 
 
-TRUSTING = Rule(direction=LAMB_DIRECTION, application=DECOUPLED, trust=True)
+TRUSTING = Rule(direction=LAMB_DIRECTION, application=DECOUPLED, shaping=TRUST)
 ROW = (0.1, 0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 0.0, 0.1, 0.2, 2.0)
 
 

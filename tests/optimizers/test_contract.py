@@ -3,10 +3,18 @@
 import pytest
 
 from autotune.optimizers import names
-from autotune.testing.optimizers import OptimizerContract
+from autotune.testing.optimizers import OptimizerContract, in_kernels, under_test
 
 
 class TestOptimizers(OptimizerContract):
-    @pytest.fixture(params=names())
+    @pytest.fixture(params=under_test())
     def name(self, request):
         return request.param
+
+
+def test_each_optimizer_is_under_test_and_the_oldest_in_every_form(monkeypatch):
+    monkeypatch.delenv("AUTOTUNE_TEST_EVERY", raising=False)
+    assert {name.removesuffix("-win2").removesuffix("-win") for name in names()} <= {*under_test()}
+    assert {"adan", "adan-win", "adan-win2"} <= {*in_kernels()} <= {*under_test()} <= {*names()}
+    monkeypatch.setenv("AUTOTUNE_TEST_EVERY", "1")
+    assert under_test() == in_kernels() == names()

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from autotune.optimizers import SGD, AdamW, Adan, create, names
+from autotune.optimizers import SGD, AdamW, Adan, create
 from autotune.testing.backends import BACKENDS, usable
-from autotune.testing.optimizers import advance, parameter, saved_and_loaded
+from autotune.testing.optimizers import advance, parameter, saved_and_loaded, under_test
 
 HALVED = {"state_dtype": torch.bfloat16, "stochastic_rounding": True, "compact": True}
 SEQUENCES = ("x", "y")
@@ -52,7 +52,7 @@ def test_backends_make_the_same_of_less_memory(backend, name):
         torch.testing.assert_close(actual, expected, rtol=0.02, atol=0.01)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_single_precision_may_be_asked_for(name, dtype):
     expected, _ = trained(name, dtype=dtype, backend="torch")
@@ -98,7 +98,7 @@ def test_a_tensor_rounds_the_same_whichever_of_the_others_have_gradients():
     assert torch.equal(*runs)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 @pytest.mark.parametrize("early", [True, False], ids=["state first", "parameters first"])
 def test_a_run_in_less_memory_is_resumed_bit_for_bit(name, early):
     for dtype in (torch.float32, torch.bfloat16):

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.optimizers import Stacked, create, names
+from autotune.optimizers import Stacked, create
 from autotune.optimizers.stacked import alike
 from autotune.testing.backends import BACKENDS, usable
+from autotune.testing.optimizers import runs, under_test
 
 SHAPES = [(5,), (3, 2), (), (0,)]
 
@@ -83,8 +84,7 @@ def same(stack, ended):
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(("name", "backend"), runs())
 def test_replicas_end_where_their_own_optimizers_end(name, backend):
     rows = [hyper(k, weight_decay=0.1 * (k + 1)) for k in range(3)]
     grads = gradients(3, 4)
@@ -97,7 +97,7 @@ def test_replicas_end_where_their_own_optimizers_end(name, backend):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(names()),
+    name=st.sampled_from(under_test()),
     count=st.integers(1, 5),
     steps=st.integers(1, 4),
     clips=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=5, max_size=5),
@@ -194,7 +194,7 @@ def test_a_replica_of_nan_leaves_the_others_as_they_are():
     assert torch.equal(stack.params[0][2], ended[2][0])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
     betas = [(0.9, 0.99, 0.999), (0.3, 0.0, 0.5), (0.98, 0.92, 0.99)] * 2
     rows = [hyper(k, weight_decay=0.1 * k + 0.1) for k in range(6)]

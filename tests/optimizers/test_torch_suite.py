@@ -14,10 +14,9 @@ import pytest
 import torch
 from torch.optim import optimizer as hooks
 
-from autotune.optimizers import names
 from autotune.optimizers.registry import resolve
-from autotune.testing.backends import BACKENDS, usable
-from autotune.testing.optimizers import saved_and_loaded
+from autotune.testing.backends import usable
+from autotune.testing.optimizers import runs, saved_and_loaded
 
 # Torch takes these and this project does not, or the other way round.
 OTHERS = {
@@ -44,8 +43,11 @@ def table():
 
 
 # The interpreter is slow, and rules are compared elsewhere: one accelerated optimizer is enough.
-SLOW = [name for name in names() if "-" not in name or name == "adamw-win2"]
-RUNS = [(name, b) for b in BACKENDS for name in (SLOW if b == "triton" else names())]
+RUNS = [
+    (name, backend)
+    for name, backend in runs()
+    if backend != "triton" or resolve(name)[1] == "none" or name == "adamw-win2"
+]
 
 
 @pytest.fixture(params=RUNS, ids="-".join)

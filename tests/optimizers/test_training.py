@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from autotune.optimizers import LAMB, SGD, AdamW, Adan, create, names
-from autotune.testing.optimizers import advance, parameter
+from autotune.optimizers import LAMB, SGD, AdamW, Adan, create
+from autotune.testing.optimizers import advance, parameter, under_test
 
 SCHEDULES = {
     "one cycle": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.1, total_steps=8),
@@ -74,7 +74,7 @@ def scaled(optimizer, scaler, p, factor):
     scaler.update()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", under_test())
 def test_an_overflow_step_changes_nothing(name):
     p = parameter(3)
     optimizer = create(name, [p], max_grad_norm=1.0, backend="torch")
