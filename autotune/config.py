@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from autotune import optimizers, registry
+from autotune import registry
 from autotune.errors import SpecError, UnknownName
 from autotune.studies import files
 from autotune.studies import spec as specs
@@ -26,9 +26,10 @@ from autotune.studies.spec import SearchSpec
 
 DEFAULT = "default"
 PREFIX = "AUTOTUNE_"
-# Not keys of a spec: the database, tracebacks, and hosts that may reach the dashboard.
+# Not keys of a spec: the database, tracebacks, hosts that may reach a server, what it imports.
 RESERVED = frozenset(
     {"AUTOTUNE_STORAGE", "AUTOTUNE_DEBUG", "AUTOTUNE_ALLOWED_HOSTS", "AUTOTUNE_LEASE"}
+    | {"AUTOTUNE_ALLOWED_OPTIMIZERS"}
     | {"AUTOTUNE_REPORT", "AUTOTUNE_TRIAL", "AUTOTUNE_SETTING", "AUTOTUNE_GIVEN"}  # of a command
     | {"AUTOTUNE_TOKEN", "AUTOTUNE_TEST_POSTGRES"}
 )
@@ -139,11 +140,9 @@ def check_names(spec: SearchSpec) -> None:
 
 
 def check_policies(spec: SearchSpec) -> None:
-    """Refuse an unregistered optimizer, sampler or pruner."""
-    known = optimizers.names()
+    """Refuse an optimizer, sampler or pruner that is not known."""
     for name in spec.optimizers:
-        if name not in known:
-            raise UnknownName(registry.unknown("optimizer", name, known))
+        registry.check_optimizer(name)
     registry.check("autotune.samplers", spec.sampler)
     registry.check("autotune.pruners", spec.pruner)
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
 
 from autotune.devices import CPU, GPU, Device
+from autotune.optimizers.registry import is_foreign
 
 PACKAGES = (
     "adan-autotune", "torch", "triton", "numba", "numpy", "optuna", "scikit-learn", "transformers",
 )  # fmt: skip
 
 
-def facts(device: Device = CPU) -> dict[str, Any]:
+def facts(device: Device = CPU, optimizers: Iterable[str] = ()) -> dict[str, Any]:
     """Return versions of what decides numerics, and the kind of machine; no names of hosts.
 
-    ``device``: where trials compute.
+    Args:
+        device: Where trials compute.
+        optimizers: Names; the packages of other people's have versions too.
     """
+    packages = dict.fromkeys([*PACKAGES, *distributions(optimizers)])
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -28,7 +32,7 @@ def facts(device: Device = CPU) -> dict[str, Any]:
         # What backend='auto' picks for parameters there.
         "optimizer_backend": _BACKENDS[device.kind] if _there(device.kind) else "torch",
         **device.facts(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in packages if (found := _version(name))},
     }
 
 
@@ -38,6 +42,15 @@ _BACKENDS = {CPU.kind: "numba", GPU: "triton"}
 
 def _there(kind: str) -> bool:
     return kind in _BACKENDS and find_spec(_BACKENDS[kind]) is not None
+
+
+def distributions(optimizers: Iterable[str]) -> list[str]:
+    """Return the names under which the packages of dotted optimizers are installed, sorted."""
+    modules = {name.partition(".")[0] for name in optimizers if is_foreign(name)} - {"torch"}
+    if not modules:
+        return []  # looking through all that is installed takes a while
+    homes = packages_distributions()
+    return sorted({home for module in modules for home in homes.get(module, ())})
 
 
 def _version(name: str) -> str | None:

@@ -7,7 +7,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from autotune.errors import SpecError, UnknownName
+from autotune import optimizers
+from autotune.errors import MissingExtra, SpecError, UnknownName
+from autotune.optimizers.registry import check_name, is_foreign
 from autotune.studies.names import suggestion
 
 _KINDS = {
@@ -66,6 +68,32 @@ def check(group: str, name: str) -> None:
     """Refuse a name that ``load`` would refuse, without loading it if it is registered."""
     if name not in _entries(group):
         load(group, name)
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse an optimizer that is neither registered nor another package's by its dotted name.
+
+    Raises:
+        UnknownName: Nothing is registered under that name.
+        MissingExtra: The package of a dotted name is not installed.
+        SpecError: What it names is no optimizer that a search can run.
+    """
+    known = optimizers.names()
+    if name in known:
+        return
+    if "." not in name:
+        raise UnknownName(unknown("optimizer", name, known))
+    try:
+        check_name(name)
+    except ImportError as error:
+        raise MissingExtra(str(error)) from error
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+
+
+def foreign(optimizer: str) -> bool:
+    """Return whether an optimizer is another package's; nothing is imported for it."""
+    return is_foreign(optimizer)
 
 
 def _unknown(group: str, name: str) -> str:

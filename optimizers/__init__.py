@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
     from autotune.optimizers.groups import layerwise, split
     from autotune.optimizers.lamb import LAMB
-    from autotune.optimizers.registry import create, defaults, names, presets, space
+    from autotune.optimizers.registry import build, create, defaults, names, presets, space
     from autotune.optimizers.sgd import SGD
     from autotune.optimizers.stacked import Stacked
 
@@ -26,6 +26,7 @@ __all__ = [
     "Adan",
     "RuleOptimizer",
     "Stacked",
+    "build",
     "create",
     "defaults",
     "layerwise",
@@ -43,6 +44,7 @@ _HOMES = {
     "Adan": "adan",
     "RuleOptimizer": "base",
     "Stacked": "stacked",
+    "build": "registry",
     "create": "registry",
     "defaults": "registry",
     "layerwise": "groups",

@@ -33,11 +33,13 @@ from autotune.optimizers import (
     sharded,
 )
 from autotune.optimizers.eager import COMPILER, eager
+from autotune.optimizers.groups import split
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+    from torch.nn import Module
 
     from autotune.optimizers.gradients import Given
 
@@ -86,6 +88,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
         computed: State of torch's namesake that is not kept, as it follows from the step.
+        stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
             ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
@@ -105,6 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     computed: ClassVar[tuple[str, ...]] = ()
+    stackable: ClassVar[bool] = True
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool
     compact: bool
@@ -155,6 +159,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         limit = hyper.limit(check.plain(value))
         for group in self.param_groups:
             group["max_grad_norm"] = limit
+
+    @classmethod
+    def split(cls, model: Module, hyper: Mapping[str, Any]) -> list[Group]:
+        """Return a model's parameters in the groups that keyword arguments ask for."""
+        return split(model, hyper.get("weight_decay", 0.0))
 
     @abstractmethod
     def direction(self, group: Group) -> Part:

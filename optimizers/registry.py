@@ -1,18 +1,23 @@
 """Optimizers by name: those installed under the entry points ``autotune.optimizers``.
 
-Each also has the names ``NAME-win`` and ``NAME-win2``: the same class, accelerated.
+Each also has the names ``NAME-win`` and ``NAME-win2``: the same class, accelerated. Other packages'
+are known by their dotted names (``foreign``).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from autotune.optimizers import foreign
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
     from torch.optim.optimizer import ParamsT
 
     from autotune.optimizers.base import RuleOptimizer
@@ -84,13 +89,51 @@ def _is_ours(entry: EntryPoint) -> bool:
 
 
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
-    """Return the class behind a name, and the acceleration the name asks for."""
+    """Return the class behind a registered name, and the acceleration the name asks for."""
     base, _, suffix = name.rpartition("-")
     if name in _entries():
         return _entries()[name].load(), "none"
     if base in _entries() and suffix in _ACCELERATIONS:
         return _entries()[base].load(), suffix
+    if foreign.is_dotted(base) and suffix in _ACCELERATIONS:
+        raise ValueError(
+            f"unknown optimizer '{name}': Win is for the rules of this package, and {base} brings "
+            f"its own step; use '{base}'"
+        )
     raise ValueError(_unknown(f"unknown optimizer '{name}'", name, names()))
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a name is the dotted one of another package's optimizer."""
+    return foreign.is_dotted(name) and name not in _entries()
+
+
+def stacks(name: str) -> bool:
+    """Return whether ``Stacked`` can step many replicas by an optimizer."""
+    return not is_foreign(name) and resolve(name)[0].stackable
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that ``create`` does not know; a dotted one is imported for it.
+
+    Raises:
+        ValueError: The name is unknown, or of what a search cannot run.
+        ImportError: The package of a dotted name is not installed.
+    """
+    if name in names():
+        return
+    if not is_foreign(name):
+        resolve(name)
+    cls = foreign.find(name)
+    home = f"{cls.__module__}:{cls.__qualname__}"
+    own = next((own for own, entry in _entries().items() if entry.value == home), None)
+    if own:
+        raise ValueError(f"optimizer '{name}' is registered as '{own}'; use that name")
+
+
+def importable(name: str) -> str:
+    """Return the dotted name under which other programs import an optimizer's class."""
+    return name if is_foreign(name) else f"autotune.optimizers.{resolve(name)[0].__name__}"
 
 
 def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
@@ -104,7 +147,9 @@ def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
     """Return a new optimizer, chosen by name.
 
     Args:
-        name: One of ``names()``; 'adamw-win2' is 'adamw' with ``acceleration='win2'``.
+        name: One of ``names()``; 'adamw-win2' is 'adamw' with ``acceleration='win2'``. Or the
+            dotted name of another package's optimizer, as 'torch.optim.RMSprop': one of that class
+            is returned.
         params: What the class takes: tensors, (name, tensor) pairs, or dictionaries, one for each
             group.
         hyper: Keyword arguments of the class; the others keep its defaults.
@@ -123,11 +168,11 @@ def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
         >>> type(optimizer).__name__, optimizer.param_groups[0]["acceleration"]
         ('AdamW', 'win2')
     """
+    if is_foreign(name):
+        _refuse_unknown(name, hyper, foreign.arguments(name))
+        return foreign.create(name, params, hyper)  # type: ignore[return-value]  # as is said above
     cls, acceleration = resolve(name)
-    known = [key for key in signature(cls).parameters if key != "params"]
-    for key in hyper:
-        if key not in known:
-            raise TypeError(_unknown(f"{name} takes no '{key}'", key, known))
+    _refuse_unknown(name, hyper, [key for key in signature(cls).parameters if key != "params"])
     if acceleration != "none" and hyper.setdefault("acceleration", acceleration) != acceleration:
         raise ValueError(
             f"acceleration must be '{acceleration}' for {name}, got {hyper['acceleration']!r}; "
@@ -136,8 +181,48 @@ def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
     return cls(params, **hyper)
 
 
+def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
+    """Return a new optimizer for a model, ready to step, whose groups are those of ``split``.
+
+    One that has ``train()`` and ``eval()``, as weights to measure are not those it steps, is in
+    training.
+
+    Args:
+        name: As for ``create``.
+        model: The module to train.
+        hyper: Keyword arguments of the class.
+
+    Raises:
+        TypeError: ``model`` is not a module, or as ``create``.
+        ImportError, ValueError: As ``create`` and ``split``.
+
+    Example:
+        >>> import torch
+        >>> from autotune.optimizers import build
+        >>> optimizer = build("torch.optim.RMSprop", torch.nn.Linear(2, 1), {"weight_decay": 0.1})
+        >>> [group["weight_decay"] for group in optimizer.param_groups]
+        [0.1, 0.0]
+    """
+    groups = foreign.split(name, model, hyper) if is_foreign(name) else None
+    made: Any = create(name, groups or resolve(name)[0].split(model, hyper), **hyper)
+    if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
+        made.train()
+    return cast("Optimizer", made)
+
+
+def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> None:
+    for key in hyper:
+        if key not in known:
+            raise TypeError(_unknown(f"{name} takes no '{key}'", key, known))
+
+
 def defaults(name: str) -> dict[str, Any]:
-    """Return the hyper-parameters an optimizer has when none is given."""
+    """Return the hyper-parameters an optimizer has when none is given.
+
+    One of another package may have None among them: it then decides itself, and is not told.
+    """
+    if is_foreign(name):
+        return foreign.defaults(name)
     cls, acceleration = resolve(name)
     given = signature(cls).parameters.values()
     hyper = {
@@ -156,6 +241,8 @@ def space(name: str) -> dict[str, tuple[Any, ...]]:
     ``timescale`` is ``1 / (lr * weight_decay)`` in steps, ``gamma_ratio`` the second of
     ``reckless_steps`` over the first, ``warmup`` a fraction of the schedule.
     """
+    if is_foreign(name):
+        return foreign.space(name)
     cls, acceleration = resolve(name)
     return {**cls.space, **(_WIN_SPACE if acceleration != "none" else {})}
 
@@ -174,6 +261,8 @@ def presets(name: str) -> tuple[dict[str, Any], ...]:
     That is what the authors recommend (origin ``authors``), else the defaults (``default``). Each
     is ``defaults(name)`` with some values changed, plus ``origin`` and ``warmup``.
     """
+    if is_foreign(name):
+        return foreign.presets(name)
     cls, acceleration = resolve(name)
     plain = acceleration == "none"
     base = {**defaults(name), "origin": "default", "warmup": 0.1}

@@ -32,7 +32,7 @@ def check(space: Mapping[str, Any], optimizers: Iterable[str]) -> dict[str, Any]
     """Return the overrides with numbers as numbers; raises SpecError naming the dotted path."""
     known = set(optimizers)
     checked: dict[str, Any] = {}
-    for key, value in space.items():
+    for key, value in _whole_names(space, known).items():
         path = f"space.{key}"
         if key in known:
             checked[key] = _parameters(path, value)
@@ -44,6 +44,39 @@ def check(space: Mapping[str, Any], optimizers: Iterable[str]) -> dict[str, Any]
         else:
             checked[key] = _override(path, key, value)
     return checked
+
+
+def _whole_names(space: Mapping[str, Any], optimizers: Iterable[str]) -> dict[str, Any]:
+    """Return the overrides with what is nested by the dots of an optimizer's name under the name.
+
+    So has ``--set space.torch.optim.RMSprop.lr=1e-3`` nested it.
+    """
+    found = dict(space)
+    for name in sorted(optimizers):
+        if "." in name and (own := _taken(found, name.split("."))) is not None:
+            found[name] = _merged(found.get(name, {}), own)
+    return found
+
+
+def _taken(space: dict[str, Any], path: Sequence[str]) -> Any:
+    """Take what is nested at a path out of ``space``, with what is empty then; None if nothing."""
+    head, *rest = path
+    inner = space.get(head)
+    if not rest:
+        return space.pop(head, None)
+    if not isinstance(inner, Mapping):
+        return None
+    space[head] = copy = dict(inner)
+    own = _taken(copy, rest)
+    if not copy:
+        del space[head]
+    return own
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return other
+    return {**one, **{key: _merged(one.get(key), value) for key, value in other.items()}}
 
 
 def _parameters(path: str, value: Any) -> dict[str, Any]:

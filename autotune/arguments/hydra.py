@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.arguments.parts import text
-from autotune.optimizers.registry import resolve
+from autotune.optimizers.registry import importable
 
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
@@ -15,8 +15,7 @@ def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -
 
     ``_convert_: all`` gives the optimizer plain lists: others end in its checkpoints.
     """
-    target = f"autotune.optimizers.{resolve(optimizer)[0].__name__}"
-    given = {"_target_": target, "_convert_": "all", **hyper}
+    given = {"_target_": importable(optimizer), "_convert_": "all", **hyper}
     found = [f"++optimizer.{name}={_value(value)}" for name, value in given.items()]
     return [*found, f"++schedule.warmup={text(warmup)}", f"++schedule.steps={text(steps)}"]
 

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.arguments.parts import literal, rising, text
-from autotune.optimizers.registry import resolve
+from autotune.optimizers.registry import importable
 
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
     """Write kohya's options; clipping is left to the optimizer, which was tuned with it."""
     arguments = {name: value for name, value in hyper.items() if name != "lr"}
-    cls = resolve(optimizer)[0]
     return [
-        *("--optimizer_type", f"autotune.optimizers.{cls.__name__}"),
+        *("--optimizer_type", importable(optimizer)),
         *("--learning_rate", text(hyper["lr"])),
         *("--optimizer_args", *(f"{name}={literal(each)}" for name, each in arguments.items())),
         *("--lr_scheduler", "cosine", "--lr_warmup_steps", text(rising(warmup, steps))),

@@ -11,8 +11,9 @@ class Engine(Protocol):
     """Where trials run.
 
     An engine is made before anything of a search is stored, so its constructor raises if it cannot
-    run here. Two optional static methods can refuse earlier: ``check(task)`` a task that it cannot
-    train, and ``ready``, with the arguments of the constructor, a machine on which it cannot run.
+    run here. Optional static methods can refuse earlier: ``check(task)`` a task that it cannot
+    train, ``check_optimizers(names)`` an optimizer that it cannot train with, and ``ready``, with
+    the arguments of the constructor, a machine on which it cannot run.
     An optional attribute ``notice`` is a sentence for the user.
     """
 

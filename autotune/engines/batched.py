@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from autotune.devices import sticky
-from autotune.errors import ends_process
+from autotune.errors import SpecError, ends_process
+from autotune.optimizers.registry import stacks
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
@@ -65,6 +66,16 @@ class Batched:
     def check(task: Task) -> None:
         """Refuse a task whose model cannot be trained as many replicas at once."""
         batchable(task)
+
+    @staticmethod
+    def check_optimizers(names: Iterable[str]) -> None:
+        """Refuse an optimizer that cannot step many replicas at once."""
+        for name in names:
+            if not stacks(name):
+                raise SpecError(
+                    f"engine 'batched' steps many replicas by a rule of this package alone, got "
+                    f"{name}, whose own step does more; run it on the engine 'processes'"
+                )
 
     def submit(self, job: Job) -> None:
         """Take a job; it starts when reports are read and its batch is next."""

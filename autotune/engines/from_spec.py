@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotune.config import refuse_asked
@@ -56,11 +56,13 @@ def ready(spec: SearchSpec) -> None:
         check(workers=spec.workers, **_own(spec))
 
 
-def check(engine: str, task: Task) -> None:
-    """Refuse a task that an engine cannot train."""
-    refuse = getattr(load("autotune.engines", engine), "check", None)
-    if refuse:
-        refuse(task)
+def check(engine: str, task: Task, optimizers: Iterable[str]) -> None:
+    """Refuse a task that an engine cannot train, and an optimizer that it cannot train with."""
+    kind = load("autotune.engines", engine)
+    if hasattr(kind, "check"):
+        kind.check(task)
+    if hasattr(kind, "check_optimizers"):
+        kind.check_optimizers(optimizers)
 
 
 def _refuse(key: str, spec: SearchSpec, given: float | None, why: str) -> None:

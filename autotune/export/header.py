@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from autotune.registry import foreign
 from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import Tuned
@@ -25,11 +27,19 @@ def printable(text: str) -> str:
 def _origin(tuned: Tuned) -> list[str]:
     come = tuned.provenance
     known = come.environment.get("packages", {})
-    versions = [f"{name} {known[name]}" for name in VERSIONS if name in known]
+    named = [*VERSIONS, *_home(tuned.optimizer, known)]
+    versions = [f"{name} {known[name]}" for name in named if name in known]
     return [
         f"{tuned.optimizer} for {tuned.tuned_on.get('model', 'a model')}, written by adan-autotune",
         f"search {come.search} of {come.created}: {', '.join([come.origin, *versions])}",
     ]
+
+
+def _home(optimizer: str, known: Iterable[str]) -> list[str]:
+    """Return the package of another package's optimizer, if its version was recorded."""
+    module = optimizer.partition(".")[0] if foreign(optimizer) else ""
+    same = [name for name in known if name.replace("-", "_").lower() == module.lower()]
+    return [name for name in same if name not in VERSIONS]
 
 
 def _evidence(tuned: Tuned) -> list[str]:

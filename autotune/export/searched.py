@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from autotune import optimizers
+from autotune import optimizers, registry
 from autotune.errors import SpecError
 from autotune.export.header import lines, printable
 from autotune.results.tuned import Tuned
 from autotune.space import spaces
 from autotune.space.config import written
+from autotune.space.coordinates import encode
 from autotune.space.spaces import Space
 
 
@@ -24,6 +25,7 @@ def space(tuned: Tuned, form: str) -> Space:
         )
     if not tuned.space:
         raise SpecError(f"export '{form}' needs the space that was searched, which is not recorded")
+    registry.check_optimizer(tuned.optimizer)
     return spaces.from_data(tuned.space, optimizers.defaults(tuned.optimizer))
 
 
@@ -40,13 +42,13 @@ def found(tuned: Tuned, form: str) -> dict[str, Any]:
 
     A timescale that the setting does not have, as it does not decay, is the middle of its range.
     """
-    whole, coordinates = space(tuned, form), spaces.encode(tuned.hyper, tuned.warmup)
+    whole, coordinates = space(tuned, form), encode(tuned.hyper, tuned.warmup)
     params = {
         name: coordinates.get(name, parameter.at(0.5))
         for name, parameter in whole.parameters.items()
     }
     told = whole.setting(params)
-    there = spaces.encode(told.hyper, told.warmup)
+    there = encode(told.hyper, told.warmup)
     apart = {
         name: value
         for name, value in coordinates.items()

@@ -32,8 +32,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from autotune.optimizers import create
-from autotune.optimizers.groups import split
+from autotune import optimizers
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -46,9 +45,11 @@ WARMUP = $warmup  # fraction of the schedule in which lr rises
 
 
 def build(model: nn.Module) -> Optimizer:
-    """Build the optimizer; parameters with ndim <= 1 are not decayed."""
-    groups = split(model, HYPER.get("weight_decay", 0.0))
-    return create(OPTIMIZER, groups, **HYPER)
+    """Build the optimizer; parameters with ndim <= 1 are not decayed.
+
+    If it has eval() and train(), call them around each measurement.
+    """
+    return optimizers.build(OPTIMIZER, model, HYPER)
 
 
 def schedule(optimizer: Optimizer, steps: int) -> LambdaLR:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import NotFound, NothingUsable, SpecError
-from autotune.registry import unknown
+from autotune.registry import foreign, unknown
 from autotune.results import comparison
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
@@ -255,6 +255,8 @@ def _value(value: Any) -> Any:
 
 
 def _decay_convention(optimizer: str) -> str:
+    if foreign(optimizer):
+        return f"as {optimizer} applies its weight_decay"
     if optimizer in _L2:
         return "added to the gradient (L2)"
     if optimizer.startswith("lamb"):
@@ -300,10 +302,13 @@ def _unknown(task: Mapping[str, Any]) -> str:
 def horizon(task: Mapping[str, Any], optimizer: str) -> str:
     """Say over how short a run a setting was found, where nothing was restated for a longer one."""
     batch = f" at batch size {task['batch_size']}" if "batch_size" in task else _unknown(task)
+    adaptive = "lr of an adaptive method scales with the square root of the batch ratio"
+    if foreign(optimizer):
+        adaptive = f"{adaptive}, of SGD with the batch ratio"
     rule = (
         "lr of SGD scales with the batch ratio, up to a threshold"
         if optimizer.startswith("sgd")
-        else "lr of an adaptive method scales with the square root of the batch ratio"
+        else adaptive
     )
     return (
         f"tuned over {task.get('steps', 'few')} steps{batch}: re-tune or re-check lr when these "

@@ -13,7 +13,8 @@ import numpy as np
 from autotune.samplers import random, sobol, surrogate
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
-from autotune.space.spaces import Choice, Params, Space
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Choice, Space
 
 SOBOL_POINTS = 4
 UNIFORM, NEIGHBOURS = 0.2, 0.3  # parts of the proposals; the model gets the rest

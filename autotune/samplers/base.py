@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from autotune.space.spaces import Choice, Parameter, Params, Space
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Choice, Parameter, Space
 
 
 @dataclass(frozen=True, kw_only=True)

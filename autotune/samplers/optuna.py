@@ -9,7 +9,8 @@ from autotune.samplers import random
 from autotune.samplers.base import Observation, ask, replay, unwarned
 from autotune.samplers.optuna_classes import Family, Wanted, explained
 from autotune.seeds import derive
-from autotune.space.spaces import Params, Space
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Space
 
 # These need only the finished trials. Others keep state about their own proposals, so everything is
 # replayed for each proposal.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from autotune.samplers.base import Observation
 from autotune.seeds import derive
-from autotune.space.spaces import Params, Space
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Space
 
 
 def sampler(space: Space, observed: Sequence[Observation], *, index: int, seed: int) -> Params:

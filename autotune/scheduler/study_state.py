@@ -13,7 +13,8 @@ from autotune.scheduler.fairness import charged
 from autotune.scheduler.forecast import forecasts
 from autotune.scheduler.pace import Pace
 from autotune.scheduler.policy import Policy
-from autotune.space.spaces import Candidate, Space, encode
+from autotune.space.coordinates import encode
+from autotune.space.spaces import Candidate, Space
 from autotune.studies.records import Point, Role, StudyRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 

@@ -13,7 +13,8 @@ from typing import Any
 from autotune.pruners.auto import leaders
 from autotune.scheduler.study_state import StudyState
 from autotune.space import spaces
-from autotune.space.spaces import Params, Range, Space, idle
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Range, Space, idle
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 BAND = 0.1  # part of a range that counts as its end
@@ -124,7 +125,8 @@ def warnings(params: Params, data: Mapping[str, Sequence[Any]]) -> Iterator[str]
         if not isinstance(parameter, Range) or idle(name, params):
             continue
         upper = parameter.unit(params[name]) > 0.5
-        if upper or parameter.low > 0:  # nothing lies below a range that starts at zero
+        # Nothing lies below a range that starts at zero, nor above what no beta exceeds.
+        if parameter.high < _most(name) if upper else parameter.low > 0:
             wide = "" if parameter.began is None else ", which was widened"
             yield (
                 f"{name} = {params[name]:.3g} is at the {'upper' if upper else 'lower'} end of "

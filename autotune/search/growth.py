@@ -10,7 +10,8 @@ from autotune.errors import AlreadyThere
 from autotune.scheduler import widening
 from autotune.search.events import Listener, Notice
 from autotune.space import spaces
-from autotune.space.spaces import DEFAULT_WARMUP, Choice, Parameter, Range, Space, Value, encode
+from autotune.space.coordinates import DEFAULT_WARMUP, Value, encode
+from autotune.space.spaces import Choice, Parameter, Range, Space
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse

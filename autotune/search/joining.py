@@ -11,6 +11,7 @@ from autotune.config import check_policies
 from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
+from autotune.search import foreign
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import Growth
 from autotune.search.lock import coordinator, exclusive, folder_of
@@ -60,6 +61,7 @@ def prepare(spec: SearchSpec) -> Prepared:
     check_budget(Policy.of(spec))
     spaces = spaces_of(spec)
     check_spaces(spec, spaces)
+    foreign.check(spaces)
     if spec.steps is not None:
         spaces = over_runs(spaces, spec.steps)
     return Prepared(facts=_facts(spec), spaces=spaces)

@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete, words
+from autotune.search import delete, foreign, words
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.stored import refuse_other_kind
@@ -154,11 +154,13 @@ def prepare(
     device = device_of(spec, stored)
     with Surroundings().entered(), lines.apart():
         task = _task(spec, device, stored)
-        from_spec.check(engine or spec.engine, task)
+        from_spec.check(engine or spec.engine, task, spec.optimizers)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
+        foreign.check(spaces)
         words.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
+        foreign.check_model(task, spaces)
         devices.release()  # workers need the memory of a GPU that a user's code has used
         facts = dict(task.facts())
         return Prepared(
@@ -311,7 +313,7 @@ def _create(found: Checked, store: Store) -> SearchRecord:
         found.spec.model_dump(mode="json"),
         found.facts,
         {name: space.as_data() for name, space in found.spaces.items()},
-        environment.facts(Device(found.facts.get("device", CPU.kind))),
+        environment.facts(Device(found.facts.get("device", CPU.kind)), found.spaces),
     )
 
 

@@ -154,9 +154,10 @@ def _largest(pairs: Sequence[_Pair]) -> Difference | None:
 
 def _notes(search: SearchRecord) -> list[str]:
     """Return what may cause differences."""
+    here = environment.facts(optimizers=[study.optimizer for study in search.studies])
     notes = [
         f"the search was begun with {text}"
-        for text in environment.differences(search.environment, environment.facts())
+        for text in environment.differences(search.environment, here)
     ]
     if search.spec.get("engine") == BATCHED:
         notes.append("it was trained in a batch, which agrees with a single run to rounding")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune import optimizers
 from autotune.arguments import template
 from autotune.errors import SpecError
 from autotune.space.spaces import Space
@@ -20,7 +19,7 @@ def check(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
     """
     if spec.command is None:
         return
-    template.check(spec.command, {name: optimizers.defaults(name) for name in spaces})
+    template.check(spec.command, {name: space.defaults for name, space in spaces.items()})
     for optimizer, space in spaces.items():
         unsaid = template.unsaid(spec.command, _varying(space))
         if unsaid:

@@ -202,7 +202,8 @@ class Guard:
 
 def _same_versions(search: SearchRecord, listen: Listener, *, strict: bool) -> None:
     """Warn of other versions than those of the search: they may compute other losses."""
-    other = environment.differences(search.environment, environment.facts())
+    names = [study.optimizer for study in search.studies]
+    other = environment.differences(search.environment, environment.facts(optimizers=names))
     if not other:
         return
     sentence = f"search '{search.name}' was begun with {'; '.join(other)}"

@@ -137,6 +137,7 @@ class SearchBody(Body):
     optimizers: list[str] = Field(
         ["adan", "adamw-win2", "adamw"],
         min_length=1,
+        description="Names; or dotted ones of other packages, which the server must be told of.",
         json_schema_extra=_listed(optimizers.names()),
     )
     budget: BudgetBody = BudgetBody()

@@ -16,6 +16,7 @@ from autotune.service.bodies import (
     Valid,
 )
 from autotune.service.core import Service
+from autotune.service.foreign import refuse_others
 from autotune.service.paths import STORED, NewSearch, Search, search_url, service_of, study_url
 from autotune.service.problems import Problem, responses
 from autotune.studies import remote
@@ -33,6 +34,7 @@ Match = Annotated[
 
 def spec_of(body: SearchBody, name: str) -> SearchSpec:
     """Return the spec that a body says."""
+    refuse_others(body.optimizers)
     given = body.model_dump(mode="json", exclude={"task"})
     return declaring.spec_of(body.task.external.model_dump(), given, name)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune import optimizers
-from autotune.errors import SpecError, UnknownName
-from autotune.registry import unknown
+from autotune import optimizers, registry
+from autotune.errors import SpecError
 from autotune.space import spaces
+from autotune.space.coordinates import Params
 from autotune.space.presets import presets_of
-from autotune.space.spaces import Candidate, Params, Space
+from autotune.space.spaces import Candidate, Space
 from autotune.studies.setting import Setting
 
 OPTIMIZER, STEPS = "optimizer", "steps"  # what a configuration says besides coordinates
@@ -27,10 +27,10 @@ def space_of(optimizer: str, changes: Mapping[str, Any] | None = None) -> Space:
 
     Raises:
         UnknownName: There is no such optimizer or parameter.
+        MissingExtra: The package of an optimizer's dotted name is not installed.
         SpecError: A range is empty.
     """
-    if optimizer not in optimizers.names():
-        raise UnknownName(unknown("optimizer", str(optimizer), optimizers.names()))
+    registry.check_optimizer(str(optimizer))
     data, defaults = optimizers.space(optimizer), optimizers.defaults(optimizer)
     return spaces.build(data, defaults, changes or NOTHING)
 

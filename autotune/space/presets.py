@@ -12,7 +12,8 @@ from autotune.errors import UnknownName
 from autotune.optimizers import registry
 from autotune.registry import unknown
 from autotune.space import spaces
-from autotune.space.spaces import DEFAULT_WARMUP, Candidate, Range, Space
+from autotune.space.coordinates import DEFAULT_WARMUP
+from autotune.space.spaces import Candidate, Range, Space
 from autotune.studies.spec import SearchSpec
 
 KNOWN = 2  # an optimizer's own settings that are always tried, whatever is known of the network

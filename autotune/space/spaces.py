@@ -1,9 +1,4 @@
-"""Search spaces: coordinates, and how they translate into an optimizer's arguments.
-
-Coordinates are chosen to be independent: weight decay is searched as the timescale
-1/(lr * weight_decay) in steps, a beta as 1 - beta, and Win's second reckless step as its ratio to
-the first.
-"""
+"""Search spaces: ranges and choices of coordinates, and what a user's spec changes of them."""
 
 from __future__ import annotations
 
@@ -14,16 +9,13 @@ from typing import Any
 
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
+from autotune.space.coordinates import DEFAULT_WARMUP, Params, Value, decode, encode, told
 from autotune.studies.setting import Setting
 
-DEFAULT_WARMUP = 0.1
 EDGE = 0.02  # part of a range that counts as its end
 MOVED = ", moved into the space"  # suffix of the origin of a setting that the user's space changed
 _SWITCH = ("yes", "no")
 _WHOLES = {"betas": "one_minus_beta", "momentum": "one_minus_momentum", "reckless_steps": "gamma"}
-
-Value = float | str
-Params = Mapping[str, Value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +184,10 @@ class Space:
         old: dict[str, Any] = dict.fromkeys(self.fixed)
         old |= {"timescale": math.inf, **encode({**hyper, "lr": lr}, warmup), "lr": hyper["lr"]}
         new = {name: self._asked(name, value) for name, value in old.items()}
-        if new["decayed"] == "no" and "decayed" in {*self.parameters, *self.fixed}:
+        decayed = new.get("decayed")
+        if decayed == "no" and "decayed" in {*self.parameters, *self.fixed}:
             new.pop("timescale")
-        elif new["decayed"] != old["decayed"] and "timescale" in self.parameters:
+        elif decayed != old.get("decayed") and "timescale" in self.parameters:
             new["timescale"] = self.parameters["timescale"].nearest(old["timescale"])
         return {name: value for name, value in new.items() if not same(value, old[name])}
 
@@ -228,62 +221,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
-    """Return an optimizer's keyword arguments and the warm-up fraction at ``params``."""
-    rest = dict(params)
-    hyper = dict(defaults)
-    warmup = float(rest.pop("warmup", DEFAULT_WARMUP))
-    hyper["lr"] = float(rest.pop("lr", hyper["lr"]))
-    _decode_decay(rest, hyper)
-    if "betas" in hyper:
-        old = enumerate(hyper["betas"], 1)
-        hyper["betas"] = tuple(_kept(rest, f"one_minus_beta{i}", beta) for i, beta in old)
-    if "momentum" in hyper:
-        hyper["momentum"] = _kept(rest, "one_minus_momentum", hyper["momentum"])
-    if not rest.keys().isdisjoint({"gamma1", "gamma_ratio"}):
-        first, second = hyper["reckless_steps"]
-        gamma = float(rest.pop("gamma1", first))
-        hyper["reckless_steps"] = (gamma, gamma * float(rest.pop("gamma_ratio", second / first)))
-    return hyper | rest, warmup
-
-
-def _kept(rest: dict[str, Value], name: str, beta: float) -> float:
-    """Return one minus the coordinate; an unchanged beta keeps every bit."""
-    return 1 - float(rest.pop(name)) if name in rest else beta
-
-
-def _decode_decay(rest: dict[str, Value], hyper: dict[str, Any]) -> None:
-    decayed = rest.pop("decayed", "yes")
-    timescale = rest.pop("timescale", None)
-    if "weight_decay" in rest:
-        hyper["weight_decay"] = float(rest.pop("weight_decay"))
-    elif decayed == "no":
-        hyper["weight_decay"] = 0.0
-    elif timescale is not None:
-        hyper["weight_decay"] = 1 / (hyper["lr"] * float(timescale))
-
-
-def encode(hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
-    """Return the coordinates of an optimizer's arguments: the inverse of ``decode``."""
-    lr, decay = float(hyper["lr"]), float(hyper.get("weight_decay", 0.0))
-    params: dict[str, Value] = {"warmup": warmup, "lr": lr, "weight_decay": decay}
-    params["decayed"] = "yes" if decay else "no"
-    if lr and decay:
-        params["timescale"] = 1 / (lr * decay)
-    for i, beta in enumerate(hyper.get("betas", ()), 1):
-        params[f"one_minus_beta{i}"] = 1 - beta
-    if "momentum" in hyper:
-        params["one_minus_momentum"] = 1 - hyper["momentum"]
-    if "reckless_steps" in hyper:
-        first, second = hyper["reckless_steps"]
-        params |= {"gamma1": first, "gamma_ratio": second / first}
-    said = {"lr", "weight_decay", *_WHOLES}
-    return params | {name: value for name, value in hyper.items() if name not in said}
-
-
 def known(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> set[str]:
     """Return the names that the user may set for an optimizer."""
-    return {*data, *encode(defaults, DEFAULT_WARMUP), "timescale"}
+    timescale = ("timescale",) if "weight_decay" in defaults else ()
+    return {*data, *encode(defaults, DEFAULT_WARMUP), *timescale}
 
 
 def build(
@@ -307,7 +248,7 @@ def build(
             parameters.pop(name, None)
             fixed.pop(name, None)
     asked = frozenset(overrides)
-    return Space(parameters=parameters, defaults=defaults, fixed=fixed, asked=asked)
+    return Space(parameters=parameters, defaults=told(defaults), fixed=fixed, asked=asked)
 
 
 def _check_name(name: str, data: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -390,4 +331,4 @@ def from_data(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) ->
     searched = {name: entry for name, entry in data.items() if entry[0] != "fixed"}
     fixed = {name: entry[1] for name, entry in data.items() if entry[0] == "fixed"}
     parameters = {name: _parameter(entry) for name, entry in searched.items()}
-    return Space(parameters=parameters, defaults=defaults, fixed=fixed)
+    return Space(parameters=parameters, defaults=told(defaults), fixed=fixed)

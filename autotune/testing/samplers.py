@@ -10,7 +10,8 @@ import pytest
 
 from autotune.samplers import sobol
 from autotune.samplers.base import Observation, Sampler
-from autotune.space.spaces import Params, Space, build
+from autotune.space.coordinates import Params
+from autotune.space.spaces import Space, build
 from autotune.testing.expect import expect, same
 
 SPACE = build(

@@ -17,6 +17,7 @@ from autotune.devices import Device
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
+from autotune.training.averages import to_training
 from autotune.training.lr_schedule import multiplier
 from autotune.training.pulse import Phase, Pulse
 from autotune.training.steps import Segment, finite, measure, queue_step, set_rates
@@ -67,6 +68,7 @@ def train_ahead(
     """
     began = looked = time.perf_counter()
     modes = begin_training(run.model)
+    to_training(optimizer)
     peaks = [group["lr"] for group in optimizer.param_groups]
     losses = _Losses(device)
     for step in range(segment.start, segment.stop):
@@ -86,7 +88,7 @@ def train_ahead(
             yield from _points(before, began, segment)
             finite(newest[1], "training", done)
             pulse(Phase.EVALUATION)
-            yield measure(run, done, newest[1], began, segment)
+            yield measure(run, optimizer, done, newest[1], began, segment)
             pulse(Phase.STEP)
         elif look:
             yield from _points(losses.look(), began, segment)

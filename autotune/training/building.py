@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from autotune.optimizers import create
-from autotune.optimizers.groups import split
+from autotune.optimizers import build
 from autotune.tasks import chance
 from autotune.training.lr_schedule import schedule
 
@@ -19,7 +18,7 @@ def optimizer_of(
     model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
-    return create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
+    return build(optimizer, model, hyper)
 
 
 class Built(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autotune.devices import CPU
 from autotune.optimizers import Stacked
+from autotune.optimizers.registry import stacks
 from autotune.optimizers.stacked import alike
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
@@ -83,7 +84,8 @@ def loss_curves(
 ) -> NDArray[np.float32]:
     """Return each run's validation losses at the rungs; infinite once it diverged.
 
-    If the task's model cannot be trained side by side, the runs are made one after another.
+    If the task's model cannot be trained side by side, or the optimizer steps no replicas, the runs
+    are made one after another.
     """
     with exactly(task):
         return _curves(task, optimizer, members, rungs)
@@ -93,7 +95,7 @@ def _curves(
     task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
 ) -> NDArray[np.float32]:
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
-    if isinstance(task, Supervised) and task.side_by_side:
+    if isinstance(task, Supervised) and task.side_by_side and stacks(optimizer):
         for part in alike(optimizer, [member.setting.hyper for member in members]):
             runs = SideBySide(task, optimizer, [members[k] for k in part])
             found[part] = _together(runs, rungs)

@@ -5,7 +5,8 @@ import pytest
 
 from autotune import optimizers
 from autotune.errors import SpecError, UnknownName
-from autotune.space.spaces import Choice, Range, build, decode, encode
+from autotune.space.coordinates import decode, encode
+from autotune.space.spaces import Choice, Range, build
 
 ADAN = {"lr": 1e-3, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.02}
 DATA = {

@@ -13,8 +13,9 @@ from autotune import optimizers
 from autotune.bench.search.table import Table
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
+from autotune.space.coordinates import Params, Value, encode
 from autotune.space.presets import presets_of
-from autotune.space.spaces import Candidate, Params, Range, Space, Value, encode, known
+from autotune.space.spaces import Candidate, Range, Space, known
 from autotune.studies.setting import Setting
 
 RENAMED = {"reckless": "gamma1"}  # name in a table -> coordinate of a space

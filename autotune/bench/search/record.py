@@ -20,7 +20,7 @@ from autotune.bench.search.grid import RENAMED, ground
 from autotune.bench.search.table import Axes, Floats, Table, save, unreadable, write
 from autotune.errors import SpecError
 from autotune.pruners.ladder import ladder
-from autotune.space.spaces import decode
+from autotune.space.coordinates import decode
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Task
 from autotune.training.side_by_side import Member, loss_curves

@@ -39,6 +39,8 @@ def _registered(kind: str, as_json: bool) -> None:
         click.echo(document(**{kind: items}))
     else:
         click.echo(table([("name", "description"), *found.items()]))
+        if kind == "optimizers":
+            say(catalog.FOREIGN)
 
 
 def _searches(storage: str | None, as_json: bool) -> None:

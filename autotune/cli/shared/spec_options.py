@@ -40,7 +40,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "multiple": True,
                 "metavar": "NAME",
                 "shell_complete": registered("optimizers"),
-                "help": "Optimizer to tune; repeat for several.  "
+                "help": "Optimizer to tune, another package's as torch.optim.RMSprop; repeat for "
+                "several.  "
                 "[default: adan, adamw-win2, adamw]",
             },
         ),

@@ -1,0 +1,100 @@
+"""Try another package's optimizer on two small parameters, before anything trains with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from autotune.errors import SpecError
+from autotune.optimizers import create
+from autotune.optimizers.eager import eager
+from autotune.studies.setting import Setting
+from autotune.training.averages import to_training
+from autotune.training.building import optimizer_of
+
+
+@torch.random.fork_rng(devices=[])
+def built(name: str, hyper: Mapping[str, Any], params: list[nn.Parameter], what: str) -> None:
+    """Build an optimizer for parameters that it takes; raises SpecError where it refuses a value.
+
+    Args:
+        name: Dotted name of the optimizer.
+        hyper: Its keyword arguments.
+        params: What ``stepped`` returned.
+        what: The value that is tried, for the sentence.
+    """
+    try:
+        create(name, params, **hyper)
+    except Exception as error:
+        raise SpecError(f"{name} refuses {what}: {_line(error)}") from error
+
+
+@torch.random.fork_rng(devices=[])
+def stepped(name: str, hyper: Mapping[str, Any]) -> list[nn.Parameter]:
+    """Take a step, and return the parameters that took it: some optimizers take matrices alone.
+
+    Args:
+        name: Dotted name of the optimizer.
+        hyper: Its keyword arguments.
+
+    Raises:
+        SpecError: The optimizer refuses a value, or cannot step.
+    """
+    try:
+        params = _parameters()
+        optimizer = create(name, params, **hyper)
+    except Exception as refused:
+        params = _parameters()[:1]
+        try:
+            optimizer = create(name, params, **hyper)
+        except Exception:
+            raise SpecError(f"{name} refuses its setting: {_line(refused)}") from refused
+    if any("lr" not in group for group in optimizer.param_groups):
+        raise SpecError(
+            f"{name} keeps no 'lr' in its param_groups, so no schedule reaches it; search another"
+        )
+    try:
+        to_training(optimizer)
+        _advance(optimizer, params)
+    except Exception as error:
+        raise SpecError(f"{name} cannot take a step: {_line(error)}") from error
+    return params
+
+
+def _parameters() -> list[nn.Parameter]:
+    """Return a matrix and a vector."""
+    return [nn.Parameter(torch.linspace(-1.0, 1.0, 12).view(4, 3)), nn.Parameter(torch.ones(3))]
+
+
+def _advance(optimizer: Optimizer, params: list[nn.Parameter]) -> None:
+    """Take a step along fixed gradients."""
+    eager(optimizer.zero_grad)(set_to_none=True)
+    for p in params:
+        p.grad = _gradient(p)
+    optimizer.step()
+
+
+def _gradient(p: Tensor) -> Tensor:
+    return torch.linspace(1.0, -0.5, p.numel()).view(p.shape) + 0.1 * p.detach()
+
+
+def fits(model: nn.Module, name: str, setting: Setting) -> None:
+    """Refuse a model that an optimizer does not take; raises SpecError with the optimizer's words.
+
+    Args:
+        model: What trials train; it is not changed.
+        name: The optimizer.
+        setting: A setting that it takes.
+    """
+    try:
+        optimizer_of(model, name, setting.hyper)
+    except Exception as error:
+        raise SpecError(f"{name} refuses this model: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
