@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "missing"]
 
-NEEDED = ("fastapi", "uvicorn")
+NEEDED = ("fastapi", "prometheus_client", "uvicorn")
 
 
 def app(storage: Store | str | None = None) -> FastAPI:
@@ -53,6 +53,6 @@ def missing() -> str:
     if not names:
         return ""
     return (
-        f"the service needs {' and '.join(names)}; install the extra: "
+        f"the service needs {' and '.join(names).replace('_', '-')}; install the extra: "
         "pip install 'adan-autotune[service]'"
     )

@@ -14,6 +14,8 @@ from autotune.service.core import Service
 from autotune.service.feeds import Feeds
 from autotune.service.guard import Guard
 from autotune.service.limits import BodyLimit
+from autotune.service.metrics import Metrics
+from autotune.service.observed import Observed
 from autotune.service.rates import RATE
 from autotune.studies.store import Store
 
@@ -46,6 +48,7 @@ def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
     )
     app.state.service = service
     app.state.feeds = feeds
+    app.state.metrics = Metrics(service.store, lambda: feeds.listeners, service.draining.is_set)
     problems.install(app)
     app.add_exception_handler(Busy, problems.busy)
     app.state.routes = []
@@ -54,5 +57,6 @@ def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
         app.state.routes += part.routes.routes
     app.add_middleware(BodyLimit)
     app.add_middleware(Guard, service=service, routes=app.state.routes, rate=rate)
+    app.add_middleware(Observed, metrics=app.state.metrics)
     app.openapi = lambda: problems.documented(app)  # type: ignore[method-assign]
     return app

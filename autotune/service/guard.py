@@ -24,6 +24,7 @@ OPEN = frozenset({"alive", "ready", "openapi"})  # asked by whoever runs or look
 WORK = frozenset({"ask", "beat", "points", "end", "put", "validate"})
 READ = frozenset(
     {"about", "listed", "read", "trials", "trial", "recommendation", "exported", "events"}
+    | {"metrics"}
 )
 ANY_SEARCH = frozenset({"about", "validate"})  # say nothing of any search
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from autotune import __version__, export, optimizers
 from autotune.errors import StorageError
 from autotune.service.bodies import About, Health
 from autotune.service.core import Service
+from autotune.service.metrics import Metrics
 from autotune.service.paths import service_of
 from autotune.service.problems import responses
 
@@ -33,6 +36,22 @@ async def ready(request: Request, response: Response) -> Health:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
     return Health.model_validate({"status": status})
+
+
+@routes.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=PlainTextResponse,
+    responses={
+        **responses(),
+        200: {"description": "In Prometheus' text form", "content": {"text/plain": {}}},
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Count requests, listeners, searches, trials and leases, for Prometheus."""
+    found: Metrics = request.app.state.metrics
+    text = await service_of(request).run(found.text)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 @routes.get("/v1", responses=responses())

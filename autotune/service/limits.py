@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -17,6 +19,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LARGEST = 1_000_000  # bytes of a body
+
+_log = logging.getLogger(__name__)
 
 
 class BodyLimit:
@@ -71,4 +75,5 @@ class Hosts:
             f"host must be one that this server is known by, got '{given[:200]}'; name it in "
             "AUTOTUNE_ALLOWED_HOSTS where the server is started"
         )
+        _log.info("a request for host %s was refused", quote(given[:200]))
         await problem(Problem(421, "foreign-host", text))(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 
 from autotune.config import allowed_hosts
 from autotune.errors import SpecError
+from autotune.service import logs
 from autotune.service.application import build
 from autotune.service.core import Service
 from autotune.service.limits import Hosts
@@ -24,6 +26,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DRAIN = 30  # seconds that requests under way get to end
 
 _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})")
+
+
+_log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -50,6 +55,7 @@ class Options:
         plain_http: Whether others may reach it without TLS: a proxy has it, or a network is
             trusted.
         rate: Requests a second of one token; 0: as many as it likes.
+        log_format: What a line of the log on stderr is.
     """
 
     listen: str = "127.0.0.1:8400"
@@ -57,6 +63,7 @@ class Options:
     tls_key: Path | None = None
     plain_http: bool = False
     rate: float = RATE
+    log_format: logs.Form = "text"
 
     def __post_init__(self) -> None:
         if self.tls_key is not None and self.tls_cert is None:
@@ -106,9 +113,13 @@ def serve(storage: str, options: Options) -> int:
         service: Service = app.state.service
         if host not in LOOPBACK:
             _refuse_open(service, host)
+        logs.configure(options.log_format)
+        scheme, (_, taken, *_) = "https" if tls else "http", listener.getsockname()
+        _log.info("serving %s on %s://%s:%d", service.store, scheme, host, taken)
         config = uvicorn.Config(
             Hosts(app, allowed_hosts(host)),
-            log_level="info",
+            log_config=None,
+            access_log=False,
             timeout_graceful_shutdown=DRAIN,
             server_header=False,
             proxy_headers=False,

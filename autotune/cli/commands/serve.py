@@ -37,6 +37,13 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="Requests a second of one token; 0: any number.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="What a line of the log on stderr is.",
+)
 @storage
 @verbosity
 @click.pass_context
