@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune import optimizers, registry
 from autotune.errors import SpecError
-from autotune.space import spaces
+from autotune.space import coordinates, spaces
 from autotune.space.spaces import Range
 from autotune.studies.setting import Setting
 from autotune.transfer import DEFAULT, GROUP
@@ -83,7 +83,7 @@ def carry(
         now = _changed(now, new)
     if route.width != 1 and all(rule.answers != WIDTH for rule in kept.values()):
         said.append(f"nothing follows the width of {route.width:g}x: rule 'width' is off, name it")
-    moved = spaces.encode(now.hyper, now.warmup)
+    moved = coordinates.encode(now.hyper, now.warmup)
     carried = Setting(params={**now.params, **moved}, hyper=now.hyper, warmup=now.warmup)
     outside = _outside(optimizer, setting, now, route, space or {})
     return Carried(setting=carried, changes=tuple(changes), warnings=(*said, *left_out, *outside))
@@ -140,7 +140,7 @@ def _outside(
     if not space:
         return
     known = spaces.from_data(space, optimizers.defaults(optimizer)).parameters
-    before, after = (spaces.encode(each.hyper, each.warmup) for each in (found, now))
+    before, after = (coordinates.encode(each.hyper, each.warmup) for each in (found, now))
     if "timescale" in after:
         after["timescale"] = float(after["timescale"]) / route.steps_ratio
     for name, parameter in known.items():
