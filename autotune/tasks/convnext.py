@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import convnext
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.vit import DIGITS, SIZE
 
@@ -43,6 +43,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 216,
         batch_size=batch_size or 32,
         presets=PRESETS,
+        shortest=Shortest(steps=54),
     )
 
 

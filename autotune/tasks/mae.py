@@ -5,7 +5,7 @@ from __future__ import annotations
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, mae
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.masked_pixels import MaskedPixels
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.vit import SIZE
@@ -56,6 +56,7 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         batch_size=batch_size or 32,
         objective=lambda precision: MaskedPixels(patch=_PATCH, precision=precision),
         presets=PRESETS,
+        shortest=Shortest(steps=31),
     )
 
 

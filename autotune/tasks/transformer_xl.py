@@ -14,7 +14,7 @@ from autotune.data import sources
 from autotune.data.text_files import BYTES
 from autotune.data.windows import Windows
 from autotune.models.transformer_xl import Shape, TransformerXL
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.supervised import Supervised
 
 # The authors of Adan on WikiText-103, for 50,000 and for 200,000 steps.
@@ -52,7 +52,8 @@ _BASE = Shape(
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
     """Transformer-XL of 0.1 million parameters on bytes, 7 seconds a full run; for text."""
-    return _task("txl-mini", _MINI, data, steps or 243, batch_size or 8, segments=3)
+    task = _task("txl-mini", _MINI, data, steps or 243, batch_size or 8, segments=3)
+    return replace(task, shortest=Shortest(steps=31))
 
 
 def base(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
