@@ -61,9 +61,9 @@ def _target(tuned: Tuned) -> list[str]:
     """Say which run a setting was restated for, and each value before and after."""
     if not tuned.target:
         return []
-    searched = tuned.tuned_on
+    searched = {"width_ratio": 1, **tuned.tuned_on}
     sizes = [
-        f"{name} {value} (searched with {searched.get(name, 1)})"
+        f"{name} {value}" + (f" (searched with {searched[name]})" if name in searched else "")
         for name, value in tuned.target.items()
     ]
     return [

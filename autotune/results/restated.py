@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,14 +36,22 @@ def restated(tuned: Tuned, target: Target, rules: Sequence[str] | None = None) -
         tuned,
         hyper=dict(carried.setting.hyper),
         schedule=replace(tuned.schedule, warmup_fraction=carried.setting.warmup),
-        target=_facts(way),
+        target=_facts(target, way),
         changes=carried.changes,
         warnings=(*kept, *targets.warnings(target, way), *carried.warnings),
     )
 
 
-def _facts(way: Route) -> dict[str, Any]:
+def _facts(target: Target, way: Route) -> dict[str, Any]:
     """Return the run that a setting is for, in the words of a task's facts."""
     sizes = {"batch_size": way.batch, "steps": way.steps}
     known: dict[str, Any] = {name: pair[1] for name, pair in sizes.items() if pair}
-    return {**known, **({"width_ratio": way.width} if way.width != 1 else {})}
+    wider = {"width_ratio": way.width} if way.width != 1 else {}
+    return {**known, **_epochs(target, way), **wider}
+
+
+def _epochs(target: Target, way: Route) -> dict[str, Any]:
+    """Return the steps of an epoch, where the target is said in epochs."""
+    if target.epochs is None or target.samples is None or way.batch is None:
+        return {}
+    return {"steps_per_epoch": math.ceil(target.samples / way.batch[1])}
