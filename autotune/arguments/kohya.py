@@ -11,11 +11,23 @@ from autotune.optimizers.registry import importable
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
     """Write kohya's options; clipping is left to the optimizer, which was tuned with it."""
+    return [
+        *optimizer_words(optimizer, hyper),
+        *("--lr_scheduler", "cosine", "--lr_warmup_steps", text(rising(warmup, steps))),
+        *length(steps),
+    ]
+
+
+def optimizer_words(optimizer: str, hyper: Mapping[str, Any]) -> list[str]:
+    """Return the options that name the optimizer's class and its arguments."""
     arguments = {name: value for name, value in hyper.items() if name != "lr"}
     return [
         *("--optimizer_type", importable(optimizer)),
         *("--learning_rate", text(hyper["lr"])),
         *("--optimizer_args", *(f"{name}={literal(each)}" for name, each in arguments.items())),
-        *("--lr_scheduler", "cosine", "--lr_warmup_steps", text(rising(warmup, steps))),
-        *("--max_train_steps", text(steps), "--max_grad_norm", "0"),
     ]
+
+
+def length(steps: int) -> list[str]:
+    """Return the options for the steps, without clipping."""
+    return ["--max_train_steps", text(steps), "--max_grad_norm", "0"]

@@ -28,22 +28,38 @@ _KWARGS = {
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
     """Write timm's own options; raises SpecError for Win."""
+    said = [
+        word for name, value in options(optimizer, hyper).items() for word in _said(name, value)
+    ]
+    return [*said, *_schedule(float(hyper["lr"]), rising(warmup, steps), steps)]
+
+
+def options(optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what timm is told of an optimizer, by its own names; raises SpecError for Win."""
     left = plain(TIMM, optimizer, hyper)
-    found = ["--opt", _name(optimizer, left)]
-    found += ["--lr", text(left.pop("lr")), "--weight-decay", text(left.pop("weight_decay", 0.0))]
+    found: dict[str, Any] = {"opt": _name(optimizer, left), "lr": left.pop("lr")}
+    found["weight_decay"] = left.pop("weight_decay", 0.0)
     if "betas" in left:
-        found += ["--opt-betas", *map(text, left.pop("betas"))]
-        found += ["--opt-eps", text(left.pop("eps"))] if "eps" in left else []
+        found["opt_betas"] = left.pop("betas")
+        found |= {"opt_eps": left.pop("eps")} if "eps" in left else {}
     if "momentum" in left:
-        found += ["--momentum", text(left.pop("momentum"))]
-    kwargs = [f"{k}={text(left.pop(k))}" for k in _KWARGS.get(optimizer, ()) if k in left]
-    found += ["--opt-kwargs", *kwargs] if kwargs else []
+        found["momentum"] = left.pop("momentum")
+    kwargs = {k: left.pop(k) for k in _KWARGS.get(optimizer, ()) if k in left}
+    found |= {"opt_kwargs": kwargs} if kwargs else {}
     if clipped(left):
-        found += ["--clip-grad", text(clipped(left))]
+        found["clip_grad"] = clipped(left)
     left.pop("max_grad_norm", None)
     left.pop("eps_after_correction", None)  # timm's adam is torch's, near enough to either
     refuse_unsaid(TIMM, optimizer, left, {"eps": left.get("eps")})  # sgd's is of Win alone
-    return [*found, *_schedule(float(hyper["lr"]), rising(warmup, steps), steps)]
+    return found
+
+
+def _said(name: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        values = [f"{key}={text(each)}" for key, each in value.items()]
+    else:
+        values = [text(each) for each in (value if isinstance(value, tuple | list) else (value,))]
+    return [f"--{name.replace('_', '-')}", *values]
 
 
 def _name(optimizer: str, left: dict[str, Any]) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
-from collections.abc import Mapping
 from string import Template
-from typing import Any
 
 from autotune.export.header import lines
+from autotune.export.python import docstring, entries, literal
 from autotune.results.tuned import Tuned
 
 suffix = ".py"
@@ -70,32 +67,8 @@ def multiplier(step: int, steps: int) -> float:
 def render(tuned: Tuned) -> str:
     """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
     return _FILE.substitute(
-        provenance=_docstring(lines(tuned)),
-        optimizer=_literal(tuned.optimizer),
-        hyper=_entries(tuned.hyper),
-        warmup=_literal(tuned.warmup),
+        provenance=docstring(lines(tuned)),
+        optimizer=literal(tuned.optimizer),
+        hyper=entries(tuned.hyper),
+        warmup=literal(tuned.warmup),
     )
-
-
-def _docstring(sentences: list[str]) -> str:
-    """Return text that cannot end the docstring it stands in."""
-    safe = [text.replace("\\", "\\\\").replace('"', "'") for text in sentences]
-    safe[0] = f"{safe[0][:1].upper()}{safe[0][1:]}."
-    head, *rest = [_wrap(text) for text in safe]
-    return "\n".join([head, "", *rest])
-
-
-def _wrap(text: str) -> str:
-    # A word is never broken: half of an escape would mean something else.
-    return textwrap.fill(
-        text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _entries(hyper: Mapping[str, Any]) -> str:
-    return "\n".join(f"    {_literal(name)}: {_literal(value)}," for name, value in hyper.items())
-
-
-def _literal(value: Any) -> str:
-    """Write a value as Python does, with the quotes formatters prefer."""
-    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-__all__ = ["Callback", "Factory", "factory", "scheduler"]
+__all__ = ["Callback", "Factory", "Tuned", "factory", "scheduler"]
 
 
 class Callback(TrainerCallback):
@@ -99,3 +99,37 @@ def factory(found: Found) -> tuple[type[Factory], dict[str, Any]]:
         found: A trial, ``autotune.load(...).best``, or what another tuner chose.
     """
     return Factory, {"optimizer": found.optimizer, **found.hyper}
+
+
+class Tuned:
+    """Mixed into a Trainer, gives it a setting's optimizer, with our groups, and our schedule.
+
+    The schedule is as long as the Trainer trains. ``TrainingArguments`` of weight decay, betas and
+    warm-up have no effect; ``max_grad_norm`` has.
+
+    Example:
+        >>> class TunedTrainer(Tuned, Trainer):  # doctest: +SKIP
+        ...     tuned_optimizer, tuned_hyper, tuned_warmup = "adan", {"lr": 1e-3}, 0.1
+    """
+
+    tuned_optimizer: str
+    tuned_hyper: Mapping[str, Any]
+    tuned_warmup: float
+    model: Any  # these are the Trainer's
+    optimizer: Any
+    lr_scheduler: Any
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return the optimizer; parameters with ndim <= 1 are not decayed."""
+        if self.optimizer is None:
+            whole = self.model if model is None else model
+            self.optimizer = optimizer_of(whole, self.tuned_optimizer, self.tuned_hyper)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule, whose first step is not at rate 0."""
+        if self.lr_scheduler is None:
+            given = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = scheduler(given, num_training_steps, self.tuned_warmup)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler

@@ -89,7 +89,7 @@ def from_config(config: Mapping[str, Any]) -> Suggestion:
 
     Args:
         config: Coordinates by name, ``optimizer`` and ``steps``: what ``ray.param_space`` and the
-            exports ``wandb-sweep`` and ``hydra-sweeper`` name. What it holds besides is left alone.
+            exports ``wandb`` and ``hydra-sweeper`` name. What it holds besides is left alone.
 
     Raises:
         SpecError: A name is missing, or the optimizer is unknown.

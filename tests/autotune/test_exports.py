@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 
+import optuna
 import pytest
 import yaml
 from torch import nn
@@ -61,11 +65,171 @@ def from_module(text):
     return names["OPTIMIZER"], names["HYPER"], names["WARMUP"]
 
 
+def constants(text):
+    """Return what a Python file assigns, where that is literal; nothing is imported."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            with contextlib.suppress(ValueError):
+                found[target.id] = ast.literal_eval(node.value)
+    return found
+
+
+def from_trainer(text):
+    told = constants(text)
+    assert told["ARGUMENTS"]["max_steps"] == RUN
+    return told["OPTIMIZER"], told["HYPER"], told["WARMUP"]
+
+
+def ours(path, told, warmup):
+    """Return a setting of a class of ours: its name says what its acceleration does."""
+    told = dict(told)
+    name = {"Adan": "adan", "AdamW": "adamw"}[path.removeprefix("autotune.optimizers.")]
+    name += {"win2": "-win2", "none": ""}[told.pop("acceleration", "none")]
+    return name, {key: told[key] for key in (*WRITTEN, *OTHER) if key in told}, warmup
+
+
+def from_words(text):
+    """Return the options of the array that a shell would source, each with its values."""
+    body = text[text.index("AUTOTUNE=(") :].removeprefix("AUTOTUNE=(\n").removesuffix(")\n")
+    found = {}
+    for word in shlex.split(body):
+        if word.startswith("--"):
+            values = found.setdefault(word, [])
+        else:
+            values.append(word)
+    return found
+
+
+def valued(word):
+    return word if isinstance(word, str) and word[:1].isalpha() else ast.literal_eval(word)
+
+
+def from_kohya(text):
+    told = from_words(text)
+    hyper = {"lr": float(told["--learning_rate"][0])}
+    for word in told["--optimizer_args"]:
+        key, value = word.split("=")
+        hyper[key] = valued(value)
+    schedule = dict(word.split("=") for word in told["--lr_scheduler_args"])
+    assert (told["--max_grad_norm"], schedule["steps"]) == (["0"], str(RUN))
+    return ours(told["--optimizer_type"][0], hyper, float(schedule["warmup"]))
+
+
+def from_hydra(text):
+    told = yaml.safe_load(text)
+    made, schedule = told["optimizer"], told["schedule"]
+    assert made["_convert_"] == schedule["_convert_"] == "all"
+    assert schedule["steps"] == RUN
+    _, hyper, warmup = ours("Adan", made["hyper"], schedule["warmup"])
+    return made["name"], hyper, warmup
+
+
+def from_lightning(text):
+    told = yaml.safe_load(text)
+    assert told["trainer"] == {"max_steps": RUN, "gradient_clip_val": None}
+    made, schedule = told["optimizer"], told["lr_scheduler"]["init_args"]
+    return ours(made["class_path"], made["init_args"], schedule["warmup"])
+
+
+def from_mmengine(text):
+    told = constants(text)
+    made = told["optim_wrapper"]["optimizer"]
+    warm, falling = told["param_scheduler"]
+    assert falling["end"] == told["train_cfg"]["max_iters"] == RUN
+    assert warm["end"] - 1 == falling["begin"]
+    return ours(made.pop("type"), made, falling["begin"] / RUN)
+
+
+def from_deepspeed(text):
+    told = json.loads(text)["autotune"]
+    return told["optimizer"], told["hyper"], told["warmup"]
+
+
+def adan(lr, betas, eps, weight_decay, proximal, norm, warmup):
+    hyper = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+    hyper |= {"decay": "proximal" if proximal else "decoupled", "max_grad_norm": norm}
+    return "adan", hyper, warmup
+
+
+def from_timm(text):
+    told = yaml.safe_load(text)
+    proximal = {"adan": True, "adanw": False}[told["opt"]]
+    numbers = [told[key] for key in ("lr", "opt_betas", "opt_eps", "weight_decay")]
+    return adan(*numbers, proximal, told.get("clip_grad", 0.0), told["warmup_epochs"] * 12 / RUN)
+
+
+def from_openclip(text):
+    told = from_words(text)
+    kwargs = dict(word.split("=") for word in told["--opt-kwargs"])
+    lr, eps, decay = (float(told[key][0]) for key in ("--lr", "--eps", "--wd"))
+    betas, warmup = ast.literal_eval(kwargs["betas"]), int(told["--warmup"][0]) / RUN
+    assert int(told["--epochs"][0]) * 12 == RUN
+    return adan(lr, betas, eps, decay, kwargs["no_prox"] == "False", 0.0, warmup)
+
+
+def from_optax(text):
+    told = constants(text)
+    hyper = told["HYPER"]
+    betas = [hyper[key] for key in ("b1", "b2", "b3")]
+    assert told["STEPS"] == RUN
+    numbers = told["LR"], betas, hyper["eps"], told["WEIGHT_DECAY"]
+    return adan(*numbers, told["PROXIMAL"], told["CLIP"], told["RISING"] / RUN)
+
+
+def from_nanogpt(text):
+    told = constants(text)
+    hyper = {"lr": told["learning_rate"], "betas": (told["beta1"], told["beta2"])}
+    hyper |= {"eps": 1e-08, "weight_decay": told["weight_decay"]}
+    hyper["max_grad_norm"] = told["grad_clip"]
+    assert told["lr_decay_iters"] == told["max_iters"] + 1 == RUN
+    return "adamw", hyper, told["warmup_iters"] / RUN
+
+
+def from_torchtitan(text):
+    told = constants(text)
+    hyper = {key: told["HYPER"][key] for key in ("lr", "betas", "eps", "weight_decay")}
+    hyper["max_grad_norm"] = 0.0 if told["TRAINING"]["max_norm"] == 1e30 else None
+    assert told["TRAINING"]["steps"] == RUN
+    return "adamw", hyper, told["SCHEDULE"]["warmup_steps"] / RUN
+
+
+RUN = 60  # steps of the records here
+WRITTEN = ("lr", "betas", "eps", "weight_decay")
+OTHER = ("decay", "reckless_steps", "max_grad_norm")
 READERS = {
+    "deepspeed": from_deepspeed,
+    "huggingface": from_trainer,
+    "hydra": from_hydra,
     "json": lambda text: from_record(json.loads(text)),
+    "kohya": from_kohya,
+    "lightning": from_lightning,
+    "mmengine": from_mmengine,
+    "nanogpt": from_nanogpt,
+    "openclip": from_openclip,
+    "optax": from_optax,
+    "timm": from_timm,
     "torch": from_module,
+    "torchtitan": from_torchtitan,
     "yaml": lambda text: from_record(yaml.safe_load(text)),
 }
+# What these cannot say otherwise: Win, or another optimizer than AdamW.
+ADAN, ADAMW = ("openclip", "optax", "timm"), ("nanogpt", "torchtitan")
+
+
+def sayable(form):
+    """Return the record that a form is rendered from."""
+    good = tuned_for_test()
+    hyper = {key: value for key, value in good.hyper.items() if key != "reckless_steps"}
+    if form in ADAN:
+        target = {"steps": RUN, "steps_per_epoch": 12}
+        return replace(good, optimizer="adan", hyper=hyper, target=target)
+    if form in ADAMW:
+        hyper = {**hyper, "betas": hyper["betas"][:2]}
+        del hyper["decay"]
+        return replace(good, optimizer="adamw", hyper=hyper)
+    return good
 
 
 def from_sweep(text):
@@ -97,7 +261,42 @@ def swept(text):
     return ["log" if text.startswith("tag(log") else "linear", *map(float, values)]
 
 
-SPACE_READERS = {"hydra-sweeper": from_sweeper, "wandb-sweep": from_sweep}
+def from_optuna(text):
+    """Let Optuna itself draw, and return from where it did."""
+    names = module(text)
+    trial = optuna.create_study().ask()
+    with contextlib.suppress(SpecError):  # the record's space is a part of one
+        names["suggest"](trial)
+    return names["CONSTANTS"], {name: of_optuna(d) for name, d in trial.distributions.items()}
+
+
+def of_optuna(drawn):
+    if isinstance(drawn, optuna.distributions.CategoricalDistribution):
+        return ["choice", list(drawn.choices)]
+    return ["log" if drawn.log else "linear", drawn.low, drawn.high]
+
+
+def from_ray(text):
+    sample = pytest.importorskip("ray.tune.search.sample", reason="Ray is not installed")
+    told = module(text)["PARAM_SPACE"]
+    drawn = {name: each for name, each in told.items() if isinstance(each, sample.Domain)}
+    constants = {name: each for name, each in told.items() if name not in drawn}
+    return constants, {name: of_ray(each, sample) for name, each in drawn.items()}
+
+
+def of_ray(domain, sample):
+    if isinstance(domain, sample.Categorical):
+        return ["choice", list(domain.categories)]
+    log = isinstance(domain.get_sampler(), sample.LogUniform)
+    return ["log" if log else "linear", domain.lower, domain.upper]
+
+
+SPACE_READERS = {
+    "hydra-sweeper": from_sweeper,
+    "optuna": from_optuna,
+    "ray": from_ray,
+    "wandb": from_sweep,
+}
 CHECKS = [name for name in dir(SpaceExportContract) if name.startswith("test")]
 
 
@@ -106,6 +305,7 @@ def contract(request):
     space = SPACE_READERS.get(request.param)
     suite = SpaceExportContract() if space else ExportContract()
     suite.format = request.param
+    suite.record = lambda: sayable(request.param)
     suite.read_space, suite.read = space, READERS.get(request.param)
     return suite
 
@@ -118,7 +318,8 @@ def test_every_export_keeps_the_contract(contract, check):
 def test_an_unknown_format_suggests_the_nearest():
     sentence = (
         r"^unknown export 'yml'; did you mean 'yaml'\? "
-        r"\(known: hydra-sweeper, json, torch, wandb-sweep, yaml\)$"
+        r"\(known: deepspeed, huggingface, hydra, hydra-sweeper, json, kohya, lightning, mmengine, "
+        r"nanogpt, openclip, optax, optuna, ray, timm, torch, torchtitan, wandb, yaml\)$"
     )
     with pytest.raises(UnknownName, match=sentence):
         export.render(tuned_for_test(), "yml")
@@ -156,9 +357,9 @@ def test_yaml_writes_small_numbers_so_that_they_are_read_as_numbers():
     assert "betas: [0.9812345678901234, 0.92, 0.99]\n" in text
 
 
-@pytest.mark.parametrize("format", ["hydra-sweeper", "torch", "wandb-sweep", "yaml"])
+@pytest.mark.parametrize("format", sorted({*export.formats()} - {"deepspeed", "json"}))
 def test_a_file_opens_with_where_the_setting_comes_from(format):
-    head = export.render(tuned_for_test(), format)[:2000].replace("# ", "")
+    head = export.render(sayable(format), format)[:2500].replace("# ", "")
     head = re.sub(r"\n\s*", " ", head)
     for fact in (
         "search mini of 2026-11-21T20:00:00+00:00: trial 17 (sobol), adan-autotune 0.1.0, torch",

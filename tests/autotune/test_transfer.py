@@ -245,7 +245,7 @@ def test_a_restated_record_lists_each_value_before_and_after_with_its_source():
         assert "lr: 2.5e-05 -> 5e-05, rule batch (Granziol" in text
 
 
-@pytest.mark.parametrize("form", ["wandb-sweep", "hydra-sweeper"])
+@pytest.mark.parametrize("form", ["wandb", "hydra-sweeper"])
 def test_a_space_is_not_exported_for_a_target(form):
     tuned = restated(tuned_for_test(), Target(steps="5x"))
     with pytest.raises(SpecError, match="writes the space that was searched, which no rule"):

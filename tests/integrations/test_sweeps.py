@@ -34,7 +34,7 @@ def record(optimizer):
 
 
 def sweep(tuned):
-    return yaml.safe_load(export.render(tuned, "wandb-sweep"))
+    return yaml.safe_load(export.render(tuned, "wandb"))
 
 
 @pytest.mark.parametrize("optimizer", NAMES)

@@ -11,7 +11,7 @@ from autotune.space.spaces import Choice, Parameter
 
 suffix = ".yaml"
 
-FORM = "wandb-sweep"
+FORM = "wandb"
 _USAGE = """\
 Begin it with: wandb sweep FILE, after naming your script below. In the script:
     from autotune.integrations.suggestion import from_config

@@ -1,0 +1,111 @@
+"""The run that a setting is exported for, and what a file says of it besides the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune.arguments.parts import rising
+from autotune.errors import SpecError
+from autotune.optimizers.registry import is_foreign, resolve
+from autotune.results.tuned import Tuned
+
+OURS = "parameters with ndim <= 1 and what the model's no_weight_decay() names, as in the search"
+BY_OPTIMIZER = "by the optimizer, as in the search; the trainer's own is off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run, counted in optimizer steps.
+
+    Args:
+        steps: Of the whole schedule.
+        rising: Of the warm-up.
+        batch: Samples of a step; None where they are not recorded.
+    """
+
+    steps: int
+    rising: int
+    batch: int | None
+
+    @property
+    def first(self) -> str:
+        """What the first step's rate is, by the search's schedule."""
+        if not self.rising:
+            return "lr, as there is no warm-up"
+        return f"lr / {self.rising + 1}, as in the search"
+
+
+def run_of(tuned: Tuned, form: str) -> Run:
+    """Return the run a setting is for: the target's where there is one, else the search's.
+
+    Args:
+        tuned: The record.
+        form: Name of the export, for the sentence.
+
+    Raises:
+        SpecError: Its steps are not recorded.
+    """
+    steps = tuned.target.get("steps", tuned.tuned_on.get("steps"))
+    if not isinstance(steps, int):
+        raise SpecError(
+            f"export '{form}' needs the steps of a run, which are not recorded; use --as torch, "
+            "whose schedule is given them in the script"
+        )
+    batch = tuned.target.get("batch_size", tuned.tuned_on.get("batch_size"))
+    return Run(steps=steps, rising=rising(tuned.warmup, steps), batch=batch)
+
+
+def per_epoch(tuned: Tuned, form: str) -> int:
+    """Return the steps of an epoch; raises SpecError where the record does not know them."""
+    found = tuned.target.get("steps_per_epoch")
+    if not isinstance(found, int):
+        raise SpecError(
+            f"export '{form}' counts epochs, and how many steps one has is not recorded; give "
+            "--target-epochs and --target-samples"
+        )
+    return found
+
+
+def whole_epochs(run: Run, updates: int, form: str) -> int:
+    """Return the epochs of a run; raises SpecError where they are no whole number."""
+    if run.steps % updates:
+        raise SpecError(
+            f"export '{form}' needs whole epochs, of {updates} steps here, got a run of "
+            f"{run.steps} steps; give whole --target-epochs"
+        )
+    return run.steps // updates
+
+
+def complete(tuned: Tuned) -> dict[str, Any]:
+    """Return the arguments of a setting's class, with the acceleration that its name says."""
+    hyper = dict(tuned.hyper)
+    if is_foreign(tuned.optimizer):
+        return hyper
+    _, acceleration = resolve(tuned.optimizer)
+    return hyper if acceleration == "none" else {"acceleration": acceleration, **hyper}
+
+
+def warned(tuned: Tuned, *doubts: str) -> Tuned:
+    """Return the record with what this form cannot say among its warnings."""
+    return replace(tuned, warnings=(*tuned.warnings, *doubts))
+
+
+def terms(run: Run, **said: str) -> list[str]:
+    """Return how a file is to be read: what is undecayed, the first step, what counts, the clip.
+
+    Args:
+        run: Whose steps and batch are said first.
+        said: ``undecayed``, ``first``, ``counts`` and ``clip``, a phrase each.
+    """
+    batch = "not recorded" if run.batch is None else f"{run.batch} samples an optimizer step"
+    words: Mapping[str, str] = {
+        "here undecayed": said["undecayed"],
+        "first step": said.get("first", run.first),
+        "the schedule counts": said.get("counts", "optimizer steps"),
+        "clipping": said.get("clip", BY_OPTIMIZER),
+        "batch": batch,
+    }
+    length = f"run: {run.steps} optimizer steps, {run.rising} of them warm-up, then cosine to 0"
+    return [length, *(f"{name}: {phrase}" for name, phrase in words.items())]
