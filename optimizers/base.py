@@ -78,6 +78,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         decays: How many ``betas`` there are.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
+        second_order: Whether a step differentiates the gradients once more: a training loop then
+            computes them by the optimizer's own ``backward(loss)``.
         spare: State that a checkpoint may lack, or have without need.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
@@ -94,6 +96,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     shared_clock: ClassVar[bool] = False
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
+    second_order: ClassVar[bool] = False
     spare: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool

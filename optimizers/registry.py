@@ -75,6 +75,11 @@ def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
     raise ValueError(_unknown(f"unknown optimizer '{name}'", name, names()))
 
 
+def second_order(name: str) -> bool:
+    """Return whether steps of an optimizer differentiate the gradients once more."""
+    return bool(getattr(resolve(name)[0], "second_order", False))
+
+
 def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
     listed = sorted(known)
     close = difflib.get_close_matches(given, listed, n=1)

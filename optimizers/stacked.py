@@ -23,7 +23,7 @@ from autotune.optimizers import buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.counts import Counts
 from autotune.optimizers.formulas import Formulas
-from autotune.optimizers.registry import create
+from autotune.optimizers.registry import create, second_order
 
 _Pairs = Sequence[tuple[Tensor, Tensor]]  # parameters and their gradients
 
@@ -54,7 +54,8 @@ class Stacked:
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.
         ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
-            different formulas, a row is ``capturable``, or ``create`` refuses a row's value.
+            different formulas, a row is ``capturable``, the optimizer needs a second
+            backward pass, or ``create`` refuses a row's value.
         ImportError: ``backend`` needs a package that is not installed.
 
     Sources:
@@ -78,6 +79,11 @@ class Stacked:
         rows: Sequence[Mapping[str, Any]],
         backend: str = "auto",
     ) -> None:
+        if second_order(name):
+            raise ValueError(
+                f"a step of stacked replicas takes one backward pass, '{name}' needs a second; "
+                "make an optimizer for each replica"
+            )
         self.name, self.settings, self.backend = name, [dict(row) for row in rows], backend
         self._groups = _groups(params)
         for p in self.params:

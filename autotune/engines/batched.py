@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from autotune.devices import sticky
-from autotune.errors import ends_process
+from autotune.errors import SpecError, ends_process
+from autotune.optimizers.registry import second_order
 from autotune.optimizers.stacked import alike
 from autotune.studies.records import Point
 from autotune.tasks.base import Measurement, Task
@@ -65,6 +66,15 @@ class Batched:
     def check(task: Task) -> None:
         """Refuse a task whose model cannot be trained as many replicas at once."""
         batchable(task)
+
+    @staticmethod
+    def check_optimizer(name: str) -> None:
+        """Refuse an optimizer that cannot step many replicas at once."""
+        if second_order(name):
+            raise SpecError(
+                f"optimizer '{name}' differentiates gradients once more, which trials that are "
+                "trained as one cannot; run it on the engine 'processes'"
+            )
 
     def submit(self, job: Job) -> None:
         """Take a job; it starts when reports are read and its batch is next."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.config import refuse_asked
@@ -56,11 +56,17 @@ def ready(spec: SearchSpec) -> None:
         check(workers=spec.workers, **_own(spec))
 
 
-def check(engine: str, task: Task) -> None:
-    """Refuse a task that an engine cannot train."""
-    refuse = getattr(load("autotune.engines", engine), "check", None)
-    if refuse:
+def check(engine: str, task: Task, optimizers: Sequence[str] = ()) -> None:
+    """Refuse a task that an engine cannot train, and optimizers that it cannot train with.
+
+    The engine may have static methods ``check`` and ``check_optimizer`` for it.
+    """
+    found = load("autotune.engines", engine)
+    if refuse := getattr(found, "check", None):
         refuse(task)
+    if refuse := getattr(found, "check_optimizer", None):
+        for name in optimizers:
+            refuse(name)
 
 
 def _refuse(key: str, spec: SearchSpec, given: float | None, why: str) -> None:

@@ -154,7 +154,7 @@ def prepare(
     device = device_of(spec, stored)
     with Surroundings().entered(), lines.apart():
         task = _task(spec, device, stored)
-        from_spec.check(engine or spec.engine, task)
+        from_spec.check(engine or spec.engine, task, spec.optimizers)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
         words.check(spec, spaces)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autotune.devices import CPU
 from autotune.optimizers import Stacked
+from autotune.optimizers.registry import second_order
 from autotune.optimizers.stacked import alike
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
@@ -93,7 +94,8 @@ def _curves(
     task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
 ) -> NDArray[np.float32]:
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
-    if isinstance(task, Supervised) and task.side_by_side:
+    once = not second_order(optimizer)
+    if once and isinstance(task, Supervised) and task.side_by_side:
         for part in alike(optimizer, [member.setting.hyper for member in members]):
             runs = SideBySide(task, optimizer, [members[k] for k in part])
             found[part] = _together(runs, rungs)
