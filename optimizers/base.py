@@ -67,6 +67,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     Attributes:
         description: One line for lists.
         space: What a search may vary, as plain data.
+        half_lives: Of the coordinates of ``space`` that are one minus a decay, those whose average
+            has to fit into a run: the shortest and the longest half-life a search tries, as parts
+            of its runs.
         recommended: What its authors recommend to begin with, where that is not the defaults: what
             tuning is compared with.
         win_recommended: The same, for the accelerated forms.
@@ -81,6 +84,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         second_order: Whether a step differentiates the gradients once more: a training loop then
             computes them by the optimizer's own ``backward(loss)``.
         spare: State that a checkpoint may lack, or have without need.
+        computed: State of torch's namesake that is not kept, as it follows from the step.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
             ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
@@ -89,6 +93,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     description: ClassVar[str] = ""
     space: ClassVar[Space] = {}
+    half_lives: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
     recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     win_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     presets: ClassVar[Presets] = ()
@@ -98,6 +103,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decoupled: ClassVar[bool | None] = None
     second_order: ClassVar[bool] = False
     spare: ClassVar[tuple[str, ...]] = ()
+    computed: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool
     compact: bool
@@ -185,7 +191,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def validate(self, group: Group) -> None:
         """Refuse a group whose hyper-parameters are out of range."""
         check.rate("lr", group["lr"])
-        for name in ("eps", "weight_decay"):
+        for name in [n for n in ("eps", "weight_decay") if n in group]:
             check.at_least_zero(name, group[name])
         check.decoupled(type(self).__name__, self.decoupled, group)
         check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))

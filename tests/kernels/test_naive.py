@@ -27,7 +27,8 @@ def naive_run(run):
     tensors = {
         i: cls(**{k: v for k, v in own.items() if k not in left_out}) for i, own in by_param.items()
     }
-    eps = 0.0 if run.optimizer == "lamb" else by_param[run.groups[-1]["params"][0]]["eps"]
+    last = by_param[run.groups[-1]["params"][0]]
+    eps = 0.0 if run.optimizer == "lamb" else last.get("eps", 0.0)
     params, t = [list(values) for values in run.initial], 0
     for k, grads in enumerate(run.grads):
         t += 1
@@ -73,6 +74,11 @@ VARIATIONS = {
     "diffgrad": [{}, {"as_published": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
+    "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
+    "nadamw-torch": [{}, {"decay": "coupled"}, {"momentum_decay": 0.0}, {"momentum_decay": 2.0}],
+    "radam": [{}, {"decay": "coupled", "eps": 0.1}, {"betas": (0.9, 0.6)}],
+    "lion": [{}, {"betas": (0.0, 0.98)}],
+    "ademamix": [{}, {"alpha_warmup": 5, "beta3_warmup": 3, "betas": (0.9, 0.99, 0.97)}],
 }
 CASES = [
     (name, {**variation, "acceleration": acceleration})

@@ -123,7 +123,13 @@ def counted_launches(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "limit", "scaled"),
-    [("adan-win2", 0.7, True), ("adamw", 0.7, False), ("lamb", 0.0, True), ("sgd", 0.0, False)],
+    [
+        ("adan-win2", 0.7, True),
+        ("adamw", 0.7, False),
+        ("lamb", 0.0, True),
+        ("sgd", 0.0, False),
+        ("nadamw-torch", 0.0, True),
+    ],
 )
 def test_one_launch_counts_and_computes_what_operators_do(name, limit, scaled, monkeypatch):
     def ended():

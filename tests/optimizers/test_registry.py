@@ -15,7 +15,14 @@ def test_public_names_can_be_had_and_are_sorted():
     assert optimizers.__all__ == sorted(optimizers.__all__, key=lambda n: (not n.isupper(), n))
     for name in optimizers.__all__:
         assert getattr(optimizers, name) is not None
-    assert set(optimizers.__all__) == set(dir(optimizers))
+    classes = {registry.resolve(name)[0].__name__ for name in names()}
+    assert set(dir(optimizers)) == {*optimizers.__all__, *classes}
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_class_of_every_name_can_be_imported(name):
+    cls = registry.resolve(name)[0]
+    assert getattr(optimizers, cls.__name__) is cls
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error():
@@ -27,7 +34,7 @@ def test_a_name_that_is_not_public_is_an_attribute_error():
 
 def test_every_optimizer_comes_in_three_forms():
     assert names() == sorted(names())
-    plain = ["adam", "adamw", "adan", "lamb", "sgd"]
+    plain = ["adam", "adamw", "adan", "lamb", "lion", "nadamw", "nadamw-torch", "radam", "sgd"]
     assert set(names()) >= {name + form for name in plain for form in ("", "-win", "-win2")}
 
 
