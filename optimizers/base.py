@@ -16,7 +16,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
-from autotune.kernels.rule import Part, Rule
+from autotune.kernels.rule import Part, Rule, Shaping
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.rules.win import WIN, WIN2
 from autotune.kernels.triton import tables
@@ -180,9 +180,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return the weight decay that the application applies; 0 when the direction does."""
         return float(group["weight_decay"])
 
-    def trust_limit(self, group: Group) -> float | None:
-        """Return the largest trust ratio allowed, or None to use no trust ratio."""
+    def shaping(self, group: Group) -> Shaping | None:
+        """Return what makes an update depend on its whole tensor, or None if nothing does."""
         return None
+
+    def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
+        """Return the scalars of the group's shaping, in its order; ``step`` as for ``scalars``."""
+        return ()
 
     def clip_eps(self) -> float:
         """Return what is added to the global norm: the last group's ``eps``, as the authors do."""
@@ -306,7 +310,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         clip = clipping.factor(self, work, prelude)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
-            if where and rule.trust:
+            if where and rule.shaping is not None:
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
         if self.capturable:
@@ -322,12 +326,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     def rule(self, group: Group) -> Rule:
         """Return the rule that steps a group; it also names the buffers to keep."""
         application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
-        trust = self.trust_limit(group) is not None
         direction = self.direction(group)
         return Rule(
             direction=direction,
             application=application,
-            trust=trust,
+            shaping=self.shaping(group),
             dithered=self._dithered(direction),
             relative=self.compact and application in _WIN.values(),
         )
