@@ -85,6 +85,14 @@ def test_a_space_is_plain_data(name):
             assert scale == "linear" or low > 0
 
 
+@pytest.mark.parametrize("name", names())
+def test_half_lives_are_parts_of_a_run_and_of_a_coordinate(name):
+    for coordinate, (shortest, longest) in registry.half_lives(name).items():
+        assert space(name)[coordinate][0] == "log"
+        assert coordinate.startswith("one_minus_")
+        assert 0.0 < shortest < longest < 1.0
+
+
 def test_changing_what_was_returned_changes_nothing():
     space("adan")["lr"] = ("log", 1.0, 2.0)
     presets("adan")[0]["lr"] = 7.0
