@@ -86,6 +86,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         decays: How many ``betas`` there are.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
+        second_order: Whether a step differentiates the gradients once more: a training loop then
+            computes them by the optimizer's own ``backward(loss)``.
         spare: State that a checkpoint may lack, or have without need.
         computed: State of torch's namesake that is not kept, as it follows from the step.
         stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
@@ -106,6 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     family: ClassVar[str] = "adaptive"
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
+    second_order: ClassVar[bool] = False
     spare: ClassVar[tuple[str, ...]] = ()
     computed: ClassVar[tuple[str, ...]] = ()
     stackable: ClassVar[bool] = True

@@ -136,6 +136,11 @@ def importable(name: str) -> str:
     return name if is_foreign(name) else f"autotune.optimizers.{resolve(name)[0].__name__}"
 
 
+def second_order(name: str) -> bool:
+    """Return whether steps of an optimizer differentiate the gradients once more."""
+    return not is_foreign(name) and resolve(name)[0].second_order
+
+
 def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
     listed = sorted(known)
     close = difflib.get_close_matches(given, listed, n=1)

@@ -13,10 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotune.optimizers.registry import create, defaults, names, presets, resolve, space
+from autotune.optimizers.registry import (
+    create,
+    defaults,
+    names,
+    presets,
+    resolve,
+    second_order,
+    space,
+)
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.expect import expect
-from autotune.testing.trajectories import Trajectory, drawn, final
+from autotune.testing.trajectories import Trajectory, curved, drawn, final
 
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
@@ -30,7 +38,16 @@ def under_test() -> list[str]:
     The oldest optimizers come in every form, all others in their plain one: an application is the
     same code for each of them. With ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name.
     """
-    return [name for name in names() if _in_every_form(name) or resolve(name)[1] == "none"]
+    once = [name for name in names() if not second_order(name)]
+    return [name for name in once if _in_every_form(name) or resolve(name)[1] == "none"]
+
+
+def of_second_order() -> list[str]:
+    """Return the names of optimizers that differentiate gradients once more, in their plain form.
+
+    They are not in ``under_test()``: a step along any tensor is refused.
+    """
+    return [name for name in names() if second_order(name) and resolve(name)[1] == "none"]
 
 
 def in_kernels() -> list[str]:
@@ -78,6 +95,8 @@ class OptimizerContract:
         "lr_decay": 0.5,
         "initial_accumulator_value": 0.4,
         "clip_exponent": 0.0,
+        "hessian_power": 0.5,
+        "block_sizes": (1, 0, 1, 1),
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
     apart: ClassVar[dict[str, dict[str, Any]]] = {
@@ -126,7 +145,7 @@ class OptimizerContract:
             optimizer = create(name, [p], backend=backend, **self.setting)
             for _ in range(2):
                 before = torch.as_tensor(p.grad).clone()
-                optimizer.step()
+                take(optimizer)
                 expect(torch.equal(before, torch.as_tensor(p.grad)), "a gradient was written")
 
     def test_a_loaded_checkpoint_continues_bit_for_bit(self, name: str) -> None:
@@ -171,7 +190,7 @@ class OptimizerContract:
         """Load the state of a bfloat16 parameter; it must not pass through bfloat16."""
         p = parameter(5, torch.bfloat16)
         first, second = create(name, [p]), create(name, [p])
-        first.step()
+        take(first)
         second.load_state_dict(first.state_dict())
         for key, value in first.state[p].items():
             if isinstance(value, Tensor):
@@ -182,10 +201,10 @@ class OptimizerContract:
         """Step the optimizer that was loaded; the one it came from keeps its state."""
         p = parameter(4)
         first, second = create(name, [p]), create(name, [p])
-        first.step()
+        take(first)
         second.load_state_dict(first.state_dict())
         before = copy.deepcopy(first.state_dict()["state"])
-        second.step()
+        take(second)
         for key, value in first.state_dict()["state"][0].items():
             same = torch.equal(torch.as_tensor(value), torch.as_tensor(before[0][key]))
             expect(same, f"{key} is shared with the optimizer that loaded it")
@@ -210,7 +229,7 @@ class OptimizerContract:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = p.square().sum()
-            torch.autograd.backward(loss)
+            descend(optimizer, loss)
             return loss
 
         before = p.detach().clone()
@@ -225,7 +244,7 @@ class OptimizerContract:
         q.grad = None
         before = q.detach().clone()
         optimizer = create(name, [p, q])
-        optimizer.step()
+        take(optimizer)
         expect(torch.equal(before, q), "a parameter without gradient moved")
         expect(q not in optimizer.state, "a parameter without gradient has state")
 
@@ -236,8 +255,8 @@ class OptimizerContract:
         p.grad = torch.zeros(5)
         with usable(backend):
             optimizer = create(name, [p], backend=backend, **self.setting)
-            optimizer.step()
-            optimizer.step()
+            take(optimizer)
+            take(optimizer)
         expect(torch.equal(p, torch.zeros(5)), f"zeros became {p.tolist()}")
 
     def test_a_learning_rate_of_zero_is_finite(self, name: str) -> None:
@@ -260,8 +279,8 @@ class OptimizerContract:
         expected = create(name, [alone], lr=0.3, weight_decay=0.1, max_grad_norm=0.0)
         optimizer = create(name, [first], max_grad_norm=0.0)
         optimizer.add_param_group({"params": [second], "lr": 0.3, "weight_decay": 0.1})
-        expected.step()
-        optimizer.step()
+        take(expected)
+        take(optimizer)
         expect(torch.equal(alone, second), "a group steps differently beside another")
 
     def test_what_makes_no_sense_is_refused(self, name: str) -> None:
@@ -323,7 +342,21 @@ def advance(optimizer: torch.optim.Optimizer, p: Tensor, steps: range) -> None:
     """Take steps along gradients that depend on the step's number only."""
     for k in steps:
         p.grad = gradient(p, k)
-        optimizer.step()
+        take(optimizer)
+
+
+def take(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step; one that differentiates gradients once more finds some with a graph."""
+    if getattr(optimizer, "second_order", False):
+        for p in [p for group in optimizer.param_groups for p in group["params"]]:
+            p.grad = None if p.grad is None else curved(p, p.grad, 0.5)
+    optimizer.step()
+
+
+def descend(optimizer: Any, loss: Tensor) -> None:
+    """Compute the gradients of a loss, with their graph if the optimizer needs it."""
+    backward = optimizer.backward if getattr(optimizer, "second_order", False) else Tensor.backward
+    backward(loss)
 
 
 def gradient(p: Tensor, step: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The naive transcription follows the authors' code, and the rules follow it."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from autotune.optimizers.registry import resolve
 from autotune.testing.recordings import recorded
 from autotune.testing.trajectories import drawn, play
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden").rglob("*.json"))
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = [  # of optimizers
+    path for path in sorted(FOLDER.rglob("*.json")) if "kind" not in json.loads(path.read_text())
+]
 
 
 def naive_run(run):
@@ -35,7 +39,9 @@ def naive_run(run):
         for i, g in enumerate(clip(grads, limit, eps)):
             if g is not None:
                 lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
-                params[i] = tensors[i].step(params[i], g, lr, t)
+                bend = None if run.curvature is None else run.curvature[k][i]
+                more = {} if bend is None else {"curvature": bend, "shape": run.shapes[i]}
+                params[i] = tensors[i].step(params[i], g, lr, t, **more)
         yield params
         if k + 1 in run.restart_after:
             t = 0
@@ -60,6 +66,11 @@ VARIATIONS = {
         {"betas": (0.9, 0.6)},
     ],
     "adagrad": [{}, {"lr_decay": 0.3, "initial_accumulator_value": 0.2}],
+    "adahessian": [
+        {},
+        {"hessian_power": 0.25, "block_sizes": (5, 0, 1, 1)},
+        {"hessian_power": 0.0},
+    ],
     "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
     "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
     "adamw": [{}, {"amsgrad": True}],
