@@ -210,7 +210,7 @@ def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> 
 def defaults(name: str) -> dict[str, Any]:
     """Return the hyper-parameters an optimizer has when none is given.
 
-    One of another package may have None among them: it then decides itself, and is not told.
+    Where one is None, the optimizer decides itself, and need not be told.
     """
     if is_foreign(name):
         return foreign.defaults(name)

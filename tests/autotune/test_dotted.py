@@ -286,3 +286,30 @@ def test_its_package_is_named_where_a_setting_comes_from():
     from autotune.export.header import lines
 
     assert lines(theirs)[1].endswith("torch 2.13.0, some-strangers 4.2")
+
+
+def deep(seed):
+    made = line(seed)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    return replace(made, model=model)
+
+
+def test_muon_is_searched_on_a_model_with_hidden_matrices_alone(tmp_path):
+    own = {"muon": {"aux": "adan", "ns_steps": {"low": 3, "high": 6}}}
+    given = {"trials": 3, "steps": 9, "progress": "off"}
+    result = autotune.tune(deep, optimizers=["muon"], space=own, **given)
+    tuned = result.tuned("muon")
+    assert tuned.hyper["aux"] == "adan"
+    assert type(tuned.hyper["ns_steps"]) is int
+    module: dict[str, object] = {}
+    exec(tuned.export("torch"), module)
+    groups = module["build"](deep(0).model).param_groups
+    rates = [(group["matrices"], group["lr"]) for group in groups]
+    hidden, others = (True, tuned.hyper["lr"]), (False, tuned.hyper["aux_lr"])
+    assert rates == [hidden, others, others]
+    refused(
+        "muon refuses this model: muon steps hidden matrices, got parameters without any; use "
+        "'adamw', or another optimizer that steps what is left",
+        optimizers=["muon"],
+    )
