@@ -37,7 +37,15 @@ def scaled(p, g, u, factor, scalars):
     return u * factor
 
 
+@jit
+def clamped(roots, size, scalars):
+    """Return the trust ratio of a parameter whose norm counts as ``largest`` at most."""
+    largest, limit = scalars
+    return ratio(tl.where(roots[0] > largest, largest, roots[0]), roots[1], limit)
+
+
 TRUST = Shaping(measure=both, factor=trust, shape=scaled, sums=2, scalars=("limit",))
+CLAMPED = Shaping(measure=both, factor=clamped, shape=scaled, sums=2, scalars=("largest", "limit"))
 
 
 def clip_factor(norm: Tensor, limit: float | Tensor, eps: float | Tensor) -> Tensor:

@@ -114,4 +114,4 @@ def fused_factors(sums, firsts, rows, factors, number: tl.constexpr, form: tl.co
         roots += (tl.sqrt(found[j]),)
     for j in tl.static_range(len(row)):
         end += (row[j].to(tl.float64),)
-    tl.store(factors + tensor, number(roots, found[form.sums], end))
+    tl.store(factors + tensor, number(roots[: form.sums], found[form.sums], end))
