@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.layout import precision
-from autotune.optimizers import check, hyper
+from autotune.optimizers import averaging, check, hyper
 from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_sharded
 
@@ -48,6 +48,7 @@ _KNOWN = frozenset(
         "momentum",
         "x",
         "y",
+        "z",
         "momentum_buffer",
         "square_avg",
         "grad_avg",
@@ -142,7 +143,8 @@ def _begun(
     If this project wrote the groups, these are the parameters that have any state of ours. Else
     those with state of any kind: names that nobody knows may be of another optimizer.
     """
-    since = ("max_grad_norm", "decoupled_weight_decay")  # earlier versions' groups lack them
+    # Groups of earlier versions lack them.
+    since = ("max_grad_norm", "decoupled_weight_decay", *averaging.HYPER)
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)
     return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}
@@ -187,7 +189,7 @@ def _group(saved: Group) -> Group:
         group["decay"] = _PROX[bool(group.pop("no_prox"))]
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
     # The authors' code accelerates if the mode contains 'win', in lower case.
-    group["acceleration"] = mode if "win" in mode else "none"
+    group["acceleration"] = mode if "win" in mode or mode == averaging.NAME else "none"
     if "step" in group:
         group["step"] = check.count("step", group["step"])
     return group

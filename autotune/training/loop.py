@@ -12,7 +12,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.ahead import train_ahead
-from autotune.training.lr_schedule import multiplier
+from autotune.training.lr_schedule import multiplier, shape_of
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment, measure, set_rates, take_step
 
@@ -41,9 +41,9 @@ def train(
         return
     began = time.perf_counter()
     modes = begin_training(run.model)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
     for step in range(segment.start, segment.stop):
-        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
+        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup, shape))
         modes.restore()
         loss = take_step(run, optimizer, step)
         done = step + 1
@@ -52,7 +52,7 @@ def train(
         # The loss before the first update tells runs apart that did not begin alike.
         if done == 1 or last or done in segment.evaluate or done % segment.every == 0:
             pulse(Phase.EVALUATION)
-            yield measure(run, done, loss, began, segment)
+            yield measure(run, optimizer, done, loss, began, segment)
             pulse(Phase.STEP)
         if last:
             break

@@ -13,6 +13,7 @@ from torch import Tensor
 from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
+from autotune.training.averages import averaged
 
 
 class Diverged(Exception):
@@ -72,14 +73,22 @@ def set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: floa
         group["lr"] = peak * factor
 
 
-def measure(run: Run, done: int, train_loss: float, began: float, segment: Segment) -> Point:
+def measure(
+    run: Run,
+    optimizer: torch.optim.Optimizer,
+    done: int,
+    train_loss: float,
+    began: float,
+    segment: Segment,
+) -> Point:
     """Return the point after step ``done``, with a validation loss if one is due; raises Diverged.
 
     ``began``: when training did, by ``time.perf_counter``.
     """
     if done not in segment.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
-    measured = run.evaluate()
+    with averaged(optimizer):
+        measured = run.evaluate()
     finite(measured.loss, "validation", done)
     if measured.accuracy is not None and not math.isfinite(measured.accuracy):
         raise ValueError(f"accuracy became {measured.accuracy} at step {done}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -19,6 +20,8 @@ class Adan:
         decay: str = "proximal",
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.decay, self.acceleration, self.gammas = decay, acceleration, reckless_steps
@@ -26,7 +29,9 @@ class Adan:
         self.m: list[float] = []
         self.v: list[float] = []
         self.n: list[float] = []
+        self.r, self.power = r, weight_lr_power
         self.win: Win | None = None
+        self.average: ScheduleFree | None = None
 
     def restart(self) -> None:
         """Set the moments back to zero."""
@@ -41,8 +46,11 @@ class Adan:
             self.previous = list(g)
         if self.win is None:
             self.win = Win(p, self.acceleration, self.gammas)
+            self.average = ScheduleFree(p, self.betas[0], self.r, self.power)
         u = [self._update(i, g[i], t) for i in range(size)]
         self.previous = list(g)
+        if self.acceleration == "schedule-free" and self.average:
+            return self.average.move(p, u, lr, self.weight_decay)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)
         if self.decay == "proximal":
@@ -51,6 +59,8 @@ class Adan:
 
     def _update(self, i: int, g: float, t: int) -> float:
         b1, b2, b3 = self.betas
+        if self.acceleration == "schedule-free":  # whose own average takes its place
+            b1 = 0.0
         difference = g - self.previous[i] if self.previous else 0.0
         self.m[i] = b1 * self.m[i] + (1 - b1) * g
         self.v[i] = b2 * self.v[i] + (1 - b2) * difference

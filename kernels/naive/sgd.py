@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -18,12 +19,16 @@ class SGD:
         nesterov: bool = True,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         self.weight_decay, self.acceleration = weight_decay, acceleration
         self.gammas = reckless_steps
         self.sum: list[float] | None = None
+        self.r, self.power = r, weight_lr_power
         self.win: Win | None = None
+        self.average: ScheduleFree | None = None
 
     def step(self, p: Sequence[float], g: Sequence[float], lr: float, t: int = 0) -> list[float]:
         """Return the parameter after its next step; ``t`` is not used."""
@@ -31,10 +36,13 @@ class SGD:
             g = [a + self.weight_decay * b for a, b in zip(g, p, strict=True)]
         if self.sum is None or self.win is None:
             self.win = Win(p, self.acceleration, self.gammas)
+            self.average = ScheduleFree(p, self.momentum, self.r, self.power)
             self.sum = list(g)
         else:
             part = 1 - self.dampening
             self.sum = [self.momentum * b + part * a for a, b in zip(g, self.sum, strict=True)]
+        if self.acceleration == "schedule-free" and self.average:
+            return self.average.move(p, g, lr, self.weight_decay)
         u = list(self.sum)
         if self.nesterov:
             u = [a + self.momentum * b for a, b in zip(g, self.sum, strict=True)]

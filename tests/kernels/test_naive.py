@@ -30,9 +30,11 @@ def naive_run(run):
     for k, grads in enumerate(run.grads):
         t += 1
         for i, g in enumerate(clip(grads, limit, eps)):
+            lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
             if g is not None:
-                lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
                 params[i] = tensors[i].step(params[i], g, lr, t)
+            elif by_param[i].get("acceleration") == "schedule-free":
+                tensors[i].average.skip(lr)
         yield params
         if k + 1 in run.restart_after:
             t = 0
@@ -61,6 +63,11 @@ CASES = [
     for variation in variations
     for acceleration in ("none", "win", "win2")
     if acceleration == "none" or variation.get("decay") != "decoupled"
+]
+CASES += [
+    (name, {**powers, "acceleration": "schedule-free"})
+    for name in ("adan", "adam", "adamw", "sgd")
+    for powers in ({}, {"r": 1.5, "weight_lr_power": 0.5})
 ]
 
 
