@@ -1,4 +1,7 @@
-"""Optimizers with the ``torch.optim`` interface, and their names; importing this loads no torch."""
+"""Optimizers with the ``torch.optim`` interface, and their names; importing this loads no torch.
+
+The class of every registered optimizer can be imported from here, as ``Lion`` of 'lion'.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,10 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name in _HOMES:
         return getattr(import_module(f"autotune.optimizers.{_HOMES[name]}"), name)
+    if name.isidentifier() and not name.startswith("_"):
+        found = import_module("autotune.optimizers.registry").class_named(name)
+        if found is not None:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

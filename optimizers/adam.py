@@ -57,6 +57,8 @@ class Adam(RuleOptimizer):
             by 0. Default: 1e-8.
         weight_decay: Times p, added to the gradient; at least 0. Default: 0.0.
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        eps_after_correction: Add eps after bias correction, as torch.optim.Adam does:
+            u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps). Default: False.
         {accelerations}
         {max_grad_norm}
         {backend}
@@ -119,6 +121,7 @@ class Adam(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         amsgrad: bool = False,
+        eps_after_correction: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         r: float = 0.0,
@@ -141,6 +144,8 @@ class Adam(RuleOptimizer):
             "r": r,
             "weight_lr_power": weight_lr_power,
         }
+        if not self.decoupled:  # AdamW always adds it there
+            defaults["eps_after_correction"] = eps_after_correction
         super().__init__(
             params,
             defaults,
@@ -153,9 +158,10 @@ class Adam(RuleOptimizer):
         )
 
     def validate(self, group: Group) -> None:
-        """Refuse an ``amsgrad`` that is no switch."""
+        """Refuse an ``amsgrad`` or an ``eps_after_correction`` that is no switch."""
         super().validate(group)
         check.switch("amsgrad", group["amsgrad"])
+        check.switch("eps_after_correction", group.get("eps_after_correction", False))
 
     def direction(self, group: Group) -> Part:
         """Return Adam's direction, with or without the running maximum."""
@@ -168,14 +174,16 @@ class Adam(RuleOptimizer):
         return 0.0
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
-        """Return betas, bias corrections, and ``eps`` scaled to act before bias correction."""
+        """Return the L2 term, betas, bias corrections, and ``eps`` as it acts after these."""
         b1, b2 = group["betas"]
         c2 = root(debias(b2, step))
+        after = group.get("eps_after_correction")  # which groups of earlier pickles lack
+        eps = group["eps"] if after else group["eps"] / c2
         second = b2, 1.0 - b2
         if group["acceleration"] == "schedule-free":
-            return group["weight_decay"], *second, c2, group["eps"] / c2
+            return group["weight_decay"], *second, c2, eps
         first = b1, 1.0 - b1
-        return group["weight_decay"], *first, *second, debias(b1, step), c2, group["eps"] / c2
+        return group["weight_decay"], *first, *second, debias(b1, step), c2, eps
 
 
 @documented

@@ -99,7 +99,8 @@ ValueError: A value is outside its range, a parameter is complex, there are no p
 ImportError: ``backend`` needs a package that is not installed.
 """,
     "average_source": """\
-Schedule-Free: Defazio et al., arXiv:2405.15682, as in github.com/facebookresearch/schedule_free.
+Schedule-Free: Defazio et al., arXiv:2405.15682, as in
+github.com/facebookresearch/schedule_free.
 """,
     "win_source": """\
 Win and Win2: Zhou et al., ICLR 2023 and JMLR 25(83), 2024, as in github.com/sail-sg/win.

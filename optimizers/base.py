@@ -86,6 +86,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
+        computed: State of torch's namesake that is not kept, as it follows from the step.
         norm_group: Processes that hold other parameters of the same model, or other pieces of
             them, whose gradients count in the norm for clipping. Set it on
             ``ZeroRedundancyOptimizer(...).optim`` and under FullyShardedDataParallel, where it is
@@ -107,6 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     decays: ClassVar[int] = 2
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
+    computed: ClassVar[tuple[str, ...]] = ()
     norm_group: ProcessGroup | None = None
     stochastic_rounding: bool
     compact: bool
@@ -191,7 +193,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def validate(self, group: Group) -> None:
         """Refuse a group whose hyper-parameters are out of range."""
         check.rate("lr", group["lr"])
-        for name in ("eps", "weight_decay"):
+        for name in [n for n in ("eps", "weight_decay") if n in group]:
             check.at_least_zero(name, group[name])
         check.decoupled(type(self).__name__, self.decoupled, group)
         check.reckless_steps(group["reckless_steps"])
@@ -349,9 +351,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         It may come from this class, from the authors' code (their names, and those in Adan's state
         before December 2022, are translated), or from ``torch.optim``: AdamW into AdamW, SGD into
-        SGD, and Adam into Adam, which from then on adds ``eps`` before bias correction. State gets
-        the dtype that this optimizer keeps, without being rounded to the parameter's dtype first,
-        and its parameter's layout.
+        SGD, and Adam into Adam, which goes on exactly so with ``eps_after_correction=True``. State
+        gets the dtype that this optimizer keeps, without being rounded to the parameter's dtype
+        first, and its parameter's layout.
 
         ``torch.distributed.checkpoint.state_dict`` first takes a step with learning rate and
         gradients of 0 if there is no state yet, also to save. It counts as one, as with torch's

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 _PROX = {False: "proximal", True: "decoupled"}  # the authors' no_prox
+_COUPLED = {False: "coupled", True: "decoupled"}  # torch's decoupled_weight_decay
 # How a step runs, not what it computes, so the constructor's choice holds. The last four are this
 # project's: ZeroRedundancyOptimizer saves them in groups.
 _CHOICES = (
@@ -93,10 +94,15 @@ class Foreign:
 def translated(optimizer: RuleOptimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint under this project's names; raise ValueError if it does not fit."""
     own = optimizer.param_groups
-    groups = [_group(group) for group in saved["param_groups"]]
+    kinds = "decay" in optimizer.watch.names
+    groups = [_group(group, kinds) for group in saved["param_groups"]]
     numbers = {i for group in groups for i in group["params"]}
     known = words(optimizer) | _KNOWN
-    state = {i: _state(kept, known) for i, kept in saved["state"].items() if i in numbers}
+    state = {
+        i: _state(kept, known, optimizer.computed)
+        for i, kept in saved["state"].items()
+        if i in numbers
+    }
     # Groups of other sizes are left to torch, which refuses them.
     if [len(group["params"]) for group in groups] == [len(group["params"]) for group in own]:
         begun = _begun(optimizer, groups, state, known)
@@ -143,8 +149,13 @@ def _begun(
     If this project wrote the groups, these are the parameters that have any state of ours. Else
     those with state of any kind: names that nobody knows may be of another optimizer.
     """
-    # Groups of earlier versions lack them.
-    since = ("max_grad_norm", "decoupled_weight_decay", *averaging.HYPER)
+    # Groups of earlier versions lack these.
+    since = (
+        "max_grad_norm",
+        "decoupled_weight_decay",
+        "eps_after_correction",
+        *averaging.HYPER,
+    )
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)
     return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}
@@ -183,10 +194,13 @@ def _hidden(value: Any, known: bool) -> Any:
     return Kept(value) if isinstance(value, Tensor) else value
 
 
-def _group(saved: Group) -> Group:
+def _group(saved: Group, kinds: bool) -> Group:
+    """Return a group in our words; ``kinds``: whether its optimizer has kinds of decay."""
     group = {name: value for name, value in saved.items() if name not in _CHOICES}
     if "no_prox" in group:
         group["decay"] = _PROX[bool(group.pop("no_prox"))]
+    if kinds and "decay" not in group and "decoupled_weight_decay" in group:
+        group["decay"] = _COUPLED[bool(group.pop("decoupled_weight_decay"))]
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
     # The authors' code accelerates if the mode contains 'win', in lower case.
     group["acceleration"] = mode if "win" in mode or mode == averaging.NAME else "none"
@@ -195,8 +209,10 @@ def _group(saved: Group) -> Group:
     return group
 
 
-def _state(saved: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
-    state = dict(saved)
+def _state(
+    saved: Mapping[str, Any], known: Set[str], computed: Sequence[str] = ()
+) -> dict[str, Any]:
+    state = {name: value for name, value in saved.items() if name not in computed}
     if (
         "momentum_buffer" in saved and "momentum" not in saved
     ):  # of torch's SGD, which counts no steps

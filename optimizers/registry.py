@@ -75,6 +75,15 @@ def _forms(name: str, entry: EntryPoint) -> Iterator[str]:
         yield f"{name}-{ending}"
 
 
+def class_named(name: str) -> type[RuleOptimizer] | None:
+    """Return the registered class of this package with a name of Python's, or None."""
+    for entry in _entries().values():
+        if entry.attr == name and entry.module.startswith("autotune.optimizers."):
+            found: type[RuleOptimizer] = entry.load()
+            return found
+    return None
+
+
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
     """Return the class behind a name, and the acceleration the name asks for."""
     base, _, ending = name.rpartition("-")

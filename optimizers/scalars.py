@@ -70,3 +70,14 @@ def root(value: Scalar) -> Scalar:
 def later(step: Scalar) -> Scalar:
     """Return 0 for the first step, and 1 for others."""
     return float(step > 1) if isinstance(step, int) else (step > 1).double()
+
+
+def above(value: Scalar, limit: float) -> Scalar:
+    """Return 1 where a value is above a limit, and 0 elsewhere."""
+    return float(value > limit) if isinstance(value, int | float) else (value > limit).double()
+
+
+def below(value: Scalar, limit: float) -> Scalar:
+    """Return the smaller of a value and a limit, which is finite."""
+    over = above(value, limit)
+    return value * (1.0 - over) + limit * over

@@ -39,6 +39,7 @@ def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -
     if clipped(left):
         found += ["--clip-grad", text(clipped(left))]
     left.pop("max_grad_norm", None)
+    left.pop("eps_after_correction", None)  # timm's adam is torch's, near enough to either
     refuse_unsaid(TIMM, optimizer, left, {"eps": left.get("eps")})  # sgd's is of Win alone
     return [*found, *_schedule(float(hyper["lr"]), rising(warmup, steps), steps)]
 

@@ -48,13 +48,22 @@ class StudyState:
 
     def tried(self, setting: Setting) -> bool:
         """Return whether the search has tried a setting."""
-        return _written(setting) in self.settings
+        return self._written(setting) in self.settings
+
+    def _written(self, setting: Setting) -> str:
+        """Return a setting as text; tuples count as lists, as which they are stored.
+
+        An argument that the optimizer has had only since the setting was stored is its default.
+        """
+        whole = {**self.space.defaults, **setting.hyper}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in whole.items()}
+        return repr((sorted(plain.items()), setting.warmup))
 
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Store a trial's newest record and new points of its curve."""
         trial = completed(trial, self.space)
         if trial.role is Role.SEARCH and trial.id not in self.trials:
-            self.settings.add(_written(trial.setting))
+            self.settings.add(self._written(trial.setting))
         self._place(trial)
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
@@ -168,9 +177,3 @@ def completed(trial: TrialRecord, space: Space) -> TrialRecord:
     there = encode(setting.hyper, setting.warmup)
     added = {name: there.get(name, space.parameters[name].at(0.5)) for name in missing}
     return replace(trial, setting=replace(setting, params={**setting.params, **added}))
-
-
-def _written(setting: Setting) -> str:
-    """Return a setting as text; tuples count as lists, as which they are stored."""
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in setting.hyper.items()}
-    return repr((sorted(plain.items()), setting.warmup))

@@ -71,11 +71,14 @@ class OptimizerContract:
         "lr": 0.07,
         "eps": 0.3,
         "weight_decay": 0.4,
-        "decay": "decoupled",
+        "momentum_decay": 3.0,
+        "alpha": 4.0,
+        "alpha_warmup": 3,
+        "beta3_warmup": 3,
         "momentum": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
-        "max_grad_norm": 0.3,
+        "max_grad_norm": 7.0,
         "r": 1.5,
         "weight_lr_power": 0.5,
     }
@@ -112,6 +115,8 @@ class OptimizerContract:
     def _other(self, key: str, default: Any) -> Any:
         if key == "betas":
             return tuple(0.8 * beta for beta in default)
+        if key == "decay":
+            return "coupled" if default == "decoupled" else "decoupled"
         return not default if isinstance(default, bool) else self.others[key]
 
     @pytest.mark.parametrize("backend", BACKENDS)

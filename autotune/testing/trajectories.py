@@ -1,11 +1,9 @@
-"""Optimizer runs with given gradients: read from a recording or drawn, and replayed."""
+"""Optimizer runs with given gradients: drawn, or read from a recording; and replayed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,16 +13,7 @@ from autotune.optimizers.base import RuleOptimizer
 from autotune.optimizers.registry import create
 
 Numbers = Sequence[float]
-
-# The authors' classes and arguments, and ours.
-_CLASSES = {
-    "Adan": "adan",
-    "Adam_Win": "adam",
-    "AdamW_Win": "adamw",
-    "SGD_Win": "sgd",
-    "Lamb_Win": "lamb",
-}
-_PROX = {False: "proximal", True: "decoupled"}
+Tolerance = Mapping[str, tuple[float, float]]  # relative and absolute, by dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,36 +29,9 @@ class Trajectory:
     lr: Sequence[Numbers] | None = None  # by step and group
     restart_after: Sequence[int] = ()
     expected: Mapping[str, Sequence[Sequence[Numbers]]] = field(default_factory=dict)
+    tolerance: Tolerance = field(default_factory=dict)
     state: Sequence[Mapping[str, Any] | None] = ()
     group_steps: Sequence[int | None] = ()
-
-
-def recorded(path: Path) -> Trajectory:
-    """Read a recording of the authors' code, with its names translated to ours."""
-    data = json.loads(path.read_text())
-    mode = {"acceleration": data["mode"]} if data["mode"] else {}
-    return Trajectory(
-        optimizer=_CLASSES[data["optimizer"]],
-        hyper={**mode, **_translated(data["hyper"])},
-        groups=[_translated(group) for group in data["groups"]],
-        shapes=[p["shape"] for p in data["params"]],
-        initial=[p["init"] for p in data["params"]],
-        grads=data["grads"],
-        lr=data["lr"],
-        restart_after=data["restart_after"] or (),
-        expected=data["expected"],
-        state=data["final_state_float64"],
-        group_steps=data["final_group_step"],
-    )
-
-
-def _translated(hyper: Mapping[str, Any]) -> dict[str, Any]:
-    ours = dict(hyper)
-    if "no_prox" in ours:
-        ours["decay"] = _PROX[ours.pop("no_prox")]
-    if "acceleration_mode" in ours:
-        ours["acceleration"] = ours.pop("acceleration_mode")
-    return ours
 
 
 def drawn(

@@ -29,9 +29,8 @@ class AdamW:
         self.m: list[float] = []
         self.v: list[float] = []
         self.largest: list[float] = []
-        self.r, self.power = r, weight_lr_power
         self.win: Win | None = None
-        self.average: ScheduleFree | None = None
+        self.average = ScheduleFree(betas[0], r, weight_lr_power)
 
     def step(self, p: Sequence[float], g: Sequence[float], lr: float, t: int = 0) -> list[float]:
         """Return the parameter after its next step; ``t`` is not used, each tensor counts."""
@@ -39,10 +38,9 @@ class AdamW:
         if self.win is None:
             self.m, self.v, self.largest = [0.0] * size, [0.0] * size, [0.0] * size
             self.win = Win(p, self.acceleration, self.gammas)
-            self.average = ScheduleFree(p, self.betas[0], self.r, self.power)
         self.t += 1
         u = [self._update(i, g[i]) for i in range(size)]
-        if self.acceleration == "schedule-free" and self.average:
+        if self.acceleration == "schedule-free":
             return self.average.move(p, u, lr, self.weight_decay)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)

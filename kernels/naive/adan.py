@@ -29,9 +29,8 @@ class Adan:
         self.m: list[float] = []
         self.v: list[float] = []
         self.n: list[float] = []
-        self.r, self.power = r, weight_lr_power
         self.win: Win | None = None
-        self.average: ScheduleFree | None = None
+        self.average = ScheduleFree(betas[0], r, weight_lr_power)
 
     def restart(self) -> None:
         """Set the moments back to zero."""
@@ -46,10 +45,9 @@ class Adan:
             self.previous = list(g)
         if self.win is None:
             self.win = Win(p, self.acceleration, self.gammas)
-            self.average = ScheduleFree(p, self.betas[0], self.r, self.power)
         u = [self._update(i, g[i], t) for i in range(size)]
         self.previous = list(g)
-        if self.acceleration == "schedule-free" and self.average:
+        if self.acceleration == "schedule-free":
             return self.average.move(p, u, lr, self.weight_decay)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)

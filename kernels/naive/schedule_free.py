@@ -9,20 +9,23 @@ class ScheduleFree:
     """The three sequences of one tensor, all beginning at its first value.
 
     Args:
-        first: That value.
         beta: How near y is to the average.
         r: The weight of step t in the average is t^r times the largest lr so far to the power.
         power: That power.
     """
 
-    def __init__(self, first: Sequence[float], beta: float, r: float, power: float) -> None:
-        self.x, self.z, self.beta, self.r, self.power = list(first), list(first), beta, r, power
+    def __init__(self, beta: float, r: float, power: float) -> None:
+        self.beta, self.r, self.power = beta, r, power
+        self.x: list[float] = []
+        self.z: list[float] = []
         self.steps, self.largest, self.total = 0, 0.0, 0.0
 
     def move(
         self, y: Sequence[float], u: Sequence[float], lr: float, weight_decay: float
     ) -> list[float]:
         """Return the new y. Steps are counted as the group's: see ``skip``."""
+        if not self.x:
+            self.x, self.z = list(y), list(y)
         self.steps += 1
         self.largest = max(self.largest, lr)
         weight = self.steps**self.r * self.largest**self.power

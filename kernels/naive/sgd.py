@@ -26,9 +26,8 @@ class SGD:
         self.weight_decay, self.acceleration = weight_decay, acceleration
         self.gammas = reckless_steps
         self.sum: list[float] | None = None
-        self.r, self.power = r, weight_lr_power
         self.win: Win | None = None
-        self.average: ScheduleFree | None = None
+        self.average = ScheduleFree(momentum, r, weight_lr_power)
 
     def step(self, p: Sequence[float], g: Sequence[float], lr: float, t: int = 0) -> list[float]:
         """Return the parameter after its next step; ``t`` is not used."""
@@ -36,12 +35,11 @@ class SGD:
             g = [a + self.weight_decay * b for a, b in zip(g, p, strict=True)]
         if self.sum is None or self.win is None:
             self.win = Win(p, self.acceleration, self.gammas)
-            self.average = ScheduleFree(p, self.momentum, self.r, self.power)
             self.sum = list(g)
         else:
             part = 1 - self.dampening
             self.sum = [self.momentum * b + part * a for a, b in zip(g, self.sum, strict=True)]
-        if self.acceleration == "schedule-free" and self.average:
+        if self.acceleration == "schedule-free":
             return self.average.move(p, g, lr, self.weight_decay)
         u = list(self.sum)
         if self.nesterov:

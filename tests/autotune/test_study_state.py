@@ -65,6 +65,15 @@ def test_trials_and_costs_are_those_of_the_newest_records(events):
     assert study.committed() == sum(max(cost(t), stops.get(t.id, 0)) for t in everyone) / TARGET
 
 
+def test_a_setting_that_lacks_an_argument_was_tried_with_its_default():
+    state = replace(empty(), space=build({}, {"lr": 0.1, "since": False}, {}))
+    trial = numbered(0)
+    older = replace(trial.setting, hyper={"lr": 0.3})
+    state.keep(replace(trial, setting=older))
+    assert state.tried(replace(older, hyper={"lr": 0.3, "since": False}))
+    assert not state.tried(replace(older, hyper={"lr": 0.3, "since": True}))
+
+
 def test_a_list_of_trials_is_the_callers_own():
     state = empty()
     state.keep(numbered(0))

@@ -7,7 +7,8 @@ import torch
 
 from autotune.optimizers import Adan, create
 from autotune.testing.optimizers import under_test
-from autotune.testing.trajectories import drawn, final, play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import drawn, final, play
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,21 +9,30 @@ import pytest
 import torch
 
 from autotune.kernels.lang import Function
-from autotune.kernels.rules import adam, adan, decay, lamb, sgd, win
+from autotune.kernels.rules import adam, adan, ademamix, decay, lamb, lion, nadamw, radam, sgd, win
 from autotune.optimizers import LAMB, Adan, base, clipping
 from autotune.optimizers import adam as adam_module
 from autotune.optimizers import adan as adan_module
+from autotune.optimizers import ademamix as ademamix_module
 from autotune.optimizers import lamb as lamb_module
+from autotune.optimizers import lion as lion_module
+from autotune.optimizers import nadamw as nadamw_module
+from autotune.optimizers import radam as radam_module
 from autotune.optimizers import sgd as sgd_module
-from autotune.testing.trajectories import play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import play
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").rglob("*.json"))
 PARTS = {
     "ADAN": (adan_module, "ADAN", adan.ADAN),
     "ADAM": (adam_module, "ADAM", adam.ADAM),
     "AMSGRAD": (adam_module, "AMSGRAD", adam.AMSGRAD),
     "SGD": (sgd_module, "DIRECTION", sgd.SGD),
     "LAMB": (lamb_module, "DIRECTION", lamb.LAMB),
+    "NADAMW": (nadamw_module, "NADAMW", nadamw.NADAMW),
+    "RADAM": (radam_module, "RADAM", radam.RADAM),
+    "LION": (lion_module, "LION", lion.LION),
+    "ADEMAMIX": (ademamix_module, "ADEMAMIX", ademamix.ADEMAMIX),
     "PROXIMAL": (adan_module, "PROXIMAL", decay.PROXIMAL),
     "DECOUPLED": (adam_module, "DECOUPLED", decay.DECOUPLED),
 }
@@ -39,6 +48,13 @@ MISTAKES = [
     ("AMSGRAD", "corrected(m, peak, scalars)", "corrected(m, v, scalars)"),
     ("SGD", "near * g + far * b", "g + far * b"),
     ("LAMB", "u + weight_decay * p", "u"),
+    ("NADAMW", "near * g + far * m", "(near + far) * m"),
+    ("NADAMW", "near * g + far * m", "near * g + far * state[0]"),
+    ("RADAM", "by * tl.sqrt(v) + floor", "tl.sqrt(v) + floor"),
+    ("LION", "sign(ema(state[0], g, b1, take1))", "sign(ema(state[0], g, b2, take2))"),
+    ("LION", "sign(ema(state[0], g, b1, take1))", "sign(g)"),
+    ("ADEMAMIX", "m / c1 + alpha * s", "(m + alpha * s) / c1"),
+    ("ADEMAMIX", "ema(s, g, b3, take3)", "ema(s, g, b3, take1)"),
 ]
 WIN_MISTAKES = [
     ("win", "gamma + gamma * lr * weight_decay", "gamma"),

@@ -8,10 +8,11 @@ import torch
 
 from autotune.kernels.naive.clip import clip
 from autotune.optimizers import defaults
-from autotune.testing.trajectories import drawn, play, recorded
+from autotune.optimizers.registry import resolve
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import drawn, play
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
-CLASSES = {"adan": "Adan", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lamb": "LAMB"}
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").rglob("*.json"))
 
 
 def naive_run(run):
@@ -20,12 +21,15 @@ def naive_run(run):
     limit = hyper.pop("max_grad_norm")
     by_param = {i: {**hyper, **group} for group in run.groups for i in group["params"]}
     group_of = {i: k for k, group in enumerate(run.groups) for i in group["params"]}
-    cls = getattr(import_module(f"autotune.kernels.naive.{run.optimizer}"), CLASSES[run.optimizer])
-    left_out = {"lr", "params"} | ({"eps"} if run.optimizer == "sgd" else set())
+    base = run.optimizer.removesuffix("-sf")
+    module = import_module(f"autotune.kernels.naive.{base.replace('-', '_')}")
+    cls = getattr(module, resolve(run.optimizer)[0].__name__)
+    left_out = {"lr", "params"} | ({"eps"} if base == "sgd" else set())
     tensors = {
         i: cls(**{k: v for k, v in own.items() if k not in left_out}) for i, own in by_param.items()
     }
-    eps = 0.0 if run.optimizer == "lamb" else by_param[run.groups[-1]["params"][0]]["eps"]
+    last = by_param[run.groups[-1]["params"][0]]
+    eps = 0.0 if run.optimizer == "lamb" else last.get("eps", 0.0)
     params, t = [list(values) for values in run.initial], 0
     for k, grads in enumerate(run.grads):
         t += 1
@@ -52,10 +56,15 @@ def test_naive_follows_the_authors(path):
 
 VARIATIONS = {
     "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
-    "adam": [{}, {"amsgrad": True}],
+    "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
     "adamw": [{}, {"amsgrad": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
+    "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
+    "nadamw-torch": [{}, {"decay": "coupled"}, {"momentum_decay": 0.0}, {"momentum_decay": 2.0}],
+    "radam": [{}, {"decay": "coupled", "eps": 0.1}, {"betas": (0.9, 0.6)}],
+    "lion": [{}, {"betas": (0.0, 0.98)}],
+    "ademamix": [{}, {"alpha_warmup": 5, "beta3_warmup": 3, "betas": (0.9, 0.99, 0.97)}],
 }
 CASES = [
     (name, {**variation, "acceleration": acceleration})

@@ -14,7 +14,8 @@ from autotune.optimizers import SGD, Adam, AdamW, Adan, Stacked, create, on_devi
 from autotune.testing.backends import usable
 from autotune.testing.graph import capture
 from autotune.testing.optimizers import in_kernels
-from autotune.testing.trajectories import play, recorded
+from autotune.testing.recordings import recorded
+from autotune.testing.trajectories import play
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 TOLERANCE = {torch.float64: (1e-11, 1e-13), torch.float32: (1e-4, 1e-6)}
@@ -122,7 +123,13 @@ def counted_launches(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "limit", "scaled"),
-    [("adan-win2", 0.7, True), ("adamw", 0.7, False), ("lamb", 0.0, True), ("sgd", 0.0, False)],
+    [
+        ("adan-win2", 0.7, True),
+        ("adamw", 0.7, False),
+        ("lamb", 0.0, True),
+        ("sgd", 0.0, False),
+        ("nadamw-torch", 0.0, True),
+    ],
 )
 def test_one_launch_counts_and_computes_what_operators_do(name, limit, scaled, monkeypatch):
     def ended():

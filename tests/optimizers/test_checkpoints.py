@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,12 @@ def test_a_checkpoint_of_torch_goes_on_as_its(theirs, ours, hyper):
 def test_torchs_adam_differs_only_by_where_eps_is_added():
     expected, actual = continued(torch.optim.Adam, Adam, lr=0.1, eps=1e-14)
     torch.testing.assert_close(actual, expected, rtol=1e-11, atol=0.0)
+
+
+def test_torchs_adam_goes_on_exactly_where_eps_is_added_as_it_does():
+    ours = partial(Adam, eps_after_correction=True)
+    expected, actual = continued(torch.optim.Adam, ours, lr=0.1, eps=1e-2, weight_decay=0.2)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
 def saved_by(cls, **hyper):

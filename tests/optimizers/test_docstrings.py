@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from autotune.optimizers import LAMB, SGD, Adam, AdamW, Adan, RuleOptimizer, Stacked
+from autotune.optimizers import RuleOptimizer, Stacked, names
 from autotune.optimizers.arguments import TEXTS, documented
+from autotune.optimizers.registry import resolve
 
-CLASSES = [LAMB, SGD, Adam, AdamW, Adan, Stacked]
+CLASSES = [*dict.fromkeys(resolve(name)[0] for name in names()), Stacked]
 
 
 def section(cls, title):

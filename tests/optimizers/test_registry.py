@@ -19,6 +19,12 @@ def test_public_names_can_be_had_and_are_sorted():
     assert set(optimizers.__all__) == set(dir(optimizers))
 
 
+@pytest.mark.parametrize("name", names())
+def test_the_class_of_every_name_can_be_imported(name):
+    cls = registry.resolve(name)[0]
+    assert getattr(optimizers, cls.__name__) is cls
+
+
 def test_a_name_that_is_not_public_is_an_attribute_error():
     with pytest.raises(
         AttributeError, match=r"^module 'autotune.optimizers' has no attribute 'N'$"
@@ -29,9 +35,9 @@ def test_a_name_that_is_not_public_is_an_attribute_error():
 def test_every_optimizer_comes_in_the_forms_its_class_has():
     assert names() == sorted(names())
     averaged = {name for name in names() if name.endswith("-sf")}
-    assert averaged == {f"{name}-sf" for name in ("adam", "adamw", "adan", "sgd")}
+    assert averaged >= {f"{name}-sf" for name in ("adam", "adamw", "adan", "sgd")}
     assert "lamb-sf" not in names()
-    plain = ["adam", "adamw", "adan", "lamb", "sgd"]
+    plain = ["adam", "adamw", "adan", "lamb", "lion", "nadamw", "nadamw-torch", "radam", "sgd"]
     assert set(names()) >= {name + form for name in plain for form in ("", "-win", "-win2")}
 
 

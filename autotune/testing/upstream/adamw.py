@@ -1,0 +1,11 @@
+"""``torch.optim.AdamW``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def ours(hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our name and arguments."""
+    return "adamw", dict(hyper)

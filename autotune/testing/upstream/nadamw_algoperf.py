@@ -1,0 +1,14 @@
+"""AlgoPerf's NAdamW, as timm has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def ours(hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our name and arguments."""
+    found = dict(hyper)
+    if found.pop("caution", False):
+        raise ValueError("nadamw has no caution, got True")
+    return "nadamw", found
