@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.optimizers import Stacked, create
+from autotune.optimizers import Stacked, create, defaults
+from autotune.optimizers.registry import schedule
 from autotune.optimizers.stacked import alike
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.optimizers import runs, under_test
@@ -19,6 +20,12 @@ SHAPES = [(5,), (3, 2), (), (0,)]
 def hyper(k, **more):
     """Return the setting of replica k."""
     return {"lr": 0.05 * (k + 1), "eps": 1e-3 * (k + 1), **more}
+
+
+def taken(name, **more):
+    """Return what an optimizer takes of a setting: not all have an eps."""
+    known = defaults(name)
+    return {key: value for key, value in more.items() if key in known}
 
 
 def drawn(count, shapes=SHAPES, dtype=torch.float32):
@@ -43,6 +50,11 @@ def grouped(params):
     return [{"params": params[:2]}, {"params": params[2:], "weight_decay": 0.0}]
 
 
+def rate(name, peak, step):
+    """Return another learning rate for every step; under Schedule-Free it must not fall."""
+    return peak * (step + 1) / 8 if schedule(name) == "constant" else peak / (step + 1)
+
+
 def apart(name, rows, grads, backend, start=None):
     """Return what separate optimizers make of every replica, and the optimizers."""
     start = start or drawn(len(rows))
@@ -52,7 +64,7 @@ def apart(name, rows, grads, backend, start=None):
         optimizer = create(name, grouped(params), **{**row, "backend": backend})
         for step, given_grads in enumerate(grads):
             for group in optimizer.param_groups:
-                group["lr"] = row["lr"] / (step + 1)
+                group["lr"] = rate(name, row["lr"], step)
             for p, g in zip(params, given_grads, strict=True):
                 p.grad = None if g is None else g[k].clone()
             optimizer.step()
@@ -65,7 +77,7 @@ def advance(stack, rows, grads, first=0):
     for step, given_grads in enumerate(grads, first):
         for optimizer, row in zip(stack.rows, rows, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = row["lr"] / (step + 1)
+                group["lr"] = rate(stack.name, row["lr"], step)
         for p, g in zip(stack.params, given_grads, strict=True):
             p.grad = g
         stack.step()
@@ -86,7 +98,7 @@ def same(stack, ended):
 
 @pytest.mark.parametrize(("name", "backend"), runs())
 def test_replicas_end_where_their_own_optimizers_end(name, backend):
-    rows = [hyper(k, weight_decay=0.1 * (k + 1)) for k in range(3)]
+    rows = [taken(name, **hyper(k, weight_decay=0.1 * (k + 1))) for k in range(3)]
     grads = gradients(3, 4)
     with usable(backend):
         ended, _ = apart(name, rows, grads, backend)
@@ -107,7 +119,7 @@ def test_replicas_end_where_their_own_optimizers_end(name, backend):
 def test_any_number_of_replicas_in_any_dtype_is_clipped_each_by_its_own_norm(
     name, count, steps, clips, backend, dtype
 ):
-    rows = [hyper(k, weight_decay=0.2, max_grad_norm=clips[k]) for k in range(count)]
+    rows = [taken(name, **hyper(k, weight_decay=0.2, max_grad_norm=clips[k])) for k in range(count)]
     start, grads = drawn(count, dtype=dtype), gradients(count, steps, dtype=dtype)
     with usable(backend):
         ended, _ = apart(name, rows, grads, backend, start)
@@ -197,7 +209,7 @@ def test_a_replica_of_nan_leaves_the_others_as_they_are():
 @pytest.mark.parametrize("name", under_test())
 def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
     betas = [(0.9, 0.99, 0.999), (0.3, 0.0, 0.5), (0.98, 0.92, 0.99)] * 2
-    rows = [hyper(k, weight_decay=0.1 * k + 0.1) for k in range(6)]
+    rows = [taken(name, **hyper(k, weight_decay=0.1 * k + 0.1)) for k in range(6)]
     stack = built(name, rows, "torch")
     for row, each in zip(stack.rows, betas, strict=True):
         for group in row.param_groups:
@@ -205,6 +217,7 @@ def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
                 group["betas"] = each[: row.decays]
     for formulas in stack._formulas:
         assert formulas.look()
+        formulas.count()
         assert formulas._noted
         for steps in np.array([[1, 2, 3, 4, 5, 6], [7, 1, 1000, 9, 123457, 8]]):
             expected = formulas._one_by_one(steps, [False] * 6)
