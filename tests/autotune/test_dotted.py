@@ -269,6 +269,32 @@ def test_a_paused_trial_goes_on_to_the_undisturbed_losses(tmp_path, monkeypatch)
     assert first | rest == whole
 
 
+def test_its_average_takes_the_place_of_a_schedule():
+    result = autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off")
+    tuned = result.tuned(AVERAGING)
+    assert tuned.record.schedule.type == "constant"
+    assert tuned.warmup == 0.05
+    optimizer = tuned.build(nn.Linear(2, 1))
+    rates = tuned.schedule(optimizer, 40)
+    optimizer.step()
+    for _ in range(30):
+        rates.step()
+    assert optimizer.param_groups[0]["lr"] == tuned.hyper["lr"]
+
+
+def test_a_result_is_read_where_its_package_is_missing(monkeypatch):
+    autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off", name="kept")
+    foreign.find.cache_clear()
+    foreign._defaults.cache_clear()
+    monkeypatch.delitem(sys.modules, "strangers")
+    result = autotune.load("kept")
+    assert AVERAGING in str(result)
+    exported = json.loads(result.tuned(AVERAGING).export("json"))
+    assert exported["schedule"]["type"] == "constant"
+    with pytest.raises(MissingExtra, match=r"^optimizer 'strangers\.Averaging' needs the package "):
+        result.tuned(AVERAGING).export("wandb-sweep")
+
+
 def test_arguments_of_a_command_say_its_dotted_name():
     hyper = {"lr": 0.1, "weight_decay": 0.0}
     assert words("kohya", RMSPROP, hyper, 0.1, 9)[:2] == ["--optimizer_type", RMSPROP]

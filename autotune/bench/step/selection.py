@@ -15,6 +15,7 @@ from autotune.bench.step.workload import NOBODY, Options
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
 from autotune.optimizers import RuleOptimizer
+from autotune.optimizers.registry import stacks
 from autotune.registry import unknown
 
 
@@ -67,8 +68,8 @@ class Probed(Generic[_Kind_co]):
 
 
 def probe(implementation: Implementation, dtype: torch.dtype, device: str) -> Traffic:
-    """Take a step with a small parameter and return the traffic of such steps."""
-    p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
+    """Take a step with a small matrix and return the traffic of such steps."""
+    p = torch.zeros(2, 4, dtype=dtype, device=device, requires_grad=True)
     p.grad = torch.ones_like(p)
     with quiet():
         optimizer = implementation.build([p])
@@ -95,6 +96,8 @@ def select(options: Options) -> Selection:
     """Let everyone take a step with a small parameter; who cannot is absent."""
     dtype, device = options.workload.torch_dtype, options.workload.device
     names = _known("optimizer", options.optimizers, optimizers.names())
+    if not options.optimizers:
+        names = list(filter(stacks, names))  # others take seconds, and not for memory's sake
     usable, absent = _backends(options.backends, device)
     own = [Own(rule=name, backend=backend) for name in names for backend in usable]
     chosen = _peers(options.against)
