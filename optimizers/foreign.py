@@ -32,7 +32,6 @@ _OTHER_USES = ("maximize", "differentiable")  # a trial minimizes, and different
 _REACH = 100.0  # how far a learning rate is searched to both sides of its default
 _TIMESCALE = (30.0, 1e6)  # steps, as of our own
 _WARMUP = ("linear", 0.0, 0.5)
-_ORIGIN = {"origin": "default", "warmup": 0.1}
 
 
 def is_dotted(name: str) -> bool:
@@ -224,6 +223,24 @@ def split(name: str, model: Module, hyper: Mapping[str, Any]) -> list[dict[str, 
     return found if decays(name) else [{"params": [p for group in found for p in group["params"]]}]
 
 
+def schedule(name: str) -> str:
+    """Return what the learning rate does after its warm-up, as ``registry.schedule``.
+
+    It stays where it is for an optimizer that has ``train()`` and ``eval()``, which averages
+    weights instead. Raises as ``find``.
+    """
+    cls = find(name)
+    averages = all(callable(getattr(cls, way, None)) for way in ("train", "eval"))
+    return "constant" if averages else "cosine"
+
+
+def presets(name: str) -> tuple[dict[str, Any], ...]:
+    """Return the settings to try first: the defaults alone. Raises as ``find``."""
+    given = {key: value for key, value in _defaults(name).items() if value is not None}
+    warmup = 0.05 if schedule(name) == "constant" else 0.1
+    return ({**given, "origin": "default", "warmup": warmup},)
+
+
 def space(name: str) -> Space:
     """Return what a search varies, as ``registry.space``: from the constructor's defaults.
 
@@ -269,12 +286,6 @@ def _around(lost: float) -> tuple[str, float, float]:
     """Return a range of 1 - beta: shorter averages are of use in runs that are short."""
     high = 0.5 if lost <= 0.5 else max(1.0, lost)
     return ("log", min(lost / 10.0, 0.02), min(lost * 50.0, high))
-
-
-def presets(name: str) -> tuple[dict[str, Any], ...]:
-    """Return the settings to try first: the defaults alone. Raises as ``find``."""
-    given = {key: value for key, value in _defaults(name).items() if value is not None}
-    return ({**given, **_ORIGIN},)
 
 
 def create(name: str, params: ParamsT, hyper: Mapping[str, Any]) -> Optimizer:

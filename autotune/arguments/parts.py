@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.errors import SpecError
 
-WIN = ("acceleration", "reckless_steps")
+FORM = ("acceleration", "reckless_steps", "r", "weight_lr_power")
 
 
 def text(value: Any) -> str:
@@ -33,11 +33,21 @@ def clipped(hyper: Mapping[str, Any]) -> float:
 
 
 def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an optimizer without Win; raises SpecError where it has Win."""
-    if hyper.get("acceleration", "none") != "none":
-        base = optimizer.removesuffix("-win").removesuffix("-win2")
+    """Return the arguments of an optimizer in its plain form; raises SpecError of another form."""
+    mode = hyper.get("acceleration", "none")
+    if mode == "schedule-free":
+        raise averages(framework, optimizer)
+    if mode != "none":
+        base = optimizer.rpartition("-")[0]
         raise refusal(framework, f"Win, which {optimizer} is", f"search {base}")
-    return {name: value for name, value in hyper.items() if name not in WIN}
+    return {name: value for name, value in hyper.items() if name not in FORM}
+
+
+def averages(framework: str, optimizer: str) -> SpecError:
+    """Return the error for an optimizer whose average a framework would not ask for."""
+    return refusal(
+        framework, f"Schedule-Free, which {optimizer} is", f"search {optimizer.rpartition('-')[0]}"
+    )
 
 
 def refuse_unsaid(

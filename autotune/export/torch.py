@@ -25,12 +25,11 @@ Use it in training:
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-"""
+$measuring"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+${math}from typing import Any
 
 from autotune import optimizers
 from torch import nn
@@ -53,7 +52,7 @@ def build(model: nn.Module) -> Optimizer:
 
 
 def schedule(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the schedule over ``steps`` steps: linear warm-up, then cosine."""
+    """Build the schedule over ``steps`` steps: linear warm-up, then $shape."""
     return LambdaLR(optimizer, lambda step: multiplier(step, steps))
 
 
@@ -62,18 +61,31 @@ def multiplier(step: int, steps: int) -> float:
     rising = round(WARMUP * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
-    falling = max(1, steps - rising)
-    return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))
+$falling
 ''')
+_FALLING = {
+    "cosine": """\
+    falling = max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))""",
+    "constant": "    return 1.0",
+}
+_MEASURING = """    optimizer.eval()  # the average is in the model, to measure or save it
+    optimizer.train()  # back to where gradients are taken, before training goes on
+"""
 
 
 def render(tuned: Tuned) -> str:
     """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
+    averages = tuned.schedule.type == "constant"
     return _FILE.substitute(
         provenance=_docstring(lines(tuned)),
         optimizer=_literal(tuned.optimizer),
         hyper=_entries(tuned.hyper),
         warmup=_literal(tuned.warmup),
+        shape=tuned.schedule.type,
+        falling=_FALLING[tuned.schedule.type],
+        measuring=_MEASURING if averages else "",
+        math="" if averages else "import math\n",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
+from autotune.optimizers.registry import schedule
 from autotune.search import telling
 from autotune.search.remote import Ended, Spent, Waits
 from autotune.search.telling import End, Order
@@ -158,7 +159,9 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
         optimizer=lease.study,
         hyper=hyper,
         flat=dict(_flat(hyper)),
-        schedule=Schedule(warmup_fraction=trial.setting.warmup, steps=trial.target),
+        schedule=Schedule(
+            type=schedule(lease.study), warmup_fraction=trial.setting.warmup, steps=trial.target
+        ),
         from_step=saved.step if saved else 0,
         stop_at=lease.stop,
         evaluate_at=list(telling.evaluate(lease)),

@@ -227,9 +227,9 @@ class EndBody(Body):
 
 
 class Schedule(Answer):
-    """The learning rate's schedule: a linear warm-up, then a cosine to 0."""
+    """The learning rate's schedule: a linear warm-up, then a cosine to 0 or a constant rate."""
 
-    type: Literal["cosine"] = "cosine"
+    type: Literal["cosine", "constant"] = "cosine"
     warmup_fraction: float
     steps: int
 

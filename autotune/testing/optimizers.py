@@ -21,6 +21,7 @@ from autotune.optimizers.registry import (
     resolve,
     second_order,
     space,
+    stacks,
 )
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.expect import expect
@@ -29,17 +30,21 @@ from autotune.testing.trajectories import Trajectory, curved, drawn, final
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
+_AVERAGED = ("adamw-sf", "sgd-sf")  # of Schedule-Free; the first also in kernels
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
 def under_test() -> list[str]:
     """Return the registered names that tests over all optimizers run with, sorted.
 
-    The oldest optimizers come in every form, all others in their plain one: an application is the
-    same code for each of them. With ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name.
+    The oldest optimizers come in every form but Schedule-Free, of which there are two, all others
+    in their plain one: an application is the same code for each of them. With
+    ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name. One that multiplies matrices besides,
+    and steps no vector, has tests of its own.
     """
-    once = [name for name in names() if not second_order(name)]
-    return [name for name in once if _in_every_form(name) or resolve(name)[1] == "none"]
+    plain = [name for name in names() if resolve(name)[1] == "none"]
+    found = [name for name in names() if _in_every_form(name) or name in (*plain, *_AVERAGED)]
+    return list(filter(stacks, found))
 
 
 def of_second_order() -> list[str]:
@@ -55,7 +60,8 @@ def in_kernels() -> list[str]:
 
     ``OptimizerContract`` compares the kernels of all the others with torch.
     """
-    return [name for name in under_test() if _in_every_form(name) or name in _REPRESENTATIVE]
+    some = (*_REPRESENTATIVE, _AVERAGED[0])
+    return [name for name in under_test() if _in_every_form(name) or name in some]
 
 
 def runs() -> list[tuple[str, str]]:
@@ -66,7 +72,9 @@ def runs() -> list[tuple[str, str]]:
 
 def _in_every_form(name: str) -> bool:
     every = os.environ.get("AUTOTUNE_TEST_EVERY") == "1"
-    return every or resolve(name)[0] in [resolve(root)[0] for root in _IN_EVERY_FORM]
+    cls, mode = resolve(name)
+    oldest = cls in [resolve(root)[0] for root in _IN_EVERY_FORM]
+    return every or (oldest and mode != "schedule-free")
 
 
 class OptimizerContract:
@@ -97,6 +105,8 @@ class OptimizerContract:
         "clip_exponent": 0.0,
         "hessian_power": 0.5,
         "block_sizes": (1, 0, 1, 1),
+        "r": 1.5,
+        "weight_lr_power": 0.5,
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
     apart: ClassVar[dict[str, dict[str, Any]]] = {
@@ -121,7 +131,8 @@ class OptimizerContract:
         """Change one after another; the parameters must end elsewhere."""
         given = defaults(name)
         for key, default in given.items():
-            if key == "acceleration" or (key == "decay" and "acceleration" in given):
+            mode = given.get("acceleration", "none")
+            if key == "acceleration" or key in resolve(name)[0].needs.get(mode, {}):
                 continue
             base = {k: v for k, v in self.apart.get(key, {}).items() if k in given}
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")

@@ -1,35 +1,30 @@
-"""Optimizers whose weights to measure are not those to train, such as Schedule-Free ones.
-
-They have ``eval()``, which puts an average into the parameters, and ``train()``, which takes it out
-again.
-"""
+"""Optimizers that keep an average of the weights: it is what is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from torch.optim import Optimizer
-
-
-def to_training(optimizer: Optimizer) -> None:
-    """Call ``train()`` of an optimizer that has both; some must be told before their first step."""
-    if _has_both(optimizer):
-        optimizer.train()  # type: ignore[attr-defined]
+from typing import Any
 
 
 @contextmanager
-def measuring(optimizer: Optimizer) -> Iterator[None]:
-    """Call ``eval()`` before and ``train()`` after a measurement, of an optimizer that has both."""
-    if not _has_both(optimizer):
-        yield
-        return
-    optimizer.eval()  # type: ignore[attr-defined]
+def averaged(optimizer: Any) -> Iterator[None]:
+    """Inside, a model has the weights that are measured; after, those that are trained.
+
+    Args:
+        optimizer: Its ``eval()`` and ``train()`` change them, if it has both.
+    """
+    both = all(callable(getattr(optimizer, way, None)) for way in ("eval", "train"))
+    if both:
+        optimizer.eval()
     try:
         yield
     finally:
-        optimizer.train()  # type: ignore[attr-defined]
+        if both:
+            optimizer.train()
 
 
-def _has_both(optimizer: Optimizer) -> bool:
-    return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+def to_training(optimizer: Any) -> None:
+    """Call ``train()`` of an optimizer that averages: some must be told before their first step."""
+    if all(callable(getattr(optimizer, way, None)) for way in ("eval", "train")):
+        optimizer.train()

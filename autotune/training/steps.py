@@ -13,7 +13,7 @@ from torch import Tensor
 from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
-from autotune.training.averages import measuring
+from autotune.training.averages import averaged
 from autotune.training.gradients import backward, differentiable
 
 
@@ -90,7 +90,7 @@ def measure(
     """
     if done not in segment.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
-    with measuring(optimizer):
+    with averaged(optimizer):
         measured = run.evaluate()
     finite(measured.loss, "validation", done)
     if measured.accuracy is not None and not math.isfinite(measured.accuracy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -19,6 +20,8 @@ class Adan:
         decay: str = "proximal",
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.decay, self.acceleration, self.gammas = decay, acceleration, reckless_steps
@@ -27,6 +30,7 @@ class Adan:
         self.v: list[float] = []
         self.n: list[float] = []
         self.win: Win | None = None
+        self.average = ScheduleFree(betas[0], r, weight_lr_power)
 
     def restart(self) -> None:
         """Set the moments back to zero."""
@@ -43,6 +47,8 @@ class Adan:
             self.win = Win(p, self.acceleration, self.gammas)
         u = [self._update(i, g[i], t) for i in range(size)]
         self.previous = list(g)
+        if self.acceleration == "schedule-free":
+            return self.average.move(p, u, lr, self.weight_decay)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)
         if self.decay == "proximal":
@@ -51,6 +57,8 @@ class Adan:
 
     def _update(self, i: int, g: float, t: int) -> float:
         b1, b2, b3 = self.betas
+        if self.acceleration == "schedule-free":  # whose own average takes its place
+            b1 = 0.0
         difference = g - self.previous[i] if self.previous else 0.0
         self.m[i] = b1 * self.m[i] + (1 - b1) * g
         self.v[i] = b2 * self.v[i] + (1 - b2) * difference

@@ -269,6 +269,32 @@ def test_a_paused_trial_goes_on_to_the_undisturbed_losses(tmp_path, monkeypatch)
     assert first | rest == whole
 
 
+def test_its_average_takes_the_place_of_a_schedule():
+    result = autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off")
+    tuned = result.tuned(AVERAGING)
+    assert tuned.record.schedule.type == "constant"
+    assert tuned.warmup == 0.05
+    optimizer = tuned.build(nn.Linear(2, 1))
+    rates = tuned.schedule(optimizer, 40)
+    optimizer.step()
+    for _ in range(30):
+        rates.step()
+    assert optimizer.param_groups[0]["lr"] == tuned.hyper["lr"]
+
+
+def test_a_result_is_read_where_its_package_is_missing(monkeypatch):
+    autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off", name="kept")
+    foreign.find.cache_clear()
+    foreign._defaults.cache_clear()
+    monkeypatch.delitem(sys.modules, "strangers")
+    result = autotune.load("kept")
+    assert AVERAGING in str(result)
+    exported = json.loads(result.tuned(AVERAGING).export("json"))
+    assert exported["schedule"]["type"] == "constant"
+    with pytest.raises(MissingExtra, match=r"^optimizer 'strangers\.Averaging' needs the package "):
+        result.tuned(AVERAGING).export("wandb-sweep")
+
+
 def test_arguments_of_a_command_say_its_dotted_name():
     hyper = {"lr": 0.1, "weight_decay": 0.0}
     assert words("kohya", RMSPROP, hyper, 0.1, 9)[:2] == ["--optimizer_type", RMSPROP]
@@ -286,3 +312,30 @@ def test_its_package_is_named_where_a_setting_comes_from():
     from autotune.export.header import lines
 
     assert lines(theirs)[1].endswith("torch 2.13.0, some-strangers 4.2")
+
+
+def deep(seed):
+    made = line(seed)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    return replace(made, model=model)
+
+
+def test_muon_is_searched_on_a_model_with_hidden_matrices_alone(tmp_path):
+    own = {"muon": {"aux": "adan", "ns_steps": {"low": 3, "high": 6}}}
+    given = {"trials": 3, "steps": 9, "progress": "off"}
+    result = autotune.tune(deep, optimizers=["muon"], space=own, **given)
+    tuned = result.tuned("muon")
+    assert tuned.hyper["aux"] == "adan"
+    assert type(tuned.hyper["ns_steps"]) is int
+    module: dict[str, object] = {}
+    exec(tuned.export("torch"), module)
+    groups = module["build"](deep(0).model).param_groups
+    rates = [(group["matrices"], group["lr"]) for group in groups]
+    hidden, others = (True, tuned.hyper["lr"]), (False, tuned.hyper["aux_lr"])
+    assert rates == [hidden, others, others]
+    refused(
+        "muon refuses this model: muon steps hidden matrices, got parameters without any; use "
+        "'adamw', or another optimizer that steps what is left",
+        optimizers=["muon"],
+    )

@@ -25,9 +25,10 @@ def naive_run(run):
     limit = hyper.pop("max_grad_norm")
     by_param = {i: {**hyper, **group} for group in run.groups for i in group["params"]}
     group_of = {i: k for k, group in enumerate(run.groups) for i in group["params"]}
-    module = import_module(f"autotune.kernels.naive.{run.optimizer.replace('-', '_')}")
+    base = run.optimizer.removesuffix("-sf")
+    module = import_module(f"autotune.kernels.naive.{base.replace('-', '_')}")
     cls = getattr(module, resolve(run.optimizer)[0].__name__)
-    left_out = {"lr", "params"} | ({"eps"} if run.optimizer == "sgd" else set())
+    left_out = {"lr", "params"} | ({"eps"} if base == "sgd" else set())
     tensors = {
         i: cls(**{k: v for k, v in own.items() if k not in left_out}) for i, own in by_param.items()
     }
@@ -37,11 +38,13 @@ def naive_run(run):
     for k, grads in enumerate(run.grads):
         t += 1
         for i, g in enumerate(clip(grads, limit, eps)):
+            lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
             if g is not None:
-                lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
                 bend = None if run.curvature is None else run.curvature[k][i]
                 more = {} if bend is None else {"curvature": bend, "shape": run.shapes[i]}
                 params[i] = tensors[i].step(params[i], g, lr, t, **more)
+            elif by_param[i].get("acceleration") == "schedule-free":
+                tensors[i].average.skip(lr)
         yield params
         if k + 1 in run.restart_after:
             t = 0
@@ -97,6 +100,11 @@ CASES = [
     for variation in variations
     for acceleration in ("none", "win", "win2")
     if acceleration == "none" or variation.get("decay") not in {"decoupled", "fixed"}
+]
+CASES += [
+    (name, {**powers, "acceleration": "schedule-free"})
+    for name in ("adan", "adam", "adamw", "sgd")
+    for powers in ({}, {"r": 1.5, "weight_lr_power": 0.5})
 ]
 
 

@@ -182,7 +182,7 @@ BAD = [
     (
         "torch.optim.SGD-win2",
         ValueError,
-        "unknown optimizer 'torch.optim.SGD-win2': Win is for the rules of this package, and "
+        "unknown optimizer 'torch.optim.SGD-win2': '-win2' is for the rules of this package, and "
         "torch.optim.SGD brings its own step; use 'torch.optim.SGD'",
     ),
 ]

@@ -6,11 +6,12 @@ import torch
 
 from autotune.optimizers import create, names, scalars, tape
 from autotune.optimizers.formulas import _played
+from autotune.optimizers.registry import stacks
 
 STEPS = np.array([1, 2, 3, 5, 6, 7, 40, 1000, 10**6], dtype=np.float64)
 RAMPS = {"alpha_warmup": 6, "beta3_warmup": 40}
 CASES = [
-    *((name, {}) for name in names()),
+    *((name, {}) for name in names() if stacks(name)),
     ("ademamix", RAMPS),
     ("nadamw-torch", {"momentum_decay": 0.0}),
     ("radam", {"betas": (0.9, 0.6)}),

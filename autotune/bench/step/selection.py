@@ -15,7 +15,7 @@ from autotune.bench.step.workload import NOBODY, Options
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
 from autotune.optimizers import RuleOptimizer
-from autotune.optimizers.registry import second_order
+from autotune.optimizers.registry import second_order, stacks
 from autotune.registry import unknown
 
 _TWICE = "differentiates gradients once more, which tensors filled with noise do not allow"
@@ -70,8 +70,8 @@ class Probed(Generic[_Kind_co]):
 
 
 def probe(implementation: Implementation, dtype: torch.dtype, device: str) -> Traffic:
-    """Take a step with a small parameter and return the traffic of such steps."""
-    p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
+    """Take a step with a small matrix and return the traffic of such steps."""
+    p = torch.zeros(2, 4, dtype=dtype, device=device, requires_grad=True)
     p.grad = torch.ones_like(p)
     with quiet():
         optimizer = implementation.build([p])
@@ -98,11 +98,14 @@ def select(options: Options) -> Selection:
     """Let everyone take a step with a small parameter; who cannot is absent."""
     dtype, device = options.workload.torch_dtype, options.workload.device
     names = _known("optimizer", options.optimizers, optimizers.names())
-    once, twice = _by_order(names)
+    twice = [name for name in names if second_order(name)]
     if options.optimizers and twice:
         raise SpecError(f"optimizer '{twice[0]}' {_TWICE}; leave it out, or time it in training")
+    if not options.optimizers:
+        # The others take seconds, and not for memory's sake, or differentiate gradients.
+        names = [name for name in names if stacks(name)]
     usable, absent = _backends(options.backends, device)
-    own = [Own(rule=name, backend=backend) for name in once for backend in usable]
+    own = [Own(rule=name, backend=backend) for name in names for backend in usable]
     chosen = _peers(options.against)
     peers, unable = runnable([peer for peer in chosen if peer.installed], dtype, device)
     return Selection(
@@ -119,12 +122,6 @@ def _known(kind: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
         if name not in known:
             raise UnknownName(unknown(kind, name, known))
     return list(dict.fromkeys(asked or known))
-
-
-def _by_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the optimizers that take gradients as they are, and those that differentiate them."""
-    found = {name: second_order(name) for name in names}
-    return [n for n, second in found.items() if not second], [n for n in found if found[n]]
 
 
 def _backends(asked: Sequence[str], device: str) -> tuple[list[str], dict[str, str]]:
