@@ -70,6 +70,12 @@ Above = Annotated[
 Loss = Annotated[
     float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
 ]
+Seconds = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_number),
+    BeforeValidator(_finite),
+]
 Label = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
@@ -192,7 +198,7 @@ class PointBody(Body):
     loss: Loss | None = Field(default=None, description="On validation data.")
     train_loss: Loss | None = None
     accuracy: Loss | None = None
-    seconds: Annotated[Loss, Field(ge=0)] | None = Field(
+    seconds: Seconds | None = Field(
         default=None, description="Of training in this lease; the server's clock without it."
     )
 

@@ -174,6 +174,8 @@ def documented(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         _secured(made)
+        _parameters(made)
+        _streams(made)
         app.openapi_schema = made
     return app.openapi_schema
 
@@ -186,6 +188,29 @@ def _secured(document: dict[str, Any]) -> None:
         for route in methods.values():
             if "401" in route["responses"]:
                 route["security"] = [{"token": []}]
+
+
+def _parameters(document: dict[str, Any]) -> None:
+    """Say of parameters what their types do not: none is null, and If-Match is needed.
+
+    Without it, where it is needed, the answer is a problem of its own, 428.
+    """
+    for methods in document["paths"].values():
+        for route in methods.values():
+            for one in route.get("parameters", ()):
+                kinds = one["schema"].pop("anyOf", ())
+                one["schema"] |= next((k for k in kinds if k.get("type") != "null"), {})
+                if one["name"] == "if-match" and "428" in route["responses"]:
+                    one["required"] = True
+
+
+def _streams(document: dict[str, Any]) -> None:
+    """Leave of a stream's description what each of its items is."""
+    for methods in document["paths"].values():
+        for route in methods.values():
+            for content in route["responses"].get("200", {}).get("content", {}).values():
+                if "itemSchema" in content:
+                    content.pop("schema", None)
 
 
 async def _of_problem(_: Request, error: Exception) -> Response:

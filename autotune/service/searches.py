@@ -27,7 +27,8 @@ routes = APIRouter(tags=["searches"])
 
 ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Changes with the search."}}
 Match = Annotated[
-    str | None, Header(description="The ETag of the search that this is meant for, or `*`.")
+    str | None,
+    Header(description="The ETag of the search that this is meant for, or `*`.", examples=["*"]),
 ]
 
 
