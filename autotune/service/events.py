@@ -95,7 +95,7 @@ async def events(
     service, feeds = service_of(request), feeds_of(request)
     feeds.refuse_full()
     standing = await service.run(remote.standing, service.store, name)
-    begin, again = _begin(standing, last_event_id or since)
+    begin, again = _begin(standing, since if last_event_id is None else last_event_id)
     until = None if seconds is None else time.monotonic() + seconds
     stream = Stream(request, feeds, until)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
