@@ -33,6 +33,12 @@ def test_the_reference_of_the_command_line_is_fresh() -> None:
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == made, "run: python docs/make_cli.py"
 
 
+def test_the_description_of_the_service_is_fresh() -> None:
+    made = runpy.run_path(str(DOCS / "make_openapi.py"))["page"]()
+    kept = (DOCS / "openapi.json").read_text(encoding="utf-8")
+    assert kept == made, "run: python docs/make_openapi.py"
+
+
 PAGES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md")
 FENCED = re.compile(r"^```(?!python)\w*\n(.*?)^```", re.M | re.S)
 # A line may hold several, each after a gap or a label, and end in a remark.

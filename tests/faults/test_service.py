@@ -72,6 +72,38 @@ def test_a_listener_misses_nothing_of_a_server_that_is_killed(places, rounds, mo
         refuse_gaps(url, told)
 
 
+def test_a_database_that_goes_away_is_waited_for(restartable, tmp_path):
+    restartable.clear()
+    port, told, over = free_port(), [], threading.Event()
+    address, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    server = serving(restartable.url, port, log)
+    with httpx2.Client(base_url=address, timeout=60) as client:
+        insists = Insists(client, httpx2.TransportError, 0.05)
+        assert insists.put(SEARCH, json=dict(LARGER)).status_code == 201
+        listener = threading.Thread(target=listen, args=(address, told, over), daemon=True)
+        listener.start()
+        train(client, most=1)
+        assert "autotune_database_up 1.0" in client.get("/metrics").text
+        restartable.stop()
+        asked = client.post(f"{SEARCH}/leases", json={"worker": "w"})
+        assert (asked.status_code, asked.json()["retry"]) == (503, "after")
+        assert int(asked.headers["retry-after"]) > 0
+        assert "the database refused" in asked.json()["detail"]
+        assert restartable.port not in asked.text
+        assert client.get("/readyz").json() == {"status": "unavailable"}
+        assert client.get("/healthz").status_code == 200
+        assert "autotune_database_up 0.0" in client.get("/metrics").text
+        restartable.start()
+        train(insists)
+        wait_for_the_end(told)
+        assert client.get("/readyz").status_code == 200
+    over.set()
+    server.terminate()
+    server.join(20)
+    listener.join(20)
+    refuse_gaps(restartable.url, told)
+
+
 def wait_for_the_end(told):
     deadline = time.monotonic() + 60
     while not (told and told[-1][0] == "search" and told[-1][1]["state"] == "complete"):

@@ -232,12 +232,13 @@ async def _listen(address, many, client):
         return counts[0], heard_by
 
 
-@pytest.mark.parametrize("mark", ["x", "1.x", "-1", "99999999999", "1.4294967296", "1.2.3"])
+@pytest.mark.parametrize("mark", ["", "x", "1.x", "-1", "99999999999", "1.4294967296", "1.2.3"])
 def test_an_id_that_no_event_had_is_refused(begun, mark):
     answer = begun.get(PATH, headers={"Last-Event-ID": mark})
     assert answer.status_code == 422
     assert "must be the id of an event" in answer.json()["detail"]
     assert begun.get(PATH, params={"since": mark}).status_code == 422
+    assert begun.get(PATH, headers={"Last-Event-ID": mark}, params={"since": 1}).status_code == 422
 
 
 def test_more_listeners_than_a_server_can_have_come_back_later(begun, monkeypatch):
