@@ -113,8 +113,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
-    averages = False  # whether a group ever had Schedule-Free
-    evaluating = False  # whether eval() has put averages into parameters
+    _averages = False  # whether a group ever had Schedule-Free
+    _evaluating = False  # whether eval() has put averages into parameters
     _inspected: sharded.Inspected | None = None  # at the first step
     _tentative: Pending | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
@@ -141,7 +141,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             setattr(self, name, bool(on))
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
-        self.shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
+        self._shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
         if self.decoupled is not None:
@@ -386,8 +386,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
-        self.shares = {}
-        self.evaluating = averaging.evaluating(self)
+        self._shares = {}
+        self._evaluating = averaging.evaluating(self)
         hyper.upgrade(self)
         for group in self.param_groups:
             if self.capturable:

@@ -12,14 +12,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
 from autotune.tasks import chance
+from autotune.training.averages import follow
 from autotune.training.lr_schedule import schedule
 
 
 def optimizer_of(
     model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
-    return create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
+    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed.
+
+    One that averages follows calls of the model: see ``averages.follow``.
+    """
+    made = create(optimizer, split(model, hyper.get("weight_decay", 0.0)), **hyper)
+    follow(model, made)
+    return made
 
 
 class Built(NamedTuple):

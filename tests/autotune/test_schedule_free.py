@@ -1,6 +1,8 @@
 """Our loops train Schedule-Free at a constant rate, and measure its average."""
 
+import copy
 import math
+import pickle
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -17,6 +19,7 @@ from autotune.tasks.resolve import resolve
 from autotune.testing.exports import tuned_for_test
 from autotune.testing.trials import setting_of
 from autotune.training.averages import averaged
+from autotune.training.building import optimizer_of
 from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier, schedule, shape_of
 from autotune.training.side_by_side import Member, loss_curves
@@ -102,6 +105,41 @@ def test_replicas_are_measured_as_single_runs_are():
     together = loss_curves(task, "adamw-sf", members, [5, 12])
     apart = loss_curves(replace(task, side_by_side=None), "adamw-sf", members, [5, 12])
     assert together == pytest.approx(apart, rel=1e-5)
+
+
+def evaluated(model):
+    """Return what a loop of somebody's own measures."""
+    model.eval()
+    with torch.no_grad():
+        found = float(model(torch.ones(1, 4)))
+    model.train()
+    return found
+
+
+@pytest.mark.parametrize("name", ["adamw-sf", "adamw"])
+def test_a_loop_of_ones_own_measures_the_average_if_it_calls_the_model_in_evaluation(name):
+    ends, found = [], []
+    for measures in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1)
+        optimizer = optimizer_of(model, name, {"lr": 0.1})
+        for _ in range(5):
+            model(torch.ones(1, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found += [evaluated(model)] if measures else []
+        copied = copy.deepcopy(model)
+        loaded = pickle.loads(pickle.dumps(model))
+        assert evaluated(copied) == evaluated(loaded)  # which nothing follows
+        measured = evaluated(model)
+        with torch.no_grad():
+            assert float(model(torch.ones(1, 4))) == measured  # until a call with gradients
+        model(torch.ones(1, 4))
+        ends.append(model.weight.detach().clone())
+    assert torch.equal(*ends)
+    with torch.no_grad():
+        at_the_points = float(torch.ones(4) @ model.weight[0] + model.bias[0])
+    assert (found[-1] == pytest.approx(at_the_points)) is (name == "adamw")
 
 
 def averaged_setting():
