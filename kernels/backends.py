@@ -52,7 +52,10 @@ class Backend(Protocol):
         """
 
     def sizes(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-        """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+        """Return the sums of squares that a rule's shaping measures, a row for each tensor.
+
+        A row ends with the number of the tensor's elements.
+        """
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:
         """Return the sum of all squares, in double precision."""

@@ -2,7 +2,7 @@
 
 For bits there is also ``tl.cast(value, tl.uint32)``, which keeps the lower 32 of them.
 
-A rule is plain Python until something binds it: ``plain`` to torch tensors, ``device`` to Triton,
+A rule is plain Python until something binds it: ``plain`` to torch tensors, ``devices`` to Triton,
 ``autotune.kernels.numba.step`` to single numbers compiled by Numba.
 """
 
@@ -12,13 +12,24 @@ import builtins
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import repeat
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Function", "bind", "device", "foreign", "interpreted", "jit", "kernel", "plain", "tl"]
+__all__ = [
+    "Function",
+    "bind",
+    "devices",
+    "foreign",
+    "interpreted",
+    "jit",
+    "kernel",
+    "plain",
+    "tl",
+]
 
 
 class Function:
@@ -147,9 +158,9 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def device(rule: Function) -> Any:
-    """Return the rule as a function that Triton kernels can call; imports Triton."""
-    return _device(rule, interpreted())
+def devices(*rules: Function) -> tuple[Any, ...]:
+    """Return rules as functions that Triton kernels can call; imports Triton."""
+    return tuple(map(_device, rules, repeat(interpreted())))
 
 
 def kernel(rule: Function) -> Any:

@@ -1,4 +1,4 @@
-"""The parts of an optimizer step: a direction, an application, and the tensors to update."""
+"""The parts of an optimizer step: direction, shaping, application, and the tensors to update."""
 
 from __future__ import annotations
 
@@ -32,14 +32,39 @@ class Part:
     scalars: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A direction, an application, and how parameter and buffers are kept.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shaping:
+    """What an update, or a gradient, becomes by a number of its whole tensor.
 
-    With ``trust`` the update is scaled per tensor by ``norms.ratio``,
-    and a row of scalars ends with the largest ratio allowed.
+    A tensor is read twice: first for the roots of sums of squares over its elements, which are
+    summed in double precision, then for the step. All three functions read the same scalars.
 
     Attributes:
+        measure: ``fn(p, g, u, state, scalars) -> values``: what is squared and summed, each for
+            itself. ``state`` are the direction's new buffers.
+        factor: ``fn(roots, size, scalars) -> factor``, in double precision: the tensor's number,
+            from the root of each sum and the number of its elements.
+        shape: ``fn(p, g, u, factor, scalars) -> u``.
+        sums: How many values are measured.
+        scalars: Names of the scalars, which stand at the end of a row.
+        early: Whether the gradient is shaped, before the direction: u is then g, and ``state`` are
+            the direction's old buffers.
+    """
+
+    measure: Function
+    factor: Function
+    shape: Function
+    sums: int
+    scalars: tuple[str, ...] = ()
+    early: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A direction, an application, what shapes an update between them, and how all is kept.
+
+    Attributes:
+        shaping: What makes an update depend on its whole tensor, as LAMB's trust ratio does.
         dithered: Roles that are rounded at random if they are kept in bfloat16: 0 is the parameter,
             1 the gradient, from 2 on are the buffers.
         relative: Whether the application's buffers are kept as differences from the parameter.
@@ -47,9 +72,16 @@ class Rule:
 
     direction: Part
     application: Part
-    trust: bool = False
+    shaping: Shaping | None = None
     dithered: tuple[int, ...] = ()
     relative: bool = False
+
+    @property
+    def shaped(self) -> Shaping:
+        """The shaping of a rule that has one."""
+        if self.shaping is None:
+            raise ValueError(f"a rule without shaping measures nothing, got {self}")
+        return self.shaping
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
@@ -58,9 +90,9 @@ class Rule:
 
     @cached_property
     def scalars(self) -> tuple[str, ...]:
-        """Names of the scalars in a row: the direction's, the application's, the limit."""
-        limit = ("limit",) if self.trust else ()
-        return self.direction.scalars + self.application.scalars + limit
+        """Names of the scalars in a row: the direction's, the application's, the shaping's."""
+        shaping = () if self.shaping is None else self.shaping.scalars
+        return self.direction.scalars + self.application.scalars + shaping
 
 
 class Tape(NamedTuple):

@@ -14,7 +14,6 @@ from autotune.kernels.addresses import check_freed, in_memory, lazy
 from autotune.kernels.lang import plain
 from autotune.kernels.layout import copied, dense, lies_like, precision, sums
 from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
-from autotune.kernels.rules import norms
 from autotune.kernels.rules.dither import dithered, places
 
 _PIECE = 1 << 16  # elements
@@ -50,27 +49,42 @@ def step(
     for i, update in enumerate(updates):
         for k, one in enumerate(replicas(update)):
             own = clip if clip is None or clip.ndim == 0 else clip[k]
-            trust = None
-            if rule.trust:
-                both = _norms(rule, one, own) if sizes is None else sizes[i].sqrt()
-                trust = plain(norms.ratio)(*both, one.row[-1])
-            _step_one(rule, one, own, trust)
+            _step_one(rule, one, own, _factor(rule, one, own, None if sizes is None else sizes[i]))
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
     check_freed([t for update in updates for t in update[:2]])
-    return torch.stack([_norms(rule, update, clip) for update in updates]).square()
+    found = torch.stack([_roots(rule, update, clip) for update in updates]).square()
+    counts = [[float(update.p.numel())] for update in updates]
+    return torch.cat([found, torch.tensor(counts, dtype=found.dtype, device=found.device)], dim=1)
 
 
-def _step_one(rule: Rule, update: Update, clip: Tensor | None, trust: Tensor | None) -> None:
+def _factor(rule: Rule, update: Update, clip: Tensor | None, sizes: Tensor | None) -> Tensor | None:
+    """Return the number that shapes a tensor, if any; ``sizes`` is its row, if that is known."""
+    if rule.shaping is None:
+        return None
+    roots, size = (_roots(rule, update, clip), update.p.numel()) if sizes is None else _known(sizes)
+    factor: Tensor = plain(rule.shaping.factor)(tuple(roots), size, _ending(rule, update))
+    return factor
+
+
+def _known(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    return sizes[:-1].sqrt(), sizes[-1]
+
+
+def _ending(rule: Rule, update: Update) -> tuple[float, ...]:
+    """Return the scalars of a rule's shaping."""
+    ending: tuple[float, ...] = update.row[len(rule.direction.scalars + rule.application.scalars) :]
+    return ending
+
+
+def _step_one(rule: Rule, update: Update, clip: Tensor | None, factor: Tensor | None) -> None:
     first = len(rule.direction.scalars)
     last, own = first + len(rule.application.scalars), len(rule.direction.buffers)
     apply = plain(rule.application.fn)
     for start, piece in _pieces(update):
-        p, u, kept = _directed(rule, piece, clip)
-        if trust is not None:
-            u = u * trust
+        p, u, kept = _directed(rule, piece, clip, factor)
         moving = tuple(buffer.to(p.dtype) for buffer in piece.state[own:])
         if rule.relative:
             moving = tuple(p + difference for difference in moving)
@@ -96,28 +110,51 @@ def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key
     tensor.copy_(value)
 
 
-def _directed(
+def _loaded(
     rule: Rule, update: Update, clip: Tensor | None
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Return the parameter, its update and the direction's new buffers; write nothing."""
+    """Return a parameter, its gradient and the direction's buffers, as a step computes."""
     dtype = precision(update.p)
     p, g = update.p.to(dtype), update.g.to(dtype)
     if clip is not None:
         g = g * clip.to(g)  # or a float64 factor would widen a 0-dim gradient
     state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.direction.buffers)])
+    return p, g, state
+
+
+def _directed(
+    rule: Rule, update: Update, clip: Tensor | None, factor: Tensor | None
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Return the parameter, its update and the direction's new buffers; write nothing."""
+    p, g, state = _loaded(rule, update, clip)
+    if rule.shaping is not None and rule.shaping.early and factor is not None:
+        g = plain(rule.shaping.shape)(p, g, g, factor.to(g), _ending(rule, update))
     u, kept = plain(rule.direction.fn)(p, g, state, update.row[: len(rule.direction.scalars)])
+    if rule.shaping is not None and not rule.shaping.early:
+        u = plain(rule.shaping.shape)(p, g, u, factor, _ending(rule, update))
     return p, u, kept
 
 
-def _norms(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
-    """Return the norms of a parameter and of its update."""
+def _measured(rule: Rule, update: Update, clip: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the values whose squares are summed for a rule's shaping."""
+    p, g, state = _loaded(rule, update, clip)
+    u = g
+    if not rule.shaped.early:
+        row = update.row[: len(rule.direction.scalars)]
+        u, state = plain(rule.direction.fn)(p, g, state, row)
+    values: tuple[Tensor, ...] = plain(rule.shaped.measure)(p, g, u, state, _ending(rule, update))
+    return values
+
+
+def _roots(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
+    """Return the roots of the sums of squares that a rule's shaping measures."""
     norm, dtype = torch.linalg.vector_norm, sums(update.p.device)
     found = [
-        torch.stack([norm(p, dtype=dtype), norm(u, dtype=dtype)])
-        for p, u, _ in (_directed(rule, piece, clip) for _, piece in _pieces(update))
+        torch.stack([norm(value, dtype=dtype) for value in _measured(rule, piece, clip)])
+        for _, piece in _pieces(update)
     ]
-    both: Tensor = norm(torch.stack(found), dim=0)
-    return both
+    roots: Tensor = norm(torch.stack(found), dim=0)
+    return roots
 
 
 def _flat(update: Update) -> list[Tensor] | None:

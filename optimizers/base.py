@@ -16,7 +16,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
-from autotune.kernels.rule import Part, Rule
+from autotune.kernels.rule import Part, Rule, Shaping
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
@@ -74,12 +74,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         presets: Settings to try first, after these; the first of them is tried at other
             learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
-        forms: Endings of its name beside the plain one: 'win', 'win2', 'sf'. Written out, as they
-            are read from the source.
+        forms: Endings of its name, as 'win', written out: they are read from the source.
         needs: By acceleration: arguments that have no use under it, with the value they must have.
         sf_space: What differs in the space of its Schedule-Free form.
-        sf_recommended: As ``recommended``, for that form.
-        sf_presets: As ``presets``, for that form.
+        sf_recommended, sf_presets: As ``recommended`` and ``presets``, for that form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         decays: How many ``betas`` there are.
@@ -182,9 +180,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return how near Schedule-Free's y is to the average: the first beta."""
         return float(group["betas"][0])
 
-    def trust_limit(self, group: Group) -> float | None:
-        """Return the largest trust ratio allowed, or None to use no trust ratio."""
+    def shaping(self, group: Group) -> Shaping | None:
+        """Return what makes an update depend on its whole tensor, or None if nothing does."""
         return None
+
+    def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
+        """Return the scalars of the group's shaping, in its order; ``step`` as for ``scalars``."""
+        return ()
 
     def clip_eps(self) -> float:
         """Return what is added to the global norm: the last group's ``eps``, as the authors do."""
@@ -298,7 +300,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         clip = clipping.factor(self, work, prelude)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
-            if where and rule.trust:
+            if where and rule.shaping is not None:
                 sizes = sharded.completed(run.sizes(rule, updates, clip), where)
             run.step(rule, updates, clip, overflow, sizes)
         if self.capturable:
@@ -314,12 +316,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     def rule(self, group: Group) -> Rule:
         """Return the rule that steps a group; it also names the buffers to keep."""
         application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
-        trust = self.trust_limit(group) is not None
         direction = self.direction(group)
         return Rule(
             direction=direction,
             application=application,
-            trust=trust,
+            shaping=self.shaping(group),
             dithered=self._dithered(direction),
             relative=self.compact and applications.compactable(application),
         )

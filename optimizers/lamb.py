@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 
-from autotune.kernels.rule import Part
+from autotune.kernels.rule import Part, Shaping
 from autotune.kernels.rules.lamb import LAMB as DIRECTION
+from autotune.kernels.rules.norms import TRUST
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
@@ -149,11 +150,13 @@ class LAMB(RuleOptimizer):
         """Return 0: the decay is in the direction."""
         return 0.0
 
-    def trust_limit(self, group: Group) -> float | None:
-        """Return None, for no ratio, without weight decay, unless ``always_adapt`` is set."""
-        if not group["weight_decay"] and not group["always_adapt"]:
-            return None
-        return 1.0 if group["trust_clip"] else math.inf
+    def shaping(self, group: Group) -> Shaping | None:
+        """Return the trust ratio; None without weight decay, unless ``always_adapt`` is set."""
+        return TRUST if group["weight_decay"] or group["always_adapt"] else None
+
+    def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
+        """Return the largest trust ratio allowed."""
+        return (1.0 if group["trust_clip"] else math.inf,)
 
     def clip_eps(self) -> float:
         """Return 0: LAMB divides by the norm itself."""

@@ -47,8 +47,7 @@ def row(
         known["weight"] = share
         known["ahead"] = ahead(optimizer.interpolation(group), share)
     applying = [known[name] for name in rule.application.scalars]
-    limit = optimizer.trust_limit(group)
-    ending = [] if limit is None else [limit]
+    ending = () if rule.shaping is None else optimizer.shaping_scalars(group, step, known["lr"])
     return (*optimizer.scalars(group, step, fresh), *applying, *ending)
 
 

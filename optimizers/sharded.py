@@ -116,7 +116,7 @@ def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
     if not optimizer._inspected.in_pieces:
         return
     name = type(optimizer).__name__
-    if any(optimizer.trust_limit(group) is not None for group in optimizer.param_groups):
+    if any(optimizer.shaping(group) is not None for group in optimizer.param_groups):
         raise ValueError(
             f"{name} needs the norm of each parameter, got pieces of FSDP's flat parameters; "
             f"{_WAY_OUT}"

@@ -76,6 +76,8 @@ class OptimizerContract:
         "alpha_warmup": 3,
         "beta3_warmup": 3,
         "momentum": 0.5,
+        "trust_coeff": 0.3,
+        "clamp": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,

@@ -9,59 +9,25 @@ copy is written back.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numba import njit
-from numba.np.unsafe import ndarray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from autotune.kernels.addresses import flat, of_each
-from autotune.kernels.lang import Function, bind
 from autotune.kernels.layout import precision
-from autotune.kernels.numba import cache
+from autotune.kernels.numba import cache, shaping
 from autotune.kernels.numba.memory import Role, bits, load, loads, store
+from autotune.kernels.numba.numbers import FAST, NUMBERS, SUM, fixed, mapped, part, scalar, whole
 from autotune.kernels.plan import Dtypes, Group, Planned, bring_back, planned
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules import dither, norms
-
-# Any, as Numba's types are those outside compiled code; inside, it takes an array and a length.
-_fixed: Any = ndarray.to_fixed_tuple
-
-# No flag here lets the compiler assume that NaN or infinity cannot occur.
-_FAST = {"contract", "arcp", "nsz"}
-_SUM = _FAST | {"reassoc"}
+from autotune.kernels.rules import dither
 
 _NONE = np.empty((0, 2))
-_NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
-
-# Numba resolves attributes of modules only, so the language of single numbers is a module object.
-_SCALAR = ModuleType("autotune.kernels.numba.scalar")
-_SCALAR.__dict__.update(
-    sqrt=math.sqrt,
-    abs=abs,
-    where=njit(inline="always")(lambda condition, yes, no: yes if condition else no),
-    maximum=njit(inline="always")(lambda a, b: a if a > b else b),
-    cast=njit(inline="always")(lambda value, dtype: np.uint32(value)),
-    uint32=None,
-)
-
-
-def scalar(rule: Function, dtype: torch.dtype) -> Any:
-    """Return the rule compiled for single numbers of ``dtype``."""
-    wrap = njit(inline="always", fastmath=_FAST, error_model="numpy")
-    return bind(rule, _SCALAR, wrap, _NUMBERS[dtype])
-
-
-@functools.cache
-def _whole(rule: Function) -> Any:
-    """Return a rule of integers, inlined by LLVM, not by Numba: that compiles faster."""
-    return bind(rule, _SCALAR, njit(forceinline=True))
 
 
 def step(
@@ -85,19 +51,19 @@ def step(
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
-    both = np.empty((len(updates), 2))
+    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
+    made = np.empty((len(updates), rule.shaped.sums + 1))
     found = planned(updates, _read_as)
     for group in found.groups:
-        own = np.empty((len(group.members), 2))
-        _measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
-        both[group.members] = own
-    return torch.from_numpy(both)
+        own = np.empty((len(group.members), made.shape[1]))
+        shaping.measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
+        made[group.members] = own
+    return torch.from_numpy(made)
 
 
 def _read(found: Planned, group: Group, clip: Tensor | None) -> tuple[Any, ...]:
     """Return a loop's addresses, sizes, scalars and clipping factors, a row for each tensor."""
-    number = _NUMBERS[group.compute]
+    number = NUMBERS[group.compute]
     factor = np.ones(1) if clip is None else clip.numpy().reshape(-1)
     addresses = np.ascontiguousarray(found.addresses[:, group.members].T)
     rows = np.asarray(found.rows)[group.members].astype(number)
@@ -114,9 +80,9 @@ def _kept(role: Role, dithered: bool) -> Any:
     if role.dtype is not torch.bfloat16:
         return njit(inline="always")(lambda value, k, key: value)
     if not dithered:
-        nearest = _whole(dither.nearest)
+        nearest = whole(dither.nearest)
         return njit(inline="always")(lambda v, k, key: np.uint16(nearest(bits(np.float32(v)))))
-    stochastic, noise = _whole(dither.stochastic), _whole(dither.noise)
+    stochastic, noise = whole(dither.stochastic), whole(dither.noise)
     number = role.number
 
     @njit(inline="always")
@@ -143,10 +109,7 @@ def _stores(roles: Sequence[Role], dithered: Sequence[int]) -> Any:
 
 def _shifted(count: int) -> Any:
     """Return ``f(values, by)``, which adds one number to each of a tuple's ``count`` numbers."""
-    if not count:
-        return njit(inline="always")(lambda values, by: ())
-    before, last = _shifted(count - 1), count - 1
-    return njit(inline="always")(lambda values, by: (*before(values, by), values[last] + by))
+    return mapped(count, lambda value, by: value + by)
 
 
 def _unshifted() -> Any:
@@ -157,98 +120,34 @@ def _unshifted() -> Any:
 def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
     """Return the loop over a table; it releases the interpreter lock."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
-    direction, apply = scalar(rule.direction.fn, dtype), scalar(rule.application.fn, dtype)
+    directed, apply = shaping.directed(rule, dtype), scalar(rule.application.fn, dtype)
     first, more = len(rule.direction.scalars), len(rule.application.scalars)
     last, own = len(rule.buffers) + 2, len(rule.direction.buffers) + 2
     inputs, home = loads(roles[:2], dtype), load(roles[0], dtype)
     kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
     write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
     shifted = _shifted(last - own) if rule.relative else _unshifted()
-    trust_of, name = _trust(rule, dtype, roles), cache.known("step", rule, dtype, dtypes)
+    factor_of, ending = shaping.factor(rule, dtype, roles), shaping.ending(rule)
+    steering_of, applying_of = part(0, first), part(first, more)
+    name = cache.known("step", rule, dtype, dtypes)
 
     @cache.kept(name)
-    @njit(nogil=True, fastmath=_FAST, error_model="numpy")
+    @njit(nogil=True, fastmath=FAST, error_model="numpy")
     @cache.named(name)
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
-            steering, applying = _fixed(row, first), _fixed(row[first:], more)
-            at = _fixed(addresses[i], last)
-            trust = trust_of(at, sizes[i], clip, row, known, i)
+            steering, applying, end = steering_of(row), applying_of(row), ending(row)
+            at = fixed(addresses[i], last)
+            factor = factor_of(at, sizes[i], clip, row, known, i)
             for k in range(sizes[i]):
                 p, g = inputs(at, k)
-                u, kept = direction(p, clip * g, kept_of(at, k), steering)
-                p, moved = apply(p, trust * u, shifted(moved_of(at, k), p), applying)
+                u, kept = directed(p, clip * g, kept_of(at, k), steering, factor, end)
+                p, moved = apply(p, u, shifted(moved_of(at, k), p), applying)
                 write_p(at, k, (p,), key)
                 write(at, k, (*kept, *shifted(moved, -home(at[0], k))), key)
 
     return cast("Callable[..., None]", run)
-
-
-def _trust(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row, known, i)``, the trust ratio of one tensor.
-
-    ``known`` has its sums of squares in row i, or is empty.
-    """
-    constant = _NUMBERS[dtype]
-    if not rule.trust:
-        one = constant(1.0)
-        return njit(inline="always")(lambda addresses, size, clip, row, known, i: one)
-    size_of, ratio = _size(rule, dtype, roles), scalar(norms.ratio, torch.float64)
-
-    @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @cache.named(cache.known("trust", rule, dtype, roles))
-    def trust(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
-        if len(known):
-            p_square, u_square = known[i, 0], known[i, 1]
-        else:
-            p_square, u_square = size_of(at, size, clip, row)
-        limit = np.float64(row[len(row) - 1])
-        return constant(ratio(math.sqrt(p_square), math.sqrt(u_square), limit))
-
-    return trust
-
-
-@functools.cache
-def _measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
-    """Return the loop over a table that writes sums of squares."""
-    roles = [Role(i, held) for i, held in enumerate(dtypes)]
-    size_of, count = _size(rule, dtype, roles), len(roles)
-    name = cache.known("sizes", rule, dtype, dtypes)
-
-    @cache.kept(name)
-    @njit(nogil=True)
-    @cache.named(name)
-    def run(addresses: Any, sizes: Any, rows: Any, clips: Any, both: Any) -> None:
-        for i in range(len(sizes)):
-            at = _fixed(addresses[i], count)
-            both[i, 0], both[i, 1] = size_of(at, sizes[i], clips[i], rows[i])
-
-    return cast("Callable[..., None]", run)
-
-
-def _size(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row)``, the sums of squares of a tensor and of its update.
-
-    The direction is computed here and again in the step, which reads 16 more bytes for each
-    parameter element; to keep the update in between would move as many.
-    """
-    direction = scalar(rule.direction.fn, dtype)
-    first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2
-    inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
-
-    @njit(nogil=True, fastmath=_SUM, error_model="numpy")
-    @cache.named(cache.known("size", rule, dtype, roles))
-    def size_of(at: Any, size: Any, clip: Any, row: Any) -> Any:
-        steering, p_square, u_square = _fixed(row, first), 0.0, 0.0
-        for k in range(size):
-            p, g = inputs(at, k)
-            u, _ = direction(p, clip * g, kept_of(at, k), steering)
-            p_square += np.float64(p) * np.float64(p)
-            u_square += np.float64(u) * np.float64(u)
-        return p_square, u_square
-
-    return size_of
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
@@ -266,7 +165,7 @@ def squares(grads: Sequence[Tensor]) -> Tensor:
 
 def squares_of_each(stacks: Sequence[Tensor], count: int) -> Tensor:
     """Return the sum of squares of each replica; see ``backends.Backend``."""
-    known = of_each(stacks, count) if stacks[0].dtype in _NUMBERS else None
+    known = of_each(stacks, count) if stacks[0].dtype in NUMBERS else None
     if known is None:
         each = zip(*(g.unbind() for g in stacks), strict=True)
         return torch.stack([squares(grads) for grads in each])
@@ -281,7 +180,7 @@ def _squares(dtype: torch.dtype) -> Callable[..., float]:
     element, name = load(Role(0, dtype), dtype), cache.known("squares", dtype)
 
     @cache.kept(name)
-    @njit(nogil=True, fastmath=_SUM)
+    @njit(nogil=True, fastmath=SUM)
     @cache.named(name)
     def run(addresses: Any, sizes: Any) -> Any:
         total = 0.0

@@ -1,4 +1,4 @@
-"""Norms that scale an update: clipping by the global norm, and LAMB's trust ratio.
+"""Norms that scale gradients and updates: clipping by the global norm, and LAMB's trust ratio.
 
 Squares are summed in double precision: the square of 256 overflows half precision.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from autotune.kernels.lang import jit, tl
+from autotune.kernels.rule import Shaping
 
 
 @jit
@@ -16,6 +17,35 @@ def ratio(p_norm, u_norm, limit):
     known = tl.where(p_norm > 0.0, u_norm, 0.0) > 0.0
     trust = p_norm / tl.where(known, u_norm, 1.0)
     return tl.where(known, tl.where(trust > limit, limit, trust), 1.0)
+
+
+@jit
+def both(p, g, u, state, scalars):
+    """Measure a parameter and its update."""
+    return p, u
+
+
+@jit
+def trust(roots, size, scalars):
+    """Return the trust ratio."""
+    return ratio(roots[0], roots[1], scalars[0])
+
+
+@jit
+def scaled(p, g, u, factor, scalars):
+    """Scale an update."""
+    return u * factor
+
+
+@jit
+def clamped(roots, size, scalars):
+    """Return the trust ratio of a parameter whose norm counts as ``largest`` at most."""
+    largest, limit = scalars
+    return ratio(tl.where(roots[0] > largest, largest, roots[0]), roots[1], limit)
+
+
+TRUST = Shaping(measure=both, factor=trust, shape=scaled, sums=2, scalars=("limit",))
+CLAMPED = Shaping(measure=both, factor=clamped, shape=scaled, sums=2, scalars=("largest", "limit"))
 
 
 def clip_factor(norm: Tensor, limit: float | Tensor, eps: float | Tensor) -> Tensor:

@@ -21,11 +21,10 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from triton import language
 
-from autotune.kernels.lang import Function, device, jit, kernel, tl
+from autotune.kernels.lang import Function, devices, jit, kernel, tl
 from autotune.kernels.layout import Ints
 from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules.norms import ratio
 from autotune.kernels.triton.configs import config
 from autotune.kernels.triton.launches import (
     Gradients,
@@ -48,6 +47,7 @@ from autotune.kernels.triton.memory import (
     stored,
     widened,
 )
+from autotune.kernels.triton.shaping import fused_factors, fused_norms, fused_sizes
 from autotune.kernels.triton.tables import place, table
 
 _DTYPES = {
@@ -68,10 +68,12 @@ class Form:
     compute: language.dtype = language.float64
     own: int = 0  # where the application's buffers begin, among the dtypes
     first: int = 0  # where the application's scalars begin
-    last: int = 0  # and end
+    last: int = 0  # and end, where those of the shaping begin
     width: int = 0  # of a row of scalars
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
+    sums: int = 0  # what the shaping measures
+    early: bool = False  # whether it shapes the gradient
     apart: int = 0  # 1 if each tensor has a clipping factor of its own
 
 
@@ -84,30 +86,36 @@ def step(
 ) -> None:
     """Take one step, unless there was an overflow; see ``backends.Backend``."""
     ready, copies = launch_groups(rule, updates)
+    direction, apply = devices(rule.direction.fn, rule.application.fn)
     for group in ready:
         form, tables = _read(rule, group, clip)
-        trust = None
-        if rule.trust and sizes is None:
-            trust = _trust(group, _sums(rule, group, tables, form), group.cut.firsts, form)
-        elif rule.trust and sizes is not None:
-            own = sizes.to(group.device)[_there(group.members, group)]
-            trust = _trust(group, own, _there(np.arange(group.size + 1), group), form)
+        factors = shape = None
+        if rule.shaping is not None:
+            measure, number, shape = devices(
+                rule.shaping.measure, rule.shaping.factor, rule.shaping.shape
+            )
+            if sizes is None:
+                sums, firsts = _sums(group, tables, direction, measure, form), group.cut.firsts
+            else:
+                sums = sizes.to(group.device)[_there(group.members, group)]
+                firsts = _there(np.arange(group.size + 1), group)
+            factors = _factors(group, sums, firsts, number, form)
         skip = None if overflow is None else overflow.to(group.device, non_blocking=True)
-        parts = device(rule.direction.fn), device(rule.application.fn)
-        more = (trust, group.keys, skip, *parts, form)
+        more = (factors, group.keys, skip, direction, shape, apply, form)
         launch(fused_step, group.cut.programs, group.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
 
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return the sums of squares of each parameter and of its update, a row for each tensor."""
+    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
     ready, _alive = launch_groups(rule, updates)
-    found = torch.empty(len(updates), 2, dtype=torch.float64, device=ready[0].device)
+    width, parts = rule.shaped.sums + 1, devices(rule.direction.fn, rule.shaped.measure)
+    found = torch.empty(len(updates), width, dtype=torch.float64, device=ready[0].device)
     for group in ready:
         form, tables = _read(rule, group, clip)
-        sums = _sums(rule, group, tables, form)
-        own = torch.empty(group.size, 2, dtype=torch.float64, device=group.device)
+        sums = _sums(group, tables, *parts, form)
+        own = torch.empty(group.size, width, dtype=torch.float64, device=group.device)
         launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
         found[_there(group.members, ready[0])] = own.to(found.device)
     return found
@@ -126,22 +134,24 @@ def _read(rule: Rule, group: LaunchGroup, clip: Tensor | None) -> tuple[Form, tu
     return form, (group.cut.chunks, group.table, group.grads, group.rows, factor)
 
 
-def _sums(rule: Rule, group: LaunchGroup, tables: tuple[Any, ...], form: Form) -> Tensor:
-    """Return the sums of squares of each chunk's parameters, and of their updates."""
-    sums = torch.empty(group.cut.programs, 2, dtype=torch.float64, device=group.device)
-    direction = device(rule.direction.fn)
-    launch(fused_norms, group.cut.programs, group.device, *tables, sums, direction, form)
+def _sums(
+    group: LaunchGroup, tables: tuple[Any, ...], direction: Any, measure: Any, form: Form
+) -> Tensor:
+    """Return what a rule's shaping measures of each chunk, and the chunk's length."""
+    programs, home = group.cut.programs, group.device
+    sums = torch.empty(programs, form.sums + 1, dtype=torch.float64, device=home)
+    launch(fused_norms, programs, home, *tables, sums, direction, measure, form)
     return sums
 
 
-def _trust(group: LaunchGroup, sums: Tensor, firsts: Tensor, form: Form) -> Tensor:
-    """Return the trust ratio of each tensor.
+def _factors(group: LaunchGroup, sums: Tensor, firsts: Tensor, number: Any, form: Form) -> Tensor:
+    """Return the number that shapes each tensor.
 
     Sums run over a tensor's chunks in their order, so that a step repeats bit for bit.
     """
-    trust = torch.empty(group.size, dtype=torch.float64, device=group.device)
-    launch(fused_trust, group.size, group.device, sums, firsts, group.rows, trust, form)
-    return trust
+    made = torch.empty(group.size, dtype=torch.float64, device=group.device)
+    launch(fused_factors, group.size, group.device, sums, firsts, group.rows, made, number, form)
+    return made
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
@@ -188,6 +198,8 @@ def _form(rule: Rule, group: LaunchGroup) -> Form:
         width=len(rule.scalars),
         dithered=tuple([role in rule.dithered for role in range(len(group.dtypes))]),
         relative=rule.relative,
+        sums=0 if rule.shaping is None else rule.shaping.sums,
+        early=rule.shaping is not None and rule.shaping.early,
     )
 
 
@@ -207,20 +219,25 @@ def launch(
 
 
 @jit
-def directed(places, at, mask, row, clip, direction, form):
+def directed(places, at, mask, row, factors, direction, shape, form):
     """Return elements of a parameter, their update, and buffers: the direction's and the rest."""
     values = every(places, at, mask, form)
-    u, kept = direction(values[0], values[1] * clip, values[2 : form.own], row[: form.first])
-    return values[0], u, kept, values[form.own :]
+    p, g, end = values[0], values[1] * factors[0], row[form.last :]
+    if form.sums > 0 and form.early:
+        g = shape(p, g, g, factors[1], end)
+    u, kept = direction(p, g, values[2 : form.own], row[: form.first])
+    if form.sums > 0 and not form.early:
+        u = shape(p, g, u, factors[1], end)
+    return p, u, kept, values[form.own :]
 
 
 @jit
-def advance(places, at, mask, row, factors, seed, direction, apply, form):
+def advance(places, at, mask, row, factors, seed, direction, shape, apply, form):
     """Step elements: read them, apply the rule, write them."""
-    p, u, kept, moving = directed(places, at, mask, row, factors[0], direction, form)
+    p, u, kept, moving = directed(places, at, mask, row, factors, direction, shape, form)
     if form.relative:
         moving = shifted(moving, p)
-    p, moved = apply(p, u * factors[1], moving, row[form.first : form.last])
+    p, moved = apply(p, u, moving, row[form.first : form.last])
     p = stored(places, at, mask, p, seed, 0, form)
     if form.relative:
         moved = shifted(moved, -widened(p, form.compute))
@@ -236,10 +253,11 @@ def fused_step(
     grads,
     rows,
     clip,
-    trust,
+    factors,
     keys,
     overflow,
     direction: tl.constexpr,
+    shape: tl.constexpr,
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
@@ -250,83 +268,20 @@ def fused_step(
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
     clipped = factor(clip, tensor * form.apart, form.compute)
-    factors = clipped, factor(trust, tensor, form.compute)
+    both = clipped, factor(factors, tensor, form.compute)
     seed = named(keys, tensor, start)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
-            advance(places, at, None, row, factors, seed, direction, apply, form)
+            advance(places, at, None, row, both, seed, direction, shape, apply, form)
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
             inside = lane < tl.abs(length)
-            advance(places, start + lane, inside, row, factors, seed, direction, apply, form)
+            here = start + lane
+            advance(places, here, inside, row, both, seed, direction, shape, apply, form)
             i += form.block
-
-
-@jit
-def fused_norms(
-    chunks, table, grads, rows, clip, sums, direction: tl.constexpr, form: tl.constexpr
-):
-    """Sum the squares of one chunk's parameters, and of their updates."""
-    tensor, start, length = chunk_of(chunks)
-    places = roles(table, grads, tensor, len(form.dtypes))
-    row = line(rows, tensor, form.width)
-    clip = factor(clip, tensor * form.apart, form.compute)
-    p_sum = tl.full((form.block,), 0.0, tl.float64)
-    u_sum = tl.full((form.block,), 0.0, tl.float64)
-    if length == form.chunk:
-        for k in range(0, form.chunk, form.block):
-            at = start + k + tl.arange(0, form.block)
-            p, u, _, _ = directed(places, at, None, row, clip, direction, form)
-            p_sum += squared(p)
-            u_sum += squared(u)
-    else:
-        i = 0
-        while i < tl.abs(length):
-            lane = i + tl.arange(0, form.block)
-            inside = lane < tl.abs(length)
-            p, u, _, _ = directed(places, start + lane, inside, row, clip, direction, form)
-            p_sum += squared(p)
-            u_sum += squared(tl.where(inside, u, 0.0))
-            i += form.block
-    here = sums + 2 * tl.program_id(0).to(tl.int64)
-    tl.store(here, tl.reduce(p_sum, 0, added))
-    tl.store(here + 1, tl.reduce(u_sum, 0, added))
-
-
-@jit
-def summed(sums, firsts, tensor, form):
-    """Return both sums over one tensor's chunks."""
-    k, last = tl.load(firsts + tensor), tl.load(firsts + tensor + 1)
-    p_sum = tl.full((form.block,), 0.0, tl.float64)
-    u_sum = tl.full((form.block,), 0.0, tl.float64)
-    while k < last:
-        at = k + tl.arange(0, form.block)
-        p_sum += tl.load(sums + 2 * at, mask=at < last, other=0.0)
-        u_sum += tl.load(sums + 2 * at + 1, mask=at < last, other=0.0)
-        k += form.block
-    return tl.reduce(p_sum, 0, added), tl.reduce(u_sum, 0, added)
-
-
-@jit
-def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
-    """Write both sums over one tensor's chunks."""
-    tensor = tl.program_id(0)
-    p_sum, u_sum = summed(sums, firsts, tensor, form)
-    tl.store(sizes + 2 * tensor, p_sum)
-    tl.store(sizes + 2 * tensor + 1, u_sum)
-
-
-@jit
-def fused_trust(sums, firsts, rows, trust, form: tl.constexpr):
-    """Turn the sums over one tensor's chunks into its trust ratio."""
-    tensor = tl.program_id(0)
-    p_sum, u_sum = summed(sums, firsts, tensor, form)
-    p_norm, u_norm = tl.sqrt(p_sum), tl.sqrt(u_sum)
-    limit = tl.load(rows + tensor * form.width + form.width - 1).to(tl.float64)
-    tl.store(trust + tensor, ratio(p_norm, u_norm, limit))
 
 
 @jit

@@ -1,6 +1,7 @@
 """Kernels read values, not addresses: lazy bits are resolved, and what has no memory is refused."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from autotune.kernels import backends, torch_step
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.adam import ADAM
 from autotune.kernels.rules.decay import DECOUPLED
+from autotune.kernels.rules.norms import TRUST
 from autotune.testing.backends import BACKENDS, usable
 
 ADAMW = Rule(direction=ADAM, application=DECOUPLED)
@@ -104,8 +106,9 @@ def test_squares_of_gradients_that_memory_does_not_show(backend, lazy):
 
 def test_sizes_of_a_negated_gradient(backend):
     p, g, *state = tensors()
-    found = backend.sizes(ADAMW, [Update(p, negated(g), tuple(state), ROW)], None)
-    expected = torch_step.sizes(ADAMW, [Update(p, g, tuple(state), ROW)], None)
+    rule, row = replace(ADAMW, shaping=TRUST), (*ROW, 2.0)
+    found = backend.sizes(rule, [Update(p, negated(g), tuple(state), row)], None)
+    expected = torch_step.sizes(rule, [Update(p, g, tuple(state), row)], None)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -13,6 +13,7 @@ from autotune.kernels.rules.adam import ADAM
 from autotune.kernels.rules.adan import ADAN
 from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.lamb import LAMB
+from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.rules.win import WIN2
 from autotune.testing.backends import usable
 
@@ -138,7 +139,7 @@ def test_gradients_count_as_clipped(backend):
 
 
 def test_the_trust_ratio_is_each_tensors_own(backend):
-    rule = Rule(direction=LAMB, application=DECOUPLED, trust=True)
+    rule = Rule(direction=LAMB, application=DECOUPLED, shaping=TRUST)
     row = (0.1, *ROW, 2.0)
     sizes = [(0, 1.0), (50, 0.01), (600, 1.0), (1, 100.0)]
     updates = [update(torch.randn(n) * size, rule=rule, row=row) for n, size in sizes]

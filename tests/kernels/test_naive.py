@@ -59,6 +59,13 @@ VARIATIONS = {
     "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
     "adamw": [{}, {"amsgrad": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
+    "lamb-v3": [{}, {"clamp": 0.5}, {"adam": True}],
+    "lars": [
+        {"momentum": 0.9, "trust_coeff": 0.1},
+        {"momentum": 0.5, "dampening": 0.3, "nesterov": True, "trust_clip": True},
+        {"trust_coeff": 0.3, "always_adapt": True, "eps": 0.1},
+    ],
+    "stableadamw": [{}, {"betas": (0.5, 0.6), "eps": 0.3}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
     "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
     "nadamw-torch": [{}, {"decay": "coupled"}, {"momentum_decay": 0.0}, {"momentum_decay": 2.0}],

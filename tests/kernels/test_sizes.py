@@ -7,9 +7,10 @@ from autotune.kernels import backends
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.lamb import LAMB
+from autotune.kernels.rules.norms import TRUST
 from autotune.testing.backends import BACKENDS, usable
 
-RULE = Rule(direction=LAMB, application=DECOUPLED, trust=True)
+RULE = Rule(direction=LAMB, application=DECOUPLED, shaping=TRUST)
 ROW = (0.1, 0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 1e-8, 0.1, 0.2, 2.0)
 KINDS = [
     ((40,), torch.float32),
@@ -63,5 +64,5 @@ def test_a_step_takes_the_sizes_it_is_given(backend):
 
 def test_nothing_at_all_has_no_size(backend):
     nothing = [update for update in updates() if not update.p.numel()]
-    assert backend.sizes(RULE, nothing, None).tolist() == [[0.0, 0.0]]
+    assert backend.sizes(RULE, nothing, None).tolist() == [[0.0, 0.0, 0.0]]
     backend.step(RULE, nothing, None)

@@ -12,11 +12,12 @@ from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.adam import ADAM
 from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.lamb import LAMB
+from autotune.kernels.rules.norms import TRUST
 
 ROW = (0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 1e-8, 0.1, 0.2)
 RULES = {
     "adamw": (Rule(direction=ADAM, application=DECOUPLED), ROW),
-    "lamb": (Rule(direction=LAMB, application=DECOUPLED, trust=True), (0.1, *ROW, 2.0)),
+    "lamb": (Rule(direction=LAMB, application=DECOUPLED, shaping=TRUST), (0.1, *ROW, 2.0)),
 }
 
 

@@ -11,6 +11,7 @@ import torch
 
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules import adam, adan, decay, lamb, lion, sgd, win
+from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.triton import configs
 from autotune.optimizers import Adan, tape
 
@@ -26,7 +27,7 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 ADAN = Rule(direction=adan.ADAN, application=decay.PROXIMAL)
 ADAN_WIN2 = Rule(direction=adan.ADAN, application=win.WIN2)
-LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, trust=True)
+LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
@@ -190,7 +191,7 @@ def test_only_pointers_of_the_branch_without_masks_are_said_to_be_aligned(compil
 
 def test_norms_and_squares_read_16_bytes_at_once(compiled, machine):
     made = compiled("sm_90", LAMB_WIN, clip=True)
-    assert set(made) == {"fused_squares", "fused_norms", "fused_trust", "fused_step"}
+    assert set(made) == {"fused_squares", "fused_norms", "fused_factors", "fused_step"}
     for name in ("fused_squares", "fused_norms"):
         registers, spilled, widths = machine(made[name])
         assert widths["LDG", "128"] >= 1
@@ -263,9 +264,9 @@ def test_what_comes_before_a_captured_step_is_exact(compiled, arch):
 
 def variants(arch):
     from autotune.kernels import lang
-    from autotune.kernels.triton.step import fused_norms, fused_squares, fused_step, fused_trust
+    from autotune.kernels.triton.step import fused_factors, fused_norms, fused_squares, fused_step
 
-    kernels = (fused_step, fused_norms, fused_trust, fused_squares)
+    kernels = (fused_step, fused_norms, fused_factors, fused_squares)
     caches = [lang.kernel(kernel).device_caches[str(TARGETS[arch])][0] for kernel in kernels]
     return [len(cache) for cache in caches]
 

@@ -7,6 +7,7 @@ from autotune.kernels import backends, lang, torch_step
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules.decay import DECOUPLED, DESCENT
 from autotune.kernels.rules.lamb import LAMB as LAMB_DIRECTION
+from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.rules.sgd import SGD as SGD_DIRECTION
 from autotune.optimizers import Adan
 from autotune.testing.backends import usable
@@ -87,7 +88,7 @@ def test_half_precision_parameters_follow_torch(triton_step, name, dtype):
         torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)
 
 
-TRUSTING = Rule(direction=LAMB_DIRECTION, application=DECOUPLED, trust=True)
+TRUSTING = Rule(direction=LAMB_DIRECTION, application=DECOUPLED, shaping=TRUST)
 ROW = (0.1, 0.0, 0.9, 0.1, 0.999, 0.001, 0.1, 0.03, 0.0, 0.1, 0.2, 2.0)
 
 

@@ -48,7 +48,7 @@ def traffic(optimizer: torch.optim.Optimizer, p: Tensor) -> Traffic:
     again = 0.0
     if isinstance(optimizer, RuleOptimizer):
         group = optimizer.param_groups[0]
-        if optimizer.trust_limit(group) is not None:
+        if optimizer.shaping(group) is not None:
             again += own + sum(kept[name] for name in optimizer.direction(group).buffers)
         if optimizer.max_grad_norm:
             again += own

@@ -1,0 +1,117 @@
+"""Kernels of shaping: sums over the chunks of a tensor, and the number they make."""
+
+from __future__ import annotations
+
+from autotune.kernels.lang import jit, tl
+from autotune.kernels.triton.memory import added, chunk_of, every, factor, line, roles, squared
+
+
+@jit
+def measured(places, at, mask, row, clip, direction, measure, form):
+    """Return what a shaping measures of elements."""
+    values = every(places, at, mask, form)
+    p, g, state, end = values[0], values[1] * clip, values[2 : form.own], row[form.last :]
+    if form.early:
+        return measure(p, g, g, state, end)
+    else:
+        u, kept = direction(p, g, state, row[: form.first])
+        return measure(p, g, u, kept, end)
+
+
+@jit
+def zeros(count: tl.constexpr, form):
+    """Return sums that begin at zero."""
+    sums = ()
+    for _ in tl.static_range(count):
+        sums += (tl.full((form.block,), 0.0, tl.float64),)
+    return sums
+
+
+@jit
+def grown(sums, values, inside):
+    """Add the square of each value to its sum, where it is inside of its tensor."""
+    made = ()
+    for i in tl.static_range(len(sums)):
+        value = squared(values[i])
+        if inside is not None:
+            value = tl.where(inside, value, 0.0)
+        made += (sums[i] + value,)
+    return made
+
+
+@jit
+def fused_norms(
+    chunks,
+    table,
+    grads,
+    rows,
+    clip,
+    sums,
+    direction: tl.constexpr,
+    measure: tl.constexpr,
+    form: tl.constexpr,
+):
+    """Sum the squares of what a shaping measures of one chunk, and write the chunk's length."""
+    tensor, start, length = chunk_of(chunks)
+    places = roles(table, grads, tensor, len(form.dtypes))
+    row = line(rows, tensor, form.width)
+    clip = factor(clip, tensor * form.apart, form.compute)
+    totals = zeros(form.sums, form)
+    if length == form.chunk:
+        for k in range(0, form.chunk, form.block):
+            at = start + k + tl.arange(0, form.block)
+            values = measured(places, at, None, row, clip, direction, measure, form)
+            totals = grown(totals, values, None)
+    else:
+        i = 0
+        while i < tl.abs(length):
+            lane = i + tl.arange(0, form.block)
+            inside = lane < tl.abs(length)
+            values = measured(places, start + lane, inside, row, clip, direction, measure, form)
+            totals = grown(totals, values, inside)
+            i += form.block
+    here = sums + (form.sums + 1) * tl.program_id(0).to(tl.int64)
+    for j in tl.static_range(len(totals)):
+        tl.store(here + j, tl.reduce(totals[j], 0, added))
+    tl.store(here + form.sums, tl.abs(length).to(tl.float64))
+
+
+@jit
+def summed(sums, firsts, tensor, form):
+    """Return the sums over one tensor's chunks, and the number of its elements."""
+    k, last = tl.load(firsts + tensor), tl.load(firsts + tensor + 1)
+    totals = zeros(form.sums + 1, form)
+    while k < last:
+        at = k + tl.arange(0, form.block)
+        more = ()
+        for j in tl.static_range(len(totals)):
+            spot = sums + (form.sums + 1) * at + j
+            more += (totals[j] + tl.load(spot, mask=at < last, other=0.0),)
+        totals = more
+        k += form.block
+    found = ()
+    for j in tl.static_range(len(totals)):
+        found += (tl.reduce(totals[j], 0, added),)
+    return found
+
+
+@jit
+def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
+    """Write the sums over one tensor's chunks, and the number of its elements."""
+    tensor = tl.program_id(0)
+    found = summed(sums, firsts, tensor, form)
+    for j in tl.static_range(len(found)):
+        tl.store(sizes + (form.sums + 1) * tensor + j, found[j])
+
+
+@jit
+def fused_factors(sums, firsts, rows, factors, number: tl.constexpr, form: tl.constexpr):
+    """Turn the sums over one tensor's chunks into the number that shapes it."""
+    tensor = tl.program_id(0)
+    found = summed(sums, firsts, tensor, form)
+    roots, end, row = (), (), line(rows, tensor, form.width)[form.last :]
+    for j in tl.static_range(len(found)):
+        roots += (tl.sqrt(found[j]),)
+    for j in tl.static_range(len(row)):
+        end += (row[j].to(tl.float64),)
+    tl.store(factors + tensor, number(roots[: form.sums], found[form.sums], end))
