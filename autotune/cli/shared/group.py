@@ -14,7 +14,7 @@ from autotune.cli.shared import failures
 from autotune.training.process import loading
 
 COMMANDS = (
-    "search", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
+    "search", "validate", "worker", "tell", "list", "show", "compare", "export", "delete", "doctor",
     "dashboard", "serve", "bench", "completion",
 )  # fmt: skip
 
