@@ -14,13 +14,11 @@ from autotune.results.agreement import agreement
 from autotune.results.tuned import tuned
 from autotune.results.validation import NOT_TRIED, Holding
 from autotune.studies import validations
-from autotune.studies.records import Proposal, Role, SearchState, TrialState
-from autotune.studies.setting import Setting
+from autotune.studies.records import Role, SearchState, TrialState
 from autotune.studies.store import Store
-from autotune.studies.validations import Entrant, Plan
 from autotune.testing import sample
+from autotune.testing.longer import ran, study, validated
 
-SETTING = Setting(params={}, hyper={"lr": 0.01}, warmup=0.1)
 LEVEL = [1.0, 1.1, 1.2]
 BETTER = [0.5, 0.6, 0.71]
 WORSE = [1.6, 1.5, 1.8]
@@ -40,61 +38,6 @@ def store(database, tmp_path):
     shutil.copy(database, tmp_path / "a.db")
     with Store(f"sqlite:///{tmp_path}/a.db") as store:
         yield store
-
-
-def validated(store, losses, *, optimizer="adan", rules=(("r",),), ranked=(), state="complete"):
-    """Store a validation with these losses by seed, or how a run ended; return it as it is read.
-
-    Args:
-        losses: Of "tuned", "default" and "adamw"; with several sets of rules, of "tuned 0", ...
-        ranked: Pairs of losses, in the search and in the longer run.
-    """
-    search = store.search("resnet-mini")
-    source = store.recommendation(study(search, optimizer).id)["source"]
-    several = len(rules) > 1
-    entrants = []
-    for place, names in enumerate(rules):
-        key = f"tuned {place}" if several else "tuned"
-        own = {"which": "tuned", "rules": names, "setting": SETTING, "source": source}
-        entrants.append(Entrant(key=key, optimizer=optimizer, **own))
-        if "adamw" in losses:
-            entrants.append(Entrant(key="adamw", optimizer="adamw", **own))
-    own = {"optimizer": optimizer, "setting": SETTING, "source": 0}
-    if "default" in losses:
-        entrants.append(Entrant(key="default", which="default", **own))
-    for place, (proxy, _) in enumerate(ranked):
-        entrants.append(Entrant(key=f"ranked {place}", which="ranked", proxy=proxy, **own))
-    plan = Plan(
-        optimizer=optimizer, source=source, times=5.0, steps=1350, batch_size=64, rules=rules,
-        entrants=tuple(entrants), first_seed=1000,
-    )  # fmt: skip
-    number = validations.following(store, search.id)
-    task = {**search.task, "steps": 1350}
-    record = validations.begin(store, search, number, plan, search.spec, task)
-    longer = {f"ranked {place}": [long] for place, (_, long) in enumerate(ranked)}
-    for each in entrants:
-        for seed, loss in enumerate({**losses, **longer}[each.key]):
-            _run(store, study(record.stage, each.optimizer).id, each, 1000 + seed, loss)
-    store.update_search(record.stage.name, state=SearchState(state))
-    return comparison.load(store, "resnet-mini").validations[-1]
-
-
-def study(search, optimizer):
-    return next(each for each in search.studies if each.optimizer == optimizer)
-
-
-def _run(store, study_id, each, seed, loss):
-    proposal = Proposal(
-        role=Role.VALIDATE, origin=each.key, setting=each.setting, seed=seed, target=1350,
-        source=each.source,
-    )  # fmt: skip
-    trial = store.add_trial(study_id, proposal)
-    attempt = store.begin(trial.id, "test")
-    bad = isinstance(loss, TrialState)
-    store.record(
-        trial.id, attempt, state=loss if bad else TrialState.COMPLETE, step=7 if bad else 1350,
-        loss=None if bad else loss, seconds=1.0, reason="loss became NaN" if bad else None,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -188,7 +131,7 @@ def test_a_validation_of_an_earlier_setting_says_so(store):
 
 
 def test_what_is_not_finished_says_so(store):
-    found = validated(store, {"tuned": BETTER, "default": LEVEL}, state="interrupted")
+    found = validated(store, {"tuned": BETTER, "default": LEVEL}, state=SearchState.INTERRUPTED)
     assert found.sentences[0].endswith("(not finished)")
 
 
@@ -249,7 +192,7 @@ def test_a_change_in_a_validation_changes_its_search_s_signature(store):
     after = store.signature("resnet-mini")
     (record,) = validations.of(store, store.search("resnet-mini").id)
     own = record.plan.entrants[0]
-    _run(store, study(record.stage, own.optimizer).id, own, 1009, 0.4)
+    ran(store, study(record.stage, own.optimizer).id, own, 9, 0.4)
     assert len({before, after, store.signature("resnet-mini")}) == 3
 
 
