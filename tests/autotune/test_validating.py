@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import autotune
 from autotune.cli import main
 from autotune.errors import AlreadyThere, NotFound, NothingUsable, SpecError
 from autotune.results import comparison
@@ -426,3 +427,46 @@ def test_the_command_prints_a_table_and_the_verdict(undisturbed):
 def test_a_validation_starts_no_trial_of_the_search(undisturbed):
     started = [event for event in undisturbed[2] if isinstance(event, TrialStarted)]
     assert {event.trial.role for event in started} == {Role.VALIDATE}
+
+
+def test_a_validation_is_run_and_read_from_python(undisturbed):
+    found, _, _, database = undisturbed
+    result = autotune.load("problem", storage=f"sqlite:///{database}")
+    given = {"optimizer": "adan", "settings": 4, "seeds": 2, "progress": "off"}
+    assert result.validate(steps="3x", rules=["default", "none"], **given) == found
+    assert result.validations == (found,)
+    assert found.sentences[0] in result.verdict
+    with pytest.raises(SpecError, match=r"^unknown argument 'step'; did you mean 'steps'\?"):
+        result.validate(step=3)
+
+
+def test_a_function_has_to_be_given_again(url):
+    with Store(url) as store:
+        spec = store.search("problem").spec
+        store.update_search("problem", spec={**spec, "model": "python:problem"})
+    sentence = (
+        r"^search 'problem' trained a function of the process that began it: give that function "
+        r"again, as validate\(model=...\)$"
+    )
+    with pytest.raises(SpecError, match=sentence):
+        autotune.load("problem", storage=url).validate()
+
+
+def test_a_larger_batch_is_trained_with_what_the_rule_made_of_it(tmp_path):
+    url = f"sqlite:///{tmp_path}/autotune.db"
+    spec = parse({
+        "model": "mlp", "engine": "inline", "optimizers": ["adamw"], "budget": {"trials": 2},
+        "steps": 9, "seeds": 2, "finalists": 1,
+    })  # fmt: skip
+    with Store(url) as store:
+        run(spec, store=store)
+        (study,) = store.search("mlp").studies
+        store.save_recommendation(study.id, {"source": 1})
+        before = comparison.load(store, "mlp").rows[0].tuned.setting.hyper
+    found = validate(url, study="mlp", steps="1x", batch="4x", rules=[("batch",)], runs=2)
+    assert found.batch_size == 128
+    assert found.settings[0].setting.hyper["lr"] == pytest.approx(2 * before["lr"])
+    assert found.settings[1].which == "default"
+    with Store(url) as store:
+        (record,) = validations.of(store, store.search("mlp").id)
+        assert (record.stage.task["batch_size"], record.stage.task["steps"]) == (128, 9)
