@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.results.agreement import Agreement, agreement
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
-from autotune.scheduler.validating import RANKED, losses
+from autotune.scheduler.validating import ENOUGH, RANKED, losses
 from autotune.studies import validations
 from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
 from autotune.studies.setting import Setting
@@ -152,6 +152,7 @@ def _loaded(
         task=stage.task,
         times=plan.times,
         firsts=_firsts(trials, store.first_losses(stage.id)),
+        complete=stage.state is SearchState.COMPLETE,
     )
     return Validation(
         number=record.number,
@@ -209,6 +210,7 @@ class _Known:
     task: Mapping[str, Any]
     times: float
     firsts: Mapping[int, float]
+    complete: bool
 
     def tuned(self, optimizer: str, rules: tuple[str, ...]) -> Longer | None:
         found = (s for s in self.settings if s.optimizer == optimizer and s.rules == rules)
@@ -241,7 +243,7 @@ def _outcome(rules: tuple[str, ...], known: _Known, sets: int) -> Outcome:
     holding = _all(each for each, _ in found)
     if level := _unlearned(tuned, known):
         holding, found = Holding.UNKNOWN, [(Holding.UNKNOWN, level)]
-    said = "; ".join(dict.fromkeys(text for _, text in found))
+    said = "; ".join(dict.fromkeys([*(text for _, text in found), *_left(tuned, known)]))
     by = "+".join(rules) or "no rule"
     return Outcome(
         rules=rules,
@@ -250,6 +252,19 @@ def _outcome(rules: tuple[str, ...], known: _Known, sets: int) -> Outcome:
         reference=_difference(tuned, reference, sure),
         verdict=f"{row.optimizer} {holding} at {known.times:.4g}x (by {by}): {said}",
     )
+
+
+def _left(tuned: Longer, known: _Known) -> Iterator[str]:
+    """Yield why a setting ran on fewer seeds than by another set of rules."""
+    rivals = [
+        each
+        for each in known.settings
+        if each.optimizer == tuned.optimizer and each.which == tuned.which
+    ]
+    most = max((len(each.losses) for each in rivals), default=0)
+    ran = len(tuned.losses)
+    if known.complete and ENOUGH <= ran < most and not tuned.failures:
+        yield f"it left the race after {ran} seeds, clearly behind another set of rules"
 
 
 def _all(found: Iterable[Holding]) -> Holding:

@@ -107,6 +107,15 @@ def test_several_sets_of_rules_each_need_a_surer_interval(store):
     assert three.sentences[2].startswith("adan holds at 5x (by no rule): ")
 
 
+def test_a_set_of_rules_that_left_the_race_says_so(store):
+    losses = {"tuned 0": WORSE[:2], "tuned 1": BETTER, "default": LEVEL}
+    found = validated(store, losses, rules=(("a",), ("b",)))
+    left = "; it left the race after 2 seeds, clearly behind another set of rules"
+    assert [text.endswith(left) for text in found.sentences] == [True, False]
+    going = validated(store, losses, rules=(("a",), ("b",)), state=SearchState.INTERRUPTED)
+    assert left not in going.sentences[0]
+
+
 def test_nothing_learned_is_no_verdict(store):
     with store.writing() as connection:
         connection.exec_driver_sql(
