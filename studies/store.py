@@ -170,7 +170,8 @@ class Store(Leases):
         """Forget a search and everything in it."""
         with self._database.writing() as connection:
             search_id = self._search_id(connection, name)
-            connection.execute(delete(Search).where(Search.id == search_id))
+            for which in (Search.id.in_(self._stages(name)), Search.id == search_id):
+                connection.execute(delete(Search).where(which))
 
     def add_trial(self, study_id: int, proposal: Proposal) -> TrialRecord:
         """Add a waiting trial with the study's next number."""

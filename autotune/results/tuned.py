@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.environment import SCHEDULES
@@ -105,6 +105,7 @@ class Tuned:
     space: Mapping[str, Any] = field(default_factory=dict)  # where it was found, as plain data
     target: Mapping[str, Any] = field(default_factory=dict)  # the run it is for; empty: as searched
     changes: tuple[Change, ...] = ()  # what rules restated for it
+    longer: tuple[str, ...] = ()  # what became of it in longer runs; empty: not tried
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -143,7 +144,16 @@ def tuned(
         chosen = _judged(found.search, row, which, trials)
     else:
         chosen = _single(found.search, row, trials, trial)
-    return _record(found.search, row, study, chosen)
+    record = _record(found.search, row, study, chosen)
+    return replace(record, longer=tuple(_longer(found, record)))
+
+
+def _longer(found: Comparison, record: Tuned) -> Iterator[str]:
+    """Yield what was concluded of this very setting in longer runs, the newest first."""
+    number = record.provenance.trial
+    for one in reversed(found.validations):
+        if (one.optimizer, one.source) == (record.optimizer, number):
+            yield from one.sentences
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,10 +171,13 @@ def prepare(
         )
 
 
-def facts_of(spec: SearchSpec) -> dict[str, Any]:
-    """Return the facts of a new search's task that was prepared before, in another size."""
+def facts_of(spec: SearchSpec, stored: SearchRecord | None = None) -> dict[str, Any]:
+    """Return the facts of a task that was prepared before, in another size.
+
+    ``stored``: the search that it was prepared for, if that is stored.
+    """
     with Surroundings().entered(), lines.apart():
-        return dict(_task(spec, device_of(spec, None), None).facts())
+        return dict(_task(spec, device_of(spec, stored), stored).facts())
 
 
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:

@@ -1,6 +1,6 @@
-"""Weight decay so that lr x weight_decay x steps stays: its average spans the same share of a run.
+"""Weight decay so that lr x weight_decay x steps stays.
 
-Decoupled decay averages the updates over 1 / (lr x weight_decay) steps.
+Decoupled decay averages the updates over 1 / (lr x weight_decay) steps: the same share of a run.
 """
 
 from __future__ import annotations
