@@ -16,6 +16,7 @@ from autotune.service.limits import Hosts
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DRAIN = 30  # seconds that requests under way get to end
+KEPT = 75  # seconds that a connection is kept: workers train longer than uvicorn's 5 between calls
 
 _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})")
 
@@ -70,6 +71,7 @@ def serve(storage: str, listen: str) -> int:
             Hosts(app, allowed_hosts(host)),
             log_level="info",
             timeout_graceful_shutdown=DRAIN,
+            timeout_keep_alive=KEPT,
             server_header=False,
             proxy_headers=False,
         )
