@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from sqlalchemy import event
@@ -38,7 +39,8 @@ def test_each_call_of_a_worker_is_a_few_statements(begun, costs, monkeypatch):
     assert statements - transactions <= 16  # SQLite's BEGIN is one more for each transaction
     for point in told(held):
         report = {"points": [point]}
-        transactions, statements = costs(lambda: begun.post(f"{held['url']}/points", json=report))
+        call = partial(begun.post, f"{held['url']}/points", json=report)
+        transactions, statements = costs(call)
         assert (transactions, statements - transactions <= 8) == (1, True)
     end = {"outcome": "reached"}
     transactions, statements = costs(lambda: begun.post(f"{held['url']}/end", json=end))
