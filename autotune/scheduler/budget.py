@@ -124,9 +124,10 @@ class BudgetTracker:
         All of them may or none, so that they stay equal. It depends on the clock alone: a loss on
         a judging seed must not decide what else is tried.
         """
-        budget, going = self.policy.budget, [s for s in self.states if not stopping.reached(s)]
+        budget = self.policy.budget
         if budget.minutes is None or not all(state.searched for state in self.states):
             return False
+        going = [state for state in self.states if not stopping.reached(state)]
         if not going or not all(map(stages.has_more, going)):
             return False
         again = max(AGAIN, *(stages.next_part(state) for state in going))

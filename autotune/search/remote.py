@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
@@ -99,7 +100,6 @@ class Remote(Decider):
         folder = folder_of(store.url, opened.search.name)
         super().__init__(spec, store, opened, listen, folder, worker=worker)
         self._lock = threading.Lock()
-        self._seconds = opened.search.seconds
         self.tracker = BudgetTracker(
             states=self.states, slots=1, elapsed=self._elapsed, overhead=lambda: 0.0
         )
@@ -120,11 +120,11 @@ class Remote(Decider):
             Stale: The search was changed since this was made.
         """
         with self._lock:
-            if asked.request is not None:
-                known = remote.leases_of(self.store, self.id, asked)
-                if known:
-                    return [one for one in known if one.outcome is None] or Spent()
-            found = self._held(asked, count)
+            mine = remote.leases_of(self.store, self.id, asked)
+            known = [one for one in mine if asked.request and one.request == asked.request]
+            if known:
+                return [one for one in known if one.outcome is None] or Spent()
+            found = self._held(mine[:count], asked.request)
             answer: Waits | Ended | None = None
             late = time.monotonic() + BOX
             while len(found) < count and answer is None:
@@ -137,11 +137,11 @@ class Remote(Decider):
                     answer = step
             return found or answer or Waits(reason=RUNNING)
 
-    def _held(self, asked: Asked, count: int) -> list[Lease]:
+    def _held(self, mine: Sequence[Lease], request: str | None) -> list[Lease]:
         """Return what a worker goes on with that asks anew: it has nothing of it in hand."""
         found = []
-        for held in remote.held_by(self.store, self.id, asked.worker)[:count]:
-            number = remote.begin_again(self.store, held, asked.request)
+        for held in mine:
+            number = remote.begin_again(self.store, held, request)
             if number is not None:
                 found.append(remote.lease_of(self.store, held.trial.id, number))
         return found
@@ -149,13 +149,12 @@ class Remote(Decider):
     def _next(self, asked: Asked) -> Lease | Waits | Ended:
         """Decide on one trial."""
         self.over, job, decided = False, None, False
-        with suppress(LeaseLost), self.participant.turn(()) as decides:
+        with suppress(LeaseLost), self.participant.turn((), running=True) as decides:
             if decided := decides:
                 if self.participant.changed:
                     raise Stale
                 if self.participant.state is SearchState.COMPLETE:
                     return Ended(complete=True)
-                self._let_time_run()
                 self._go_on()
                 job = self._decide(1, asked)
         if job is not None:
@@ -163,14 +162,14 @@ class Remote(Decider):
         if self.over:
             return self._ended()
         if not decided:
+            self._refuse_replaced()
             return Waits(reason=BUSY)
         return Waits(reason=PAUSED if self.why() is Reason.PAUSED else RUNNING)
 
-    def _let_time_run(self) -> None:
-        """Count the time since a worker was last heard of; none of a pause without any."""
-        idle = self.why() is Reason.PAUSED and not self.participant.others
-        most = 0.0 if idle else lease().total_seconds()
-        self._seconds = remote.elapse(self.store, self.id, most)
+    def _refuse_replaced(self) -> None:
+        """Raise Stale or NotFound where another search has the name, or none."""
+        if remote.standing(self.store, self.opened.search.name).id != self.id:
+            raise Stale
 
     def _go_on(self) -> None:
         """Store that a search which was stopped, and is told to go on, does."""
@@ -186,7 +185,8 @@ class Remote(Decider):
         return Ended(complete=complete)
 
     def _elapsed(self) -> float:
-        return self._seconds
+        return self.participant.seconds
 
     def _spend(self) -> None:
-        self._let_time_run()
+        most = lease().total_seconds()
+        self.participant.seconds = remote.elapse(self.store, self.id, most)

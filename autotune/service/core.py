@@ -105,13 +105,12 @@ class Service:
 
     def _search(self, search: str) -> Remote | None:
         """Return a search to decide on; None where nothing of it is left to do."""
-        now = remote.standing(self.store, search)
         with self._lock:
             known = self._searches.get(search)
-            if known is None or known.id != now.id:
-                if now.state is SearchState.COMPLETE:
-                    return None
+            if known is None:
                 stored = self.store.search(search)
+                if stored.state is SearchState.COMPLETE:
+                    return None
                 known = reopened(stored, self.store, self._hear, self.name)
                 self._searches[search] = known
         return known

@@ -9,6 +9,8 @@ import time
 import httpx2
 
 from autotune.studies.store import Store
+from autotune.testing import crowds
+from autotune.testing.crowds import Crowd
 from autotune.testing.remote import LARGER, Insists, by_hand, heard, stored, train
 from autotune.testing.victims import serving
 
@@ -125,6 +127,32 @@ def refuse_gaps(url, told):
     revisions = [int(mark.partition(".")[2]) for *_, mark in told if mark]
     assert revisions == sorted(revisions)
     assert not {kind for kind, *_ in told} & {"reset", "deleted"}
+
+
+def test_many_workers_outlive_servers_and_each_other(server, rounds, moments, tmp_path):
+    body, calm = crowds.body(5), f"sqlite:///{tmp_path}/calm.db"
+    crowds.alone(calm, "crowd", body)
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        ports = tuple(free_port() for _ in range(2 - number % 2))  # two servers, then one
+        crowd = Crowd(url=server, search="crowd", ports=ports, clients=3, trains=0.1, folder=folder)
+        try:
+            crowd.begin(body)
+            for _ in range(KILLS):
+                time.sleep(moments())
+                crowd.kill_a_server()
+                crowd.kill_a_client()
+            ends = time.monotonic() + 120
+            while not crowd.over():
+                assert time.monotonic() < ends, crowds.tally(server, "crowd")
+                time.sleep(0.05)
+        finally:
+            crowd.end()
+        assert crowds.tally(server, "crowd") == {"lost": [], "doubled": [], "overspent": []}
+        assert crowds.recommended(server, "crowd") == crowds.recommended(calm, "crowd")
+        with Store(server) as store:
+            store.delete_search("crowd")
 
 
 def test_a_search_outlives_its_server(places, rounds, moments, tmp_path):
