@@ -22,7 +22,7 @@ def compactable(application: Part) -> bool:
     return application in _COMPACTABLE
 
 
-def schedule(self: RuleOptimizer) -> str:
+def schedule(self: RuleOptimizer) -> forms.AfterWarmup:
     """What its learning rate does after a warm-up: 'cosine' to 0, or 'constant'."""
     return forms.schedule({group["acceleration"] for group in self.param_groups})
 

@@ -18,6 +18,8 @@ from inspect import Parameter, isclass, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from autotune.optimizers.forms import AfterWarmup
+
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
@@ -223,7 +225,7 @@ def split(name: str, model: Module, hyper: Mapping[str, Any]) -> list[dict[str, 
     return found if decays(name) else [{"params": [p for group in found for p in group["params"]]}]
 
 
-def schedule(name: str) -> str:
+def schedule(name: str) -> AfterWarmup:
     """Return what the learning rate does after its warm-up, as ``registry.schedule``.
 
     It stays where it is for an optimizer that has ``train()`` and ``eval()``, which averages

@@ -15,7 +15,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, cast
 
 from autotune.optimizers import foreign
-from autotune.optimizers.forms import ENDINGS, forms
+from autotune.optimizers.forms import ENDINGS, AfterWarmup, forms
 from autotune.optimizers.forms import schedule as schedule_of
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def defaults(name: str) -> dict[str, Any]:
     return own if acceleration == "none" else {**own, "acceleration": acceleration}
 
 
-def schedule(name: str) -> str:
+def schedule(name: str) -> AfterWarmup:
     """Return what the learning rate does after its warm-up: ``cosine`` to 0, or ``constant``."""
     return foreign.schedule(name) if is_foreign(name) else schedule_of([resolve(name)[1]])
 
