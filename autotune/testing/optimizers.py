@@ -21,6 +21,7 @@ from autotune.testing.trajectories import Trajectory, drawn, final
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
+_NOT_UNDER_WIN = ("decay", "cautious_decay")
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
@@ -72,12 +73,16 @@ class OptimizerContract:
         "momentum": 0.5,
         "trust_coeff": 0.3,
         "clamp": 0.5,
+        "cautious_factor": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
-    apart: ClassVar[dict[str, dict[str, Any]]] = {"always_adapt": {"weight_decay": 0.0}}
+    apart: ClassVar[dict[str, dict[str, Any]]] = {
+        "always_adapt": {"weight_decay": 0.0},
+        "cautious_factor": {"cautious": True},
+    }
 
     def run(self, name: str, steps: int = 4, **hyper: Any) -> Trajectory:
         """Draw a trajectory of this optimizer."""
@@ -96,7 +101,7 @@ class OptimizerContract:
         """Change one after another; the parameters must end elsewhere."""
         given = defaults(name)
         for key, default in given.items():
-            if key == "acceleration" or (key == "decay" and "acceleration" in given):
+            if key == "acceleration" or (key in _NOT_UNDER_WIN and "acceleration" in given):
                 continue
             base = self.apart.get(key, {})
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")
