@@ -15,7 +15,10 @@ import click
 import pytest
 import torch
 
+from autotune.bench.step.selection import traffic
 from autotune.cli import main
+from autotune.optimizers import create, names
+from autotune.optimizers.registry import resolve
 from autotune.search.coordinator import run
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
@@ -173,11 +176,34 @@ def test_the_readme_s_own_task_is_searched_as_printed(tmp_path: Path) -> None:
 
 
 def test_the_readme_s_own_optimizer_steps_on_every_backend(tmp_path: Path) -> None:
-    script = tmp_path / "lion.py"
+    script = tmp_path / "signum.py"
     script.write_text(blocks("README.md")[-1], encoding="utf-8")
-    made = runpy.run_path(str(script))["Lion"]
+    made = runpy.run_path(str(script))["Signum"]
     for backend in ("torch", "numba"):
         p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
         p.grad = torch.tensor([0.5, -0.25, 0.0])
         made([p], lr=0.1, backend=backend).step()
         torch.testing.assert_close(p.detach(), torch.tensor([0.9, -1.9, 3.0]))
+
+
+def listed_optimizers() -> dict[str, list[str]]:
+    """Return the rows of the page's table by name."""
+    page = (DOCS / "optimizers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|(.*)\|$", page, re.MULTILINE)
+    return {name: [cell.strip() for cell in rest.split("|")] for name, rest in rows}
+
+
+def test_the_page_on_optimizers_has_every_name_with_its_state_and_bytes() -> None:
+    listed = listed_optimizers()
+    assert list(listed) == [name for name in names() if resolve(name)[1] == "none"]
+    for name, (state, size, *_) in listed.items():
+        p = torch.nn.Parameter(torch.ones(3, 3))
+        optimizer = create(name, [p])
+        # One may ask to differentiate the gradient itself.
+        again = getattr(optimizer, "second_order", False)
+        [p.grad] = torch.autograd.grad((p**3).sum(), [p], create_graph=again)
+        optimizer.step()
+        kept = [buffer for buffer in optimizer.state[p] if buffer != "step"]
+        assert state.replace("`", "").split(", ") == kept
+        assert int(size) == traffic(optimizer, p).total
+        p.grad = None
