@@ -155,6 +155,8 @@ def _begun(
         "decoupled_weight_decay",
         "eps_after_correction",
         *averaging.HYPER,
+        "cautious",
+        "cautious_decay",
     )
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)

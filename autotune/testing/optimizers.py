@@ -31,6 +31,7 @@ SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
 _AVERAGED = ("adamw-sf", "sgd-sf")  # of Schedule-Free; the first also in kernels
+_NOT_UNDER_WIN = ("decay", "cautious_decay")
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
@@ -97,6 +98,7 @@ class OptimizerContract:
         "momentum": 0.5,
         "trust_coeff": 0.3,
         "clamp": 0.5,
+        "cautious_factor": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,
@@ -112,6 +114,7 @@ class OptimizerContract:
     apart: ClassVar[dict[str, dict[str, Any]]] = {
         "always_adapt": {"weight_decay": 0.0},
         "amsgrad": {"rectify": False},
+        "cautious_factor": {"cautious": True},
     }
 
     def run(self, name: str, steps: int = 4, **hyper: Any) -> Trajectory:
@@ -133,6 +136,8 @@ class OptimizerContract:
         for key, default in given.items():
             mode = given.get("acceleration", "none")
             if key == "acceleration" or key in resolve(name)[0].needs.get(mode, {}):
+                continue
+            if key in _NOT_UNDER_WIN and mode != "none":
                 continue
             base = {k: v for k, v in self.apart.get(key, {}).items() if k in given}
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")
