@@ -114,8 +114,8 @@ class Adan(RuleOptimizer):
     }
     # Nobody has published one: the rates of the plain form, the rest of Schedule-Free's AdamW.
     sf_space: ClassVar[Space] = {
-        "one_minus_beta1": ("log", 2e-2, 0.1),
-        "warmup": ("linear", 0.02, 0.05),
+        "one_minus_beta1": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
     }
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},

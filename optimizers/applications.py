@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 PARTS = {"win": WIN, "win2": WIN2, averaging.NAME: SCHEDULE_FREE}
-_COMPACTABLE = (WIN, WIN2)  # z takes the steps themselves, and in bfloat16 would lose the small
+_COMPACTABLE = (WIN, WIN2)  # Schedule-Free's z takes the steps, and bfloat16 would lose small ones
 
 
 def compactable(application: Part) -> bool:
@@ -38,7 +38,7 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
             )
     if mode == averaging.NAME:
         _check_average(optimizer, group)
-        optimizer.averages = True
+        optimizer._averages = True
 
 
 def _check_average(optimizer: RuleOptimizer, group: Group) -> None:
@@ -50,9 +50,4 @@ def _check_average(optimizer: RuleOptimizer, group: Group) -> None:
         raise ValueError(
             f"{word} must be above 0 when acceleration is '{averaging.NAME}', got {beta:g}; "
             "without it the average is lost"
-        )
-    if optimizer.compact:
-        raise ValueError(
-            f"compact=True is for Win's tensors, got it with acceleration '{averaging.NAME}', "
-            "which would lose small steps; leave it off"
         )

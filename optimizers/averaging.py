@@ -53,7 +53,7 @@ def weight(group: Group, plain: Group) -> float:
 
 def refuse_in_evaluation(optimizer: RuleOptimizer) -> None:
     """Refuse a step from the average."""
-    if optimizer.evaluating:
+    if optimizer._evaluating:
         raise RuntimeError(
             "a step must begin where gradients are taken, got one after eval(), which put the "
             "average into the parameters; call train() of the optimizer before training goes on"
@@ -105,7 +105,7 @@ def evaluate(self: RuleOptimizer) -> None:
                 state["y"] = p.detach().clone()
                 piece(p).copy_(_average(piece(p), piece(state["z"]), beta))
             group[MODE] = False
-    self.evaluating = evaluating(self)
+    self._evaluating = evaluating(self)
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def train(self: RuleOptimizer) -> None:
             for p, state in _averaged(self, group):
                 _put_back(piece(p), piece(state["z"]), state.pop("y", None), beta)
             del group[MODE]
-    self.evaluating = False
+    self._evaluating = False
 
 
 def evaluating(optimizer: RuleOptimizer) -> bool:

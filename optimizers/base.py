@@ -76,12 +76,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         presets: Settings to try first, after these; the first of them is tried at other
             learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
-        forms: Endings of its name beside the plain one: 'win', 'win2', 'sf'. Written out, as they
-            are read from the source.
+        forms: Endings of its name, as 'win', written out: they are read from the source.
         needs: By acceleration: arguments that have no use under it, with the value they must have.
         sf_space: What differs in the space of its Schedule-Free form.
-        sf_recommended: As ``recommended``, for that form.
-        sf_presets: As ``presets``, for that form.
+        sf_recommended, sf_presets: As ``recommended`` and ``presets``, for that form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         decays: How many ``betas`` there are.
@@ -117,8 +115,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
-    averages = False  # whether a group ever had Schedule-Free
-    evaluating = False  # whether eval() has put averages into parameters
+    _averages = False  # whether a group ever had Schedule-Free
+    _evaluating = False  # whether eval() has put averages into parameters
     _inspected: sharded.Inspected | None = None  # at the first step
     _tentative: Pending | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
@@ -145,7 +143,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             setattr(self, name, bool(on))
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
-        self.shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
+        self._shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
         if self.decoupled is not None:
@@ -398,8 +396,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
-        self.shares = {}
-        self.evaluating = averaging.evaluating(self)
+        self._shares = {}
+        self._evaluating = averaging.evaluating(self)
         hyper.upgrade(self)
         for group in self.param_groups:
             if self.capturable:

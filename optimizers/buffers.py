@@ -35,7 +35,7 @@ def held(
         values: The tensors that hold their values: a compiler may have made copies.
         states: The state of each parameter.
     """
-    _drop_left_behind(rule, states, optimizer.averages)
+    _drop_left_behind(rule, states, optimizer._averages)
     if not rule.relative:
         with suppress(KeyError):  # some are missing
             return _of(states, rule.buffers), [False] * len(states)

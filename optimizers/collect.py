@@ -37,12 +37,12 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Wo
     work: Work = {}
     groups = optimizer.param_groups
     ready = optimizer.watch.groups(optimizer)
-    if optimizer.averages:
+    if optimizer._averages:
         averaging.refuse_in_evaluation(optimizer)
     found = [with_gradient(optimizer, group, given) for group in groups]
     if optimizer.capturable:
         return _counted_there(optimizer, ready, found, given)
-    shares = averaging.weights(groups, ready) if optimizer.averages else _NO_SHARES
+    shares = averaging.weights(groups, ready) if optimizer._averages else _NO_SHARES
     for group, plain, pairs, share in zip(groups, ready, found, shares, strict=False):
         if optimizer.shared_clock:
             last = group.get("step", 0)
@@ -137,7 +137,7 @@ def _counted_there(
     given: gradients.Given | None,
 ) -> tuple[Work, Prelude | None]:
     """Return the updates of a step that is counted on the device, and its prelude."""
-    shares = on_device.shares(optimizer, ready) if optimizer.averages else _NO_SHARES
+    shares = on_device.shares(optimizer, ready) if optimizer._averages else _NO_SHARES
     groups = [
         on_device.Ready(
             group,

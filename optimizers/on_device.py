@@ -85,9 +85,9 @@ def _share(optimizer: RuleOptimizer, n: int, group: Group, plain: Group) -> Tens
     count.add_(taken)
     own = count ** plain["r"] * largest ** plain["weight_lr_power"]
     total.add_(own * taken)
-    if n not in optimizer.shares:  # a graph reads it where it is
-        optimizer.shares[n] = torch.zeros_like(total)
-    return optimizer.shares[n].copy_(torch.where(total > 0.0, own / total, 0.0))
+    if n not in optimizer._shares:  # a graph reads it where it is
+        optimizer._shares[n] = torch.zeros_like(total)
+    return optimizer._shares[n].copy_(torch.where(total > 0.0, own / total, 0.0))
 
 
 def _kept(group: Group, name: str, home: torch.device) -> Tensor:

@@ -76,8 +76,8 @@ class SGD(RuleOptimizer):
     # Defaults of github.com/facebookresearch/schedule_free: 10 to 50 times the usual rate.
     sf_space: ClassVar[Space] = {
         "lr": ("log", 1e-3, 50.0),
-        "one_minus_momentum": ("log", 2e-2, 0.1),
-        "warmup": ("linear", 0.02, 0.05),
+        "one_minus_momentum": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
     }
     sf_recommended: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "warmup": 0.05}
     sf_presets: ClassVar[Presets] = (

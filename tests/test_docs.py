@@ -196,8 +196,8 @@ def test_the_page_on_optimizers_has_every_name_with_its_state_and_bytes() -> Non
     listed = listed_optimizers()
     assert list(listed) == [name for name in names() if not name.endswith(("-win", "-win2"))]
     for name, (state, size, *_) in listed.items():
-        p = torch.nn.Parameter(torch.ones(9))
-        p.grad = torch.ones(9)
+        p = torch.nn.Parameter(torch.ones(3, 3))
+        p.grad = torch.ones(3, 3)
         optimizer = create(name, [p])
         optimizer.step()
         assert state == ", ".join(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import ref
+
+import torch
+from torch import nn
 
 
 @contextmanager
@@ -28,3 +32,50 @@ def to_training(optimizer: Any) -> None:
     """Call ``train()`` of an optimizer that averages: some must be told before their first step."""
     if all(callable(getattr(optimizer, way, None)) for way in ("eval", "train")):
         optimizer.train()
+
+
+def follow(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Let calls of a model find the weights that they should, in a loop that we do not see.
+
+    A call in evaluation mode without gradients finds the average, as loops make one to measure;
+    one in training mode with gradients finds the weights that are trained. Other calls change
+    nothing. Copies of the model are left alone.
+
+    Args:
+        model: What the loop calls.
+        optimizer: The model's; nothing is done unless it averages.
+    """
+    if getattr(optimizer, "schedule", None) == "constant":
+        model.register_forward_pre_hook(_Follower(model, optimizer))
+
+
+class _Follower:
+    """A hook before calls of one model."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._model, self._optimizer = ref(model), ref(optimizer)
+
+    def __call__(self, model: nn.Module, given: object) -> None:
+        optimizer: Any = self._optimizer()
+        if optimizer is None or model is not self._model():
+            return
+        with_gradients = torch.is_grad_enabled()
+        if model.training and with_gradients:
+            optimizer.train()
+        elif not model.training and not with_gradients:
+            optimizer.eval()
+
+    def __deepcopy__(self, memo: object) -> _Follower:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _nothing, ()
+
+
+def _nothing() -> Callable[[nn.Module, object], None]:
+    """Return the hook of a pickled model: its optimizer is not there."""
+    return _leave
+
+
+def _leave(model: nn.Module, given: object) -> None:
+    """Change nothing."""
