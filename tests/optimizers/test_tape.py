@@ -25,11 +25,12 @@ def test_the_device_can_compute_every_row(name, hyper):
     rule = optimizer.rule(group)
     noted = tape.noted(optimizer, group, rule)
     assert noted is not None, "its formulas do more with a step than arithmetic"
-    rates = np.full(len(STEPS), group["lr"])
+    share = 0.25 if noted[0].averaged else None
+    rates, shares = np.full(len(STEPS), group["lr"]), np.full(len(STEPS), 0.25)
     constants = [np.full(len(STEPS), constant) for constant in noted[1]]
-    rows = _played(noted[0], STEPS, rates, constants)
+    rows = _played(noted[0], (STEPS, rates, shares), constants)
     for step, row in zip(STEPS.astype(int).tolist(), rows, strict=True):
-        expected = scalars.row(optimizer, group, rule, step, False)
+        expected = scalars.row(optimizer, group, rule, step, False, share=share)
         assert row.tolist() == pytest.approx(expected, rel=1e-14, abs=0.0)
 
 
