@@ -6,12 +6,13 @@ A group keeps what the weights need, under the words of the authors' code: ``lr_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.sharded import piece
 
 if TYPE_CHECKING:
@@ -24,31 +25,47 @@ MODE = "train_mode"  # of a group: False between eval() and train()
 _FALLEN = 1.0 - 1e-9  # of the largest rate: what a schedule rounds is no fall
 
 
-def weights(groups: Sequence[Group], ready: Sequence[Group]) -> list[float | None]:
+def weights(
+    optimizers: Iterable[RuleOptimizer], groups: Sequence[Group], ready: Sequence[Group]
+) -> list[float | None]:
     """Count a step in each group that is averaged, and return the weight of its new base point.
 
     Args:
+        optimizers: The optimizer of each group.
         groups: The groups, which keep the counts.
         ready: The same groups, with numbers where they have tensors.
 
     Raises:
         ValueError: A learning rate has fallen. Nothing is counted then.
     """
-    pairs = list(zip(groups, ready, strict=True))
-    for group, plain in pairs:
+    for group, plain in zip(groups, ready, strict=True):
         if plain["acceleration"] == NAME:
             _refuse_fallen(group, float(plain["lr"]))
-    return [weight(*pair) if pair[1]["acceleration"] == NAME else None for pair in pairs]
+    return [
+        weight(optimizer, group, plain) if plain["acceleration"] == NAME else None
+        for optimizer, group, plain in zip(optimizers, groups, ready, strict=False)
+    ]
 
 
-def weight(group: Group, plain: Group) -> float:
+def weight(optimizer: RuleOptimizer, group: Group, plain: Group) -> float:
     """Count a step in a group, and return the weight of its new base point in the average."""
     count = int(group.get("averaged", 0)) + 1
-    largest = max(float(plain["lr"]), float(group.get("lr_max", 0.0)))
+    rate = float(plain["lr"]) * optimizer.pace(plain, count)
+    largest = max(rate, float(group.get("lr_max", 0.0)))
     own = count ** plain["r"] * largest ** plain["weight_lr_power"]
     total = float(group.get("weight_sum", 0.0)) + own
     group.update(lr_max=largest, weight_sum=total, averaged=count)
     return own / total if total else 0.0
+
+
+def interpolation(self: RuleOptimizer, group: Group) -> float:
+    """Return how near the points of training are to the average: the first beta."""
+    return float(group["betas"][0])
+
+
+def pace(self: RuleOptimizer, group: Group, step: Scalar) -> Scalar:
+    """Return what a group's learning rate is multiplied by at a step, counted from 1."""
+    return 1.0
 
 
 def refuse_in_evaluation(optimizer: RuleOptimizer) -> None:

@@ -189,10 +189,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Return the weight decay that the application applies; 0 when the direction does."""
         return float(group["weight_decay"])
 
-    def interpolation(self, group: Group) -> float:
-        """Return how near Schedule-Free's y is to the average: the first beta."""
-        return float(group["betas"][0])
-
     def shaping(self, group: Group) -> Shaping | None:
         """Return what makes an update depend on its whole tensor, or None if nothing does."""
         return None
@@ -347,6 +343,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     reanchor = anchor.reanchor
     eval = averaging.evaluate
     train = averaging.train
+    interpolation = averaging.interpolation
+    pace = averaging.pace
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""

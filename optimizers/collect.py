@@ -42,7 +42,9 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Wo
     found = [with_gradient(optimizer, group, given) for group in groups]
     if optimizer.capturable:
         return _counted_there(optimizer, ready, found, given)
-    shares = averaging.weights(groups, ready) if optimizer._averages else _NO_SHARES
+    shares = (
+        averaging.weights(repeat(optimizer), groups, ready) if optimizer._averages else _NO_SHARES
+    )
     for group, plain, pairs, share in zip(groups, ready, found, shares, strict=False):
         if optimizer.shared_clock:
             last = group.get("step", 0)

@@ -44,7 +44,7 @@ class Formulas:
     def count(self) -> None:
         """Count a step of averages, if there are some; each group has numbers only."""
         if self._rule.application is SCHEDULE_FREE:
-            self._shares = averaging.weights(self.groups, self.groups)
+            self._shares = averaging.weights(self._rows, self.groups, self.groups)
 
     def look(self) -> bool:
         """Read the groups; return whether a hyper-parameter other than lr has changed."""

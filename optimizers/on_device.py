@@ -81,8 +81,9 @@ def _share(optimizer: RuleOptimizer, n: int, group: Group, plain: Group) -> Tens
     place_rate(group)
     largest, total, count = (_kept(group, name, home) for name in averaging.KEPT)
     taken = 1.0 if overflow is None else (overflow.reshape(()) == 0).double()
-    largest.copy_(torch.maximum(largest, group["lr"].reshape(()).double() * taken))
     count.add_(taken)
+    rate = group["lr"].reshape(()).double() * optimizer.pace(plain, count)
+    largest.copy_(torch.maximum(largest, rate * taken))
     own = count ** plain["r"] * largest ** plain["weight_lr_power"]
     total.add_(own * taken)
     if n not in optimizer._shares:  # a graph reads it where it is

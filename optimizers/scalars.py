@@ -44,6 +44,7 @@ def row(
         "gamma2": gammas[1],
     }
     if share is not None:
+        known["lr"] = known["lr"] * optimizer.pace(group, step)
         known["weight"] = share
         known["ahead"] = ahead(optimizer.interpolation(group), share)
     applying = [known[name] for name in rule.application.scalars]

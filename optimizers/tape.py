@@ -100,7 +100,7 @@ class Notes:
         self._work.append((name, self.place(a), self.place(b)))
         return Noted(self, ("result", len(self._work) - 1))
 
-    def tape(self, row: tuple[Any, ...], averaged: bool) -> Tape:
+    def tape(self, row: tuple[Any, ...], averaged: bool = False) -> Tape:
         """Return the operations that make a row."""
         columns = [self.place(value) for value in row]
         firsts = {"given": 0, "constant": GIVEN, "result": GIVEN + len(self.constants)}

@@ -25,9 +25,10 @@ def test_the_device_can_compute_every_row(name, hyper):
     rule = optimizer.rule(group)
     noted = tape.noted(optimizer, group, rule)
     assert noted is not None, "its formulas do more with a step than arithmetic"
-    share = 0.25 if noted[0].averaged else None
-    rates, shares = np.full(len(STEPS), group["lr"]), np.full(len(STEPS), 0.25)
+    rates = np.full(len(STEPS), group["lr"])
     constants = [np.full(len(STEPS), constant) for constant in noted[1]]
+    share = 0.3 if noted[0].averaged else None
+    shares = np.full(len(STEPS), share or np.nan)
     rows = _played(noted[0], (STEPS, rates, shares), constants)
     for step, row in zip(STEPS.astype(int).tolist(), rows, strict=True):
         expected = scalars.row(optimizer, group, rule, step, False, share=share)

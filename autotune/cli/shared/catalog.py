@@ -20,7 +20,7 @@ GROUPS = {
 }
 _FORMS = {
     "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
-    "win2": "{name} with Win2: two copies of the weights take longer steps and are averaged in.",
+    "win2": "{name} with Win2: two copies of the weights step further and are averaged in.",
     "sf": "{name}, Schedule-Free: an average of the weights takes the place of a schedule.",
 }
 
