@@ -20,7 +20,7 @@ def optimizer_of(
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed.
 
-    One that averages follows calls of the model: see ``averages.follow``.
+    One of ours that averages follows calls of the model: see ``averages.follow``.
     """
     made = build(optimizer, model, hyper)
     follow(model, made)

@@ -19,10 +19,6 @@ GROUPS = {
     "engines": "autotune.engines",
     "rules": "autotune.rules",
 }
-FOREIGN = (
-    "another package's is known by its dotted name, as torch.optim.RMSprop or "
-    "schedulefree.AdamWScheduleFree"
-)
 _FORMS = {
     "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
     "win2": "{name} with Win2: two copies of the weights step further and are averaged in.",
