@@ -23,7 +23,7 @@ from autotune.optimizers import buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.counts import Counts
 from autotune.optimizers.formulas import Formulas
-from autotune.optimizers.registry import create, second_order
+from autotune.optimizers.registry import create
 
 _Pairs = Sequence[tuple[Tensor, Tensor]]  # parameters and their gradients
 
@@ -54,8 +54,8 @@ class Stacked:
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.
         ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
-            different formulas, a row is ``capturable``, the optimizer needs a second
-            backward pass, or ``create`` refuses a row's value.
+            different formulas, a row is ``capturable``, a step needs more than gradients, or
+            ``create`` refuses a row's value.
         ImportError: ``backend`` needs a package that is not installed.
 
     Sources:
@@ -79,11 +79,6 @@ class Stacked:
         rows: Sequence[Mapping[str, Any]],
         backend: str = "auto",
     ) -> None:
-        if second_order(name):
-            raise ValueError(
-                f"a step of stacked replicas takes one backward pass, '{name}' needs a second; "
-                "make an optimizer for each replica"
-            )
         self.name, self.settings, self.backend = name, [dict(row) for row in rows], backend
         self._groups = _groups(params)
         for p in self.params:
@@ -121,6 +116,12 @@ class Stacked:
     def _rule(self, i: int) -> Rule:
         """Return the rule that steps a group, the same for every replica."""
         found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
+        for rule in found:
+            for given in rule.direction.given:
+                raise ValueError(
+                    f"replicas must be stepped by their gradients alone, {self.name} needs their "
+                    f"'{given}'; make an optimizer for each replica"
+                )
         if len(found) > 1:
             first, second, *_ = found.values()
             raise ValueError(

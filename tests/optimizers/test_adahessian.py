@@ -228,8 +228,8 @@ def test_fused_attention_is_refused_and_the_plain_one_is_not():
 
 def test_replicas_are_not_stepped_together():
     sentence = (
-        "^a step of stacked replicas takes one backward pass, 'adahessian' needs a second; make an "
-        "optimizer for each replica$"
+        "^replicas must be stepped by their gradients alone, adahessian needs their 'hessian'; "
+        "make an optimizer for each replica$"
     )
     with pytest.raises(ValueError, match=sentence):
         Stacked("adahessian", [torch.nn.Parameter(torch.ones(2, 3))], [{}, {}])
