@@ -121,6 +121,9 @@ class Trial:
     def build(self, model: nn.Module) -> Optimizer:
         """Return the trial's optimizer for a model; parameters with ndim <= 1 are not decayed.
 
+        One whose ``second_order`` is True differentiates gradients once more: compute them by
+        ``optimizer.backward(loss)`` instead of ``loss.backward()``.
+
         Raises:
             TypeError: ``model`` is not a module.
         """
