@@ -121,11 +121,10 @@ class Adam(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "eps_after_correction": eps_after_correction,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }
-        if not self.decoupled:  # AdamW always adds it there
-            defaults["eps_after_correction"] = eps_after_correction
         super().__init__(
             params,
             defaults,
@@ -182,6 +181,7 @@ class AdamW(Adam):
             by 0. Default: 1e-8.
         weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        {cautious}
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -192,6 +192,7 @@ class AdamW(Adam):
     Sources:
         Loshchilov and Hutter, arXiv:1711.05101, Algorithm 2, as torch.optim.AdamW computes it.
         AMSGrad: Reddi et al., arXiv:1904.09237.
+        {cautious_source}
         {win_source}
 
     Example:
@@ -241,6 +242,8 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         *,
         amsgrad: bool = False,
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -250,15 +253,20 @@ class AdamW(Adam):
         compact: bool = False,
         capturable: bool = False,
     ) -> None:
-        super().__init__(
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
+            "acceleration": acceleration,
+            "reckless_steps": reckless_steps,
+        }
+        super(Adam, self).__init__(
             params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad=amsgrad,
-            acceleration=acceleration,
-            reckless_steps=reckless_steps,
+            defaults,
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,

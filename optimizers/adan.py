@@ -47,6 +47,7 @@ class Adan(RuleOptimizer):
             tenth of AdamW's. Default: 0.0.
         decay: 'proximal' or 'decoupled', which is AdamW's (the authors' ``no_prox=True``). Win
             needs 'proximal'. Default: 'proximal'.
+        {cautious}
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -57,6 +58,7 @@ class Adan(RuleOptimizer):
     Sources:
         Xie et al., arXiv:2208.06677, Algorithm 1. Start-up and bias correction are those of the
         authors' code, github.com/sail-sg/Adan. It has no Win: the combination is this project's.
+        {cautious_source}
         {win_source}
 
     Example:
@@ -115,6 +117,8 @@ class Adan(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         decay: str = "proximal",
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -130,6 +134,8 @@ class Adan(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decay": decay,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }

@@ -149,7 +149,13 @@ def _begun(
     those with state of any kind: names that nobody knows may be of another optimizer.
     """
     # Groups of earlier versions lack these.
-    since = ("max_grad_norm", "decoupled_weight_decay", "eps_after_correction")
+    since = (
+        "max_grad_norm",
+        "decoupled_weight_decay",
+        "eps_after_correction",
+        "cautious",
+        "cautious_decay",
+    )
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)
     return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}

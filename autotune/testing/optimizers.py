@@ -29,6 +29,7 @@ from autotune.testing.trajectories import Trajectory, curved, drawn, final
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
+_NOT_UNDER_WIN = ("decay", "cautious_decay")
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
@@ -89,6 +90,7 @@ class OptimizerContract:
         "momentum": 0.5,
         "trust_coeff": 0.3,
         "clamp": 0.5,
+        "cautious_factor": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,
@@ -105,6 +107,7 @@ class OptimizerContract:
         "amsgrad": {"rectify": False},
         "accumulate": {"max_grad_norm": 0.0},
         "momentum": {"accumulate": "rows", "max_grad_norm": 0.0},
+        "cautious_factor": {"cautious": True},
     }
 
     def run(self, name: str, steps: int = 4, **hyper: Any) -> Trajectory:
@@ -124,7 +127,7 @@ class OptimizerContract:
         """Change one after another; the parameters must end elsewhere."""
         given = defaults(name)
         for key, default in given.items():
-            if key == "acceleration" or (key == "decay" and "acceleration" in given):
+            if key == "acceleration" or (key in _NOT_UNDER_WIN and "acceleration" in given):
                 continue
             base = {k: v for k, v in self.apart.get(key, {}).items() if k in given}
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")
