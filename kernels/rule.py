@@ -25,11 +25,15 @@ class Part:
 
     A direction is ``fn(p, g, state, scalars) -> u, state``;
     an application is ``fn(p, u, state, scalars) -> p, state``.
+
+    Attributes:
+        given: Those buffers that the optimizer fills before each step, and drops after it.
     """
 
     fn: Function
     buffers: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

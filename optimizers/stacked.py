@@ -55,8 +55,8 @@ class Stacked:
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.
         ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
-            different formulas, a row is ``capturable``, ``create`` refuses a row's value, or the
-            optimizer is another package's.
+            different formulas, a row is ``capturable``, a step needs more than gradients,
+            ``create`` refuses a row's value, or the optimizer is another package's.
         ImportError: ``backend`` needs a package that is not installed.
 
     Sources:
@@ -123,6 +123,12 @@ class Stacked:
     def _rule(self, i: int) -> Rule:
         """Return the rule that steps a group, the same for every replica."""
         found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
+        for rule in found:
+            for given in rule.direction.given:
+                raise ValueError(
+                    f"replicas must be stepped by their gradients alone, {self.name} needs their "
+                    f"'{given}'; make an optimizer for each replica"
+                )
         if len(found) > 1:
             first, second, *_ = found.values()
             raise ValueError(

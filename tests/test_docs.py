@@ -21,7 +21,6 @@ from autotune.optimizers import create, names
 from autotune.search.coordinator import run
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.optimizers import take
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

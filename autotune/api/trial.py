@@ -124,6 +124,9 @@ class Trial:
         Schedule-Free's has its average measured: call its ``eval()`` before and its ``train()``
         after. Calls of the model in evaluation mode under ``torch.no_grad()`` do so by themselves.
 
+        One whose ``second_order`` is True differentiates gradients once more: compute them by
+        ``optimizer.backward(loss)`` instead of ``loss.backward()``.
+
         Raises:
             TypeError: ``model`` is not a module.
         """

@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from autotune.export.header import lines
+from autotune.optimizers.registry import names, second_order
 from autotune.results.tuned import Tuned
 
 suffix = ".py"
@@ -21,7 +22,7 @@ Use it in training:
     optimizer = build(model)
     scheduler = schedule(optimizer, steps)
     for batch in batches:
-        loss(model, batch).backward()
+        $backward
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
@@ -79,6 +80,7 @@ def render(tuned: Tuned) -> str:
     averages = tuned.schedule.type == "constant"
     return _FILE.substitute(
         provenance=_docstring(lines(tuned)),
+        backward=_backward(tuned.optimizer),
         optimizer=_literal(tuned.optimizer),
         hyper=_entries(tuned.hyper),
         warmup=_literal(tuned.warmup),
@@ -87,6 +89,13 @@ def render(tuned: Tuned) -> str:
         measuring=_MEASURING if averages else "",
         math="" if averages else "import math\n",
     )
+
+
+def _backward(optimizer: str) -> str:
+    """Return how gradients are computed: some optimizers differentiate them once more."""
+    if optimizer in names() and second_order(optimizer):
+        return "optimizer.backward(loss(model, batch))"
+    return "loss(model, batch).backward()"
 
 
 def _docstring(sentences: list[str]) -> str:

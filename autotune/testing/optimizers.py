@@ -104,6 +104,7 @@ class OptimizerContract:
         "max_grad_norm": 7.0,
         "lr_decay": 0.5,
         "initial_accumulator_value": 0.4,
+        "accumulate": "rows",
         "clip_exponent": 0.0,
         "hessian_power": 0.5,
         "block_sizes": (1, 0, 1, 1),
@@ -114,6 +115,8 @@ class OptimizerContract:
     apart: ClassVar[dict[str, dict[str, Any]]] = {
         "always_adapt": {"weight_decay": 0.0},
         "amsgrad": {"rectify": False},
+        "accumulate": {"max_grad_norm": 0.0},
+        "momentum": {"accumulate": "rows", "max_grad_norm": 0.0},
         "cautious_factor": {"cautious": True},
     }
 

@@ -39,6 +39,7 @@ def raised(p, g, state, scalars):
 
 
 SCALARS = ("b1", "take1", "b2", "take2", "c1", "c2", "power", "eps")
-BUFFERS = ("exp_avg", "exp_hessian_diag_sq", "hessian")
-ADAHESSIAN = Part(fn=adahessian, buffers=BUFFERS, scalars=SCALARS)
-RAISED = Part(fn=raised, buffers=BUFFERS, scalars=SCALARS)
+GIVEN = ("hessian",)
+BUFFERS = ("exp_avg", "exp_hessian_diag_sq", *GIVEN)
+ADAHESSIAN = Part(fn=adahessian, buffers=BUFFERS, scalars=SCALARS, given=GIVEN)
+RAISED = Part(fn=raised, buffers=BUFFERS, scalars=SCALARS, given=GIVEN)

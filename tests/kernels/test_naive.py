@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from autotune.kernels.naive.adagrad import row_squares
 from autotune.kernels.naive.clip import clip
 from autotune.optimizers import defaults
 from autotune.optimizers.registry import resolve
@@ -37,11 +38,14 @@ def naive_run(run):
     params, t = [list(values) for values in run.initial], 0
     for k, grads in enumerate(run.grads):
         t += 1
+        squares = row_squares(grads, run.shapes)
         for i, g in enumerate(clip(grads, limit, eps)):
             lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
             if g is not None:
                 bend = None if run.curvature is None else run.curvature[k][i]
                 more = {} if bend is None else {"curvature": bend, "shape": run.shapes[i]}
+                if by_param[i].get("accumulate") == "rows":
+                    more = {"squares": squares[i]}
                 params[i] = tensors[i].step(params[i], g, lr, t, **more)
             elif by_param[i].get("acceleration") == "schedule-free":
                 tensors[i].average.skip(lr)
@@ -68,7 +72,11 @@ VARIATIONS = {
         {"rectify": False, "decay": "fixed"},
         {"betas": (0.9, 0.6)},
     ],
-    "adagrad": [{}, {"lr_decay": 0.3, "initial_accumulator_value": 0.2}],
+    "adagrad": [
+        {},
+        {"lr_decay": 0.3, "initial_accumulator_value": 0.2},
+        {"accumulate": "rows", "momentum": 0.8, "lr_decay": 0.3, "max_grad_norm": 0.0},
+    ],
     "adahessian": [
         {},
         {"hessian_power": 0.25, "block_sizes": (5, 0, 1, 1)},
@@ -128,7 +136,7 @@ CASES += [
 
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=str)
 def test_rules_follow_naive(name, hyper):
-    hyper = {**hyper, "lr": 0.03, "weight_decay": 0.2, "max_grad_norm": 2.0}
+    hyper = {"lr": 0.03, "weight_decay": 0.2, "max_grad_norm": 2.0, **hyper}
     run = drawn(name, hyper, [(5,), (3, 4), ()], steps=8, seed=1)
     rules = play(run, dtype=torch.float64, backend="torch")
     for params, (_, actual) in zip(naive_run(run), rules, strict=True):
