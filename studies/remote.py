@@ -249,8 +249,8 @@ class Telling:
             "seconds": Trial.seconds + max(0.0, self.lease.seconds),
             "reason": storable(reason),
         }
-        if state is not TrialState.PAUSED:  # what will not go on has no saved state
-            values |= {"checkpoint": None, "checksum": None}
+        # A file that a process beside the database saved is of fewer steps than these.
+        values |= {"checkpoint": None, "checksum": None}
         return self._change({**values, "updated": attempts.clock(self.connection)})
 
     def give_back(self, reason: str) -> TrialRecord:

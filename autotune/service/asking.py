@@ -86,7 +86,7 @@ async def ask(
         if service.draining.is_set():
             text = "this server is being stopped; ask again, another or its next start answers"
             raise Problem(503, "draining", text, retry="after")
-        answer = await service.decide(service.ask, name, asked, body.count)
+        answer = await service.decide(service.ask, name, asked, body.count, body.facts)
         if isinstance(answer, Ended | Spent):
             raise _over(name, body, answer)
         if not isinstance(answer, Waits):

@@ -189,6 +189,11 @@ class Ask(Body):
         description="Whether the worker can go on from a saved state. Without checkpoints a trial "
         "that goes on after a rung begins at step 0 again.",
     )
+    facts: dict[str, Any] | None = Field(
+        default=None,
+        description="Of a worker that trains the search's own task, as `autotune worker` does: "
+        "facts of the task as that worker has it, which have to be those of the search.",
+    )
 
 
 class PointBody(Body):
