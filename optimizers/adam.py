@@ -85,6 +85,7 @@ class Adam(RuleOptimizer):
 
     description = "Adam with L2 in the gradient"
     decoupled: ClassVar[bool | None] = False
+    timescale: ClassVar[bool] = False
     spare = ("max_exp_avg_sq",)
     forms = ("win", "win2", "sf")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"schedule-free": {"amsgrad": False}}
@@ -237,6 +238,7 @@ class AdamW(Adam):
 
     description = "Adam with decoupled weight decay"
     decoupled = True
+    timescale = True
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
         {

@@ -63,6 +63,7 @@ class Lion(RuleOptimizer):
     """
 
     description = "Sign of an interpolated momentum"
+    family = "sign"
     decoupled = True
     space: ClassVar[Space] = {
         "lr": ("log", 1e-5, 1e-2),
