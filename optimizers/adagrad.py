@@ -80,6 +80,7 @@ class Adagrad(RuleOptimizer):
     """
 
     description = "Gradients over the root of the sum of their squares"
+    timescale = False
     # As Adam's without a timescale: the L2 term is divided by the size of gradients.
     space: ClassVar[Space] = {"lr": ("log", 1e-4, 1.0), "warmup": ("linear", 0.0, 0.5)}
     presets: ClassVar[Presets] = (

@@ -85,6 +85,7 @@ class Adam(RuleOptimizer):
 
     description = "Adam with L2 in the gradient"
     decoupled: ClassVar[bool | None] = False
+    timescale: ClassVar[bool] = False
     spare = ("max_exp_avg_sq",)
     forms = ("win", "win2", "sf")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"schedule-free": {"amsgrad": False}}
@@ -238,10 +239,14 @@ class AdamW(Adam):
 
     description = "Adam with decoupled weight decay"
     decoupled = True
+<<<<<<< HEAD
     # Without a momentum of its own an update has its gradient's sign everywhere.
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "schedule-free": {"amsgrad": False, "cautious": False, "cautious_decay": False}
     }
+=======
+    timescale = True
+>>>>>>> xfer
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
         {

@@ -80,8 +80,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         family: How its updates follow the size of the gradients: 'adaptive' (they are divided by
-            it), 'sign' (only signs count) or 'sgd' (in proportion). Rules that carry a setting over
-            to another batch read it.
+            it), 'sign' (only signs count, or only the directions of a matrix) or 'sgd' (in
+            proportion, or lr is raised for larger batches as if they were). Rules that carry a
+            setting over to another batch read it.
+        timescale: Whether a step shrinks parameters by lr * weight_decay of them, so that the
+            inverse is a number of steps.
         decays: How many ``betas`` there are.
         cautious_floor: The least mean of the mask that divides a cautious update.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
@@ -111,6 +114,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     sf_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     family: ClassVar[str] = "adaptive"
+    timescale: ClassVar[bool] = True
     decays: ClassVar[int] = 2
     cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None

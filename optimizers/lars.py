@@ -74,6 +74,7 @@ class LARS(RuleOptimizer):
     """
 
     description = "Layer-wise adaptive rates for momentum, for large batches"
+    family = "sgd"
     spare = ("momentum",)
     space: ClassVar[Space] = {
         "lr": ("log", 0.1, 30.0),

@@ -71,6 +71,7 @@ class Lion(RuleOptimizer):
     """
 
     description = "Sign of an interpolated momentum"
+    family = "sign"
     decoupled = True
     cautious_floor = 1e-5
     space: ClassVar[Space] = {

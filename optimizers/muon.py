@@ -109,6 +109,7 @@ class Muon(RuleOptimizer):
     """
 
     description = "Orthogonalised momentum for hidden matrices, AdamW for the rest"
+    family = "sign"
     spare = ("momentum",)
     stackable = False
     space: ClassVar[Space] = {

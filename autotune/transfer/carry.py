@@ -114,8 +114,14 @@ def _applicable(
     kept, said = {}, []
     for name, rule in rules.items():
         why = rule.refuse(kind, setting)
-        if why is None:
+        doubt = None if named else rule.doubt(kind)
+        if why is None and doubt is None:
             kept[name] = rule
+            continue
+        if why is None:
+            said.append(
+                f"rule '{name}' is left out for {kind.optimizer}: {doubt}; name it to use it"
+            )
             continue
         text = f"rule '{name}' does not apply to {kind.optimizer}: {why}"
         if named:
