@@ -239,14 +239,11 @@ class AdamW(Adam):
 
     description = "Adam with decoupled weight decay"
     decoupled = True
-<<<<<<< HEAD
     # Without a momentum of its own an update has its gradient's sign everywhere.
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "schedule-free": {"amsgrad": False, "cautious": False, "cautious_decay": False}
     }
-=======
     timescale = True
->>>>>>> xfer
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
         {
