@@ -218,7 +218,7 @@ def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     ("words", "completed"),
     [
         ("autotune search --model resnet", ["resnet-mini", "resnet50"]),
-        ("autotune search --optimizer adan", ["adan", "adan-win", "adan-win2"]),
+        ("autotune search --optimizer adan", ["adan", "adan-sf", "adan-win", "adan-win2"]),
         ("autotune export x --as ya", ["yaml"]),
         ("autotune sea", ["search"]),
     ],
