@@ -323,6 +323,8 @@ class Muon(RuleOptimizer):
 
     def _moved(self, group: Group, p: Tensor, g: Tensor) -> Tensor:
         """Move a matrix's momentum, and return what is to be orthogonalised."""
+        if sharded.is_sharded(p):  # since the group was made
+            raise ValueError(_CUT.format("a DTensor"))
         state, kept = self.state[p], group["momentum"]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(p, dtype=precision(p))
