@@ -70,26 +70,26 @@ def find(name: str) -> type[Optimizer]:
 def _module(name: str, home: str) -> ModuleType:
     """Import the module of an optimizer; raises as ``find``."""
     here = os.getcwd()
-    sys.path.append(here)
+    known = {here, ""} & {*sys.path}
+    sys.path += [] if known else [here]
     try:
         missing = _missing(home)
-        if missing == home.partition(".")[0]:
-            raise ImportError(
-                f"optimizer '{name}' needs the package '{missing}', which is not installed; "
-                "install it here and wherever trials run, or correct the name"
-            )
-        if missing:
-            raise ValueError(f"unknown optimizer '{name}': there is no module {missing}")
-        return import_module(home)
-    except (ImportError, ValueError):
-        raise
+        if not missing:
+            return import_module(home)
     except Exception as error:
         raise ImportError(
             f"optimizer '{name}' cannot be had, as importing {home} failed: "
             f"{type(error).__name__}: {_line(error)}"
         ) from error
     finally:
-        sys.path.remove(here)
+        if not known and here in sys.path:
+            sys.path.remove(here)
+    if "." in missing:
+        raise ValueError(f"unknown optimizer '{name}': there is no module {missing}")
+    raise ImportError(
+        f"optimizer '{name}' needs the package '{missing}', which is not installed; install it "
+        "here and wherever trials run, or correct the name"
+    )
 
 
 def _missing(home: str) -> str | None:

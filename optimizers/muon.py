@@ -202,13 +202,13 @@ class Muon(RuleOptimizer):
 
     def _adopt(self, aux: str, hyper: Mapping[str, Any]) -> None:
         """Take over the rule of the parameters that are no hidden matrices."""
-        plain = aux in registry.names() and registry.resolve(aux)[1] == "none"
-        if not plain or not registry.stacks(aux):
+        if not _is_rule(aux):
             raise ValueError(
                 f"aux must be the plain name of a rule of this package, as 'adamw', got {aux!r}"
             )
         self._named = (aux, dict(hyper))
-        self._aux = registry.create(aux, [torch.zeros(1, device="cpu")], **hyper)
+        taken = {k: v for k, v in hyper.items() if k == "betas" or k in registry.defaults(aux)}
+        self._aux = registry.create(aux, [torch.zeros(1, device="cpu")], **taken)
         # A group of theirs counts steps as they do; matrices need no count.
         self.shared_clock = self._aux.shared_clock  # type: ignore[misc]
         self.decays = self._aux.decays  # type: ignore[misc]
@@ -251,7 +251,7 @@ class Muon(RuleOptimizer):
                 raise ValueError(_CUT.format("a piece that FSDP has flattened"))
         else:
             own = {k: v for k, v in self._aux.defaults.items() if k not in _SHARED}
-            rates = {k: self._aux.defaults[k] for k in ("lr", "weight_decay")}
+            rates = {k: self._aux.defaults.get(k, 0.0) for k in ("lr", "weight_decay")}
             group = {**own, **rates, **group}
         super().add_param_group(group)
 
@@ -324,6 +324,8 @@ class Muon(RuleOptimizer):
 
     def _moved(self, group: Group, p: Tensor, g: Tensor) -> Tensor:
         """Move a matrix's momentum, and return what is to be orthogonalised."""
+        if sharded.is_sharded(p):  # since the group was made
+            raise ValueError(_CUT.format("a DTensor"))
         state, kept = self.state[p], group["momentum"]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(p, dtype=precision(p))
@@ -342,6 +344,14 @@ class Muon(RuleOptimizer):
 
 
 _CUT = "muon needs whole matrices, got {}; step those of each process by another optimizer"
+
+
+def _is_rule(aux: str) -> bool:
+    """Return whether a name is of a rule that steps along gradients alone, without acceleration."""
+    if aux not in registry.names():
+        return False
+    cls, acceleration = registry.resolve(aux)
+    return acceleration == "none" and cls.stackable and not getattr(cls, "second_order", False)
 
 
 def _tensor(each: Any) -> Tensor:
