@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules import adam, adan, decay, lamb, lion, sgd, win
+from autotune.kernels.rules import adahessian, adam, adan, decay, lamb, lion, sgd, win
 from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.triton import configs
 from autotune.optimizers import Adan, tape
@@ -31,6 +31,7 @@ LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
+    "adahessian": Rule(direction=adahessian.RAISED, application=decay.DECOUPLED),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
 }
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
