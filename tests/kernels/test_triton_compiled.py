@@ -10,7 +10,18 @@ import pytest
 import torch
 
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules import adahessian, adam, adan, decay, lamb, lion, sgd, win
+from autotune.kernels.rules import (
+    adahessian,
+    adam,
+    adan,
+    cautious,
+    decay,
+    lamb,
+    lars,
+    lion,
+    sgd,
+    win,
+)
 from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.triton import configs
 from autotune.optimizers import Adan, tape
@@ -32,6 +43,10 @@ OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
     "adahessian": Rule(direction=adahessian.RAISED, application=decay.DECOUPLED),
+    "lars": Rule(direction=sgd.SGD, application=decay.DESCENT, shaping=lars.LARS),
+    "cautious": Rule(
+        direction=sgd.SGD, application=cautious.OF[decay.DECOUPLED], shaping=cautious.CAUTIOUS
+    ),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
 }
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
