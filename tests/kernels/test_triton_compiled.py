@@ -11,6 +11,7 @@ import torch
 
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.rules import (
+    adahessian,
     adam,
     adan,
     cautious,
@@ -42,6 +43,7 @@ LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
+    "adahessian": Rule(direction=adahessian.RAISED, application=decay.DECOUPLED),
     "lars": Rule(direction=sgd.SGD, application=decay.DESCENT, shaping=lars.LARS),
     "cautious": Rule(
         direction=sgd.SGD, application=cautious.OF[decay.DECOUPLED], shaping=cautious.CAUTIOUS
