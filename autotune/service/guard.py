@@ -127,7 +127,8 @@ class Guard:
             return Caller(route="/openapi.json", name="openapi")
         for route in self._routes:
             match, child = route.matches(scope)
-            if match is Match.FULL:
+            # Another method of an open path is nobody's secret either.
+            if match is Match.FULL or (match is Match.PARTIAL and route.name in OPEN):
                 return Caller(route=route.path, name=route.name, path=child["path_params"])
         return Caller()
 

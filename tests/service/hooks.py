@@ -30,10 +30,17 @@ def map_path_parameters(context, path_parameters):
     if context.operation.method.upper() == "DELETE":
         if path_parameters.get("name") == OVER:
             path_parameters["name"] = chance.choice(SPARE)
-        number = path_parameters.get("number")
-        if isinstance(number, int) and number < OWN:  # the tokens of this run
-            path_parameters["number"] = number + OWN
+        if _own(path_parameters.get("number")):
+            path_parameters["number"] = OWN + TRIALS
     return path_parameters
+
+
+def _own(number):
+    """Return whether this may be the number of a token of this run, in whatever form."""
+    try:
+        return float(number) < OWN
+    except (TypeError, ValueError):
+        return False
 
 
 @schemathesis.hook
