@@ -11,7 +11,7 @@ from autotune.pruners.ladder import rungs_of
 from autotune.studies.attempts import KILLED, LOST
 from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
 from autotune.studies.remote import Lease, Saved, Telling
-from autotune.studies.spec import parse
+from autotune.studies.spec import ASKED, parse
 from autotune.studies.store import Store
 
 Losses = Mapping[int, float]  # by step
@@ -63,6 +63,14 @@ def evaluate(lease: Lease) -> tuple[int, ...]:
     """Return the steps at which a trial has to be measured now."""
     steps = rungs_of(lease.task).steps
     return tuple(step for step in steps if lease.trial.step < step <= lease.stop)
+
+
+def furthest(lease: Lease) -> int:
+    """Return the last step that may be told of now.
+
+    A command of the search's own may be beyond its stop before it is heard of, as in every engine.
+    """
+    return lease.stop if lease.spec.get("engine") == ASKED else lease.trial.target
 
 
 def order(lease: Lease, losses: Losses) -> Order:
@@ -149,7 +157,7 @@ def end(told: Telling, ending: End) -> TrialRecord:
     if outcome is Told.REACHED:
         return _reach(told, ending, own)
     step = max(own, default=trial.step) if ending.step is None else ending.step
-    if not 0 <= step <= lease.stop:
+    if not 0 <= step <= furthest(lease):
         raise SpecError(f"{lease.who} trains until step {lease.stop} now, got step {step}")
     state = TrialState.DIVERGED if outcome is Told.DIVERGED else TrialState.FAILED
     return told.end(state, step, ending.reason or f"its worker said that it {outcome}")
@@ -158,6 +166,8 @@ def end(told: Telling, ending: End) -> TrialRecord:
 def _reach(told: Telling, ending: End, own: Losses) -> TrialRecord:
     """End a lease whose last step was taken."""
     lease, stop = told.lease, told.lease.stop
+    if ending.step is not None and stop < ending.step <= furthest(lease):
+        stop = ending.step
     if ending.step not in {None, stop}:
         raise SpecError(
             f"{lease.who} has to train until step {stop} to be ended as reached, got step "
@@ -165,7 +175,8 @@ def _reach(told: Telling, ending: End, own: Losses) -> TrialRecord:
         )
     _refuse_missing(lease, own, stop)
     state = TrialState.COMPLETE if stop >= lease.trial.target else TrialState.PAUSED
-    last = told.curve[stop]  # measured by an earlier attempt where that saved its last step
+    # Measured by an earlier attempt where that saved its last step.
+    last = told.curve.get(stop, Point(step=stop, seconds=0.0))
     return told.end(state, stop, ending.reason, loss=last.loss, accuracy=last.accuracy)
 
 
@@ -183,7 +194,7 @@ def _check_steps(lease: Lease, points: Sequence[Point], known: Mapping[int, Poin
     """Refuse steps beyond the stop, and new ones before the last that was measured."""
     last = max((step for step in known if step > lease.trial.step), default=0)
     for point in points:
-        if point.step > lease.stop:
+        if point.step > furthest(lease):
             raise SpecError(
                 f"{lease.who} trains until step {lease.stop} now (stop_at), got a loss of step "
                 f"{point.step}: stop there, it may go on in a later lease"
@@ -208,7 +219,7 @@ def _refuse_missing(lease: Lease, losses: Losses, to: int) -> None:
 
 
 def _check_saved(lease: Lease, saved: Saved) -> None:
-    if not 0 <= saved.step <= lease.stop:
+    if not 0 <= saved.step <= furthest(lease):
         raise SpecError(
             f"{lease.who} trains until step {lease.stop} now (stop_at), got a state of step "
             f"{saved.step}"
