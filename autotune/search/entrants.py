@@ -94,7 +94,8 @@ def planned(
     sets = tuple(dict.fromkeys(map(chosen, [None] if asked.rules is None else asked.rules)))
     own, doubts = _tuned(found, row, trials[row.optimizer], way, sets)
     entrants = [*own]
-    if row.default.losses or row.default.failures:
+    # A setting that is its own default has only tuned AdamW to beat.
+    if row.changed and (row.default.losses or row.default.failures):
         entrants.append(_default(row))
     if rival := _rival(found, row):
         others = _tuned(found, rival, trials[rival.optimizer], way, sets, rival=True)

@@ -376,6 +376,19 @@ def test_a_search_that_found_nothing_better_is_refused(url):
         validate(url, study="problem/adamw")
 
 
+def test_a_setting_that_is_its_default_is_compared_with_tuned_adamw_alone(url):
+    with Store(url) as store:
+        (adan,) = [s for s in store.search("problem").studies if s.optimizer == "adan"]
+        store.save_recommendation(adan.id, {"source": 0})
+    found = validate(url, seeds=2)
+    assert [(each.optimizer, each.which) for each in found.settings] == [
+        ("adan", "tuned"), ("adamw", "tuned")
+    ]  # fmt: skip
+    (outcome,) = found.outcomes
+    assert outcome.default is None
+    assert "tuned adamw" in outcome.verdict
+
+
 def test_one_process_at_a_time_validates_a_search(url):
     with exclusive(folder_of(url, "problem"), "problem"), pytest.raises(AlreadyThere):
         validate(url)
