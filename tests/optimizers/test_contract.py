@@ -19,4 +19,4 @@ def test_each_optimizer_is_under_test_and_the_oldest_in_every_form(monkeypatch):
     assert {"adamw-sf", "sgd-sf"} <= {*under_test()}
     assert {"adan", "adan-win", "adan-win2"} <= {*in_kernels()} <= {*under_test()} <= {*names()}
     monkeypatch.setenv("AUTOTUNE_TEST_EVERY", "1")
-    assert under_test() == in_kernels() == names()
+    assert under_test() == in_kernels() == [name for name in names() if name != "radam-sf"]
