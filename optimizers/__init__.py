@@ -65,4 +65,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    registry = import_module("autotune.optimizers.registry")
+    return sorted({*__all__, *registry.class_names()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -86,6 +87,8 @@ class AdEMAMix(RuleOptimizer):
         "alpha": ("log", 1.0, 12.0),
         "warmup": ("linear", 0.0, 0.5),
     }
+    # A longer half-life than a third of the run is one that a run does not see.
+    half_lives: ClassVar[Mapping[str, tuple[float, float]]] = {"one_minus_beta3": (0.02, 1 / 3)}
     # AlgoPerf's (github.com/mlcommons/submissions_algorithms) without the ramps of 500,000 steps,
     # in which a short run would not see it. The first has AdamW's rates and a mean for short runs.
     presets: ClassVar[Presets] = (

@@ -68,6 +68,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     Attributes:
         description: One line for lists.
         space: What a search may vary, as plain data.
+        half_lives: Of the coordinates of ``space`` that are one minus a decay, those whose average
+            has to fit into a run: the shortest and the longest half-life a search tries, as parts
+            of its runs.
         recommended: What its authors recommend to begin with, where that is not the defaults: what
             tuning is compared with.
         win_recommended: The same, for the accelerated forms.
@@ -93,6 +96,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     description: ClassVar[str] = ""
     space: ClassVar[Space] = {}
+    half_lives: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
     recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     win_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     presets: ClassVar[Presets] = ()

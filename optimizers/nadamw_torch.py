@@ -158,8 +158,8 @@ class NAdamWTorch(RuleOptimizer):
         b1, b2 = group["betas"]
         rate = group["momentum_decay"]
         l2 = float(group["weight_decay"]) - self.decay(group)
-        done, now, ahead = product(b1, rate, step), momentum(b1, rate, step), step + 1
-        coming = momentum(b1, rate, ahead)
+        done, now = product(b1, rate, step), momentum(b1, rate, step)
+        coming = momentum(b1, rate, step + 1)
         near, far = (1.0 - now) / (1.0 - done), coming / (1.0 - done * coming)
         c2 = root(debias(b2, step))
         return (l2, b1, 1.0 - b1, b2, 1.0 - b2, near, far, c2, group["eps"])

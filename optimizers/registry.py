@@ -75,13 +75,22 @@ def _forms(name: str, entry: EntryPoint) -> Iterator[str]:
         yield f"{name}-{ending}"
 
 
+def class_names() -> set[str]:
+    """Return the names, in Python, of the registered classes of this package."""
+    return {entry.attr for entry in _entries().values() if _is_ours(entry)}
+
+
 def class_named(name: str) -> type[RuleOptimizer] | None:
     """Return the registered class of this package with a name of Python's, or None."""
     for entry in _entries().values():
-        if entry.attr == name and entry.module.startswith("autotune.optimizers."):
+        if entry.attr == name and _is_ours(entry):
             found: type[RuleOptimizer] = entry.load()
             return found
     return None
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.module.startswith("autotune.optimizers.")
 
 
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
@@ -167,6 +176,14 @@ def space(name: str) -> dict[str, tuple[Any, ...]]:
     cls, acceleration = resolve(name)
     own = cls.sf_space if acceleration == "schedule-free" else _WIN_SPACE
     return dict(cls.space) if acceleration == "none" else {**cls.space, **own}
+
+
+def half_lives(name: str) -> dict[str, tuple[float, float]]:
+    """Return the shortest and longest half-life, as parts of a run, by coordinate of ``space``.
+
+    Only registered optimizers say any.
+    """
+    return dict(resolve(name)[0].half_lives) if name in names() else {}
 
 
 def presets(name: str) -> tuple[dict[str, Any], ...]:

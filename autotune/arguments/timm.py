@@ -20,6 +20,8 @@ _KWARGS = {
     "adam": ("amsgrad",),
     "adamw": ("amsgrad",),
     "lamb": ("bias_correction", "grad_averaging", "trust_clip", "always_adapt", "max_grad_norm"),
+    "lion": (),
+    "nadamw": (),
     "sgd": ("dampening",),
 }
 

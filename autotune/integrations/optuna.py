@@ -56,7 +56,7 @@ def enqueue_presets(
         SpecError: The study has runs of other steps, there is no such optimizer or parameter, or a
             range is empty.
     """
-    whole = space_of(optimizer, space)
+    whole = space_of(optimizer, space, steps)
     _same_steps(study, steps)
     found = known(optimizer, whole)
     for candidate in found:
@@ -98,7 +98,7 @@ def suggest(
         >>> hyper["lr"], len(hyper["betas"])
         (0.001, 3)
     """
-    whole = space_of(optimizer, space)
+    whole = space_of(optimizer, space, steps)
     if isinstance(trial, optuna.Trial):
         _same_steps(trial.study, steps)
     params = {name: _chosen(trial, name, parameter) for name, parameter in whole.parameters.items()}

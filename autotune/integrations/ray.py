@@ -29,7 +29,7 @@ def param_space(
     Raises:
         SpecError: There is no such optimizer or parameter, or a range is empty.
     """
-    whole = space_of(optimizer, space)
+    whole = space_of(optimizer, space, steps)
     domains = {name: _domain(parameter) for name, parameter in whole.parameters.items()}
     return written(optimizer, steps, whole, domains)
 

@@ -82,7 +82,7 @@ def presets(
     Raises:
         SpecError: There is no such optimizer or parameter, or a range is empty.
     """
-    whole = space_of(optimizer, space)
+    whole = space_of(optimizer, space, steps)
     settings = [candidate.setting for candidate in known(optimizer, whole)]
     return [written(optimizer, steps, whole, setting.params) for setting in settings]
 

@@ -27,7 +27,7 @@ from autotune.search.opening import (
 )
 from autotune.search.renewal import news, renewed
 from autotune.search.worker import name
-from autotune.space.presets import spaces_of
+from autotune.space.presets import over_runs, spaces_of
 from autotune.studies.records import Command, SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -60,6 +60,8 @@ def prepare(spec: SearchSpec) -> Prepared:
     check_budget(Policy.of(spec))
     spaces = spaces_of(spec)
     check_spaces(spec, spaces)
+    if spec.steps is not None:
+        spaces = over_runs(spaces, spec.steps)
     return Prepared(facts=_facts(spec), spaces=spaces)
 
 

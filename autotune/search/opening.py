@@ -21,7 +21,7 @@ from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import NEW, Growth, grows, growth
 from autotune.search.stored import refuse_other_kind
 from autotune.search.turns import merge
-from autotune.space.presets import presets_of, spaces_of
+from autotune.space.presets import over_runs, presets_of, spaces_of
 from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, differences, parse
@@ -160,9 +160,10 @@ def prepare(
         words.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         devices.release()  # workers need the memory of a GPU that a user's code has used
+        facts = dict(task.facts())
         return Prepared(
-            facts=dict(task.facts()),
-            spaces=spaces,
+            facts=facts,
+            spaces=over_runs(spaces, facts["steps"]),
             measured=measured,
             shortest=getattr(task, "shortest", None),
         )

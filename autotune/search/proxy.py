@@ -15,6 +15,7 @@ from autotune.scheduler.policy import Policy
 from autotune.search.events import Listener, Notice
 from autotune.search.opening import SHORTENED, Checked, facts_of
 from autotune.search.timing import Timed, patience, timed
+from autotune.space.presets import over_runs
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import LOOP
 
@@ -156,7 +157,8 @@ def _cut(asked: Checked, own: Checked, steps: int) -> Checked:
     """Return a search with runs of so many steps, and what it was before among its facts."""
     if steps != _steps(own):
         spec = own.spec.model_copy(update={"steps": steps})
-        own = replace(own, spec=spec, facts=facts_of(spec))
+        spaces = over_runs(own.spaces, steps)
+        own = replace(own, spec=spec, facts=facts_of(spec), spaces=spaces)
     before = _before(asked, own)
     facts = {**own.facts, SHORTENED: before} if before else own.facts
     return replace(own, facts=facts, ladder=rungs_of(facts))

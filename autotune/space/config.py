@@ -9,7 +9,7 @@ from autotune import optimizers
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
 from autotune.space import spaces
-from autotune.space.presets import presets_of
+from autotune.space.presets import over_runs, presets_of
 from autotune.space.spaces import Candidate, Params, Space
 from autotune.studies.setting import Setting
 
@@ -18,12 +18,15 @@ _REPLACED = {"timescale", "decayed"}  # by weight_decay, where a space fixes or 
 NOTHING: Mapping[str, Any] = {}
 
 
-def space_of(optimizer: str, changes: Mapping[str, Any] | None = None) -> Space:
+def space_of(
+    optimizer: str, changes: Mapping[str, Any] | None = None, steps: int | None = None
+) -> Space:
     """Return an optimizer's space.
 
     Args:
         optimizer: Name of the optimizer.
         changes: What to fix, narrow or choose, by parameter: ``{"lr": {"high": 1e-2}}``.
+        steps: Optimizer steps of a run, into which averages have to fit.
 
     Raises:
         UnknownName: There is no such optimizer or parameter.
@@ -32,7 +35,8 @@ def space_of(optimizer: str, changes: Mapping[str, Any] | None = None) -> Space:
     if optimizer not in optimizers.names():
         raise UnknownName(unknown("optimizer", str(optimizer), optimizers.names()))
     data, defaults = optimizers.space(optimizer), optimizers.defaults(optimizer)
-    return spaces.build(data, defaults, changes or NOTHING)
+    space = spaces.build(data, defaults, changes or NOTHING)
+    return space if steps is None else over_runs({optimizer: space}, steps)[optimizer]
 
 
 def known(optimizer: str, space: Space) -> Sequence[Candidate]:
@@ -75,13 +79,14 @@ def read(config: Mapping[str, Any]) -> tuple[str, Setting, int]:
         if name not in config:
             raise SpecError(_missing(name))
     optimizer = str(config[OPTIMIZER])
-    space = space_of(optimizer)
+    steps = int(config[STEPS])
+    space = space_of(optimizer, steps=steps)
     names = spaces.known(optimizers.space(optimizer), space.defaults)
     params = {name: config[name] for name in sorted(names) if name in config}
     for name in space:
         if name not in params and not (name in _REPLACED and "weight_decay" in params):
             raise SpecError(_missing(name))
-    return optimizer, setting_at(optimizer, params, space), int(config[STEPS])
+    return optimizer, setting_at(optimizer, params, space), steps
 
 
 def _missing(name: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from autotune import optimizers
 from autotune.errors import UnknownName
+from autotune.optimizers import registry
 from autotune.registry import unknown
 from autotune.space import spaces
-from autotune.space.spaces import DEFAULT_WARMUP, Candidate, Space
+from autotune.space.spaces import DEFAULT_WARMUP, Candidate, Range, Space
 from autotune.studies.spec import SearchSpec
 
 KNOWN = 2  # an optimizer's own settings that are always tried, whatever is known of the network
@@ -44,6 +45,29 @@ def space_of(spec: SearchSpec, optimizer: str) -> Space:
     for key, value in spec.space.get(optimizer, {}).items():
         changes[key] = _over(changes.get(key), value)
     return spaces.build(optimizers.space(optimizer), defaults, changes)
+
+
+def over_runs(found: Mapping[str, Space], steps: int) -> dict[str, Space]:
+    """Return spaces in which the averages that have to fit into a run of so many steps do.
+
+    Ranges that the user gave stay.
+    """
+    return {name: _over_run(name, space, steps) for name, space in found.items()}
+
+
+def _over_run(optimizer: str, space: Space, steps: int) -> Space:
+    parameters = dict(space.parameters)
+    for name, parts in registry.half_lives(optimizer).items():
+        if name in parameters and name not in space.asked:
+            parameters[name] = _decays(steps, *parts)
+    return replace(space, parameters=parameters)
+
+
+def _decays(steps: int, shortest: float, longest: float) -> Range:
+    """Return the range of one minus a decay, between half-lives that are parts of a run."""
+    least = max(shortest * steps, 1.0)
+    most = max(longest * steps, 2.0 * least)
+    return Range(low=1.0 - 0.5 ** (1.0 / most), high=1.0 - 0.5 ** (1.0 / least), log=True)
 
 
 def _known(optimizer: str) -> set[str]:

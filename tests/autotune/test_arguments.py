@@ -12,7 +12,7 @@ from autotune.errors import SpecError, UnknownName
 
 SETTINGS = {
     name: {**optimizers.defaults(name), "lr": 0.1 + 0.2, "weight_decay": 1e-05}
-    for name in ("adan", "adan-win2", "adamw", "adam", "lamb", "sgd", "sgd-win")
+    for name in ["adan", "adan-win2", "adamw", "adam", "lamb", "lion", "nadamw", "sgd", "sgd-win"]
 }
 
 
@@ -111,6 +111,8 @@ TIMM = {
         ("adamw", {"amsgrad": True}, "amsgrad"),
         ("adam", {}, "adam"),
         ("lamb", {}, "lamb"),
+        ("lion", {}, "lion"),
+        ("nadamw", {}, "nadamw"),
         ("sgd", {}, "sgd"),
         ("sgd", {"nesterov": False}, "momentum"),
     ],

@@ -105,3 +105,13 @@ def test_a_search_in_bfloat16_does_not_go_on_where_the_processor_has_none(
 def test_a_new_search_says_nothing_of_its_precision(half: tuple[SearchSpec, Store]) -> None:
     spec, _ = half
     assert "precision" not in task_arguments(spec, resolve("resnet-mini").facts())
+
+
+def test_a_slow_mean_is_searched_as_long_as_runs_are(
+    file: Path, spec: SearchSpec, store: Store
+) -> None:
+    for steps in (243, 81):
+        asked = spec.model_copy(update={"optimizers": ("ademamix",), "steps": steps})
+        space = checked(asked.model_copy(update={"name": f"of-{steps}"}), store).spaces["ademamix"]
+        longest = space.parameters["one_minus_beta3"].at(0.0)
+        assert longest == pytest.approx(1 - 0.5 ** (3 / steps))

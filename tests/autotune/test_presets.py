@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 
@@ -5,7 +6,7 @@ import pytest
 
 from autotune.errors import SpecError, UnknownName
 from autotune.search.plan import plan
-from autotune.space.presets import presets_of, space_of, spaces_of
+from autotune.space.presets import over_runs, presets_of, space_of, spaces_of
 from autotune.space.spaces import Range
 from autotune.studies.spec import parse
 from autotune.tasks.resolve import resolve
@@ -47,6 +48,28 @@ def test_a_shared_argument_that_is_searched_in_parts_is_refused():
     sentence = "space.betas cannot be set as one; use space.one_minus_beta1, space.one_minus_beta2"
     with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
         spaces_of(spec(["sgd", "adamw"], betas=[0.9, 0.99]))
+
+
+def half_lives(space):
+    range = space.parameters["one_minus_beta3"]
+    return [round(math.log(0.5) / math.log1p(-end), 6) for end in (range.high, range.low)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(3000, [60, 1000]), (300, [6, 100]), (9, [1, 3]), (1, [1, 2])]
+)
+def test_a_slow_mean_fits_into_the_runs(steps, expected):
+    asked = spec(["ademamix", "ademamix-win2", "adan"])
+    found = over_runs(spaces_of(asked), steps)
+    assert half_lives(found["ademamix"]) == half_lives(found["ademamix-win2"]) == expected
+    assert found["adan"] == spaces_of(asked)["adan"]
+    assert list(found["ademamix"]) == list(spaces_of(asked)["ademamix"])
+
+
+def test_a_slow_mean_that_the_user_gave_stays():
+    for given in (0.01, {"low": 1e-5}):
+        asked = spec(["ademamix"], one_minus_beta3=given)
+        assert over_runs(spaces_of(asked), 100) == spaces_of(asked)
 
 
 def test_an_optimizer_s_own_change_wins():

@@ -77,9 +77,11 @@ def begun(asked, store):
 
 
 def test_runs_that_minutes_cannot_pay_become_shorter_and_one_line_says_why(file, store):
-    first, why = begun(spec(file), store)
+    first, why = begun(spec(file, optimizers=["ademamix"]), store)
     search = store.search("slow")
     steps = search.task["steps"]
+    [study] = search.studies
+    assert study.space["one_minus_beta3"][1] == pytest.approx(1 - 0.5 ** (3 / steps))
     assert 27 < steps < 243
     assert first == "timing steps, 1 trial"
     assert why.startswith(

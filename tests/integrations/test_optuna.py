@@ -37,7 +37,7 @@ def bowl(suggestion):
 def test_a_trial_s_setting_is_one_of_the_optimizer_s_space(optimizer):
     trial = study().ask()
     hyper, warmup = suggest(trial, optimizer, steps=500)
-    space = space_of(optimizer)
+    space = space_of(optimizer, steps=500)
     assert set(trial.params) == set(space)
     assert (hyper, warmup) == (
         space.setting(trial.params).hyper,
@@ -52,11 +52,19 @@ def test_known_settings_come_first_and_unchanged(optimizer):
     number = enqueue_presets(tried, optimizer, steps=500)
     assert enqueue_presets(tried, optimizer, steps=500) == number
     assert len(tried.trials) == number
-    for candidate in known(optimizer, space_of(optimizer)):
+    for candidate in known(optimizer, space_of(optimizer, steps=500)):
         trial = tried.ask()
         hyper, warmup = suggest(trial, optimizer, steps=500)
         assert trial.user_attrs["origin"] == candidate.origin
         assert (hyper, warmup) == (candidate.setting.hyper, candidate.setting.warmup)
+
+
+def test_a_slow_mean_fits_into_the_runs():
+    longest = 1 - 0.5 ** (3 / 500)
+    for seed in range(9):
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)).ask()
+        suggest(trial, "ademamix", steps=500)
+        assert trial.params["one_minus_beta3"] >= longest * (1 - 1e-9)
 
 
 def test_what_the_space_fixes_is_not_chosen():

@@ -36,7 +36,7 @@ def test_what_ray_draws_is_in_the_space(optimizer, tmp_path, monkeypatch):
     assert len(configs) == 100
     assert configs[: len(known)] == known
     for config in configs:
-        for name, parameter in space_of(optimizer).parameters.items():
+        for name, parameter in space_of(optimizer, steps=500).parameters.items():
             if isinstance(parameter, Choice):
                 assert config[name] in parameter.options
             else:

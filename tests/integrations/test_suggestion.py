@@ -9,10 +9,10 @@ from autotune.integrations.suggestion import from_config, presets
 from autotune.space.config import known, space_of
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adan", "adamw-win2", "lamb-win", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adan", "ademamix", "adamw-win2", "lamb-win", "sgd"])
 def test_a_known_setting_is_read_as_it_was_written(optimizer):
     for config, candidate in zip(
-        presets(optimizer, steps=60), known(optimizer, space_of(optimizer)), strict=True
+        presets(optimizer, steps=60), known(optimizer, space_of(optimizer, steps=60)), strict=True
     ):
         hyper, warmup = from_config(config)
         assert (hyper, warmup) == (candidate.setting.hyper, candidate.setting.warmup)

@@ -16,7 +16,8 @@ def test_public_names_can_be_had_and_are_sorted():
     assert optimizers.__all__ == sorted(optimizers.__all__, key=lambda n: (not n.isupper(), n))
     for name in optimizers.__all__:
         assert getattr(optimizers, name) is not None
-    assert set(optimizers.__all__) == set(dir(optimizers))
+    classes = {registry.resolve(name)[0].__name__ for name in names()}
+    assert set(dir(optimizers)) == {*optimizers.__all__, *classes}
 
 
 @pytest.mark.parametrize("name", names())
@@ -86,6 +87,14 @@ def test_a_space_is_plain_data(name):
             assert scale in ("log", "linear")
             assert low < high
             assert scale == "linear" or low > 0
+
+
+@pytest.mark.parametrize("name", names())
+def test_half_lives_are_parts_of_a_run_and_of_a_coordinate(name):
+    for coordinate, (shortest, longest) in registry.half_lives(name).items():
+        assert space(name)[coordinate][0] == "log"
+        assert coordinate.startswith("one_minus_")
+        assert 0.0 < shortest < longest < 1.0
 
 
 def test_changing_what_was_returned_changes_nothing():
