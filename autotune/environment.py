@@ -47,7 +47,7 @@ def _there(kind: str) -> bool:
     return kind in _BACKENDS and find_spec(_BACKENDS[kind]) is not None
 
 
-def _schedules(optimizers: Iterable[str]) -> dict[str, dict[str, str]]:
+def _schedules(optimizers: Iterable[str]) -> dict[str, Mapping[str, str]]:
     """Return what the rate of other people's does after the warm-up: only their classes know."""
     theirs = {name: schedule(name) for name in optimizers if is_foreign(name)}
     return {SCHEDULES: theirs} if theirs else {}

@@ -129,7 +129,7 @@ CASES = [
 ]
 CASES += [
     (name, {**powers, "acceleration": "schedule-free"})
-    for name in ("adan", "adam", "adamw", "sgd")
+    for name in ("adan", "adam", "adamw", "radam", "sgd")
     for powers in ({}, {"r": 1.5, "weight_lr_power": 0.5})
 ]
 

@@ -21,7 +21,7 @@ RECORDED = sorted(OTHERS.glob("*_schedulefree_*.json"))
 
 
 def test_the_authors_trajectories_are_here():
-    assert len(RECORDED) == 4
+    assert len(RECORDED) == 5
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -39,6 +39,16 @@ def test_what_is_evaluated_follows_the_authors(path):
 def made(name, params, **hyper):
     """Return an optimizer that nothing is compiled for."""
     return create(name, params, backend="torch", **hyper)
+
+
+def test_radam_waits_until_it_knows_the_size_of_gradients():
+    p = parameter(4)
+    optimizer, before = made("radam-sf", [p], betas=(0.9, 0.99)), p.detach().clone()
+    advance(optimizer, p, range(4))
+    assert torch.equal(p, before)
+    assert optimizer.param_groups[0]["weight_sum"] == 0.0
+    advance(optimizer, p, range(4, 6))
+    assert not torch.equal(p, before)
 
 
 @pytest.fixture(params=NAMES)
