@@ -50,7 +50,8 @@ def averages(framework: str, optimizer: str) -> SpecError:
     )
 
 
-_OFF = {"cautious": False, "cautious_decay": False}  # of this project; without, nothing is said
+# Of this project; without, nothing is said.
+_OFF = {"cautious": False, "cautious_factor": 0.0, "cautious_decay": False}
 
 
 def refuse_unsaid(
