@@ -140,13 +140,12 @@ class Adam(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "eps_after_correction": eps_after_correction,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
             "r": r,
             "weight_lr_power": weight_lr_power,
         }
-        if not self.decoupled:  # AdamW always adds it there
-            defaults["eps_after_correction"] = eps_after_correction
         super().__init__(
             params,
             defaults,
@@ -211,6 +210,7 @@ class AdamW(Adam):
             by 0. Default: 1e-8.
         weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
+        {cautious}
         {accelerations}
         {max_grad_norm}
         {backend}
@@ -221,6 +221,7 @@ class AdamW(Adam):
     Sources:
         Loshchilov and Hutter, arXiv:1711.05101, Algorithm 2, as torch.optim.AdamW computes it.
         AMSGrad: Reddi et al., arXiv:1904.09237.
+        {cautious_source}
         {win_source}
         {average_source}
 
@@ -237,6 +238,10 @@ class AdamW(Adam):
 
     description = "Adam with decoupled weight decay"
     decoupled = True
+    # There is no momentum for gradients to disagree with.
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "schedule-free": {"amsgrad": False, "cautious": False, "cautious_decay": False}
+    }
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
         {
@@ -281,6 +286,8 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         *,
         amsgrad: bool = False,
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         r: float = 0.0,
@@ -292,17 +299,22 @@ class AdamW(Adam):
         compact: bool = False,
         capturable: bool = False,
     ) -> None:
-        super().__init__(
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
+            "acceleration": acceleration,
+            "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
+        }
+        super(Adam, self).__init__(
             params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad=amsgrad,
-            acceleration=acceleration,
-            reckless_steps=reckless_steps,
-            r=r,
-            weight_lr_power=weight_lr_power,
+            defaults,
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,

@@ -49,6 +49,7 @@ class Adan(RuleOptimizer):
             tenth of AdamW's. Default: 0.0.
         decay: 'proximal' or 'decoupled', which is AdamW's (the authors' ``no_prox=True``). Win
             and Schedule-Free, whose decay is at y, need 'proximal'. Default: 'proximal'.
+        {cautious}
         {accelerations}
         {max_grad_norm}
         {backend}
@@ -59,6 +60,7 @@ class Adan(RuleOptimizer):
     Sources:
         Xie et al., arXiv:2208.06677, Algorithm 1. Start-up and bias correction are those of the
         authors' code, github.com/sail-sg/Adan. It has no Win: the combination is this project's.
+        {cautious_source}
         {win_source}
         {average_source}
 
@@ -110,7 +112,10 @@ class Adan(RuleOptimizer):
     win_presets: ClassVar[Presets] = presets
     forms = ("win", "win2", "sf")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        form: {"decay": "proximal"} for form in ("win", "win2", "schedule-free")
+        "win": {"decay": "proximal"},
+        "win2": {"decay": "proximal"},
+        # Its decay is at y, and there is no momentum for gradients to disagree with.
+        "schedule-free": {"decay": "proximal", "cautious": False, "cautious_decay": False},
     }
     # Nobody has published one: the rates of the plain form, the rest of Schedule-Free's AdamW.
     sf_space: ClassVar[Space] = {
@@ -131,6 +136,8 @@ class Adan(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         decay: str = "proximal",
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         r: float = 0.0,
@@ -148,6 +155,8 @@ class Adan(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decay": decay,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
             "r": r,

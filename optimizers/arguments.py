@@ -49,6 +49,17 @@ lr: Learning rate: a number of at least 0, or a tensor that holds one. Default: 
 betas: How much of m and of v a step keeps: 2 numbers in [0, 1), usually close to 1.
     Default: (0.9, 0.999).
 """,
+    "cautious": """\
+cautious: Leave out the elements of u that go against the gradient, and divide the others
+    by their share of the tensor (at least 0.001), so that the mean size stays.
+    Default: False.
+cautious_decay: Shrink only elements of which u times p is 0 or more: weights that u does
+    not let grow. Not with Win. Default: False.
+""",
+    "cautious_source": """\
+Cautious updates: Liang et al., arXiv:2411.16085. Cautious weight decay: Chen et al.,
+arXiv:2510.12402.
+""",
     "acceleration": """\
 acceleration: 'none'; 'win', which keeps one more tensor per parameter; or 'win2', which
     keeps two. Default: 'none'.

@@ -17,6 +17,7 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
 from autotune.kernels.rule import Part, Rule, Shaping
+from autotune.kernels.rules import cautious
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
@@ -48,14 +49,7 @@ Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
 
 # How a step runs, for the whole optimizer: groups cannot set it.
-_WHOLE = (
-    "backend",
-    "state_dtype",
-    "stochastic_rounding",
-    "compact",
-    "capturable",
-)
-
+_WHOLE = ("backend", "state_dtype", "stochastic_rounding", "compact", "capturable")
 _SWITCHES = ("stochastic_rounding", "compact", "capturable")
 
 
@@ -79,11 +73,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         win_presets: The same, for the accelerated forms.
         forms: Endings of its name, as 'win', written out: they are read from the source.
         needs: By acceleration: arguments that have no use under it, with the value they must have.
-        sf_space: What differs in the space of its Schedule-Free form.
-        sf_recommended, sf_presets: As ``recommended`` and ``presets``, for that form.
+        sf_space, sf_recommended, sf_presets: What is its own in the Schedule-Free form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         decays: How many ``betas`` there are.
+        cautious_floor: The least mean of the mask that divides a cautious update.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
         spare: State that a checkpoint may lack, or have without need.
@@ -108,6 +102,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     sf_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     decays: ClassVar[int] = 2
+    cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None
     spare: ClassVar[tuple[str, ...]] = ()
     computed: ClassVar[tuple[str, ...]] = ()
@@ -182,11 +177,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def shaping(self, group: Group) -> Shaping | None:
         """Return what makes an update depend on its whole tensor, or None if nothing does."""
-        return None
+        return cautious.CAUTIOUS if group.get("cautious") else None
 
     def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
         """Return the scalars of the group's shaping, in its order; ``step`` as for ``scalars``."""
-        return ()
+        return group.get("cautious_factor", 0.0), self.cautious_floor
 
     def clip_eps(self) -> float:
         """Return what is added to the global norm: the last group's ``eps``, as the authors do."""
@@ -201,6 +196,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         check.reckless_steps(group["reckless_steps"])
         if "betas" in group:
             check.betas(group["betas"], self.decays)
+        check.cautious(group)
         applications.check_group(self, group)
 
     @property
@@ -316,6 +312,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def rule(self, group: Group) -> Rule:
         """Return the rule that steps a group; it also names the buffers to keep."""
         application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
+        if group.get("cautious_decay"):
+            application = cautious.OF[application]
         direction = self.direction(group)
         return Rule(
             direction=direction,

@@ -154,6 +154,8 @@ def _begun(
         "max_grad_norm",
         "decoupled_weight_decay",
         "eps_after_correction",
+        "cautious",
+        "cautious_decay",
         *averaging.HYPER,
     )
     names = [name for name in optimizer.watch.names if name not in since]

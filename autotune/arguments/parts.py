@@ -50,6 +50,9 @@ def averages(framework: str, optimizer: str) -> SpecError:
     )
 
 
+_OFF = {"cautious": False, "cautious_decay": False}  # of this project; without, nothing is said
+
+
 def refuse_unsaid(
     framework: str, optimizer: str, hyper: Mapping[str, Any], said: Mapping[str, Any]
 ) -> None:
@@ -61,8 +64,9 @@ def refuse_unsaid(
         hyper: The arguments that no word has said.
         said: By name, the value that needs no words.
     """
+    anyway = {**_OFF, **said}
     for name, value in hyper.items():
-        if name not in said or value != said[name]:
+        if name not in anyway or value != anyway[name]:
             raise refusal(
                 framework, f"{name}={value} of {optimizer}", f"fix it: --set space.{name}=VALUE"
             )

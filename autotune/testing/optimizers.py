@@ -23,6 +23,7 @@ SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
 _AVERAGED = ("adamw-sf", "sgd-sf")  # of Schedule-Free; the first also in kernels
 _LATE = ("radam-sf",)  # takes no step before its fifth, which suites would wait for
+_NOT_UNDER_WIN = ("decay", "cautious_decay")
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
@@ -80,6 +81,7 @@ class OptimizerContract:
         "momentum": 0.5,
         "trust_coeff": 0.3,
         "clamp": 0.5,
+        "cautious_factor": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,
@@ -87,7 +89,10 @@ class OptimizerContract:
         "weight_lr_power": 0.5,
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
-    apart: ClassVar[dict[str, dict[str, Any]]] = {"always_adapt": {"weight_decay": 0.0}}
+    apart: ClassVar[dict[str, dict[str, Any]]] = {
+        "always_adapt": {"weight_decay": 0.0},
+        "cautious_factor": {"cautious": True},
+    }
 
     def run(self, name: str, **hyper: Any) -> Trajectory:
         """Draw a trajectory of this optimizer; one that averages may begin after some steps."""
@@ -108,7 +113,8 @@ class OptimizerContract:
         given = defaults(name)
         for key, default in given.items():
             mode = given.get("acceleration", "none")
-            if key == "acceleration" or key in resolve(name)[0].needs.get(mode, {}):
+            unused = {*resolve(name)[0].needs.get(mode, {}), "acceleration"}
+            if key in unused or (key in _NOT_UNDER_WIN and mode != "none"):
                 continue
             base = self.apart.get(key, {})
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")

@@ -55,9 +55,16 @@ def test_naive_follows_the_authors(path):
 
 
 VARIATIONS = {
-    "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
+    "adan": [
+        {},
+        {"decay": "decoupled"},
+        {"betas": (0.9, 0.8, 0.7)},
+        {"cautious": True},
+        {"cautious_decay": True},
+        {"cautious_decay": True, "decay": "decoupled"},
+    ],
     "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
-    "adamw": [{}, {"amsgrad": True}],
+    "adamw": [{}, {"amsgrad": True}, {"cautious": True, "amsgrad": True}, {"cautious_decay": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
     "lamb-v3": [{}, {"clamp": 0.5}, {"adam": True}],
     "lars": [
@@ -67,10 +74,20 @@ VARIATIONS = {
     ],
     "stableadamw": [{}, {"betas": (0.5, 0.6), "eps": 0.3}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
-    "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
+    "nadamw": [
+        {},
+        {"cautious": True},
+        {"cautious": True, "cautious_decay": True},
+        {"betas": (0.0, 0.9), "eps": 0.1},
+    ],
     "nadamw-torch": [{}, {"decay": "coupled"}, {"momentum_decay": 0.0}, {"momentum_decay": 2.0}],
     "radam": [{}, {"decay": "coupled", "eps": 0.1}, {"betas": (0.9, 0.6)}],
-    "lion": [{}, {"betas": (0.0, 0.98)}],
+    "lion": [
+        {},
+        {"cautious": True, "cautious_factor": 0.3},
+        {"cautious_decay": True},
+        {"betas": (0.0, 0.98)},
+    ],
     "ademamix": [{}, {"alpha_warmup": 5, "beta3_warmup": 3, "betas": (0.9, 0.99, 0.97)}],
 }
 CASES = [
@@ -78,7 +95,8 @@ CASES = [
     for name, variations in VARIATIONS.items()
     for variation in variations
     for acceleration in ("none", "win", "win2")
-    if acceleration == "none" or variation.get("decay") != "decoupled"
+    if acceleration == "none"
+    or not (variation.get("decay") == "decoupled" or variation.get("cautious_decay"))
 ]
 CASES += [
     (name, {**powers, "acceleration": "schedule-free"})

@@ -10,7 +10,18 @@ import pytest
 import torch
 
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules import adam, adan, decay, lamb, lion, schedule_free, sgd, win
+from autotune.kernels.rules import (
+    adam,
+    adan,
+    cautious,
+    decay,
+    lamb,
+    lars,
+    lion,
+    schedule_free,
+    sgd,
+    win,
+)
 from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.triton import configs
 from autotune.optimizers import Adan, tape
@@ -31,6 +42,10 @@ LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
+    "lars": Rule(direction=sgd.SGD, application=decay.DESCENT, shaping=lars.LARS),
+    "cautious": Rule(
+        direction=sgd.SGD, application=cautious.OF[decay.DECOUPLED], shaping=cautious.CAUTIOUS
+    ),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
     "averaged": Rule(direction=adam.UNAVERAGED, application=schedule_free.SCHEDULE_FREE),
 }

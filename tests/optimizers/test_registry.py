@@ -61,6 +61,8 @@ def test_defaults_are_the_constructors():
         "eps": 1e-8,
         "weight_decay": 0.0,
         "decay": "proximal",
+        "cautious": False,
+        "cautious_decay": False,
         "max_grad_norm": 0.0,
     }
 
