@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 # What stands behind a name, and the ``acceleration`` that it asks for.
 ENDINGS = {"win": "win", "win2": "win2", "sf": "schedule-free"}
@@ -26,7 +27,7 @@ def forms(entry: EntryPoint) -> tuple[str, ...]:
     return _declared(entry.module, entry.attr) if found is None else found
 
 
-def schedule(accelerations: Iterable[str]) -> str:
+def schedule(accelerations: Iterable[str]) -> Literal["cosine", "constant"]:
     """Return what a learning rate does after its warm-up: ``cosine`` to 0, or ``constant``."""
     return "cosine" if _CONSTANT.isdisjoint(accelerations) else "constant"
 

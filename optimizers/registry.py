@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.optimizers.forms import ENDINGS, forms
 from autotune.optimizers.forms import schedule as schedule_of
@@ -162,7 +162,7 @@ def defaults(name: str) -> dict[str, Any]:
     return own if acceleration == "none" else {**own, "acceleration": acceleration}
 
 
-def schedule(name: str) -> str:
+def schedule(name: str) -> Literal["cosine", "constant"]:
     """Return what the learning rate does after its warm-up: ``cosine`` to 0, or ``constant``."""
     return schedule_of([resolve(name)[1]])
 
