@@ -75,8 +75,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         win_presets: The same, for the accelerated forms.
         forms: Endings of its name, as 'win', written out: they are read from the source.
         needs: By acceleration: arguments that have no use under it, with the value they must have.
-        sf_space: What differs in the space of its Schedule-Free form.
-        sf_recommended, sf_presets: As ``recommended`` and ``presets``, for that form.
+        sf_space, sf_recommended, sf_presets: What is its own in the Schedule-Free form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         family: How its updates follow the size of the gradients: 'adaptive' (they are divided by

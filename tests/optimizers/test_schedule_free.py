@@ -321,6 +321,11 @@ def test_forms_say_what_they_are_trained_and_searched_with(name):
         ),
         (
             "adan-sf",
+            {"cautious": True},
+            r"^cautious must be False when acceleration is 'schedule-free', got True$",
+        ),
+        (
+            "adan-sf",
             {"decay": "decoupled"},
             r"^decay must be 'proximal' when acceleration is 'schedule-free', got 'decoupled'$",
         ),
