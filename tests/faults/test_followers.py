@@ -12,7 +12,7 @@ from autotune.studies.store import Store
 from autotune.testing.remote import LARGER, Insists, heard, train
 from autotune.testing.victims import serving
 
-KILLS = 3
+KILLS = 2
 SEARCH = "/v1/searches/bowl"
 
 
