@@ -22,7 +22,7 @@ SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer a
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help search dashboard test optimizers integrations others faults lint types clean
+.PHONY: help search dashboard test optimizers integrations others faults fuzz lint types clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -52,6 +52,9 @@ others: $(VENV)/.integrations
 
 faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and count what was lost
 	@OMP_NUM_THREADS=1 FAULT_ROUNDS=$(or $(ROUNDS),50) $(BIN)/pytest tests/faults $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## Call every route of the service with data that fit and data that do not
+	@.ci/fuzz
 
 lint: $(VENV)/.test ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -91,6 +94,10 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "installing what the tests need (a minute or two) ..."
 	@$(INSTALL) -e '.[test]'
 	@touch $(VENV)/.search $(VENV)/.dashboard $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(INSTALL) schemathesis==4.32.5
+	@touch $@
 
 # Two ask for an old NumPy or Optuna that nothing here uses: they come without what they ask for.
 $(VENV)/.integrations: $(VENV)/.python pyproject.toml constraints.txt

@@ -143,6 +143,7 @@ def check_policies(spec: SearchSpec) -> None:
     """Refuse an optimizer, sampler or pruner that is not known."""
     for name in spec.optimizers:
         registry.check_optimizer(name)
+    registry.check_different(spec.optimizers)
     registry.check("autotune.samplers", spec.sampler)
     registry.check("autotune.pruners", spec.pruner)
 

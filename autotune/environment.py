@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from autotune.devices import CPU, GPU, Device
-from autotune.optimizers.registry import is_foreign
+from autotune.optimizers.registry import is_foreign, schedule
+
+SCHEDULES = "schedules"  # by optimizer, among the facts of a search that has other people's
 
 PACKAGES = (
     "adan-autotune", "torch", "triton", "numba", "numpy", "optuna", "scikit-learn", "transformers",
@@ -33,6 +35,7 @@ def facts(device: Device = CPU, optimizers: Iterable[str] = ()) -> dict[str, Any
         "optimizer_backend": _BACKENDS[device.kind] if _there(device.kind) else "torch",
         **device.facts(),
         "packages": {name: found for name in packages if (found := _version(name))},
+        **_schedules(optimizers),
     }
 
 
@@ -42,6 +45,12 @@ _BACKENDS = {CPU.kind: "numba", GPU: "triton"}
 
 def _there(kind: str) -> bool:
     return kind in _BACKENDS and find_spec(_BACKENDS[kind]) is not None
+
+
+def _schedules(optimizers: Iterable[str]) -> dict[str, Mapping[str, str]]:
+    """Return what the rate of other people's does after the warm-up: only their classes know."""
+    theirs = {name: schedule(name) for name in optimizers if is_foreign(name)}
+    return {SCHEDULES: theirs} if theirs else {}
 
 
 def distributions(optimizers: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune import optimizers
 from autotune.errors import MissingExtra, SpecError, UnknownName
+from autotune.optimizers.foreign import find
 from autotune.optimizers.registry import check_name, is_foreign
 from autotune.studies.names import suggestion
 
@@ -89,6 +90,15 @@ def check_optimizer(name: str) -> None:
         raise MissingExtra(str(error)) from error
     except ValueError as error:
         raise SpecError(str(error)) from error
+
+
+def check_different(optimizers: Iterable[str]) -> None:
+    """Refuse two dotted names of one class; raises SpecError."""
+    known: dict[type, str] = {}
+    for name in filter(is_foreign, optimizers):
+        other = known.setdefault(find(name), name)
+        if other != name:
+            raise SpecError(f"{other} and {name} are one optimizer; name it once")
 
 
 def foreign(optimizer: str) -> bool:

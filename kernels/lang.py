@@ -72,7 +72,8 @@ def foreign(stand_in: Callable[..., Any]) -> Callable[[Callable[..., Any]], Fore
 def jit(fn: Callable[..., Any]) -> Function:
     """Mark a function of numbers as part of a rule.
 
-    Inside it, write numbers with a point (``1.0``): they take the precision the rule runs in.
+    Inside it, write numbers with a point (``1.0``): they take the precision the rule runs in. But
+    of two numbers ``where`` makes single precision: let it choose between values of the tensors.
     """
     return Function(_plain_function(fn))
 

@@ -25,11 +25,15 @@ class Part:
 
     A direction is ``fn(p, g, state, scalars) -> u, state``;
     an application is ``fn(p, u, state, scalars) -> p, state``.
+
+    Attributes:
+        given: Those buffers that the optimizer fills before each step, and drops after it.
     """
 
     fn: Function
     buffers: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,13 +102,17 @@ class Rule:
 class Tape(NamedTuple):
     """How a device computes a row of scalars: operations on its step and its learning rate.
 
-    A value is known by its place: 0 is the step, 1 the learning rate, then come the constants, then
-    the results of the operations.
+    A value is known by its place: 0 is the step, 1 the learning rate, 2 the weight of a new point
+    in an average, if there is one; then come the constants, then the results of the operations.
     """
 
     constants: int  # how many there are
     work: tuple[tuple[str, int, int], ...]  # operation, and the places of its operands
     columns: tuple[int, ...]  # places of the row's values
+    averaged: bool = False  # whether there is an average
+
+
+GIVEN = 3  # values before the constants
 
 
 class Update(NamedTuple):

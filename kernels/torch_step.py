@@ -6,6 +6,7 @@ Half-precision parameters are computed in float32 and rounded once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -75,8 +76,8 @@ def _known(sizes: Tensor) -> tuple[Tensor, Tensor]:
 
 def _ending(rule: Rule, update: Update) -> tuple[float, ...]:
     """Return the scalars of a rule's shaping."""
-    ending: tuple[float, ...] = update.row[len(rule.direction.scalars + rule.application.scalars) :]
-    return ending
+    first = len(rule.direction.scalars) + len(rule.application.scalars)
+    return cast("tuple[float, ...]", update.row[first:])
 
 
 def _step_one(rule: Rule, update: Update, clip: Tensor | None, factor: Tensor | None) -> None:

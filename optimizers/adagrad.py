@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from autotune.kernels.layout import precision
 from autotune.kernels.rule import Part
-from autotune.kernels.rules.adagrad import ADAGRAD
-from autotune.optimizers import check
+from autotune.kernels.rules.adagrad import ADAGRAD, BY_ROWS
+from autotune.optimizers import check, collect, rows, sharded
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.scalars import Scalar
+
+if TYPE_CHECKING:
+    from autotune.optimizers.gradients import Given
 
 
 @documented
@@ -27,6 +33,15 @@ class Adagrad(RuleOptimizer):
         u = g / (sqrt(S) + eps) / (1 + (t - 1) lr_decay)
         p = p - lr u
 
+    With accumulate='rows' it is the AdaGrad-Norm of AdAdaGrad's authors, as their code has it. A
+    row of a matrix and an output channel of a convolution share one sum, to which the squared norm
+    of their gradient is added. To the sums of any other tensor, its squared gradient is added, and
+    the row norms of the matrix before it among the parameters, as if it were that matrix's bias.
+    The decay is along the gradient, not along p::
+
+        B = momentum B + (1 - momentum) g
+        u = (B / (sqrt(S) + eps) + weight_decay g) / (1 + (t - 1) lr_decay)
+
     {win}
     Here w is 0, as the decay is in the gradient.
 
@@ -34,9 +49,13 @@ class Adagrad(RuleOptimizer):
         {params}
         lr: Learning rate: a number of at least 0, or a tensor that holds one. Default: 1e-2.
         lr_decay: How fast steps shrink with t, beside any schedule; at least 0. Default: 0.0.
-        weight_decay: Times p, added to the gradient; at least 0. Default: 0.0.
+        weight_decay: Times p, added to the gradient, or by rows as above; at least 0. Default: 0.0.
         initial_accumulator_value: What S begins at, at least 0. Default: 0.0.
         eps: Added to the root of S, at least 0, so that nothing is divided by 0. Default: 1e-10.
+        accumulate: 'elements', or 'rows', which is for replaying that code: it depends on the order
+            of parameters, and takes neither DTensors nor ``capturable`` nor ``max_grad_norm``.
+            Default: 'elements'.
+        momentum: How much of B a step keeps, in [0, 1); only by rows. Default: 0.0.
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -45,7 +64,8 @@ class Adagrad(RuleOptimizer):
         {raises}
 
     Sources:
-        Duchi et al., JMLR 12, 2011, as torch.optim.Adagrad computes it.
+        Duchi et al., JMLR 12, 2011, as torch.optim.Adagrad computes it. By rows: Lau et al.,
+        arXiv:2402.11215, adagradnorm.py of github.com/timlautk/AdAdaGrad.
         {win_source}
 
     Example:
@@ -60,6 +80,7 @@ class Adagrad(RuleOptimizer):
     """
 
     description = "Gradients over the root of the sum of their squares"
+    timescale = False
     # As Adam's without a timescale: the L2 term is divided by the size of gradients.
     space: ClassVar[Space] = {"lr": ("log", 1e-4, 1.0), "warmup": ("linear", 0.0, 0.5)}
     presets: ClassVar[Presets] = (
@@ -84,6 +105,8 @@ class Adagrad(RuleOptimizer):
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
         *,
+        accumulate: str = "elements",
+        momentum: float = 0.0,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -99,6 +122,8 @@ class Adagrad(RuleOptimizer):
             "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
+            "accumulate": accumulate,
+            "momentum": momentum,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }
@@ -114,14 +139,31 @@ class Adagrad(RuleOptimizer):
         )
 
     def validate(self, group: Group) -> None:
-        """Refuse a decay of steps or a beginning of the sum that is negative."""
+        """Refuse what is out of range, and a momentum that would not be used."""
         super().validate(group)
         for name in ("lr_decay", "initial_accumulator_value"):
             check.at_least_zero(name, group[name])
+        check.one_of("accumulate", group["accumulate"], ("elements", "rows"))
+        check.fraction("momentum", group["momentum"])
+        if group["accumulate"] == "rows":
+            self._refuse_by_rows(group)
+        if group["accumulate"] == "elements" and group["momentum"]:
+            raise ValueError(
+                f"momentum must be 0 unless accumulate is 'rows', got {float(group['momentum']):g}"
+            )
+
+    def _refuse_by_rows(self, group: Group) -> None:
+        if self.capturable:
+            raise ValueError("capturable must be False when accumulate is 'rows', got True")
+        if group["max_grad_norm"]:
+            raise ValueError(
+                "max_grad_norm must be 0 when accumulate is 'rows', got "
+                f"{float(group['max_grad_norm']):g}; clip gradients before the step"
+            )
 
     def direction(self, group: Group) -> Part:
-        """Return AdaGrad's direction."""
-        return ADAGRAD
+        """Return AdaGrad's direction, by elements or by rows."""
+        return BY_ROWS if group["accumulate"] == "rows" else ADAGRAD
 
     def decay(self, group: Group) -> float:
         """Return 0: the decay is in the gradient."""
@@ -131,4 +173,35 @@ class Adagrad(RuleOptimizer):
         """Return the L2 term, what a new sum begins at, and the share of a step that is left."""
         begin = float(group["initial_accumulator_value"]) if fresh else 0.0
         share = 1.0 / (1.0 + (step - 1.0) * group["lr_decay"])
-        return float(group["weight_decay"]), begin, share, group["eps"]
+        decay, keep = float(group["weight_decay"]), group["momentum"]
+        if group["accumulate"] == "rows":
+            return begin, share, keep, 1.0 - keep, decay, group["eps"]
+        return decay, begin, share, group["eps"]
+
+    def _advance(self, given: Given | None) -> None:
+        """Take one step; where sums are kept by rows, find before it what is added to them."""
+        found = self._by_rows(given)
+        self._give(found)
+        super()._advance(given)
+        for p, _ in found:
+            self.state[p].pop("squares", None)
+            if not self.state[p]:  # the step was skipped, as it had overflowed
+                del self.state[p]
+
+    def _by_rows(self, given: Given | None) -> list[tuple[Tensor, Tensor]]:
+        """Return the parameters whose sums are kept by rows and have a gradient, with it."""
+        groups = [group for group in self.param_groups if group["accumulate"] == "rows"]
+        found = [pair for group in groups for pair in collect.with_gradient(self, group, given)]
+        if any(sharded.is_sharded(p) for p, _ in found):
+            raise ValueError("accumulate='rows' takes whole tensors, got a DTensor; use 'elements'")
+        return found
+
+    def _give(self, found: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Keep what each gradient adds to its sums; GradScaler may leave its scale to the step."""
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        grads = [g.to(precision(p)) for p, g in found]
+        if scale is not None:
+            grads = [g / scale.to(g) for g in grads]
+        for (p, _), squares in zip(found, rows.added(grads), strict=True):
+            kept = torch.empty_like(p, dtype=self.state_dtype or precision(p))
+            self.state[p]["squares"] = kept.copy_(squares)

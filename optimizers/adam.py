@@ -9,7 +9,7 @@ import torch
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
-from autotune.kernels.rules.adam import ADAM, AMSGRAD
+from autotune.kernels.rules.adam import ADAM, AMSGRAD, UNAVERAGED
 from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
@@ -47,6 +47,8 @@ class Adam(RuleOptimizer):
     {win}
     Here w is 0, as the decay is in the gradient.
 
+    {average}
+
     Args:
         {params}
         {lr}
@@ -57,7 +59,7 @@ class Adam(RuleOptimizer):
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
         eps_after_correction: Add eps after bias correction, as torch.optim.Adam does:
             u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps). Default: False.
-        {acceleration}
+        {accelerations}
         {max_grad_norm}
         {backend}
 
@@ -68,6 +70,7 @@ class Adam(RuleOptimizer):
         Kingma and Ba, arXiv:1412.6980, Algorithm 1, with ``eps`` where the authors' code of Win
         (Adam_Win) has it. AMSGrad: Reddi et al., arXiv:1904.09237.
         {win_source}
+        {average_source}
 
     Example:
         >>> import torch
@@ -82,7 +85,22 @@ class Adam(RuleOptimizer):
 
     description = "Adam with L2 in the gradient"
     decoupled: ClassVar[bool | None] = False
+    timescale: ClassVar[bool] = False
     spare = ("max_exp_avg_sq",)
+    forms = ("win", "win2", "sf")
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"schedule-free": {"amsgrad": False}}
+    # The defaults and points of github.com/facebookresearch/schedule_free and its AlgoPerf entries;
+    # short runs take higher rates than those, which end at 3e-2.
+    sf_space: ClassVar[Space] = {
+        "lr": ("log", 1e-4, 0.1),
+        "one_minus_beta1": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
+    }
+    sf_recommended: ClassVar[Mapping[str, Any]] = {"lr": 2.5e-3, "warmup": 0.05}
+    sf_presets: ClassVar[Presets] = (
+        {"origin": "large-step", "lr": 1e-2, "warmup": 0.05},
+        {"origin": "algoperf-betas", "lr": 2.5e-3, "betas": (0.9, 0.9955), "warmup": 0.02},
+    )
     # Adam divides the L2 term by the size of gradients, so it has no timescale to search.
     space: ClassVar[Space] = _SPACE
     presets: ClassVar[Presets] = (
@@ -108,6 +126,8 @@ class Adam(RuleOptimizer):
         eps_after_correction: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
@@ -121,11 +141,12 @@ class Adam(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "eps_after_correction": eps_after_correction,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
         }
-        if not self.decoupled:  # AdamW always adds it there
-            defaults["eps_after_correction"] = eps_after_correction
         super().__init__(
             params,
             defaults,
@@ -145,6 +166,8 @@ class Adam(RuleOptimizer):
 
     def direction(self, group: Group) -> Part:
         """Return Adam's direction, with or without the running maximum."""
+        if group["acceleration"] == "schedule-free":
+            return UNAVERAGED
         return AMSGRAD if group["amsgrad"] else ADAM
 
     def decay(self, group: Group) -> float:
@@ -154,10 +177,14 @@ class Adam(RuleOptimizer):
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the L2 term, betas, bias corrections, and ``eps`` as it acts after these."""
         b1, b2 = group["betas"]
-        c1, c2 = debias(b1, step), root(debias(b2, step))
+        c2 = root(debias(b2, step))
         after = group.get("eps_after_correction")  # which groups of earlier pickles lack
         eps = group["eps"] if after else group["eps"] / c2
-        return group["weight_decay"], b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, eps
+        second = b2, 1.0 - b2
+        if group["acceleration"] == "schedule-free":
+            return group["weight_decay"], *second, c2, eps
+        first = b1, 1.0 - b1
+        return group["weight_decay"], *first, *second, debias(b1, step), c2, eps
 
 
 @documented
@@ -174,6 +201,8 @@ class AdamW(Adam):
     {win}
     Here w is ``weight_decay``.
 
+    {average}
+
     Args:
         {params}
         {lr}
@@ -182,7 +211,8 @@ class AdamW(Adam):
             by 0. Default: 1e-8.
         weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
-        {acceleration}
+        {cautious}
+        {accelerations}
         {max_grad_norm}
         {backend}
 
@@ -192,7 +222,9 @@ class AdamW(Adam):
     Sources:
         Loshchilov and Hutter, arXiv:1711.05101, Algorithm 2, as torch.optim.AdamW computes it.
         AMSGrad: Reddi et al., arXiv:1904.09237.
+        {cautious_source}
         {win_source}
+        {average_source}
 
     Example:
         >>> import torch
@@ -207,6 +239,21 @@ class AdamW(Adam):
 
     description = "Adam with decoupled weight decay"
     decoupled = True
+    # Without a momentum of its own an update has its gradient's sign everywhere.
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "schedule-free": {"amsgrad": False, "cautious": False, "cautious_decay": False}
+    }
+    timescale = True
+    sf_presets: ClassVar[Presets] = (
+        {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
+        {
+            "origin": "algoperf-v2",
+            "lr": 2.5e-3,
+            "betas": (0.9, 0.9955),
+            "weight_decay": 0.0812,
+            "warmup": 0.02,
+        },
+    )
     space: ClassVar[Space] = {
         **_SPACE,
         "decayed": ("choice", ("yes", "no")),
@@ -241,8 +288,12 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         *,
         amsgrad: bool = False,
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
@@ -250,15 +301,22 @@ class AdamW(Adam):
         compact: bool = False,
         capturable: bool = False,
     ) -> None:
-        super().__init__(
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
+            "acceleration": acceleration,
+            "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
+        }
+        super(Adam, self).__init__(
             params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad=amsgrad,
-            acceleration=acceleration,
-            reckless_steps=reckless_steps,
+            defaults,
             max_grad_norm=max_grad_norm,
             backend=backend,
             state_dtype=state_dtype,
@@ -278,5 +336,7 @@ class AdamW(Adam):
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return an L2 term of 0, betas, bias corrections and ``eps``."""
         b1, b2 = group["betas"]
-        c1, c2 = debias(b1, step), root(debias(b2, step))
-        return 0.0, b1, 1.0 - b1, b2, 1.0 - b2, c1, c2, group["eps"]
+        c2 = root(debias(b2, step))
+        if group["acceleration"] == "schedule-free":
+            return 0.0, b2, 1.0 - b2, c2, group["eps"]
+        return 0.0, b1, 1.0 - b1, b2, 1.0 - b2, debias(b1, step), c2, group["eps"]

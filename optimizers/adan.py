@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
-from autotune.kernels.rules.adan import ADAN
+from autotune.kernels.rules.adan import ADAN, UNAVERAGED
 from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
@@ -35,6 +35,8 @@ class Adan(RuleOptimizer):
     {win}
     Here w is ``weight_decay``.
 
+    {average}
+
     Args:
         {params}
         lr: Learning rate: a number of at least 0, or a tensor that holds one. From scratch, about
@@ -46,8 +48,9 @@ class Adan(RuleOptimizer):
         weight_decay: Each step shrinks p by this share times lr; at least 0. From scratch, about a
             tenth of AdamW's. Default: 0.0.
         decay: 'proximal' or 'decoupled', which is AdamW's (the authors' ``no_prox=True``). Win
-            needs 'proximal'. Default: 'proximal'.
-        {acceleration}
+            and Schedule-Free, whose decay is at y, need 'proximal'. Default: 'proximal'.
+        {cautious}
+        {accelerations}
         {max_grad_norm}
         {backend}
 
@@ -57,7 +60,9 @@ class Adan(RuleOptimizer):
     Sources:
         Xie et al., arXiv:2208.06677, Algorithm 1. Start-up and bias correction are those of the
         authors' code, github.com/sail-sg/Adan. It has no Win: the combination is this project's.
+        {cautious_source}
         {win_source}
+        {average_source}
 
     Example:
         >>> import torch
@@ -105,6 +110,21 @@ class Adan(RuleOptimizer):
         },
     )
     win_presets: ClassVar[Presets] = presets
+    forms = ("win", "win2", "sf")
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "win": {"decay": "proximal"},
+        "win2": {"decay": "proximal"},
+        "schedule-free": {"decay": "proximal", "cautious": False, "cautious_decay": False},
+    }
+    # Nobody has published one: the rates of the plain form, the rest of Schedule-Free's AdamW.
+    sf_space: ClassVar[Space] = {
+        "one_minus_beta1": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
+    }
+    sf_presets: ClassVar[Presets] = (
+        {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
+        {"origin": "authors-rate", "lr": 5e-3, "weight_decay": 2e-2, "warmup": 0.05},
+    )
 
     def __init__(
         self,
@@ -115,8 +135,12 @@ class Adan(RuleOptimizer):
         weight_decay: float = 0.0,
         *,
         decay: str = "proximal",
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
@@ -130,8 +154,12 @@ class Adan(RuleOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decay": decay,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
         }
         super().__init__(
             params,
@@ -145,18 +173,13 @@ class Adan(RuleOptimizer):
         )
 
     def validate(self, group: Group) -> None:
-        """Refuse an unknown decay, and a decoupled one under Win."""
-        super().validate(group)
+        """Refuse an unknown decay."""
         check.one_of("decay", group["decay"], ("proximal", "decoupled"))
-        if group["decay"] == "decoupled" and group["acceleration"] != "none":
-            raise ValueError(
-                f"decay must be 'proximal' when acceleration is '{group['acceleration']}', "
-                "got 'decoupled'"
-            )
+        super().validate(group)
 
     def direction(self, group: Group) -> Part:
         """Return Adan's direction."""
-        return ADAN
+        return UNAVERAGED if group["acceleration"] == "schedule-free" else ADAN
 
     def unaccelerated(self, group: Group) -> Part:
         """Return proximal or decoupled decay, as the group has it."""
@@ -165,9 +188,12 @@ class Adan(RuleOptimizer):
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return betas and bias corrections; the first change of a gradient counts as 0."""
         b1, b2, b3 = group["betas"]
-        c1, c2, c3 = debias(b1, step), debias(b2, step), root(debias(b3, step))
+        c2, c3 = debias(b2, step), root(debias(b3, step))
         seen = 0.0 if fresh else later(step)
-        return seen, b1, 1.0 - b1, b2, 1.0 - b2, b3, 1.0 - b3, c1, c2, c3, group["eps"]
+        others = b2, 1.0 - b2, b3, 1.0 - b3
+        if group["acceleration"] == "schedule-free":
+            return seen, *others, c2, c3, group["eps"]
+        return seen, b1, 1.0 - b1, *others, debias(b1, step), c2, c3, group["eps"]
 
     @torch.no_grad()
     def restart_opt(self) -> None:

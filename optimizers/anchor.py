@@ -1,4 +1,4 @@
-"""Win's sequences, begun again where something else than a step has put the weights."""
+"""Sequences of Win and Schedule-Free, begun again where something else has put the weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from autotune.optimizers import averaging
 from autotune.optimizers.sharded import piece
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def reanchor(  # noqa: D417  # base.py makes it a method
     where they were, and pull the weights back there, as in the authors' code. (With ``compact``
     they have moved by as much as the weights.) After this call the next step is the same in
     both forms, and what it would be if acceleration began now. Averages and step counts stay.
+    So does Schedule-Free begin again there; where all parameters do, the weights of its average
+    begin too, and the learning rate may be lower than before.
 
     A checkpoint needs no such call, whether the model or the optimizer is loaded first. Nor do
     weights that are put back before the next step. Called after every step, it leaves Win
@@ -56,10 +59,14 @@ def reanchor(  # noqa: D417  # base.py makes it a method
         for p in group["params"]:
             if names and p in self.state and (chosen is None or id(p) in chosen):
                 _put(self.state[p], names, p)
+    if chosen is None:
+        averaging.begin_again(self)
 
 
 def _put(state: dict[str, Any], names: Iterable[str], p: Tensor) -> None:
     """Write in place: CUDA graphs and stacks of replicas hold these tensors."""
+    if "z" in state:
+        state.pop("y", None)  # where training was before eval()
     for name in names:
         if name not in state:
             continue

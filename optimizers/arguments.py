@@ -25,6 +25,18 @@ With ``acceleration``, three sequences x, y and z begin at the parameter, and c1
 With 'win' the parameter is y, with 'win2' it is z. The other sequences are state: call
 ``reanchor()`` after anything but ``step`` has moved weights, or steps pull them back.
 """,
+    "average": """\
+With ``acceleration='schedule-free'`` the first average (m, or B) is left out: g stands in its
+place. Two sequences x and z begin at the parameter, which is y, and b is the decay of what was
+left out::
+
+    z = z - lr (u + w y)
+    x = (1 - c) x + c z                    (c = k / the sum of all k so far)
+    y = b x + (1 - b) z                    (k = t^r (largest lr so far)^weight_lr_power)
+
+Train at a constant lr after the warm-up. ``eval()`` puts x into the parameters, to measure or
+save the model, and ``train()`` puts y back.
+""",
     "params": """\
 params: An iterable of tensors, of (name, tensor) pairs, or of dictionaries, one for each
     group. Tensors are real, of any shape. A group has its tensors under 'params', and may
@@ -37,11 +49,32 @@ lr: Learning rate: a number of at least 0, or a tensor that holds one. Default: 
 betas: How much of m and of v a step keeps: 2 numbers in [0, 1), usually close to 1.
     Default: (0.9, 0.999).
 """,
+    "cautious": """\
+cautious: Leave out the elements of u that go against the gradient, and divide the others
+    by their share of the tensor (at least 0.001), so that the mean size stays.
+    Default: False.
+cautious_decay: Shrink only elements of which u times p is 0 or more: weights that u does
+    not let grow. Not with Win. Default: False.
+""",
+    "cautious_source": """\
+Cautious updates: Liang et al., arXiv:2411.16085. Cautious weight decay: Chen et al.,
+arXiv:2510.12402.
+""",
     "acceleration": """\
 acceleration: 'none'; 'win', which keeps one more tensor per parameter; or 'win2', which
     keeps two. Default: 'none'.
 reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numbers above 0.
     'win' uses the first only. Default: (2.0, 8.0).
+""",
+    "accelerations": """\
+acceleration: 'none'; 'win', which keeps one more tensor per parameter; 'win2', which keeps
+    two; or 'schedule-free', which keeps one in place of the first average. Default: 'none'.
+reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numbers above 0.
+    'win' uses the first only. Default: (2.0, 8.0).
+r: With 'schedule-free', how much more later steps count in the average; at least 0.
+    Default: 0.0.
+weight_lr_power: With 'schedule-free', how much less steps of the warm-up count in it; at
+    least 0. Default: 2.0.
 """,
     "max_grad_norm": """\
 max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
@@ -75,6 +108,10 @@ ValueError: A value is outside its range, a parameter is complex, there are no p
     group sets an argument that holds for the whole optimizer, or ``backend`` or
     ``capturable`` does not work on a parameter's device.
 ImportError: ``backend`` needs a package that is not installed.
+""",
+    "average_source": """\
+Schedule-Free: Defazio et al., arXiv:2405.15682, as in
+github.com/facebookresearch/schedule_free.
 """,
     "win_source": """\
 Win and Win2: Zhou et al., ICLR 2023 and JMLR 25(83), 2024, as in github.com/sail-sg/win.

@@ -17,11 +17,13 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
 from autotune.kernels.rule import Part, Rule, Shaping
+from autotune.kernels.rules import cautious
 from autotune.kernels.rules.decay import DESCENT
-from autotune.kernels.rules.win import WIN, WIN2
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
     anchor,
+    applications,
+    averaging,
     capturable,
     check,
     checkpoints,
@@ -30,6 +32,7 @@ from autotune.optimizers import (
     compact,
     compiled,
     hyper,
+    scaling,
     sharded,
 )
 from autotune.optimizers.eager import COMPILER, eager
@@ -47,16 +50,8 @@ Group = dict[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
 Presets = tuple[Mapping[str, Any], ...]
 
-_WIN = {"win": WIN, "win2": WIN2}
 # How a step runs, for the whole optimizer: groups cannot set it.
-_WHOLE = (
-    "backend",
-    "state_dtype",
-    "stochastic_rounding",
-    "compact",
-    "capturable",
-)
-
+_WHOLE = ("backend", "state_dtype", "stochastic_rounding", "compact", "capturable")
 _SWITCHES = ("stochastic_rounding", "compact", "capturable")
 
 
@@ -78,14 +73,23 @@ class RuleOptimizer(torch.optim.Optimizer):
         presets: Settings to try first, after these; the first of them is tried at other
             learning rates too, so it should be what does best in short runs.
         win_presets: The same, for the accelerated forms.
+        forms: Endings of its name, as 'win', written out: they are read from the source.
+        needs: By acceleration: arguments that have no use under it, with the value they must have.
+        sf_space, sf_recommended, sf_presets: What is its own in the Schedule-Free form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
         family: How its updates follow the size of the gradients: 'adaptive' (they are divided by
-            it), 'sign' (only signs count) or 'sgd' (in proportion). Rules that carry a setting over
-            to another batch read it.
+            it), 'sign' (only signs count, or only the directions of a matrix) or 'sgd' (in
+            proportion, or lr is raised for larger batches as if they were). Rules that carry a
+            setting over to another batch read it.
+        timescale: Whether a step shrinks parameters by lr * weight_decay of them, so that the
+            inverse is a number of steps.
         decays: How many ``betas`` there are.
+        cautious_floor: The least mean of the mask that divides a cautious update.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
+        second_order: Whether a step differentiates the gradients once more: a training loop then
+            computes them by the optimizer's own ``backward(loss)``.
         spare: State that a checkpoint may lack, or have without need.
         computed: State of torch's namesake that is not kept, as it follows from the step.
         stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
@@ -102,10 +106,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     win_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     presets: ClassVar[Presets] = ()
     win_presets: ClassVar[Presets] = ()
+    forms: ClassVar[tuple[str, ...]] = ("win", "win2")
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    sf_space: ClassVar[Space] = {}
+    sf_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    sf_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     family: ClassVar[str] = "adaptive"
+    timescale: ClassVar[bool] = True
     decays: ClassVar[int] = 2
+    cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None
+    second_order: ClassVar[bool] = False
     spare: ClassVar[tuple[str, ...]] = ()
     computed: ClassVar[tuple[str, ...]] = ()
     stackable: ClassVar[bool] = True
@@ -113,6 +125,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
+    _averages = False  # whether a group ever had Schedule-Free
+    _evaluating = False  # whether eval() has put averages into parameters
     _inspected: sharded.Inspected | None = None  # at the first step
     _tentative: Pending | None = None
     _opt_called = False  # a scheduler of torch asks whether a step came before its own
@@ -139,6 +153,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             setattr(self, name, bool(on))
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
+        self._shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
         if self.decoupled is not None:
@@ -148,17 +163,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         hyper.settle(self, defaults)
         super().__init__(params, defaults)
 
-    @property
-    def max_grad_norm(self) -> float:
-        """Largest norm of all gradients together; every group has it, and it must be the same."""
-        groups = self.__dict__.get("param_groups", ())
-        return hyper.shared(groups, self.defaults["max_grad_norm"])
-
-    @max_grad_norm.setter
-    def max_grad_norm(self, value: float) -> None:
-        limit = hyper.limit(check.plain(value))
-        for group in self.param_groups:
-            group["max_grad_norm"] = limit
+    max_grad_norm = property(hyper.limit_of_all, hyper.limit_all)
 
     @classmethod
     def split(cls, model: Module, hyper: Mapping[str, Any]) -> list[Group]:
@@ -192,11 +197,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def shaping(self, group: Group) -> Shaping | None:
         """Return what makes an update depend on its whole tensor, or None if nothing does."""
-        return None
+        return cautious.CAUTIOUS if group.get("cautious") else None
 
     def shaping_scalars(self, group: Group, step: Scalar, lr: Scalar) -> tuple[Scalar, ...]:
         """Return the scalars of the group's shaping, in its order; ``step`` as for ``scalars``."""
-        return ()
+        return group.get("cautious_factor", 0.0), self.cautious_floor
 
     def clip_eps(self) -> float:
         """Return what is added to the global norm: the last group's ``eps``, as the authors do."""
@@ -208,10 +213,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         for name in [n for n in ("eps", "weight_decay") if n in group]:
             check.at_least_zero(name, group[name])
         check.decoupled(type(self).__name__, self.decoupled, group)
-        check.one_of("acceleration", group["acceleration"], ("none", "win", "win2"))
         check.reckless_steps(group["reckless_steps"])
         if "betas" in group:
             check.betas(group["betas"], self.decays)
+        applications.check_group(self, group)
+        check.cautious(group)
 
     @property
     def backend_used(self) -> str:
@@ -219,18 +225,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         homes = sharded.homes(self.parameters())
         return ", ".join(sorted({backends.choose(self.backend, p) for p in homes}))
 
-    @property
-    def _step_supports_amp_scaling(self) -> bool:
-        """Whether GradScaler leaves gradients to the step, and sets grad_scale and found_inf here.
-
-        True if Triton runs all parameters: the device then skips a step that overflowed. Others
-        are called only if nothing overflowed, with gradients that are unscaled, and may be clipped.
-        """
-        return self.backend_used == "triton" if self._scaling is None else self._scaling
-
-    @_step_supports_amp_scaling.setter
-    def _step_supports_amp_scaling(self, claimed: bool) -> None:
-        self._scaling = claimed
+    schedule = property(applications.schedule)
+    _step_supports_amp_scaling = property(scaling.inside, scaling.claim)
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups, in their order."""
@@ -335,14 +331,16 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def rule(self, group: Group) -> Rule:
         """Return the rule that steps a group; it also names the buffers to keep."""
-        application = _WIN.get(group["acceleration"]) or self.unaccelerated(group)
+        application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
+        if group.get("cautious_decay"):
+            application = cautious.OF[application]
         direction = self.direction(group)
         return Rule(
             direction=direction,
             application=application,
             shaping=self.shaping(group),
             dithered=self._dithered(direction),
-            relative=self.compact and application in _WIN.values(),
+            relative=self.compact and applications.compactable(application),
         )
 
     def _dithered(self, direction: Part) -> tuple[int, ...]:
@@ -352,6 +350,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
 
     reanchor = anchor.reanchor
+    eval = averaging.evaluate
+    train = averaging.train
+    interpolation = averaging.interpolation
+    pace = averaging.pace
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""
@@ -405,6 +407,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
+        self._shares = {}
+        self._evaluating = averaging.evaluating(self)
         hyper.upgrade(self)
         for group in self.param_groups:
             if self.capturable:

@@ -35,7 +35,7 @@ def held(
         values: The tensors that hold their values: a compiler may have made copies.
         states: The state of each parameter.
     """
-    _drop_left_behind(rule, states)
+    _drop_left_behind(rule, states, optimizer._averages)
     if not rule.relative:
         with suppress(KeyError):  # some are missing
             return _of(states, rule.buffers), [False] * len(states)
@@ -43,15 +43,16 @@ def held(
     return [kept for kept, _ in both], [fresh for _, fresh in both]
 
 
-def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]]) -> None:
-    """Drop those of Win's sequences that this rule does not use.
+def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]], averages: bool) -> None:
+    """Drop those of Win's and Schedule-Free's sequences that this rule does not use.
 
     If acceleration is switched on again, new ones begin at the parameter, as in the authors' code;
     the old ones would pull it back to where it was.
     """
     unmoved = [name for name in compact.SEQUENCES if name not in rule.buffers]
-    # A state with y has x too, so only the first has to be looked for.
-    if unmoved and any(unmoved[0] in state for state in states):
+    # A state with y has x too, and one with z was averaged: so often only x has to be looked for.
+    told = unmoved if averages else unmoved[:1]
+    if unmoved and any(name in state for state in states for name in told):
         for state in states:
             for name in unmoved:
                 state.pop(name, None)

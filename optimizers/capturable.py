@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autotune.kernels import backends
 from autotune.kernels.triton import tables
+from autotune.optimizers import averaging
 from autotune.optimizers.check import holds_tensor
 from autotune.optimizers.sharded import is_sharded, piece
 
@@ -75,9 +76,9 @@ def place_rate(group: Group) -> None:
 
 
 def write_out(saved: dict[str, Any]) -> None:
-    """Replace the tensors lr and step of a checkpoint by numbers, which any optimizer loads."""
+    """Replace tensors as lr and step in a checkpoint by numbers, which any optimizer loads."""
     for group in saved["param_groups"]:
-        for name in ("lr", "step"):
+        for name in ("lr", "step", *averaging.KEPT):
             if isinstance(group.get(name), Tensor):
                 group[name] = group[name].item()
     numbers = {i for group in saved["param_groups"] for i in group["params"]}

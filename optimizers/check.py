@@ -179,6 +179,19 @@ def reckless_steps(value: Any) -> None:
             raise ValueError(f"reckless_steps[{i}] must be above 0 and finite, got {given:g}")
 
 
+def cautious(group: Mapping[str, Any]) -> None:
+    """Refuse what is no switch of caution, and a cautious decay under Win."""
+    for name in ("cautious", "cautious_decay"):
+        switch(name, group.get(name, False))
+    fraction("cautious_factor", group.get("cautious_factor", 0.0))
+    if group.get("cautious_decay") and group["acceleration"] != "none":
+        raise ValueError(
+            "cautious_decay must be False when acceleration is "
+            f"'{group['acceleration']}', whose points decay each on its own, got True; "
+            "leave one of them out"
+        )
+
+
 def state_dtype(value: Any) -> None:
     """Refuse a dtype that averages cannot be kept in."""
     if value not in (None, torch.float32, torch.bfloat16):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.layout import precision
-from autotune.optimizers import check, hyper
+from autotune.optimizers import averaging, check, hyper
 from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_sharded
 
@@ -49,6 +49,7 @@ _KNOWN = frozenset(
         "momentum",
         "x",
         "y",
+        "z",
         "momentum_buffer",
         "square_avg",
         "grad_avg",
@@ -149,7 +150,14 @@ def _begun(
     those with state of any kind: names that nobody knows may be of another optimizer.
     """
     # Groups of earlier versions lack these.
-    since = ("max_grad_norm", "decoupled_weight_decay", "eps_after_correction")
+    since = (
+        "max_grad_norm",
+        "decoupled_weight_decay",
+        "eps_after_correction",
+        *averaging.HYPER,
+        "cautious",
+        "cautious_decay",
+    )
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)
     return {i for i, kept in state.items() if (known & kept.keys() if ours else kept)}
@@ -197,7 +205,7 @@ def _group(saved: Group, kinds: bool) -> Group:
         group["decay"] = _COUPLED[bool(group.pop("decoupled_weight_decay"))]
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
     # The authors' code accelerates if the mode contains 'win', in lower case.
-    group["acceleration"] = mode if "win" in mode else "none"
+    group["acceleration"] = mode if "win" in mode or mode == averaging.NAME else "none"
     if "step" in group:
         group["step"] = check.count("step", group["step"])
     return group

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from autotune.kernels import backends
 from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.rule import Key, Rule, Update
-from autotune.optimizers import buffers, check, gradients, on_device, scalars, sharded
+from autotune.optimizers import averaging, buffers, check, gradients, on_device, scalars, sharded
 
 if TYPE_CHECKING:
     from autotune.kernels.triton.prelude import Prelude
@@ -26,6 +27,7 @@ Work = dict[tuple[Rule, str, sharded.Span | None], list[Update]]
 
 # What a NamedTuple's constructor does, in a third of the time.
 _update: Any = partial(tuple.__new__, Update)
+_NO_SHARES = repeat(None)  # of averages
 _IS_CPU, _DEVICE = attrgetter("is_cpu"), attrgetter("device")
 
 
@@ -35,10 +37,15 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Wo
     work: Work = {}
     groups = optimizer.param_groups
     ready = optimizer.watch.groups(optimizer)
+    if optimizer._averages:
+        averaging.refuse_in_evaluation(optimizer)
     found = [with_gradient(optimizer, group, given) for group in groups]
     if optimizer.capturable:
         return _counted_there(optimizer, ready, found, given)
-    for group, plain, pairs in zip(groups, ready, found, strict=True):
+    shares = (
+        averaging.weights(repeat(optimizer), groups, ready) if optimizer._averages else _NO_SHARES
+    )
+    for group, plain, pairs, share in zip(groups, ready, found, shares, strict=False):
         if optimizer.shared_clock:
             last = group.get("step", 0)
             whole = last if type(last) is int else check.count("step", last)
@@ -46,7 +53,7 @@ def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Wo
         if pairs:
             rule = optimizer.rule(plain)
             params, grads = zip(*pairs, strict=True)
-            made = _made(optimizer, plain, rule, params, grads, given)
+            made = _made(optimizer, plain, rule, params, grads, given, share)
             _add(work, optimizer, rule, params, grads, made)
     return work, None
 
@@ -58,6 +65,7 @@ def _made(
     params: Sequence[Tensor],
     grads: Sequence[Tensor],
     given: gradients.Given | None,
+    share: float | None,
 ) -> list[Update]:
     """Count the steps of a group's parameters, and return their updates."""
     values = params if given is None else [given[p][0] for p in params]
@@ -71,7 +79,7 @@ def _made(
     if not optimizer.shared_clock:
         for state, step in zip(states, steps, strict=True):
             state["step"] = step
-    rows = {clock: scalars.row(optimizer, group, rule, *clock) for clock in clocks}
+    rows = {clock: scalars.row(optimizer, group, rule, *clock, share=share) for clock in clocks}
     if len(rows) == 1:
         lines = [*rows.values()] * len(params)
     else:
@@ -131,14 +139,18 @@ def _counted_there(
     given: gradients.Given | None,
 ) -> tuple[Work, Prelude | None]:
     """Return the updates of a step that is counted on the device, and its prelude."""
+    shares = on_device.shares(optimizer, ready) if optimizer._averages else _NO_SHARES
     groups = [
         on_device.Ready(
             group,
             plain,
             optimizer.rule(plain),
             [(p, p if given is None else given[p][0], g) for p, g in pairs],
+            share,
         )
-        for group, plain, pairs in zip(optimizer.param_groups, ready, found, strict=True)
+        for group, plain, pairs, share in zip(
+            optimizer.param_groups, ready, found, shares, strict=False
+        )
         if group["params"]
     ]
     made, prelude = on_device.updates(optimizer, groups)

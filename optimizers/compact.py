@@ -15,7 +15,7 @@ from torch import Tensor
 from autotune.kernels.layout import precision
 from autotune.optimizers.sharded import piece
 
-SEQUENCES = ("x", "y")
+SEQUENCES = ("x", "y", "z")  # z is Schedule-Free's, and never short
 
 
 def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor, now: Tensor) -> None:

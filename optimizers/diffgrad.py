@@ -68,6 +68,7 @@ class DiffGrad(RuleOptimizer):
     """
 
     description = "Adam with friction where the gradient hardly changes"
+    timescale = False
     # Adam's space without a timescale: the L2 term is divided by the size of gradients.
     space: ClassVar[Space] = {
         "lr": ("log", 3e-5, 0.1),

@@ -18,6 +18,8 @@ from inspect import Parameter, isclass, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from autotune.optimizers.forms import AfterWarmup
+
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
@@ -32,7 +34,6 @@ _OTHER_USES = ("maximize", "differentiable")  # a trial minimizes, and different
 _REACH = 100.0  # how far a learning rate is searched to both sides of its default
 _TIMESCALE = (30.0, 1e6)  # steps, as of our own
 _WARMUP = ("linear", 0.0, 0.5)
-_ORIGIN = {"origin": "default", "warmup": 0.1}
 
 
 def is_dotted(name: str) -> bool:
@@ -69,26 +70,26 @@ def find(name: str) -> type[Optimizer]:
 def _module(name: str, home: str) -> ModuleType:
     """Import the module of an optimizer; raises as ``find``."""
     here = os.getcwd()
-    sys.path.append(here)
+    known = {here, ""} & {*sys.path}
+    sys.path += [] if known else [here]
     try:
         missing = _missing(home)
-        if missing == home.partition(".")[0]:
-            raise ImportError(
-                f"optimizer '{name}' needs the package '{missing}', which is not installed; "
-                "install it here and wherever trials run, or correct the name"
-            )
-        if missing:
-            raise ValueError(f"unknown optimizer '{name}': there is no module {missing}")
-        return import_module(home)
-    except (ImportError, ValueError):
-        raise
+        if not missing:
+            return import_module(home)
     except Exception as error:
         raise ImportError(
             f"optimizer '{name}' cannot be had, as importing {home} failed: "
             f"{type(error).__name__}: {_line(error)}"
         ) from error
     finally:
-        sys.path.remove(here)
+        if not known and here in sys.path:
+            sys.path.remove(here)
+    if "." in missing:
+        raise ValueError(f"unknown optimizer '{name}': there is no module {missing}")
+    raise ImportError(
+        f"optimizer '{name}' needs the package '{missing}', which is not installed; install it "
+        "here and wherever trials run, or correct the name"
+    )
 
 
 def _missing(home: str) -> str | None:
@@ -224,6 +225,24 @@ def split(name: str, model: Module, hyper: Mapping[str, Any]) -> list[dict[str, 
     return found if decays(name) else [{"params": [p for group in found for p in group["params"]]}]
 
 
+def schedule(name: str) -> AfterWarmup:
+    """Return what the learning rate does after its warm-up, as ``registry.schedule``.
+
+    It stays where it is for an optimizer that has ``train()`` and ``eval()``, which averages
+    weights instead. Raises as ``find``.
+    """
+    cls = find(name)
+    averages = all(callable(getattr(cls, way, None)) for way in ("train", "eval"))
+    return "constant" if averages else "cosine"
+
+
+def presets(name: str) -> tuple[dict[str, Any], ...]:
+    """Return the settings to try first: the defaults alone. Raises as ``find``."""
+    given = {key: value for key, value in _defaults(name).items() if value is not None}
+    warmup = 0.05 if schedule(name) == "constant" else 0.1
+    return ({**given, "origin": "default", "warmup": warmup},)
+
+
 def space(name: str) -> Space:
     """Return what a search varies, as ``registry.space``: from the constructor's defaults.
 
@@ -269,12 +288,6 @@ def _around(lost: float) -> tuple[str, float, float]:
     """Return a range of 1 - beta: shorter averages are of use in runs that are short."""
     high = 0.5 if lost <= 0.5 else max(1.0, lost)
     return ("log", min(lost / 10.0, 0.02), min(lost * 50.0, high))
-
-
-def presets(name: str) -> tuple[dict[str, Any], ...]:
-    """Return the settings to try first: the defaults alone. Raises as ``find``."""
-    given = {key: value for key, value in _defaults(name).items() if value is not None}
-    return ({**given, **_ORIGIN},)
 
 
 def create(name: str, params: ParamsT, hyper: Mapping[str, Any]) -> Optimizer:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from autotune.kernels.layout import Ints
 from autotune.kernels.rule import Rows, Rule, Tape
-from autotune.optimizers import check, scalars, tape
+from autotune.kernels.rules.schedule_free import SCHEDULE_FREE
+from autotune.optimizers import averaging, check, scalars, tape
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -38,6 +39,12 @@ class Formulas:
         # Replicas that share a tape, and their constants; none if a formula cannot be noted.
         self._noted: list[tuple[Tape, Ints, Sequence[Numbers]]] = []
         self.groups: list[Group] = []
+        self._shares: list[float | None] = [None] * len(rows)
+
+    def count(self) -> None:
+        """Count a step of averages, if there are some; each group has numbers only."""
+        if self._rule.application is SCHEDULE_FREE:
+            self._shares = averaging.weights(self._rows, self.groups, self.groups)
 
     def look(self) -> bool:
         """Read the groups; return whether a hyper-parameter other than lr has changed."""
@@ -76,15 +83,20 @@ class Formulas:
         if fresh is not None or not self._noted:
             return self._one_by_one(steps, fresh or [False] * len(steps))
         rates = np.array([float(group["lr"]) for group in self.groups])
+        shares = np.array(self._shares, dtype=np.float64)  # NaN where there are none
         made = np.empty((len(steps), len(self._rule.scalars)))
         for played, own, constants in self._noted:
-            made[own] = _played(played, steps[own].astype(np.float64), rates[own], constants)
+            given = steps[own].astype(np.float64), rates[own], shares[own]
+            made[own] = _played(played, given, constants)
         return made
 
     def _one_by_one(self, steps: Ints, fresh: Sequence[bool]) -> Rows:
-        together = zip(self._rows, self.groups, steps.tolist(), fresh, strict=True)
+        together = zip(self._rows, self.groups, steps.tolist(), fresh, self._shares, strict=True)
         return np.array(
-            [scalars.row(row, group, self._rule, *clock) for row, group, *clock in together]
+            [
+                scalars.row(row, group, self._rule, step, new, share=share)
+                for row, group, step, new, share in together
+            ]
         )
 
 
@@ -104,9 +116,9 @@ _DO: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def _played(played: Tape, steps: Numbers, rates: Numbers, constants: Sequence[Numbers]) -> Rows:
-    """Return what a tape makes of many steps and learning rates, a row for each."""
-    values = [steps, rates, *constants]
+def _played(played: Tape, given: Sequence[Numbers], constants: Sequence[Numbers]) -> Rows:
+    """Return what a tape makes of many steps, learning rates and shares, a row for each."""
+    values = [*given, *constants]
     for name, a, b in played.work:
         values.append(_DO[name](values[a], values[b]))
     return np.stack([values[place] for place in played.columns], axis=1)

@@ -104,6 +104,19 @@ def limit(value: Any) -> float:
     return float(value)
 
 
+def limit_of_all(self: RuleOptimizer) -> float:
+    """Largest norm of all gradients together; every group has it, and it must be the same."""
+    groups = self.__dict__.get("param_groups", ())
+    return shared(groups, self.defaults["max_grad_norm"])
+
+
+def limit_all(self: RuleOptimizer, value: float) -> None:
+    """Set it in every group."""
+    largest = limit(check.plain(value))
+    for group in self.param_groups:
+        group["max_grad_norm"] = largest
+
+
 def shared(groups: Sequence[Group], default: float) -> float:
     """Return the ``max_grad_norm`` of all groups, which must be one; ``default`` if none has it."""
     found: float = groups[0].get("max_grad_norm", default) if groups else default

@@ -74,12 +74,14 @@ class LARS(RuleOptimizer):
     """
 
     description = "Layer-wise adaptive rates for momentum, for large batches"
+    family = "sgd"
     spare = ("momentum",)
+    # Always with decay: without, gradients are not scaled, and this is SGD.
     space: ClassVar[Space] = {
-        "lr": ("log", 0.1, 30.0),
-        "decayed": ("choice", ("yes", "no")),
+        "lr": ("log", 0.03, 30.0),
         "timescale": ("log", 30.0, 1e6),
         "one_minus_momentum": ("log", 1e-2, 0.5),
+        "trust_coeff": ("log", 3e-4, 0.1),
         "warmup": ("linear", 0.0, 0.5),
     }
     # The authors' AlexNet at a batch of 4096, whose rate is 8 for 1000 times the trust coefficient.
@@ -91,6 +93,14 @@ class LARS(RuleOptimizer):
     }
     win_recommended: ClassVar[Mapping[str, Any]] = recommended
     presets: ClassVar[Presets] = (
+        {
+            "origin": "small-rate",
+            "lr": 0.5,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "trust_coeff": 2e-2,
+            "warmup": 0.1,
+        },
         {"origin": "vision", "lr": 4.0, "momentum": 0.9, "weight_decay": 1e-4, "warmup": 0.1},
         {"origin": "large-step", "lr": 20.0, "momentum": 0.9, "weight_decay": 1e-4, "warmup": 0.2},
     )

@@ -39,6 +39,13 @@ class Lion(RuleOptimizer):
             AdamW's. If it is to mean the share at the first lr instead, whatever that is, give it
             divided by that lr: then each step shrinks p by the share times lr / first lr.
             Default: 0.0.
+        cautious: Multiply the elements of u that go against the gradient by ``cautious_factor``,
+            and divide all of u by the mean of these factors over the tensor (at least 1e-5), so
+            that the mean size stays. Default: False.
+        cautious_factor: How much of what goes against the gradient is kept, in [0, 1).
+            Default: 0.0.
+        cautious_decay: Shrink only elements of which u times p is 0 or more: weights that u does
+            not let grow. Not with Win. Default: False.
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -49,6 +56,7 @@ class Lion(RuleOptimizer):
     Sources:
         Chen et al., arXiv:2302.06675, Algorithm 2, as their code (github.com/google/automl)
         computes it. It has no Win: the combination is this project's, and no paper has tried it.
+        {cautious_source}
         {win_source}
 
     Example:
@@ -63,7 +71,9 @@ class Lion(RuleOptimizer):
     """
 
     description = "Sign of an interpolated momentum"
+    family = "sign"
     decoupled = True
+    cautious_floor = 1e-5
     space: ClassVar[Space] = {
         "lr": ("log", 1e-5, 1e-2),
         "decayed": ("choice", ("yes", "no")),
@@ -98,6 +108,9 @@ class Lion(RuleOptimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
+        cautious: bool = False,
+        cautious_factor: float = 0.0,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -111,6 +124,9 @@ class Lion(RuleOptimizer):
             "lr": lr,
             "betas": betas,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "cautious_factor": cautious_factor,
+            "cautious_decay": cautious_decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }

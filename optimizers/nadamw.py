@@ -38,6 +38,7 @@ class NAdamW(RuleOptimizer):
         eps: Added to the root of v after bias correction, at least 0, so that nothing is divided
             by 0. Default: 1e-8.
         weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
+        {cautious}
         {acceleration}
         {max_grad_norm}
         {backend}
@@ -49,6 +50,7 @@ class NAdamW(RuleOptimizer):
         Dozat, Incorporating Nesterov Momentum into Adam, ICLR workshop 2016, without its schedule
         of momentum, as the baselines of AlgoPerf have it (github.com/mlcommons). They have no Win:
         the combination is this project's.
+        {cautious_source}
         {win_source}
 
     Example:
@@ -114,6 +116,8 @@ class NAdamW(RuleOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         *,
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         max_grad_norm: float = 0.0,
@@ -128,6 +132,8 @@ class NAdamW(RuleOptimizer):
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "cautious_decay": cautious_decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
         }

@@ -19,7 +19,7 @@ from autotune.optimizers.scalars import Scalar, debias, root
 
 @documented
 class NAdamWTorch(RuleOptimizer):
-    """NAdam of torch.optim: Adam with Nesterov momentum whose share b1(t) grows over the run.
+    """Torch's NAdam: Adam with Nesterov momentum whose share b1(t) grows over the run.
 
     AlgoPerf's NAdamW, which 'nadamw' computes, has no such schedule. With betas b1 and b2, the
     gradient g of the parameter p, and t counted from 1::

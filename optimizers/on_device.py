@@ -15,7 +15,7 @@ from torch import Tensor
 from autotune.kernels.rule import Key, Rule, Update
 from autotune.kernels.triton import tables
 from autotune.kernels.triton.tables import place, table
-from autotune.optimizers import buffers, scalars, tape
+from autotune.optimizers import averaging, buffers, scalars, tape
 from autotune.optimizers.capturable import place_rate
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Ready(NamedTuple):
     plain: Group
     rule: Rule
     found: Found
+    share: Tensor | None = None  # of a new base point in Schedule-Free's average
 
 
 class Begun(NamedTuple):
@@ -62,6 +63,45 @@ def updates(
     if prelude is not None:
         prelude.tables()  # the next step may be captured, when nothing is sent
     return work, None
+
+
+def shares(optimizer: RuleOptimizer, ready: Sequence[Group]) -> list[Tensor | None]:
+    """Do as ``averaging.weights`` where learning rates are: one that falls is not seen here."""
+    return [
+        _share(optimizer, n, group, plain)
+        if plain["acceleration"] == averaging.NAME and group["params"]
+        else None
+        for n, (group, plain) in enumerate(zip(optimizer.param_groups, ready, strict=True))
+    ]
+
+
+def _share(optimizer: RuleOptimizer, n: int, group: Group, plain: Group) -> Tensor:
+    """Count a step of a group's average unless there is overflow; return its new point's weight."""
+    home, overflow = group["params"][0].device, getattr(optimizer, "found_inf", None)
+    place_rate(group)
+    largest, total, count = (_kept(group, name, home) for name in averaging.KEPT)
+    taken = 1.0 if overflow is None else (overflow.reshape(()) == 0).double()
+    count.add_(taken)
+    rate = group["lr"].reshape(()).double() * optimizer.pace(plain, count)
+    largest.copy_(torch.maximum(largest, rate * taken))
+    own = count ** plain["r"] * largest ** plain["weight_lr_power"]
+    total.add_(own * taken)
+    if n not in optimizer._shares:  # a graph reads it where it is
+        optimizer._shares[n] = torch.zeros_like(total)
+    return optimizer._shares[n].copy_(torch.where(total > 0.0, own / total, 0.0))
+
+
+def _kept(group: Group, name: str, home: torch.device) -> Tensor:
+    """Move what a group keeps for its average to the device, and return it."""
+    if not isinstance(group.get(name), Tensor):
+        if tables.capturing(home):
+            raise RuntimeError(
+                "a captured step needs the weights of averages on the device, where the first step "
+                "after building or loading moves them; take one step before the capture"
+            )
+        group[name] = torch.full((), group.get(name, 0.0), dtype=torch.float64, device=home)
+    kept: Tensor = group[name]
+    return kept
 
 
 def _begun(optimizer: RuleOptimizer, ready: Ready) -> Begun:
@@ -111,7 +151,7 @@ def _prelude(optimizer: RuleOptimizer, begun: Sequence[Begun]) -> Prelude | None
     for group, rate, own in zip(begun, rates, noted, strict=True):
         if own is None or rate.dtype not in prelude.READABLE:
             return None
-        programs.add(*own, rate, group.counters, len(group.held))
+        programs.add(*own, rate, group.counters, len(group.held), group.ready.share)
     params = [now for group in begun for _, now, _ in group.ready.found]
     precise = any(p.dtype is torch.float64 for p in params)
     dithered = any(group.ready.rule.dithered for group in begun)
@@ -153,7 +193,10 @@ def _by_operators(optimizer: RuleOptimizer, group: Begun) -> list[Update]:
     ready, params = group.ready, [p for p, _, _ in group.ready.found]
     steps = _counted(optimizer, ready.group, group.counters)
     plain = {**ready.plain, "lr": ready.group["lr"].reshape(()).double()}
-    rows = {first: _rows(optimizer, plain, ready.rule, steps, first) for first in set(group.fresh)}
+    rows = {
+        first: _rows(optimizer, plain, ready.rule, steps, first, ready.share)
+        for first in set(group.fresh)
+    }
     keys: Sequence[Key] = [0] * len(params)
     if ready.rule.dithered:
         keys = _keys(optimizer, steps, params)
@@ -179,10 +222,15 @@ def _counted(optimizer: RuleOptimizer, group: Group, counters: Sequence[Tensor])
 
 
 def _rows(
-    optimizer: RuleOptimizer, group: Group, rule: Rule, steps: Tensor, fresh: bool
+    optimizer: RuleOptimizer,
+    group: Group,
+    rule: Rule,
+    steps: Tensor,
+    fresh: bool,
+    share: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Return a row of scalars for each step."""
-    values = scalars.row(optimizer, group, rule, steps.double(), fresh, group["lr"])
+    values = scalars.row(optimizer, group, rule, steps.double(), fresh, group["lr"], share)
     fixed = np.array([0.0 if isinstance(v, Tensor) else v for v in values], dtype=np.float64)
     numbers = table(fixed.tobytes(), torch.float64, place(steps.device)).unbind()
     columns = [v if isinstance(v, Tensor) else n for v, n in zip(values, numbers, strict=True)]

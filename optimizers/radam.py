@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
+from autotune.kernels.rules.adam import UNAVERAGED
 from autotune.kernels.rules.decay import DECOUPLED, DESCENT
 from autotune.kernels.rules.radam import RADAM
 from autotune.optimizers import check
@@ -37,6 +39,10 @@ class RAdam(RuleOptimizer):
     {win}
     Here w is ``weight_decay``, or 0 where the decay is in the gradient.
 
+    {average}
+    There u is g sqrt(1 - b2^t) / (sqrt(v) + eps sqrt(1 - b2^t)), and lr is multiplied by s where
+    r > 4, by 0 before, as in its authors' code.
+
     Args:
         {params}
         {lr}
@@ -47,7 +53,7 @@ class RAdam(RuleOptimizer):
             least 0. Default: 0.0.
         decay: 'decoupled', which is AdamW's; or 'coupled', an L2 term of the loss, as
             torch.optim.RAdam has it unless told otherwise. Default: 'decoupled'.
-        {acceleration}
+        {accelerations}
         {max_grad_norm}
         {backend}
 
@@ -58,6 +64,7 @@ class RAdam(RuleOptimizer):
         Liu et al., arXiv:1908.03265, Algorithm 2, as torch.optim.RAdam computes it. Torch has no
         Win: the combination is this project's.
         {win_source}
+        {average_source}
 
     Example:
         >>> import torch
@@ -71,6 +78,18 @@ class RAdam(RuleOptimizer):
     """
 
     description = "Adam that rectifies its first steps"
+    forms = ("win", "win2", "sf")
+    sf_space: ClassVar[Space] = {
+        "lr": ("log", 1e-4, 0.1),
+        "one_minus_beta1": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
+    }
+    # The default of github.com/facebookresearch/schedule_free, which needs no warm-up.
+    sf_recommended: ClassVar[Mapping[str, Any]] = {"lr": 2.5e-3, "warmup": 0.0}
+    sf_presets: ClassVar[Presets] = (
+        {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.0},
+        {"origin": "default", "lr": 1e-3, "warmup": 0.0},
+    )
     space: ClassVar[Space] = {
         "lr": ("log", 3e-5, 0.1),
         "decayed": ("choice", ("yes", "no")),
@@ -103,6 +122,8 @@ class RAdam(RuleOptimizer):
         decay: str = "decoupled",
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
@@ -118,6 +139,8 @@ class RAdam(RuleOptimizer):
             "decay": decay,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
         }
         super().__init__(
             params,
@@ -137,7 +160,11 @@ class RAdam(RuleOptimizer):
 
     def direction(self, group: Group) -> Part:
         """Return RAdam's direction."""
-        return RADAM
+        return UNAVERAGED if group["acceleration"] == "schedule-free" else RADAM
+
+    def pace(self, group: Group, step: Scalar) -> Scalar:
+        """Return the rectification, 0 while too few squares are known."""
+        return _rectified(group["betas"][1], step, 4.0)[0]
 
     def unaccelerated(self, group: Group) -> Part:
         """Return decoupled decay, or none, as the group has it."""
@@ -152,13 +179,23 @@ class RAdam(RuleOptimizer):
         b1, b2 = group["betas"]
         l2 = float(group["weight_decay"]) - self.decay(group)
         known = (l2, b1, 1.0 - b1, b2, 1.0 - b2)
-        c1, c2, most = debias(b1, step), root(debias(b2, step)), 2.0 / (1.0 - b2) - 1.0
-        if most <= _ENOUGH:
-            return (*known, 1.0 / c1, 0.0, 1.0)
-        length = most - 2.0 * step * b2**step / debias(b2, step)
-        on = above(length, _ENOUGH)
-        # Where it is off, the factor has to be a number too: there its root's content is below 0.
-        length = on * length + (1.0 - on) * most
-        short = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)
-        far = (on * root(short) * c2 + (1.0 - on)) / c1
+        c2 = root(debias(b2, step))
+        if group["acceleration"] == "schedule-free":
+            return l2, b2, 1.0 - b2, c2, group["eps"]
+        c1 = debias(b1, step)
+        shorter, on = _rectified(b2, step, _ENOUGH)
+        far = (shorter * c2 + (1.0 - on)) / c1
         return (*known, far, on, on * group["eps"] + (1.0 - on))
+
+
+def _rectified(b2: float, step: Scalar, enough: float) -> tuple[Scalar, Scalar]:
+    """Return the factor of a step and 1, or twice 0 while the squares known are not enough."""
+    most = 2.0 / (1.0 - b2) - 1.0
+    if most <= enough:
+        return 0.0, 0.0
+    length = most - 2.0 * step * b2**step / debias(b2, step)
+    on = above(length, enough)
+    # Where it is off, the factor has to be a number too: there its root's content is below 0.
+    length = on * length + (1.0 - on) * most
+    short = (length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length)
+    return on * root(short), on

@@ -1,7 +1,8 @@
 """Optimizers by name: those installed under the entry points ``autotune.optimizers``.
 
-Each also has the names ``NAME-win`` and ``NAME-win2``: the same class, accelerated. Other packages'
-are known by their dotted names (``foreign``).
+Each also has names for its other forms: ``NAME-win`` and ``NAME-win2``, the same class accelerated,
+and ``NAME-sf``, Schedule-Free. Its class says which. Other packages' are known by their dotted
+names (``foreign``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, cast
 
 from autotune.optimizers import foreign
+from autotune.optimizers.forms import ENDINGS, AfterWarmup, forms
+from autotune.optimizers.forms import schedule as schedule_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
     from autotune.optimizers.base import RuleOptimizer
 
-_ACCELERATIONS = ("win", "win2")
 _NOT_HYPER = (
     "params",
     "backend",
@@ -31,6 +33,13 @@ _NOT_HYPER = (
     "compact",
     "capturable",
 )
+# What an acceleration reads, and nothing else.
+_READ = {
+    "win": ("reckless_steps",),
+    "win2": ("reckless_steps",),
+    "schedule-free": ("r", "weight_lr_power"),
+}
+_OWN = {"none": "", "schedule-free": "sf_"}  # prefix of what a class says of a form
 _WIN_SPACE = {"gamma1": ("log", 1.1, 8.0), "gamma_ratio": ("log", 1.0, 8.0)}
 
 
@@ -51,7 +60,7 @@ def names() -> list[str]:
     """Return every name that ``create`` knows, sorted.
 
     These are the optimizers installed under the entry points ``autotune.optimizers``, each also
-    with '-win' and '-win2' behind its name.
+    with '-win', '-win2' or '-sf' behind its name, as its class has these forms.
 
     Raises:
         ValueError: Two packages register different classes under one name.
@@ -59,15 +68,15 @@ def names() -> list[str]:
     Example:
         >>> from autotune.optimizers import names
         >>> [name for name in names() if name.startswith("adan")]
-        ['adan', 'adan-win', 'adan-win2']
+        ['adan', 'adan-sf', 'adan-win', 'adan-win2']
     """
-    return sorted({form for name in _entries() for form in _forms(name)})
+    return sorted({form for name, entry in _entries().items() for form in _forms(name, entry)})
 
 
-def _forms(name: str) -> Iterator[str]:
+def _forms(name: str, entry: EntryPoint) -> Iterator[str]:
     yield name
-    for acceleration in _ACCELERATIONS:
-        yield f"{name}-{acceleration}"
+    for ending in forms(entry):
+        yield f"{name}-{ending}"
 
 
 def class_names() -> set[str]:
@@ -90,15 +99,15 @@ def _is_ours(entry: EntryPoint) -> bool:
 
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
     """Return the class behind a registered name, and the acceleration the name asks for."""
-    base, _, suffix = name.rpartition("-")
+    base, _, ending = name.rpartition("-")
     if name in _entries():
         return _entries()[name].load(), "none"
-    if base in _entries() and suffix in _ACCELERATIONS:
-        return _entries()[base].load(), suffix
-    if foreign.is_dotted(base) and suffix in _ACCELERATIONS:
+    if base in _entries() and ending in forms(_entries()[base]):
+        return _entries()[base].load(), ENDINGS[ending]
+    if foreign.is_dotted(base) and ending in ENDINGS:
         raise ValueError(
-            f"unknown optimizer '{name}': Win is for the rules of this package, and {base} brings "
-            f"its own step; use '{base}'"
+            f"unknown optimizer '{name}': '-{ending}' is for the rules of this package, and {base} "
+            f"brings its own step; use '{base}'"
         )
     raise ValueError(_unknown(f"unknown optimizer '{name}'", name, names()))
 
@@ -136,9 +145,16 @@ def importable(name: str) -> str:
     return name if is_foreign(name) else f"autotune.optimizers.{resolve(name)[0].__name__}"
 
 
+def second_order(name: str) -> bool:
+    """Return whether steps of an optimizer differentiate the gradients once more."""
+    return not is_foreign(name) and resolve(name)[0].second_order
+
+
 def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
     listed = sorted(known)
-    close = difflib.get_close_matches(given, listed, n=1)
+    words = sorted(given.split("-"))
+    turned = [name for name in listed if sorted(name.split("-")) == words]  # as sf-adamw
+    close = turned or difflib.get_close_matches(given, listed, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"{problem}{hint} (known: {', '.join(listed) or 'none'})"
 
@@ -176,7 +192,7 @@ def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
     if acceleration != "none" and hyper.setdefault("acceleration", acceleration) != acceleration:
         raise ValueError(
             f"acceleration must be '{acceleration}' for {name}, got {hyper['acceleration']!r}; "
-            f"use '{name.removesuffix('-' + acceleration)}' to choose it freely"
+            f"use '{name.rpartition('-')[0]}' to choose it freely"
         )
     return cls(params, **hyper)
 
@@ -219,7 +235,7 @@ def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> 
 def defaults(name: str) -> dict[str, Any]:
     """Return the hyper-parameters an optimizer has when none is given.
 
-    One of another package may have None among them: it then decides itself, and is not told.
+    Where one is None, the optimizer decides itself, and need not be told.
     """
     if is_foreign(name):
         return foreign.defaults(name)
@@ -230,9 +246,14 @@ def defaults(name: str) -> dict[str, Any]:
         for parameter in given
         if parameter.name not in _NOT_HYPER and parameter.default is not Parameter.empty
     }
-    if acceleration == "none":
-        return {k: v for k, v in hyper.items() if k not in ("acceleration", "reckless_steps")}
-    return {**hyper, "acceleration": acceleration}
+    unread = set().union(*_READ.values()).difference(_READ.get(acceleration, ()))
+    own = {k: v for k, v in hyper.items() if k not in {*unread, "acceleration"}}
+    return own if acceleration == "none" else {**own, "acceleration": acceleration}
+
+
+def schedule(name: str) -> AfterWarmup:
+    """Return what the learning rate does after its warm-up: ``cosine`` to 0, or ``constant``."""
+    return foreign.schedule(name) if is_foreign(name) else schedule_of([resolve(name)[1]])
 
 
 def space(name: str) -> dict[str, tuple[Any, ...]]:
@@ -244,7 +265,8 @@ def space(name: str) -> dict[str, tuple[Any, ...]]:
     if is_foreign(name):
         return foreign.space(name)
     cls, acceleration = resolve(name)
-    return {**cls.space, **(_WIN_SPACE if acceleration != "none" else {})}
+    own = cls.sf_space if acceleration == "schedule-free" else _WIN_SPACE
+    return dict(cls.space) if acceleration == "none" else {**cls.space, **own}
 
 
 def half_lives(name: str) -> dict[str, tuple[float, float]]:
@@ -264,9 +286,9 @@ def presets(name: str) -> tuple[dict[str, Any], ...]:
     if is_foreign(name):
         return foreign.presets(name)
     cls, acceleration = resolve(name)
-    plain = acceleration == "none"
-    base = {**defaults(name), "origin": "default", "warmup": 0.1}
-    told = cls.recommended if plain else cls.win_recommended
+    prefix = _OWN.get(acceleration, "win_")
+    constant = schedule(name) == "constant"
+    base = {**defaults(name), "origin": "default", "warmup": 0.05 if constant else 0.1}
+    told, others = getattr(cls, f"{prefix}recommended"), getattr(cls, f"{prefix}presets")
     first = {**base, **told, "origin": "authors"} if told else base
-    others = cls.presets if plain else cls.win_presets
     return (first, *({**base, **other} for other in others))

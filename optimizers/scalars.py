@@ -23,6 +23,7 @@ def row(
     step: Scalar,
     fresh: bool,
     lr: Scalar | None = None,
+    share: Scalar | None = None,
 ) -> tuple[Scalar, ...]:
     """Return a rule's scalars for a step of a group, in the rule's order.
 
@@ -33,6 +34,7 @@ def row(
         step: Counted from 1.
         fresh: Whether this is the first gradient its parameter has had.
         lr: The learning rate, if it is not a number of the group.
+        share: The weight of a new base point in Schedule-Free's average.
     """
     gammas = group["reckless_steps"]
     known = {
@@ -41,9 +43,18 @@ def row(
         "gamma1": gammas[0],
         "gamma2": gammas[1],
     }
+    if share is not None:
+        known["lr"] = known["lr"] * optimizer.pace(group, step)
+        known["weight"] = share
+        known["ahead"] = ahead(optimizer.interpolation(group), share)
     applying = [known[name] for name in rule.application.scalars]
     ending = () if rule.shaping is None else optimizer.shaping_scalars(group, step, known["lr"])
     return (*optimizer.scalars(group, step, fresh), *applying, *ending)
+
+
+def ahead(beta: float, share: Scalar) -> Scalar:
+    """Return how far y moves along an update, as a part of how far z moves."""
+    return 1.0 - beta * (1.0 - share)
 
 
 def debias(decay: float, step: Scalar) -> Scalar:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels.rule import Part
 from autotune.kernels.rules.sgd import SGD as DIRECTION
+from autotune.kernels.rules.sgd import UNAVERAGED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
@@ -29,6 +31,8 @@ class SGD(RuleOptimizer):
     {win}
     Here w is ``weight_decay``, which is then not added to the gradient.
 
+    {average}
+
     Args:
         {params}
         lr: Learning rate: a number of at least 0, or a tensor that holds one. The default is too
@@ -40,7 +44,7 @@ class SGD(RuleOptimizer):
             share times lr instead. At least 0. Default: 0.0.
         nesterov: Step along g + momentum B, rather than along B. Default: True.
         eps: Added to the norm that ``max_grad_norm`` is compared with; at least 0. Default: 1e-8.
-        {acceleration}
+        {accelerations}
         {max_grad_norm}
         {backend}
 
@@ -50,6 +54,7 @@ class SGD(RuleOptimizer):
     Sources:
         The momentum of torch.optim.SGD; the decay under Win is that of the authors' code (SGD_Win).
         {win_source}
+        {average_source}
 
     Example:
         >>> import torch
@@ -65,6 +70,21 @@ class SGD(RuleOptimizer):
     description = "Stochastic gradient descent with Nesterov momentum"
     family = "sgd"
     spare = ("momentum",)
+    forms = ("win", "win2", "sf")
+    needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "schedule-free": {"dampening": 0.0, "nesterov": True}
+    }
+    # Defaults of github.com/facebookresearch/schedule_free: 10 to 50 times the usual rate.
+    sf_space: ClassVar[Space] = {
+        "lr": ("log", 1e-3, 50.0),
+        "one_minus_momentum": ("log", 1e-2, 0.3),
+        "warmup": ("linear", 0.0, 0.2),
+    }
+    sf_recommended: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "warmup": 0.05}
+    sf_presets: ClassVar[Presets] = (
+        {"origin": "vision", "lr": 5.0, "weight_decay": 1e-4, "warmup": 0.05},
+        {"origin": "small-step", "lr": 0.3, "weight_decay": 5e-4, "warmup": 0.05},
+    )
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 5.0),
         "decayed": ("choice", ("yes", "no")),
@@ -94,6 +114,8 @@ class SGD(RuleOptimizer):
         eps: float = 1e-8,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
         max_grad_norm: float = 0.0,
         backend: str = "auto",
         state_dtype: torch.dtype | None = None,
@@ -110,6 +132,8 @@ class SGD(RuleOptimizer):
             "eps": eps,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
         }
         super().__init__(
             params,
@@ -131,16 +155,22 @@ class SGD(RuleOptimizer):
 
     def direction(self, group: Group) -> Part:
         """Return momentum's direction."""
-        return DIRECTION
+        return UNAVERAGED if group["acceleration"] == "schedule-free" else DIRECTION
+
+    def interpolation(self, group: Group) -> float:
+        """Return the momentum."""
+        return float(group["momentum"])
 
     def decay(self, group: Group) -> float:
-        """Return the weight decay under Win; without it the decay is in the gradient."""
+        """Return the weight decay if accelerated; otherwise the decay is in the gradient."""
         return 0.0 if group["acceleration"] == "none" else float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the L2 term, the shares of B and g in the new B, and of g and B in the update."""
         momentum = group["momentum"]
         l2 = float(group["weight_decay"]) - self.decay(group)
+        if group["acceleration"] == "schedule-free":
+            return (l2,)
         shares = (0.0, 1.0) if fresh else (momentum, 1.0 - group["dampening"])
         ahead = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
         return (l2, *shares, *ahead)

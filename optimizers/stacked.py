@@ -19,7 +19,8 @@ from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.layout import Ints
 from autotune.kernels.rule import Rows, Rule, Update
 from autotune.kernels.rules.norms import clip_factor
-from autotune.optimizers import buffers, collect, compact
+from autotune.kernels.rules.schedule_free import SCHEDULE_FREE
+from autotune.optimizers import averaging, buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.counts import Counts
 from autotune.optimizers.formulas import Formulas
@@ -54,8 +55,8 @@ class Stacked:
     Raises:
         TypeError: ``create`` refuses a row's keyword or the type of its value.
         ValueError: A tensor is not contiguous or has not K entries, there are no rows, rows step by
-            different formulas, a row is ``capturable``, ``create`` refuses a row's value, or the
-            optimizer is another package's.
+            different formulas, a row is ``capturable``, a step needs more than gradients,
+            ``create`` refuses a row's value, or the optimizer is another package's.
         ImportError: ``backend`` needs a package that is not installed.
 
     Sources:
@@ -95,6 +96,7 @@ class Stacked:
         self._places = [{id(p): j for j, p in enumerate(g["params"])} for g in self._groups]
         self._counts = Counts(self.rows)
         self._formulas = [Formulas(self.rows, i, rule) for i, rule in enumerate(self._rules)]
+        self._averages = any(rule.application is SCHEDULE_FREE for rule in self._rules)
         self._limits: Tensor | None = None  # largest norm and eps, a column for each replica
         self._clipping = False
         for row in self.rows:
@@ -121,6 +123,12 @@ class Stacked:
     def _rule(self, i: int) -> Rule:
         """Return the rule that steps a group, the same for every replica."""
         found = {row.rule(row.param_groups[i]): k for k, row in enumerate(self.rows)}
+        for rule in found:
+            for given in rule.direction.given:
+                raise ValueError(
+                    f"replicas must be stepped by their gradients alone, {self.name} needs their "
+                    f"'{given}'; make an optimizer for each replica"
+                )
         if len(found) > 1:
             first, second, *_ = found.values()
             raise ValueError(
@@ -146,6 +154,8 @@ class Stacked:
         edited = [formulas.look() for formulas in self._formulas]
         if any(edited):
             self._limits = None
+        if self._averages:
+            self._count_averages()
         self._counts.catch_up()
         work: dict[tuple[Rule, str], list[Update]] = {}
         for i, (rule, group) in enumerate(zip(self._rules, self._groups, strict=True)):
@@ -157,6 +167,28 @@ class Stacked:
         for (rule, chosen), updates in work.items():
             backends.load(chosen).step(rule, updates, clip)
         self._counts.leave_untold()
+
+    def _count_averages(self) -> None:
+        for row in self.rows:
+            averaging.refuse_in_evaluation(row)
+        for formulas in self._formulas:
+            formulas.count()
+
+    def eval(self) -> None:
+        """Put each replica's average into its parameters, as its own optimizer does."""
+        self._swap("eval")
+
+    def train(self) -> None:
+        """Put back what ``eval()`` took out."""
+        self._swap("train")
+
+    def _swap(self, way: str) -> None:
+        for i, group in enumerate(self._groups):
+            places = self._places[i]
+            pairs = [(p, p) for p in group["params"]]
+            self._follow(i, pairs, [places[id(p)] for p, _ in pairs])
+        for row in self.rows:
+            getattr(row, way)()
 
     def _by_backend(self, updates: Sequence[Update]) -> Iterator[tuple[str, Sequence[Update]]]:
         """Yield updates by backend; tensors in one place are not asked one by one."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotune.kernels.rule import Rule, Tape
+from autotune.kernels.rule import GIVEN, Rule, Tape
+from autotune.kernels.rules.schedule_free import SCHEDULE_FREE
 from autotune.optimizers import scalars
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ class Notes:
         self._work.append((name, self.place(a), self.place(b)))
         return Noted(self, ("result", len(self._work) - 1))
 
-    def tape(self, row: tuple[Any, ...]) -> Tape:
+    def tape(self, row: tuple[Any, ...], averaged: bool = False) -> Tape:
         """Return the operations that make a row."""
         columns = [self.place(value) for value in row]
-        firsts = {"given": 0, "constant": 2, "result": 2 + len(self.constants)}
+        firsts = {"given": 0, "constant": GIVEN, "result": GIVEN + len(self.constants)}
 
         def found(place: _Place) -> int:
             return firsts[place[0]] + place[1]
@@ -111,6 +112,7 @@ class Notes:
             constants=len(self.constants),
             work=tuple([(name, found(a), found(b)) for name, a, b in self._work]),
             columns=tuple(map(found, columns)),
+            averaged=averaged,
         )
 
 
@@ -122,7 +124,9 @@ def noted(optimizer: RuleOptimizer, group: Group, rule: Rule) -> tuple[Tape, lis
     notes = Notes()
     try:
         plain = {**group, "lr": notes.rate}
-        row = scalars.row(optimizer, plain, rule, notes.step, False, notes.rate)
-        return notes.tape(row), notes.constants
+        averaged = rule.application is SCHEDULE_FREE
+        share = Noted(notes, ("given", 2)) if averaged else None
+        row = scalars.row(optimizer, plain, rule, notes.step, False, notes.rate, share)
+        return notes.tape(row, averaged), notes.constants
     except (AttributeError, TypeError):
         return None

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from autotune.optimizers.averaging import KEPT
+
+_COUNTS = ("step", *KEPT)  # what a group counts
 State = MutableMapping[Tensor, dict[str, Any]]
 Groups = Sequence[dict[str, Any]]
 
@@ -28,7 +31,7 @@ class Tentative:
 
     def __init__(self, state: State, groups: Groups, overflow: Tensor) -> None:
         self.kept = {p: dict(state[p]) for p in state if isinstance(p, Tensor)}
-        self.steps = [group.get("step") for group in groups]
+        self.counts = [{k: group.get(k) for k in _COUNTS} for group in groups]
         self.skipped = overflow
         self.copied: torch.cuda.Event | None = None
         if overflow.is_cuda:
@@ -53,7 +56,8 @@ class Tentative:
                 state[p] = {**before, **others}
             else:
                 del state[p]
-        for group, step in zip(groups, self.steps, strict=False):
-            group.pop("step", None)
-            if step is not None:
-                group["step"] = step
+        for group, counts in zip(groups, self.counts, strict=False):
+            for name, count in counts.items():
+                group.pop(name, None)
+                if count is not None:
+                    group[name] = count

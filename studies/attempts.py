@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Interval,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.sql import ColumnElement
 
 from autotune.studies.errors import LeaseLost, SpecError
-from autotune.studies.models import Attempt, CurvePoint, Trial
+from autotune.studies.models import Attempt, CurvePoint, Moment, Trial
 from autotune.studies.records import Point, TrialState
 
 VARIABLE = "AUTOTUNE_LEASE"
@@ -43,32 +55,68 @@ def now(connection: Connection) -> datetime:
     return moment
 
 
+def clock(connection: Connection, ahead: timedelta = timedelta()) -> ColumnElement[datetime]:
+    """Return the database's time, and ``ahead`` of it, for a statement that is sent anyway."""
+    if connection.dialect.name == "sqlite":
+        return literal(datetime.now(UTC) + ahead, Moment())
+    moment = func.clock_timestamp(type_=DateTime(timezone=True))
+    return moment + literal(ahead, Interval()) if ahead else moment
+
+
 def begin(
     connection: Connection,
     trial_id: int,
     worker: str,
     stop: int | None = None,
     request: str | None = None,
+    *,
+    revision: int | None = None,
 ) -> int:
-    """Open a trial's next attempt, close the one before it as lost, and return its number."""
-    moment = now(connection)
-    newest = _newest(connection, trial_id)
-    _close(connection, trial_id, newest, moment, LOST)
-    connection.execute(
-        insert(Attempt).values(
-            trial_id=trial_id,
-            number=newest + 1,
-            worker=worker,
-            started=moment,
-            heartbeat=moment,
-            expires=moment + lease(),
-            stop=stop,
-            request=request,
-        )
-    )
-    values = {"attempt": newest + 1, "state": TrialState.RUNNING, "updated": moment}
-    connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
-    return newest + 1
+    """Open a trial's next attempt, close the one before it as lost, and return its number.
+
+    ``revision``: of the change that this is part of, if the trial does not have it yet.
+    """
+    values: dict[str, Any] = {"attempt": Trial.attempt + 1, "state": TrialState.RUNNING}
+    values |= {"updated": clock(connection)}
+    values |= {} if revision is None else {"revision": revision}
+    # Locks the trial on a server; SQLite's writers are alone anyway.
+    query = update(Trial).where(Trial.id == trial_id).values(values)
+    number: int = connection.execute(query.returning(Trial.attempt)).scalar_one()
+    if number > 1:
+        _close(connection, trial_id, number - 1, now(connection), LOST)
+    enter(connection, trial_id, number, worker, stop=stop, request=request)
+    return number
+
+
+def enter(
+    connection: Connection,
+    trial_id: int,
+    number: int,
+    worker: str,
+    *,
+    stop: int | None,
+    request: str | None,
+) -> None:
+    """Note that a worker runs a trial from now on."""
+    moment = clock(connection)
+    values = {"started": moment, "heartbeat": moment, "expires": clock(connection, lease())}
+    columns = {"number": number, "worker": worker, "stop": stop, "request": request}
+    connection.execute(insert(Attempt).values(trial_id=trial_id, **columns, **values))
+
+
+def renew(connection: Connection, trial_id: int, attempt: int, outcome: str | None = None) -> None:
+    """Renew an attempt's lease, or end it by an outcome, in one statement.
+
+    Raises LeaseLost where it is over. An attempt is closed before the next one begins, so an open
+    one is the newest.
+    """
+    values: dict[str, Any] = {"heartbeat": clock(connection)}
+    values |= {"expires": clock(connection, lease())}
+    if outcome is not None:
+        values |= {"ended": clock(connection), "outcome": outcome}
+    which = (Attempt.trial_id == trial_id, Attempt.number == attempt, Attempt.ended.is_(None))
+    if not connection.execute(update(Attempt).where(*which).values(values)).rowcount:
+        raise LeaseLost(f"attempt {attempt} at trial {trial_id} is over; its report was not stored")
 
 
 def sign_of_life(connection: Connection, trial_id: int, attempt: int) -> datetime:
@@ -102,6 +150,11 @@ def expired(moment: datetime) -> tuple[Any, ...]:
 
 def _ahead(moment: datetime) -> tuple[Any, ...]:
     return (Attempt.ended.is_(None), Attempt.heartbeat > moment + _AHEAD)
+
+
+def doubtful(heartbeat: datetime, expires: datetime, moment: datetime) -> bool:
+    """Say whether a lease ran out, or its last sign of life came from the future."""
+    return expires < moment or heartbeat > moment + _AHEAD
 
 
 def clock_was_put_back(connection: Connection) -> bool:
@@ -158,14 +211,23 @@ def end(connection: Connection, trial_id: int, attempt: int, state: TrialState) 
         _close(connection, trial_id, attempt, now(connection), state)
 
 
-def add_points(connection: Connection, trial_id: int, points: Iterable[Point]) -> None:
-    """Add points to a curve; a step measured again replaces what was there."""
+def add_points(
+    connection: Connection,
+    trial_id: int,
+    points: Iterable[Point],
+    known: Container[int] | None = None,
+) -> None:
+    """Add points to a curve; a step measured again replaces what was there.
+
+    ``known``: the steps that are there; None where nobody has looked.
+    """
     rows = [_point(trial_id, point) for point in {point.step: point for point in points}.values()]
-    if not rows:
-        return
-    same = (CurvePoint.trial_id == trial_id, CurvePoint.step == bindparam("again"))
-    connection.execute(delete(CurvePoint).where(*same), [{"again": row["step"]} for row in rows])
-    connection.execute(insert(CurvePoint), rows)
+    again = [{"again": row["step"]} for row in rows if known is None or row["step"] in known]
+    if again:
+        same = (CurvePoint.trial_id == trial_id, CurvePoint.step == bindparam("again"))
+        connection.execute(delete(CurvePoint).where(*same), again)
+    if rows:
+        connection.execute(insert(CurvePoint), rows)
 
 
 def finite(name: str, value: float | None) -> float | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, tuple_, update
+from sqlalchemy import Connection, ScalarSelect, and_, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts, retries
@@ -45,16 +46,37 @@ class Leases(Reader):
     def take_turn(self, search_id: int, who: str) -> bool:
         """Let one process decide what a search runs next; False while another does."""
         with self._database.writing() as connection:
-            now = attempts.now(connection)
-            free = or_(
-                Search.decider.is_(None),
-                Search.decider == who,
-                Search.decider_until < now,
-                Search.decider_until > now + 2 * TURN,  # the clock was put back
-            )
-            values = {"decider": who, "decider_until": now + TURN}
-            query = update(Search).where(Search.id == search_id, free).values(values)
-            return connection.execute(query).rowcount == 1
+            return _take_turn(connection, search_id, who) is not None
+
+    @retried
+    def decide(
+        self, search_id: int, who: str, since: int = -1, *, running: bool = False
+    ) -> Changes | None:
+        """Take the turn, take back trials of silent workers, and return what happened since.
+
+        One change does all three; None while another process decides.
+
+        Args:
+            search_id: The search.
+            who: The process that decides.
+            since: The revision that it knows.
+            running: Let the search's time run until now. What nobody told of counts as at most a
+                lease, and nothing of a pause in which no trial runs.
+        """
+        with self._database.writing() as connection:
+            row = _take_turn(connection, search_id, who)
+            if row is None:
+                return None
+            held = _open(connection, search_id)
+            if any(attempts.doubtful(one.heartbeat, one.expires, row.now) for one in held):
+                self._take_back(connection, search_id, None)
+                held = _open(connection, search_id)
+            found = _changes(connection, search_id, since, row, held)
+            if not running or found.state is SearchState.COMPLETE:
+                return found
+            idle = found.command is Command.PAUSE and not held
+            most = 0.0 if idle or row.ticked is None else attempts.lease().total_seconds()
+            return replace(found, seconds=_tick(connection, search_id, row, row.now, most))
 
     @retried
     def keep_turn(self, search_id: int, who: str) -> None:
@@ -88,14 +110,7 @@ class Leases(Reader):
         with self._database.writing() as connection:
             # The search first, as all who write: two who wait for each other would both fail.
             connection.execute(select(Search.id).where(Search.id == search_id).with_for_update())
-            attempts.restart_leases(connection, attempts.now(connection))
-            query = _stale(connection, search_id, worker)
-            stale = connection.execute(query.with_for_update(of=Attempt, skip_locked=True)).all()
-            for row in stale:
-                reason = f"worker {row.worker} was not heard of again"
-                blamed = blame or row.worker != worker
-                self._lose(connection, row.trial_id, row.number, reason, blame=blamed)
-        return [row.trial_id for row in stale]
+            return self._take_back(connection, search_id, worker, blame=blame)
 
     @retried
     def lose(self, trial_id: int, attempt: int, reason: str, *, blame: bool = True) -> TrialRecord:
@@ -154,10 +169,7 @@ class Leases(Reader):
             ).one_or_none()
             if row is None:
                 raise NotFound(f"no search {search_id} in {self}")
-            total = float(row.seconds) + _unclaimed(row.ticked, now, seconds)
-            values = {"seconds": total, "ticked": now}
-            connection.execute(update(Search).where(which).values(values))
-        return total
+            return _tick(connection, search_id, row, now, seconds)
 
     @retried
     def tell(self, name: str, command: Command) -> None:
@@ -172,25 +184,23 @@ class Leases(Reader):
         """Return what happened in a search after the revision ``since``."""
         with self._database.reading() as connection:
             # Read first: what changes meanwhile is newer, and is told again the next time.
-            row = connection.execute(_STATE.where(Search.id == search_id)).one_or_none()
+            row = connection.execute(select(*_STATE).where(Search.id == search_id)).one_or_none()
             if row is None:
                 raise NotFound(f"no search {search_id} in {self}")
-            newer = (Study.search_id == search_id, Trial.revision > since)
-            trials = connection.execute(
-                select(*TRIAL).join(Study).where(*newer).order_by(Trial.id)
-            ).all()
-            return Changes(
-                revision=row.revision,
-                state=SearchState(row.state),
-                command=Command(row.command or Command.CONTINUE),
-                seconds=row.seconds,
-                spec=row.spec,
-                trials=tuple(map(trial, trials)),
-                curves=_curves(connection, newer),
-                held=_held(connection, search_id),
-                recommended=_recommended(connection, search_id),
-                spaces=_spaces(connection, search_id),
-            )
+            return _changes(connection, search_id, since, row)
+
+    def _take_back(
+        self, connection: Connection, search_id: int, worker: str | None, *, blame: bool = True
+    ) -> list[int]:
+        """Take back the trials of workers that were not heard of, in a search that is locked."""
+        attempts.restart_leases(connection, attempts.now(connection))
+        query = _stale(connection, search_id, worker)
+        stale = connection.execute(query.with_for_update(of=Attempt, skip_locked=True)).all()
+        for row in stale:
+            reason = f"worker {row.worker} was not heard of again"
+            blamed = blame or row.worker != worker
+            self._lose(connection, row.trial_id, row.number, reason, blame=blamed)
+        return [row.trial_id for row in stale]
 
     def _lose(
         self,
@@ -206,35 +216,62 @@ class Leases(Reader):
         values |= {"revision": revision, "updated": attempts.now(connection)}
         connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
 
-    def _touch_trial(self, connection: Connection, trial_id: int) -> int:
-        search = (
-            select(Study.search_id)
-            .join(Trial, Trial.study_id == Study.id)
-            .where(Trial.id == trial_id)
-            .scalar_subquery()
-        )
-        revision = touch(connection, Search.id == search)
+    def _touch_trial(self, connection: Connection, trial_id: int, turn: str | None = None) -> int:
+        revision = touch(connection, Search.id == search_of(trial_id), turn)
         if revision is None:
             raise NotFound(f"no trial {trial_id} in {self}")
         return revision
 
 
-_STATE = select(Search.revision, Search.state, Search.command, Search.seconds, Search.spec)
+_STATE = (Search.revision, Search.state, Search.command, Search.seconds, Search.spec)
 
 
-def touch(connection: Connection, which: ColumnElement[bool]) -> int | None:
-    """Count a change to a search and return how many there were; its other writers wait."""
-    values = {"revision": Search.revision + 1, "updated": attempts.now(connection)}
+def search_of(trial_id: int) -> ScalarSelect[int]:
+    """Return the search of a trial, as a part of a statement."""
+    studies = select(Study.search_id).join(Trial, Trial.study_id == Study.id)
+    return studies.where(Trial.id == trial_id).scalar_subquery()
+
+
+def touch(
+    connection: Connection, which: ColumnElement[bool], turn: str | None = None
+) -> int | None:
+    """Count a change to a search and return how many there were; its other writers wait.
+
+    ``turn``: who decided on the change, and uses up its turn by it; raises LeaseLost where that
+    turn is over.
+    """
+    values: dict[str, Any] = {"revision": Search.revision + 1}
+    values |= {"updated": attempts.clock(connection)}
+    if turn is not None:
+        which = and_(which, Search.decider == turn)
+        values |= {"decider": None, "decider_until": None}
     query = update(Search).where(which).values(values).returning(Search.revision)
-    return connection.scalar(query)
+    revision = connection.scalar(query)
+    if revision is None and turn is not None:
+        raise LeaseLost(f"the turn of {turn} was over before it had decided")
+    return revision
 
 
-def end_turn(connection: Connection, study_id: int, who: str) -> None:
-    """Use up a turn within the change that was decided on; raises LeaseLost where it is over."""
-    search = select(Study.search_id).where(Study.id == study_id)
-    search_id = connection.execute(search).scalar_one()
-    if not _release(connection, search_id, who):
-        raise LeaseLost(f"the turn of {who} was over before it had decided")
+def _take_turn(connection: Connection, search_id: int, who: str) -> Any:
+    """Return a search that is free to decide on, with the time; None while another decides."""
+    free = or_(
+        Search.decider.is_(None),
+        Search.decider == who,
+        Search.decider_until < attempts.clock(connection),
+        Search.decider_until > attempts.clock(connection, 2 * TURN),  # the clock was put back
+    )
+    values = {"decider": who, "decider_until": attempts.clock(connection, TURN)}
+    query = update(Search).where(Search.id == search_id, free).values(values)
+    now = attempts.clock(connection).label("now")
+    return connection.execute(query.returning(*_STATE, Search.ticked, now)).one_or_none()
+
+
+def _tick(connection: Connection, search_id: int, row: Any, now: datetime, seconds: float) -> float:
+    """Add to a search's time what nobody has told of the last ``seconds``; return the sum."""
+    total = float(row.seconds) + _unclaimed(row.ticked, now, seconds)
+    values = {"seconds": total, "ticked": now}
+    connection.execute(update(Search).where(Search.id == search_id).values(values))
+    return total
 
 
 def _release(connection: Connection, search_id: int, who: str) -> bool:
@@ -276,28 +313,43 @@ def _curves(connection: Connection, newer: Iterable[Any]) -> dict[int, tuple[Poi
     return {trial_id: tuple(map(point, curve)) for trial_id, curve in found}
 
 
-def _held(connection: Connection, search_id: int) -> dict[int, Held]:
+def _changes(
+    connection: Connection, search_id: int, since: int, row: Any, held: Sequence[Any] | None = None
+) -> Changes:
+    """Return what happened after a revision; ``row`` is the search, read before the rest."""
+    newer = (Study.search_id == search_id, Trial.revision > since)
+    trials = connection.execute(select(*TRIAL).join(Study).where(*newer).order_by(Trial.id)).all()
+    studies = connection.execute(
+        select(Study.id, Study.space, Recommendation.content)
+        .outerjoin(Recommendation, Recommendation.study_id == Study.id)
+        .where(Study.search_id == search_id)
+    ).all()
+    return Changes(
+        revision=row.revision,
+        state=SearchState(row.state),
+        command=Command(row.command or Command.CONTINUE),
+        seconds=row.seconds,
+        spec=row.spec,
+        trials=tuple(map(trial, trials)),
+        curves=_curves(connection, newer) if trials else {},
+        held={
+            one.trial_id: Held(
+                trial=one.trial_id, attempt=one.number, worker=one.worker, stop=one.stop
+            )
+            for one in (_open(connection, search_id) if held is None else held)
+        },
+        recommended={one.id: one.content for one in studies if one.content is not None},
+        spaces={one.id: one.space for one in studies},
+    )
+
+
+def _open(connection: Connection, search_id: int) -> Sequence[Any]:
+    """Return the attempts of a search that have not ended."""
+    columns = (Attempt.trial_id, Attempt.number, Attempt.worker, Attempt.stop)
     query = (
-        select(Attempt.trial_id, Attempt.number, Attempt.worker, Attempt.stop)
+        select(*columns, Attempt.heartbeat, Attempt.expires)
         .join(Trial, Trial.id == Attempt.trial_id)
         .join(Study, Study.id == Trial.study_id)
         .where(Study.search_id == search_id, Attempt.ended.is_(None))
     )
-    return {
-        row.trial_id: Held(trial=row.trial_id, attempt=row.number, worker=row.worker, stop=row.stop)
-        for row in connection.execute(query)
-    }
-
-
-def _recommended(connection: Connection, search_id: int) -> dict[int, dict[str, Any]]:
-    query = (
-        select(Recommendation.study_id, Recommendation.content)
-        .join(Study, Study.id == Recommendation.study_id)
-        .where(Study.search_id == search_id)
-    )
-    return {row.study_id: row.content for row in connection.execute(query)}
-
-
-def _spaces(connection: Connection, search_id: int) -> dict[int, dict[str, Any]]:
-    query = select(Study.id, Study.space).where(Study.search_id == search_id)
-    return {row.id: row.space for row in connection.execute(query)}
+    return connection.execute(query).all()

@@ -202,6 +202,22 @@ class Recommendation(Base):
     created: Mapped[datetime]
 
 
+class Validation(Base):
+    """A stage of a search that trains its settings for longer; it is stored as a search is."""
+
+    __tablename__ = "autotune_validations"
+    __table_args__ = (UniqueConstraint("search_id", "number"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = _parent("autotune_searches.id")
+    number: Mapped[int]  # from 1, within its search
+    stage_id: Mapped[int] = mapped_column(
+        ForeignKey("autotune_searches.id", ondelete="CASCADE"), unique=True
+    )
+    plan: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+
+
 class Export(Base):
     """A file that was written for another tool."""
 

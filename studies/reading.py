@@ -10,7 +10,7 @@ from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Row, Select, case, func, select
+from sqlalchemy import Connection, Row, Select, case, func, or_, select
 
 from autotune.studies import attempts, names
 from autotune.studies.database import Database
@@ -24,6 +24,7 @@ from autotune.studies.models import (
     Search,
     Study,
     Trial,
+    Validation,
 )
 from autotune.studies.records import (
     AttemptRecord,
@@ -90,7 +91,7 @@ class Reader:
 
     def searches(self, *, after: str | None = None, limit: int | None = None) -> list[SearchRecord]:
         """Return every search, the newest first; a page of them after the one of a name."""
-        query = _SEARCH.order_by(Search.id.desc()).limit(limit)
+        query = _SEARCH.where(_NAMED).order_by(Search.id.desc()).limit(limit)
         if after is not None:
             last = select(Search.id).where(Search.name == after).scalar_subquery()
             query = query.where(Search.id < last)
@@ -204,7 +205,7 @@ class Reader:
         """Return a word that changes when a search, or any of them, changed."""
         query = select(func.count(), func.max(Search.id), func.sum(Search.revision))
         if name is not None:
-            query = query.where(Search.name == name)
+            query = query.where(or_(Search.name == name, Search.id.in_(self._stages(name))))
         with self._database.reading() as connection:
             number, newest, revisions = connection.execute(query).one()
             if name is not None and not number:
@@ -250,12 +251,23 @@ class Reader:
             raise NotFound(f"no trial {trial_id} in {self}")
         return trial(row)
 
+    def _stages(self, name: str) -> Select[Any]:
+        """Return a query for the ids of what is stored as a stage of a search."""
+        parent = select(Search.id).where(Search.name == name).scalar_subquery()
+        return select(Validation.stage_id).where(Validation.search_id == parent)
+
     def _missing(self, connection: Connection, name: str) -> NotFound:
-        known = list(connection.scalars(select(Search.name).order_by(Search.id.desc())))
+        known = list(
+            connection.scalars(select(Search.name).where(_NAMED).order_by(Search.id.desc()))
+        )
         if not known:
             return NotFound(f"no search '{name}' in {self}, which holds none yet")
         hint = names.suggestion(name, known)
         return NotFound(f"no search '{name}' in {self}{hint} {names.listing(known)}")
+
+
+# Of searches that a user has named; the others are stages of these.
+_NAMED = Search.id.not_in(select(Validation.stage_id))
 
 
 _SEARCH = select(Search, Environment.facts).join(

@@ -29,6 +29,7 @@ class Role(StrEnum):
     SEARCH = "search"  # to look for a good setting; seed index 0
     SELECT = "select"  # to choose among finalists, on a fresh seed
     JUDGE = "judge"  # to judge the chosen and the default setting, on seeds not used before
+    VALIDATE = "validate"  # to see whether that holds in a longer run, on seeds not used before
 
 
 class SearchState(StrEnum):

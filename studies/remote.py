@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, null, select, update
+from sqlalchemy import Connection, Select, null, or_, select, update
 
 from autotune.studies import attempts
+from autotune.studies.database import storable
 from autotune.studies.errors import NotFound
-from autotune.studies.leases import touch
-from autotune.studies.models import Attempt, Search, Study, Trial
-from autotune.studies.reading import TRIAL, trial_of
-from autotune.studies.records import Command, SearchState, TrialRecord
+from autotune.studies.leases import search_of, touch
+from autotune.studies.models import Attempt, CurvePoint, Search, Study, Trial
+from autotune.studies.reading import POINT, TRIAL, point, trial, trial_of
+from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
 from autotune.studies.store import Store
 
 _GONE = "its worker asked anew without ending it"
@@ -59,6 +61,7 @@ class Lease:
         attempt: Number of the attempt.
         newest: Number of the trial's newest attempt.
         worker: Who holds it.
+        request: What it was asked by.
         stop: The step to train to.
         seconds: Since it began, on the database's clock.
         outcome: How it ended; None while it is open.
@@ -77,6 +80,7 @@ class Lease:
     attempt: int
     newest: int
     worker: str
+    request: str | None
     stop: int
     seconds: float
     outcome: str | None
@@ -114,6 +118,7 @@ _EXTRA = (
     Attempt.number.label("own"),
     Trial.attempt.label("newest"),
     Attempt.worker,
+    Attempt.request,
     Attempt.stop,
     Attempt.started,
     Attempt.ended,
@@ -160,22 +165,16 @@ def lease_of(store: Store, trial_id: int, attempt: int) -> Lease:
         which = (Attempt.trial_id == trial_id, Attempt.number == attempt)
         found = _leases(connection, _QUERY.where(*which))
     if not found:
-        raise NotFound(f"no lease {trial_id}.{attempt} in {store}; ask for one")
+        raise _missing(store, trial_id, attempt)
     return found[0]
 
 
 def leases_of(store: Store, search_id: int, asked: Asked) -> list[Lease]:
-    """Return what a request of a worker was answered with, open or over."""
-    which = (Attempt.worker == asked.worker, Attempt.request == asked.request)
+    """Return what a request of a worker was answered with, and all that the worker holds."""
+    mine = or_(Attempt.ended.is_(None), Attempt.request == asked.request)
     with store.reading() as connection:
-        return _leases(connection, _QUERY.where(Study.search_id == search_id, *which))
-
-
-def held_by(store: Store, search_id: int, worker: str) -> list[Lease]:
-    """Return the open leases of a worker."""
-    which = (Attempt.worker == worker, Attempt.ended.is_(None))
-    with store.reading() as connection:
-        return _leases(connection, _QUERY.where(Study.search_id == search_id, *which))
+        which = (Study.search_id == search_id, Attempt.worker == asked.worker, mine)
+        return _leases(connection, _QUERY.where(*which))
 
 
 def begin_again(store: Store, lease: Lease, request: str | None) -> int | None:
@@ -198,19 +197,97 @@ def begin_again(store: Store, lease: Lease, request: str | None) -> int | None:
         return attempts.begin(connection, trial_id, lease.worker, lease.stop, request)
 
 
-def save(store: Store, lease: Lease, saved: Saved | None) -> None:
-    """Note where a worker keeps the state of its trial; None: that no state can be read any more.
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """A lease while its worker tells of it: what is stored of it is one change of the search.
 
-    Raises LeaseLost where the attempt is over.
+    Args:
+        lease: The lease.
+        curve: The trial's measurements, by step.
+        connection: The transaction that holds the search.
     """
-    content: Any = null()
-    if saved is not None:
-        content = {**vars(saved), "attempt": lease.attempt, "seconds": lease.seconds}
+
+    lease: Lease
+    curve: Mapping[int, Point]
+    connection: Connection
+
+    def add(self, points: Sequence[Point], saved: Saved | None = None, *, lost: bool) -> None:
+        """Store measurements, and where the worker keeps the state of its trial.
+
+        Args:
+            points: The measurements; a step measured again replaces what was there.
+            saved: The state; None leaves what is known.
+            lost: No state can be read any more.
+
+        Raises:
+            LeaseLost: The lease is over.
+        """
+        attempts.renew(self.connection, self.lease.trial.id, self.lease.attempt)
+        attempts.add_points(self.connection, self.lease.trial.id, points, self.curve)
+        values: dict[str, Any] = {"saved": null()} if lost else {}
+        if saved is not None:
+            own = {"attempt": self.lease.attempt, "seconds": self.lease.seconds}
+            values = {"saved": {**vars(saved), **own}}
+        self._change(values)
+
+    def end(
+        self,
+        state: TrialState,
+        step: int,
+        reason: str | None,
+        *,
+        loss: float | None = None,
+        accuracy: float | None = None,
+    ) -> TrialRecord:
+        """End the lease, and store how its trial stands; raises LeaseLost where it is over."""
+        attempts.renew(self.connection, self.lease.trial.id, self.lease.attempt, state)
+        values = {
+            "state": state,
+            "step": step,
+            "loss": loss,
+            "accuracy": accuracy,
+            "seconds": Trial.seconds + max(0.0, self.lease.seconds),
+            "reason": storable(reason),
+        }
+        # A file that a process beside the database saved is of fewer steps than these.
+        values |= {"checkpoint": None, "checksum": None}
+        return self._change({**values, "updated": attempts.clock(self.connection)})
+
+    def give_back(self, reason: str) -> TrialRecord:
+        """End the lease without blame for its trial, which is as it was last saved."""
+        attempts.renew(self.connection, self.lease.trial.id, self.lease.attempt)
+        lost = (self.lease.trial.id, self.lease.attempt, reason)
+        values = attempts.lose(self.connection, *lost, blame=False)
+        return self._change({**values, "updated": attempts.clock(self.connection)})
+
+    def _change(self, values: Mapping[str, Any]) -> TrialRecord:
+        revision = touch(self.connection, Search.id == self.lease.search_id)
+        query = update(Trial).where(Trial.id == self.lease.trial.id)
+        query = query.values(**values, revision=revision)
+        return trial(self.connection.execute(query.returning(*TRIAL)).one())
+
+
+@contextmanager
+def telling(store: Store, trial_id: int, attempt: int) -> Iterator[Telling]:
+    """Hold a lease's search while the lease's worker tells of it; raises NotFound.
+
+    Where the caller raises, nothing is stored.
+    """
     with store.writing() as connection:
-        touch(connection, Search.id == lease.search_id)
-        attempts.sign_of_life(connection, lease.trial.id, lease.attempt)
-        which = Trial.id == lease.trial.id
-        connection.execute(update(Trial).where(which).values(saved=content))
+        # The search first, as all who write: two who wait for each other would both fail.
+        held = select(Search.id).where(Search.id == search_of(trial_id)).with_for_update()
+        connection.execute(held)
+        which = (Attempt.trial_id == trial_id, Attempt.number == attempt)
+        found = _leases(connection, _QUERY.where(*which))
+        if not found:
+            raise _missing(store, trial_id, attempt)
+        query = select(*POINT).where(CurvePoint.trial_id == trial_id).order_by(CurvePoint.step)
+        curve = {row.step: point(row) for row in connection.execute(query)}
+        yield Telling(lease=found[0], curve=curve, connection=connection)
+
+
+def _missing(store: Store, trial_id: int, attempt: int) -> NotFound:
+    return NotFound(f"no lease {trial_id}.{attempt} in {store}; ask for one")
 
 
 def elapse(store: Store, search_id: int, most: float) -> float:
@@ -237,11 +314,11 @@ _QUERY = (
 
 
 def _leases(connection: Connection, query: Select[Any]) -> list[Lease]:
-    now = attempts.now(connection)
-    return [_lease(row, now) for row in connection.execute(query).all()]
+    moment = attempts.clock(connection).label("now")
+    return [_lease(row) for row in connection.execute(query.add_columns(moment)).all()]
 
 
-def _lease(row: Any, now: Any) -> Lease:
+def _lease(row: Any) -> Lease:
     names = {column.name for column in TRIAL}
     columns = {name: value for name, value in row._mapping.items() if name in names}
     kept = row.kept or None
@@ -253,8 +330,9 @@ def _lease(row: Any, now: Any) -> Lease:
         attempt=row.own,
         newest=row.newest,
         worker=row.worker,
+        request=row.request,
         stop=row.stop or row.target,
-        seconds=((row.ended or now) - row.started).total_seconds(),
+        seconds=((row.ended or row.now) - row.started).total_seconds(),
         outcome=row.outcome if row.ended else None,
         saved=Saved(**{key: kept[key] for key in ("uri", "step", "sha256")}) if kept else None,
         spec=row.spec,

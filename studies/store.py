@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from autotune.studies import attempts, names, retries
 from autotune.studies.database import storable
 from autotune.studies.errors import AlreadyThere, NotFound
-from autotune.studies.leases import Leases, end_turn, touch
+from autotune.studies.leases import Leases, touch
 from autotune.studies.models import (
     Base,
     Environment,
@@ -25,6 +25,7 @@ from autotune.studies.models import (
     Study,
     Trial,
 )
+from autotune.studies.reading import TRIAL, trial
 from autotune.studies.records import (
     Point,
     Proposal,
@@ -170,12 +171,13 @@ class Store(Leases):
         """Forget a search and everything in it."""
         with self._database.writing() as connection:
             search_id = self._search_id(connection, name)
-            connection.execute(delete(Search).where(Search.id == search_id))
+            for which in (Search.id.in_(self._stages(name)), Search.id == search_id):
+                connection.execute(delete(Search).where(which))
 
     def add_trial(self, study_id: int, proposal: Proposal) -> TrialRecord:
         """Add a waiting trial with the study's next number."""
         with self._database.writing() as connection:
-            return self._trial(connection, self._add_trial(connection, study_id, proposal))
+            return trial(self._add_trial(connection, study_id, proposal))
 
     @retried
     def begin(
@@ -197,13 +199,8 @@ class Store(Leases):
             request: What a remote worker asked by.
         """
         with self._database.writing() as connection:
-            revision = self._touch_trial(connection, trial_id)
-            if turn is not None:
-                study = select(Trial.study_id).where(Trial.id == trial_id)
-                end_turn(connection, connection.execute(study).scalar_one(), turn)
-            attempt = attempts.begin(connection, trial_id, worker, stop, request)
-            _mark(connection, trial_id, revision)
-        return attempt
+            revision = self._touch_trial(connection, trial_id, turn)
+            return attempts.begin(connection, trial_id, worker, stop, request, revision=revision)
 
     @retried
     def begin_new(
@@ -218,10 +215,10 @@ class Store(Leases):
     ) -> TrialRecord:
         """Add a trial and let a worker run it as its first attempt, on ``begin``'s terms."""
         with self._database.writing() as connection:
-            trial_id = self._add_trial(connection, study_id, proposal)
-            end_turn(connection, study_id, turn)
-            attempts.begin(connection, trial_id, worker, stop, request)
-            return self._trial(connection, trial_id)
+            running = {"state": TrialState.RUNNING, "attempt": 1}
+            row = self._add_trial(connection, study_id, proposal, turn, **running)
+            attempts.enter(connection, row.id, 1, worker, stop=stop, request=request)
+            return trial(row)
 
     @retried
     def record(  # noqa: PLR0913  one argument a column
@@ -290,7 +287,8 @@ class Store(Leases):
         """Close trials that are waiting or paused, and return them; ``reasons`` is by trial."""
         idle = Trial.state.in_([TrialState.WAITING, TrialState.PAUSED])
         with self._database.writing() as connection:
-            revision, now = self._touch_study(connection, study_id)
+            revision = self._touch_study(connection, study_id)
+            now = attempts.clock(connection)
             values = {"state": TrialState.STOPPED, "updated": now, "revision": revision}
             values |= {"checkpoint": None, "checksum": None}
             for trial_id, reason in reasons.items():
@@ -302,14 +300,16 @@ class Store(Leases):
     def save_recommendation(self, study_id: int, content: Mapping[str, Any]) -> None:
         """Store what a study recommends, in place of what it did before."""
         with self._database.writing() as connection:
-            _, now = self._touch_study(connection, study_id)
+            self._touch_study(connection, study_id)
+            now = attempts.clock(connection)
             connection.execute(delete(Recommendation).where(Recommendation.study_id == study_id))
             _add(connection, Recommendation, study_id=study_id, content=dict(content), created=now)
 
     def add_export(self, study_id: int, format: str, path: str | None, text: str) -> None:
         """Remember a file written for another tool; no path when it was only printed."""
         with self._database.writing() as connection:
-            _, now = self._touch_study(connection, study_id)
+            self._touch_study(connection, study_id)
+            now = attempts.clock(connection)
             values = {"format": format, "path": storable(path), "text": storable(text)}
             _add(connection, Export, study_id=study_id, created=now, **values)
 
@@ -333,30 +333,39 @@ class Store(Leases):
             raise self._missing(connection, name)
         return search_id
 
-    def _add_trial(self, connection: Connection, study_id: int, proposal: Proposal) -> int:
+    def _add_trial(
+        self,
+        connection: Connection,
+        study_id: int,
+        proposal: Proposal,
+        turn: str | None = None,
+        **begun: Any,
+    ) -> Any:
+        """Add a trial and return its row; ``begun`` is what it has if a worker runs it at once."""
         attempts.finite("warmup", proposal.setting.warmup)
-        revision, now = self._touch_study(connection, study_id)
-        return _add(
-            connection,
-            Trial,
+        revision = self._touch_study(connection, study_id, turn)
+        moment = attempts.clock(connection)
+        values = {"state": TrialState.WAITING, "attempt": 0, **begun}
+        number = select(func.coalesce(func.max(Trial.number) + 1, 0))
+        query = insert(Trial).values(
             **_columns(proposal),
+            **values,
             study_id=study_id,
-            number=_next_number(connection, study_id),
-            state=TrialState.WAITING,
-            attempt=0,
+            number=number.where(Trial.study_id == study_id).scalar_subquery(),
             revision=revision,
             step=0,
             seconds=0.0,
-            created=now,
-            updated=now,
+            created=moment,
+            updated=moment,
         )
+        return connection.execute(query.returning(*TRIAL)).one()
 
-    def _touch_study(self, connection: Connection, study_id: int) -> tuple[int, datetime]:
+    def _touch_study(self, connection: Connection, study_id: int, turn: str | None = None) -> int:
         search = select(Study.search_id).where(Study.id == study_id).scalar_subquery()
-        revision = touch(connection, Search.id == search)
+        revision = touch(connection, Search.id == search, turn)
         if revision is None:
             raise NotFound(f"no study {study_id} in {self}")
-        return revision, attempts.now(connection)
+        return revision
 
 
 def _mark(connection: Connection, trial_id: int, revision: int) -> None:
@@ -382,11 +391,6 @@ def _columns(proposal: Proposal) -> dict[str, Any]:
     setting: Setting = values.pop("setting")
     plain = {"params": dict(setting.params), "hyper": dict(setting.hyper)}
     return {**values, **plain, "warmup": setting.warmup}
-
-
-def _next_number(connection: Connection, study_id: int) -> int:
-    newest = connection.scalar(select(func.max(Trial.number)).where(Trial.study_id == study_id))
-    return 0 if newest is None else newest + 1
 
 
 def _environment(connection: Connection, facts: Mapping[str, Any], now: datetime) -> int:

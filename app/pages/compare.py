@@ -34,6 +34,8 @@ def page() -> None:
     for row in comparison.rows:
         spoken = [row.verdict, row.reference_verdict]
         st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
+    for text in comparison.longer:
+        st.markdown("- " + words.plain(text))
     table, same = listing.contenders(comparison)
     st.dataframe(table, hide_index=True, alt="default and tuned settings")
     if same:

@@ -49,6 +49,8 @@ def _search(snapshot: Snapshot) -> None:
     st.markdown(f"**{words.plain(comparison.verdict)}**")
     for text in filter(None, (comparison.mixed, comparison.tried)):
         st.caption(words.plain(text))
+    for text in comparison.longer:
+        st.markdown("- " + words.plain(text))
     _links(record.name)
     _figures(snapshot)
     if record.state is SearchState.RUNNING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotune.api.tuned import Tuned
 from autotune.cli.views.comparison import report
@@ -12,7 +13,9 @@ from autotune.cli.views.table import width
 from autotune.export import stored
 from autotune.results import frames
 from autotune.results.comparison import Comparison, Row
+from autotune.results.validation import Validation
 from autotune.search import details
+from autotune.search.events import Listener
 from autotune.search.status import current
 from autotune.search.stored import opened
 from autotune.studies import urls
@@ -95,6 +98,56 @@ class Result:
             NothingUsable: No judging run of it has ended.
         """
         return Tuned(record=stored.record(self.storage, self.name, optimizer))
+
+    @property
+    def validations(self) -> tuple[Validation, ...]:
+        """What became of tuned settings in longer runs, the oldest first."""
+        return self.comparison.validations
+
+    def validate(
+        self,
+        *,
+        steps: int | str = "5x",
+        optimizer: str | None = None,
+        rules: Sequence[str] | None = None,
+        model: Callable[..., Any] | None = None,
+        listen: Listener | None = None,
+        progress: str | None = None,
+        **limits: Any,
+    ) -> Validation:
+        """Train the tuned setting for longer, beside what it has to beat, on fresh seeds.
+
+        The same call again goes on where it stopped, and reads it where it is complete. Ctrl-C
+        saves the running steps, then raises KeyboardInterrupt.
+
+        Args:
+            steps: Steps of a run, or as ``"5x"`` how many times as long as the search's.
+            optimizer: Whose; None: the one with the lowest loss.
+            rules: Sets of rules that restate the setting, each joined by ``+``; they are compared.
+                None: the default set (docs/transfer.md).
+            model: The function that was searched, where ``tune`` was given one; not its name.
+            listen: Called with each event; nothing is shown then.
+            progress: How to show what happens on stderr, as in ``autotune.tune``.
+            **limits: ``batch``, samples of a batch or as ``"4x"``; ``seeds``; ``settings`` of the
+                search to rank in the longer runs too; ``runs`` of that length; ``minutes``, in
+                which it goes on with more seeds; ``workers``.
+
+        Returns:
+            What was found: ``holding`` says whether the result holds, ``sentences`` why, and
+            ``outcomes`` has the paired differences with their intervals by set of rules.
+
+        Raises:
+            SpecError: The search is not complete, or what is asked for cannot be run or paid.
+            NothingUsable: The search has nothing that could be validated.
+            KeyboardInterrupt: Interrupted.
+        """
+        from autotune.api.validate import validate
+
+        study = self.name if optimizer is None else f"{self.name}/{optimizer}"
+        asked = {"study": study, "steps": steps, **limits}
+        if rules is not None:
+            asked["rules"] = [tuple(each.split("+")) for each in rules]
+        return validate(asked, self.storage, model, listen=listen, progress=progress)
 
     def trials(self) -> DataFrame:
         """Return a row for each trial: its setting, where it stands and its last validation loss.

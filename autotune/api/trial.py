@@ -121,6 +121,12 @@ class Trial:
     def build(self, model: nn.Module) -> Optimizer:
         """Return the trial's optimizer for a model; parameters with ndim <= 1 are not decayed.
 
+        Schedule-Free's has its average measured: call its ``eval()`` before and its ``train()``
+        after. Calls of the model in evaluation mode under ``torch.no_grad()`` do so by themselves.
+
+        One whose ``second_order`` is True differentiates gradients once more: compute them by
+        ``optimizer.backward(loss)`` instead of ``loss.backward()``.
+
         Raises:
             TypeError: ``model`` is not a module.
         """
@@ -131,8 +137,8 @@ class Trial:
     def schedule(self, optimizer: Optimizer) -> LambdaLR:
         """Return the schedule over all ``steps``, at ``start``: linear warm-up, then cosine to 0.
 
-        Call its ``step`` after each ``optimizer.step()``. A state of the optimizer may be loaded
-        before or after.
+        For Schedule-Free the rate stays at its peak instead. Call its ``step`` after each
+        ``optimizer.step()``. A state of the optimizer may be loaded before or after.
         """
         from autotune.training.lr_schedule import schedule
 

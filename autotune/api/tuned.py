@@ -107,6 +107,8 @@ class Tuned:
     def build(self, model: nn.Module) -> Optimizer:
         """Return the optimizer for a model; parameters with ndim <= 1 are not decayed.
 
+        Schedule-Free's average is what to measure and save: see its ``eval`` and ``train``.
+
         Raises:
             TypeError: ``model`` is not a module.
         """
@@ -117,7 +119,8 @@ class Tuned:
     def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """Return the schedule over ``steps`` optimizer steps: linear warm-up, then cosine to zero.
 
-        Call its ``step`` after each ``optimizer.step()``.
+        For Schedule-Free the rate stays at its peak instead. Call its ``step`` after each
+        ``optimizer.step()``.
 
         Raises:
             SpecError: ``steps`` is less than 1.

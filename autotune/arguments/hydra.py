@@ -1,4 +1,4 @@
-"""Overrides for Hydra: a group ``optimizer`` to instantiate, and two numbers for a schedule."""
+"""Overrides for Hydra: a group ``optimizer`` to instantiate, and what makes a schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.arguments.parts import text
-from autotune.optimizers.registry import importable
+from autotune.optimizers.registry import importable, schedule
 
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
@@ -17,7 +17,8 @@ def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -
     """
     given = {"_target_": importable(optimizer), "_convert_": "all", **hyper}
     found = [f"++optimizer.{name}={_value(value)}" for name, value in given.items()]
-    return [*found, f"++schedule.warmup={text(warmup)}", f"++schedule.steps={text(steps)}"]
+    found += [f"++schedule.warmup={text(warmup)}", f"++schedule.steps={text(steps)}"]
+    return [*found, "++schedule.type=constant"] if schedule(optimizer) == "constant" else found
 
 
 def _value(value: Any) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autotune.arguments.parts import literal, rising, text
-from autotune.optimizers.registry import importable
+from autotune.arguments.parts import averages, literal, rising, text
+from autotune.optimizers.registry import importable, schedule
 
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
     """Write kohya's options; clipping is left to the optimizer, which was tuned with it."""
+    if schedule(optimizer) == "constant":  # it saves the model without asking such an optimizer
+        raise averages("kohya", optimizer)
     return [
         *optimizer_words(optimizer, hyper),
         *("--lr_scheduler", "cosine", "--lr_warmup_steps", text(rising(warmup, steps))),

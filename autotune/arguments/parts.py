@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.errors import SpecError
 
-WIN = ("acceleration", "reckless_steps")
+FORM = ("acceleration", "reckless_steps", "r", "weight_lr_power")
 
 
 def text(value: Any) -> str:
@@ -33,11 +33,25 @@ def clipped(hyper: Mapping[str, Any]) -> float:
 
 
 def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an optimizer without Win; raises SpecError where it has Win."""
-    if hyper.get("acceleration", "none") != "none":
-        base = optimizer.removesuffix("-win").removesuffix("-win2")
+    """Return the arguments of an optimizer in its plain form; raises SpecError of another form."""
+    mode = hyper.get("acceleration", "none")
+    if mode == "schedule-free":
+        raise averages(framework, optimizer)
+    if mode != "none":
+        base = optimizer.rpartition("-")[0]
         raise refusal(framework, f"Win, which {optimizer} is", f"search {base}")
-    return {name: value for name, value in hyper.items() if name not in WIN}
+    return {name: value for name, value in hyper.items() if name not in FORM}
+
+
+def averages(framework: str, optimizer: str) -> SpecError:
+    """Return the error for an optimizer whose average a framework would not ask for."""
+    return refusal(
+        framework, f"Schedule-Free, which {optimizer} is", f"search {optimizer.rpartition('-')[0]}"
+    )
+
+
+# Of this project; without, nothing is said.
+_OFF = {"cautious": False, "cautious_factor": 0.0, "cautious_decay": False}
 
 
 def refuse_unsaid(
@@ -51,8 +65,9 @@ def refuse_unsaid(
         hyper: The arguments that no word has said.
         said: By name, the value that needs no words.
     """
+    anyway = {**_OFF, **said}
     for name, value in hyper.items():
-        if name not in said or value != said[name]:
+        if name not in anyway or value != anyway[name]:
             raise refusal(
                 framework, f"{name}={value} of {optimizer}", f"fix it: --set space.{name}=VALUE"
             )

@@ -66,6 +66,8 @@ def _name(optimizer: str, left: dict[str, Any]) -> str:
     """Return timm's name of an optimizer; what the name says is taken out of ``left``."""
     if optimizer == "adan":
         return "adan" if left.pop("decay", "proximal") == "proximal" else "adanw"
+    if optimizer == "adamw" and left.pop("cautious", False):
+        return "cadamw"
     if optimizer == "sgd":
         return "sgd" if left.pop("nesterov", True) else "momentum"
     if optimizer in _KWARGS:

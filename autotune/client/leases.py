@@ -70,14 +70,9 @@ class Leases:
 
     def _ask(self, hold: float) -> Taken | float:
         """Ask once; return a trial, or the seconds after which to ask again."""
-        body = {
-            "worker": self.worker,
-            "request": self._request,
-            "can_pause": "checkpoint",
-        }
         path = f"/v1/searches/{quote(self.search, safe='')}/leases"
         try:
-            answer = self._wire.call("POST", path, body, hold=hold)
+            answer = self._wire.call("POST", path, self._asking(), hold=hold)
         except Refused as error:
             return self._refused(error)
         if not answer.body:
@@ -85,6 +80,10 @@ class Leases:
             return answer.after
         self._request, self._waits = uuid.uuid4().hex, ""
         return self._take(answer.body["leases"][0])
+
+    def _asking(self) -> dict[str, Any]:
+        """Return what the service is asked with."""
+        return {"worker": self.worker, "request": self._request, "can_pause": "checkpoint"}
 
     def _refused(self, error: Refused) -> float:
         """Go on after a refusal that says how the search stands, or raise it."""
@@ -102,9 +101,9 @@ class Leases:
             self._waits = answer.reason
             _log.info(f"search '{self.search}' has nothing to train now: {answer.reason}")
 
-    def _take(self, lease: Mapping[str, Any]) -> Taken:
+    def _job(self, lease: Mapping[str, Any]) -> Job:
         state = lease.get("state") or {}
-        job = Job(
+        return Job(
             trial=lease["trial"],
             attempt=lease["attempt"],
             task={},
@@ -120,8 +119,10 @@ class Leases:
             resume=state.get("uri"),
             checksum=state.get("sha256"),
         )
-        url = lease["url"]
-        taken = Taken(job=job, number=job.trial)
+
+    def _take(self, lease: Mapping[str, Any]) -> Taken:
+        job, url = self._job(lease), lease["url"]
+        taken = Taken(job=job, number=lease["trial"])
         self._open[url] = taken
         self._beats.hold(url, lease["beat_every"])
         if job.start:
@@ -130,7 +131,7 @@ class Leases:
 
     def _restore(self, url: str, taken: Taken) -> None:
         """Give a trial the state that it was saved with, if this worker can reach it."""
-        found = self._states.load(taken)
+        found = self._load(taken)
         if found is not None:
             taken.start, taken.state = found
             taken.step = taken.start
@@ -141,6 +142,10 @@ class Leases:
         )
         taken.job = replace(taken.job, start=0, resume=None)
         self._post(url, taken, "points", {"state": "missing"})
+
+    def _load(self, taken: Taken) -> tuple[int, Any] | None:
+        """Return the step and the state that a trial was saved with; None: it cannot be used."""
+        return self._states.load(taken)
 
     def measured(self, taken: Taken, step: int, loss: float, accuracy: float | None) -> bool:
         """Tell a measurement; return whether to train on."""

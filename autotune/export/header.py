@@ -9,6 +9,7 @@ from autotune.registry import foreign
 from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import Tuned
+from autotune.results.validation import NOT_TRIED
 
 VERSIONS = ("adan-autotune", "torch")
 
@@ -46,7 +47,8 @@ def _evidence(tuned: Tuned) -> list[str]:
     found = tuned.evidence
     default = f"; {found.reference}: {_loss(found.default)}" if found.default else ""
     verdicts = [text for text in (found.verdict, found.reference_verdict) if text]
-    return [f"{found.metric}: {_loss(found.loss)}{default}", *verdicts]
+    longer = tuned.longer or (NOT_TRIED,)
+    return [f"{found.metric}: {_loss(found.loss)}{default}", *verdicts, *longer]
 
 
 def _loss(loss: Estimate) -> str:

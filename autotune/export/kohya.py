@@ -6,7 +6,7 @@ from autotune.arguments.kohya import length, optimizer_words
 from autotune.arguments.parts import text
 from autotune.export.comment import comment
 from autotune.export.instances import SCHEDULE
-from autotune.export.run import complete, run_of, terms, warned
+from autotune.export.run import complete, in_one_group, run_of, terms, warned
 from autotune.export.words import NAME, array
 from autotune.results.tuned import Tuned
 
@@ -23,6 +23,7 @@ _PROCESSES = "accelerate steps the schedule once for each process: on several, i
 def render(tuned: Tuned) -> str:
     """Write the array ``AUTOTUNE``: our class, its arguments and the search's schedule."""
     run = run_of(tuned, FORM)
+    in_one_group(tuned, FORM)
     told = [
         *optimizer_words(tuned.optimizer, complete(tuned)),
         # Their own cosine begins at rate 0; with a class of one's own they refuse lr_warmup_steps.

@@ -6,7 +6,7 @@ from pprint import pformat
 from typing import Any
 
 from autotune.export.comment import comment
-from autotune.export.run import Run, complete, run_of, terms, warned
+from autotune.export.run import Run, complete, in_one_group, run_of, terms, warned
 from autotune.optimizers.registry import importable
 from autotune.results.tuned import Tuned
 
@@ -23,6 +23,7 @@ _NAMED = "MMEngine does not ask a model's no_weight_decay(): name its parameters
 def render(tuned: Tuned) -> str:
     """Write ``optim_wrapper``, ``param_scheduler`` and ``train_cfg``, which count steps."""
     run = run_of(tuned, FORM)
+    in_one_group(tuned, FORM)
     hyper = complete(tuned)
     keys: dict[str, Any] = {
         "optim_wrapper": {

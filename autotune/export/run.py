@@ -8,7 +8,8 @@ from typing import Any
 
 from autotune.arguments.parts import rising
 from autotune.errors import SpecError
-from autotune.optimizers.registry import is_foreign, resolve
+from autotune.optimizers.base import RuleOptimizer
+from autotune.optimizers.registry import is_foreign, resolve, second_order
 from autotune.results.tuned import Tuned
 
 OURS = "parameters with ndim <= 1 and what the model's no_weight_decay() names, as in the search"
@@ -45,8 +46,10 @@ def run_of(tuned: Tuned, form: str) -> Run:
         form: Name of the export, for the sentence.
 
     Raises:
-        SpecError: Its steps are not recorded.
+        SpecError: Its steps are not recorded, or a trainer of its own cannot train so: the rate
+            stays after the warm-up, or steps differentiate the gradients once more.
     """
+    _check_trainable(tuned, form)
     steps = tuned.target.get("steps", tuned.tuned_on.get("steps"))
     if not isinstance(steps, int):
         raise SpecError(
@@ -55,6 +58,31 @@ def run_of(tuned: Tuned, form: str) -> Run:
         )
     batch = tuned.target.get("batch_size", tuned.tuned_on.get("batch_size"))
     return Run(steps=steps, rising=rising(tuned.warmup, steps), batch=batch)
+
+
+def _check_trainable(tuned: Tuned, form: str) -> None:
+    if tuned.schedule.type != "cosine":
+        raise SpecError(
+            f"export '{form}' has a cosine and no average of weights, and {tuned.optimizer} trains "
+            f"at a {tuned.schedule.type} rate and measures an average; use --as torch"
+        )
+    if second_order(tuned.optimizer):
+        raise SpecError(
+            f"export '{form}' leaves the gradients to the trainer, and {tuned.optimizer} has to "
+            "compute them itself, by optimizer.backward(loss); use --as torch"
+        )
+
+
+def in_one_group(tuned: Tuned, form: str) -> None:
+    """Refuse an optimizer whose groups differ in more than decay, as Muon's; raises SpecError."""
+    if is_foreign(tuned.optimizer):
+        return
+    own, plain = (kind.split.__func__ for kind in (resolve(tuned.optimizer)[0], RuleOptimizer))
+    if own is not plain:
+        raise SpecError(
+            f"export '{form}' hands over parameters without saying which are matrices of layers, "
+            f"and {tuned.optimizer} has to know; use --as torch"
+        )
 
 
 def per_epoch(tuned: Tuned, form: str) -> int:

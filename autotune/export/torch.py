@@ -6,6 +6,7 @@ from string import Template
 
 from autotune.export.header import lines
 from autotune.export.python import docstring, entries, literal
+from autotune.optimizers.registry import names, second_order
 from autotune.results.tuned import Tuned
 
 suffix = ".py"
@@ -18,16 +19,15 @@ Use it in training:
     optimizer = build(model)
     scheduler = schedule(optimizer, steps)
     for batch in batches:
-        loss(model, batch).backward()
+        $backward
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-"""
+$measuring"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+${math}from typing import Any
 
 from autotune import optimizers
 from torch import nn
@@ -50,7 +50,7 @@ def build(model: nn.Module) -> Optimizer:
 
 
 def schedule(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the schedule over ``steps`` steps: linear warm-up, then cosine."""
+    """Build the schedule over ``steps`` steps: linear warm-up, then $shape."""
     return LambdaLR(optimizer, lambda step: multiplier(step, steps))
 
 
@@ -59,16 +59,37 @@ def multiplier(step: int, steps: int) -> float:
     rising = round(WARMUP * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
-    falling = max(1, steps - rising)
-    return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))
+$falling
 ''')
+_FALLING = {
+    "cosine": """\
+    falling = max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))""",
+    "constant": "    return 1.0",
+}
+_MEASURING = """    optimizer.eval()  # the average is in the model, to measure or save it
+    optimizer.train()  # back to where gradients are taken, before training goes on
+"""
 
 
 def render(tuned: Tuned) -> str:
     """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
+    averages = tuned.schedule.type == "constant"
     return _FILE.substitute(
         provenance=docstring(lines(tuned)),
+        backward=_backward(tuned.optimizer),
         optimizer=literal(tuned.optimizer),
         hyper=entries(tuned.hyper),
         warmup=literal(tuned.warmup),
+        shape=tuned.schedule.type,
+        falling=_FALLING[tuned.schedule.type],
+        measuring=_MEASURING if averages else "",
+        math="" if averages else "import math\n",
     )
+
+
+def _backward(optimizer: str) -> str:
+    """Return how gradients are computed: some optimizers differentiate them once more."""
+    if optimizer in names() and second_order(optimizer):
+        return "optimizer.backward(loss(model, batch))"
+    return "loss(model, batch).backward()"

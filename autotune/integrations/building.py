@@ -34,6 +34,8 @@ class Found(Protocol):
 def scheduler(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
     """Return linear warm-up, whose first step is not at rate 0, then half a cosine down to zero.
 
+    For an optimizer that averages, as Schedule-Free, the rate stays at its peak instead.
+
     Args:
         optimizer: Its groups' learning rates are the peaks.
         steps: Optimizer steps of the whole run; the rate stays 0 after them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -13,6 +14,7 @@ except ModuleNotFoundError:  # the same under its other name
 from autotune.errors import SpecError
 from autotune.integrations.building import Found, optimizer_of, scheduler
 from autotune.integrations.reports import Planned, Report, Reporter
+from autotune.training.averages import averaged
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -25,7 +27,7 @@ class Callback(LightningCallback):  # type: ignore[misc]  # lightning is not alw
     """Reports the loss of each validation, and stops the Trainer when told to.
 
     A step is one of the optimizer; with accumulated gradients it takes several batches. On several
-    devices, log the loss with ``sync_dist=True``.
+    devices, log the loss with ``sync_dist=True``. Schedule-Free's average is what is validated.
 
     Args:
         report: Where to; None is the trial's, without a trial ``autotune.report``, which does
@@ -48,6 +50,7 @@ class Callback(LightningCallback):  # type: ignore[misc]  # lightning is not alw
     ) -> None:
         self._reporter = Reporter(report, trial, metric)
         self._trial, self._accuracy = trial, accuracy
+        self._measured = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a Trainer that would train on when told to stop, or measure elsewhere."""
@@ -58,8 +61,15 @@ class Callback(LightningCallback):  # type: ignore[misc]  # lightning is not alw
         if self._trial is not None:
             _check_validated(trainer, self._trial)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put averages into the model, for optimizers that keep one."""
+        self._measured.close()
+        for optimizer in trainer.optimizers:
+            self._measured.enter_context(averaged(optimizer))
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what was measured; on every rank, since all of them have to stop."""
+        self._measured.close()
         if trainer.sanity_checking:
             return
         if not self._reporter.tell(trainer.global_step, trainer.callback_metrics, self._accuracy):

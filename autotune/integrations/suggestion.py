@@ -60,7 +60,10 @@ class Suggestion:
         return optimizer_of(model, self.optimizer, self.hyper)
 
     def schedule(self, optimizer: Optimizer) -> LambdaLR:
-        """Return the schedule: linear warm-up, then cosine to zero; step it after the optimizer."""
+        """Return the schedule: linear warm-up, then cosine to zero; step it after the optimizer.
+
+        For Schedule-Free the rate stays at its peak instead.
+        """
         from autotune.integrations.building import scheduler
 
         return scheduler(optimizer, self.steps, self.warmup)

@@ -6,7 +6,7 @@ If the best finished trial was outside the best third at a rung, trials as good 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from autotune.pruners.ladder import Ladder, Losses
 from autotune.studies.records import TrialRecord, TrialState
@@ -15,6 +15,7 @@ MOST = 2 / 3  # of a rung's trials are promoted at most, whatever the best trial
 MIN_TRIALS = 6  # trials at a rung before it may be called misleading
 
 ALIVE = frozenset({TrialState.PAUSED, TrialState.COMPLETE})
+_NONE: Mapping[int, float] = {}  # of a trial that was not measured
 
 
 def promotable(
@@ -55,12 +56,11 @@ def misleading(trials: Iterable[TrialRecord], losses: Losses, rungs: Ladder) -> 
 def ranking(trials: Iterable[TrialRecord], losses: Losses, rung: int) -> list[TrialRecord]:
     """Return the trials that reached a rung, lowest loss first; diverged trials are worst."""
     diverged = TrialState.DIVERGED  # looked up once: an enum lookup per trial doubles the time
-    ranked = []
-    for trial in trials:
-        if trial.state is diverged:
-            ranked.append((math.inf, trial.number, trial))
-        elif rung in (curve := losses.get(trial.id, {})):
-            ranked.append((curve[rung], trial.number, trial))
+    ranked = [
+        (math.inf if trial.state is diverged else losses[trial.id][rung], trial.number, trial)
+        for trial in trials
+        if trial.state is diverged or rung in losses.get(trial.id, _NONE)
+    ]
     return [trial for _, _, trial in sorted(ranked)]  # numbers are unique
 
 
@@ -81,7 +81,7 @@ def leaders(
     alive = [t for t in trials if t.state in ALIVE]
     found: dict[int, TrialRecord] = {}
     for rung in reversed(rungs.steps):  # from the top, because few trials get there
-        there = [t for t in alive if rung in losses.get(t.id, {})]
+        there = [t for t in alive if rung in losses.get(t.id, _NONE)]
         there.sort(key=lambda t: (losses[t.id][rung], t.number))
         found.update({t.id: t for t in there if t.id not in found})
         if len(found) >= count:

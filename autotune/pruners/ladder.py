@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 ETA = 3
@@ -39,11 +40,16 @@ class Ladder:
 
     def from_safe(self) -> Ladder:
         """Return the same rungs, compared only from the safe one on."""
-        return replace(self, first=max(self.first, self.safe))
+        return _compared_from(self, max(self.first, self.safe))
 
     def whole(self) -> Ladder:
         """Return the same rungs, compared only at the end."""
-        return replace(self, first=self.steps[-1])
+        return _compared_from(self, self.steps[-1])
+
+
+@cache  # asked for each trial at each decision
+def _compared_from(rungs: Ladder, first: int) -> Ladder:
+    return replace(rungs, first=first)
 
 
 def ladder(target: int, compare_from: int = 0) -> Ladder:

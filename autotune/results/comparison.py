@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from autotune.results import validation
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
+from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
 from autotune.studies.records import (
     Role,
@@ -87,6 +89,7 @@ class Comparison:
     search: SearchRecord
     rows: tuple[Row, ...]
     verdict: str
+    validations: tuple[Validation, ...] = ()  # what became of it in longer runs
 
     @property
     def tried(self) -> str:
@@ -98,7 +101,13 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
-        return tuple(dict.fromkeys([self.verdict, *filter(None, [self.mixed]), *each]))
+        said = [self.verdict, *filter(None, [self.mixed]), *each, *self.longer]
+        return tuple(dict.fromkeys(said))
+
+    @property
+    def longer(self) -> tuple[str, ...]:
+        """What became of tuned settings in longer runs, a sentence each; empty: not tried."""
+        return tuple(text for one in self.validations for text in one.sentences)
 
     @property
     def mixed(self) -> str:
@@ -116,7 +125,8 @@ def load(store: Store, name: str) -> Comparison:
         for name, found in recommended.items()
         if found and found["source"] is not None
     }
-    return compare(search, trials, chosen, store.first_losses(search.id))
+    found = compare(search, trials, chosen, store.first_losses(search.id))
+    return replace(found, validations=validation.load(store, search, found.rows))
 
 
 def compare(

@@ -50,13 +50,18 @@ def paired(
     return estimate(differences, confidence) if seeds else None
 
 
-def verdict(difference: Estimate | None, ours: str, theirs: str) -> str:
-    """Return in words what a paired difference of losses shows."""
+def verdict(
+    difference: Estimate | None, ours: str, theirs: str, confidence: float = CONFIDENCE
+) -> str:
+    """Return in words what a paired difference of losses shows; its interval is of ``confidence``.
+
+    Where several are looked at, each interval needs a higher one (Bonferroni).
+    """
     if difference is None:
         return f"{ours} and {theirs} share no seed: not compared"
     if difference.low is None or difference.high is None:
         return f"one seed says nothing about {ours} against {theirs}"
-    percent = f"{CONFIDENCE:.0%} interval"
+    percent = f"{100 * confidence:.3g}% interval"
     ends = sorted((abs(difference.low), abs(difference.high)))
     mean, low, high = together(abs(difference.mean), *ends)
     size = f"{mean} ({percent} {low} to {high})"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autotune.environment import SCHEDULES
 from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.optimizers.registry import schedule
 from autotune.registry import foreign, unknown
 from autotune.results import comparison
 from autotune.results.comparison import Comparison, Contender, Row
@@ -33,12 +35,16 @@ from autotune.transfer.base import Change
 SCHEMA_VERSION = 1
 ENOUGH_SEEDS = 3
 
-_L2 = frozenset({"adam", "adam-win", "adam-win2", "sgd"})  # the others keep decay out of gradients
+# The others keep decay out of gradients.
+_L2 = frozenset({"adam", "adam-sf", "adam-win", "adam-win2", "sgd"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The learning-rate schedule: linear warm-up, then a cosine to a fraction of the peak."""
+    """The learning-rate schedule: linear warm-up, then a cosine to a fraction of the peak.
+
+    With type 'constant' the rate stays at its peak instead, for optimizers that average.
+    """
 
     type: str = "cosine"
     warmup_fraction: float
@@ -99,6 +105,7 @@ class Tuned:
     space: Mapping[str, Any] = field(default_factory=dict)  # where it was found, as plain data
     target: Mapping[str, Any] = field(default_factory=dict)  # the run it is for; empty: as searched
     changes: tuple[Change, ...] = ()  # what rules restated for it
+    longer: tuple[str, ...] = ()  # what became of it in longer runs; empty: not tried
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -137,7 +144,16 @@ def tuned(
         chosen = _judged(found.search, row, which, trials)
     else:
         chosen = _single(found.search, row, trials, trial)
-    return _record(found.search, row, study, chosen)
+    record = _record(found.search, row, study, chosen)
+    return replace(record, longer=tuple(_longer(found, record)))
+
+
+def _longer(found: Comparison, record: Tuned) -> Iterator[str]:
+    """Yield what was concluded of this very setting in longer runs, the newest first."""
+    number = record.provenance.trial
+    for one in reversed(found.validations):
+        if (one.optimizer, one.source) == (record.optimizer, number):
+            yield from one.sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,11 +245,18 @@ def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], numbe
     )
 
 
+def _schedule(search: SearchRecord, optimizer: str, warmup: float) -> Schedule:
+    """Return the schedule that an optimizer was trained with; another package's may be missing."""
+    shape = search.environment.get(SCHEDULES, {}).get(optimizer) or schedule(optimizer)
+    end = 1.0 if shape == "constant" else 0.0
+    return Schedule(type=shape, warmup_fraction=warmup, final_lr_fraction=end)
+
+
 def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Tuned:
     return Tuned(
         optimizer=row.optimizer,
         hyper={name: _value(value) for name, value in chosen.setting.hyper.items()},
-        schedule=Schedule(warmup_fraction=chosen.setting.warmup),
+        schedule=_schedule(search, row.optimizer, chosen.setting.warmup),
         conventions=Conventions(weight_decay=_decay_convention(row.optimizer)),
         tuned_on=dict(search.task),
         evidence=_evidence(row, chosen),

@@ -62,6 +62,23 @@ class BudgetTracker:
             return False
         return self._in_time(state, cost, needed, budget.minutes * 60 - self.elapsed())
 
+    def pays(self, wanted: Sequence[StudyState]) -> bool:
+        """Return whether the runs and minutes of all studies together pay for these full runs."""
+        budget = self.policy.budget
+        spent = sum(state.committed() for state in self.states)
+        if budget.runs is not None and spent + len(wanted) > budget.runs + ROUNDING:
+            return False
+        if budget.minutes is None:
+            return True
+        left, paces = budget.minutes * 60 - self.elapsed(), [self.pace(one) for one in wanted]
+        known = [pace for pace in paces if pace is not None]
+        if not known:
+            return left > 0
+        longest = max(known)
+        work = longest * (len(paces) - len(known)) + sum(known)
+        running = sum((one.committed() - one.runs()) * longest for one in self.states)
+        return self._fits(running + work, longest, left)
+
     def pace(self, state: StudyState, cost: float = 1.0) -> float | None:
         """Return the seconds of a job of ``cost`` full runs; None if too little has run.
 
@@ -107,9 +124,10 @@ class BudgetTracker:
         All of them may or none, so that they stay equal. It depends on the clock alone: a loss on
         a judging seed must not decide what else is tried.
         """
-        budget, going = self.policy.budget, [s for s in self.states if not stopping.reached(s)]
+        budget = self.policy.budget
         if budget.minutes is None or not all(state.searched for state in self.states):
             return False
+        going = [state for state in self.states if not stopping.reached(state)]
         if not going or not all(map(stages.has_more, going)):
             return False
         again = max(AGAIN, *(stages.next_part(state) for state in going))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
+from typing import TypeVar
 
 from autotune.scheduler.proposals import SEARCH_SEED
 from autotune.scheduler.study_state import ENDED, StudyState
@@ -17,6 +18,7 @@ from autotune.studies.records import Role, TrialRecord, TrialState
 SEEDS = (1, 2)  # seed indices of the laps; all take part in the first lap
 BEHIND = 2.0  # standard errors of the paired differences: further behind is out of the race
 
+Key = TypeVar("Key", int, str)
 Losses = Mapping[int, float]  # by seed; infinite if the run failed or diverged
 
 
@@ -71,6 +73,17 @@ def losses(state: StudyState, trial: TrialRecord) -> dict[int, float]:
     return found
 
 
+def ahead(known: Mapping[Key, Losses]) -> list[Key]:
+    """Return the one with the lowest mean over the same fresh seeds, and all not clearly behind it.
+
+    Args:
+        known: Losses of each on all of these seeds, of which there are two or more.
+    """
+    means = {name: mean(one.values()) for name, one in known.items()}
+    alive = {name: one for name, one in known.items() if math.isfinite(means[name])}
+    return _level(alive, means)
+
+
 def _ended(state: StudyState, trials: Sequence[TrialRecord], lap: int) -> bool:
     return all(SEEDS[lap] in losses(state, trial) for trial in trials)
 
@@ -85,10 +98,15 @@ def _ahead(known: Mapping[int, Losses]) -> list[int]:
     """Return the leader after the first lap, and all that are not clearly behind it."""
     fresh = {number: one[SEEDS[0]] for number, one in known.items() if SEEDS[0] in one}
     known = {n: one for n, one in known.items() if math.isfinite(fresh.get(n, math.inf))}
+    return _level(known, fresh)
+
+
+def _level(known: Mapping[Key, Losses], scores: Mapping[Key, float]) -> list[Key]:
+    """Return the leader by its score, and all that are not clearly behind it."""
     if not known:
         return []
-    leader = min(known, key=lambda number: (fresh[number], number))
-    return [n for n in known if n == leader or not _behind(known[n], known[leader])]
+    leader = min(known, key=lambda name: (scores[name], name))
+    return [name for name in known if name == leader or not _behind(known[name], known[leader])]
 
 
 def _behind(one: Losses, leader: Losses) -> bool:

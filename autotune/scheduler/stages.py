@@ -176,14 +176,17 @@ def stage(state: StudyState) -> Role:
 
 def _unfinished(state: StudyState) -> Suggestion | None:
     """Return a trial that was interrupted between two rungs or never started."""
-    left = [
-        trial
-        for trial in state.trials.values()
-        if trial.state is TrialState.WAITING
-        or (trial.state is TrialState.PAUSED and not _at_rung(state, trial))
-    ]
+    left = [trial for trial in state.changed.values() if _between(state, trial)]
+    # Only a change of a trial can make another answer, and a study may have ten thousand.
+    state.changed = {trial.id: trial for trial in left}
     trial = min(left, key=lambda t: t.number, default=None)
     return Suggestion(trial=trial, stop=_next_stop(state, trial)) if trial else None
+
+
+def _between(state: StudyState, trial: TrialRecord) -> bool:
+    if trial.state is TrialState.PAUSED:
+        return not _at_rung(state, trial)
+    return trial.state is TrialState.WAITING
 
 
 def _runs_whole(state: StudyState) -> bool:

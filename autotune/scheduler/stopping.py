@@ -18,10 +18,11 @@ def reached(state: StudyState) -> bool:
     The leader is the trial that went furthest, and of these the one with the lowest loss. Halving
     decides on open trials before another setting is tried.
     """
-    patience, leader = state.policy.budget.patience, _leader(state)
-    if patience is None or leader is None:
+    patience = state.policy.budget.patience
+    if patience is None:
         return False
-    return len(_since(state, leader)) >= patience
+    leader = _leader(state)
+    return leader is not None and len(_since(state, leader)) >= patience
 
 
 def why_stopped(state: StudyState, minutes: float | None) -> str | None:

@@ -41,6 +41,9 @@ class StudyState:
     searched: bool = False  # the search is over: no further setting is tried
     timed: dict[int, Point] = field(default_factory=dict)  # trial -> the newest point of its curve
     pace: Pace = field(default_factory=Pace)  # of the steps between points
+    live: set[int] = field(default_factory=set)  # trials that run now
+    # Changed since it was last asked which trials stopped between two rungs, by id.
+    changed: dict[int, TrialRecord] = field(default_factory=dict)
 
     @property
     def target(self) -> int:
@@ -78,7 +81,8 @@ class StudyState:
     def _place(self, trial: TrialRecord) -> None:
         """Replace a trial's record by its newest one; each number exists once in a study."""
         known = self.trials.get(trial.id)
-        self.trials[trial.id] = trial
+        self.trials[trial.id] = self.changed[trial.id] = trial
+        (self.live.add if trial.state is TrialState.RUNNING else self.live.discard)(trial.id)
         steps = self._cost(trial) - (self._cost(known) if known else 0)
         self.charged[trial.role] = self.charged.get(trial.role, 0) + steps
         row = self.by_role.setdefault(trial.role, [])
@@ -99,7 +103,7 @@ class StudyState:
 
     def running(self) -> list[TrialRecord]:
         """Return the running trials."""
-        return [t for t in self.trials.values() if t.state is TrialState.RUNNING]
+        return [self.trials[id] for id in sorted(self.live)]
 
     def runs(self) -> float:
         """Return the full runs spent in all stages."""

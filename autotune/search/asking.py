@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -144,8 +145,12 @@ class Asker(Decider):
         name = self.opened.search.name
         self.listen(SearchEnded(name=name, complete=complete, seconds=self._elapsed()))
         if complete:
-            for text in self.advice.at_end(self.tracker):
+            for text in self._advice():
                 self.listen(Notice(text=text))
+
+    def _advice(self) -> Iterator[str]:
+        """Yield what was too small or too narrow."""
+        return self.advice.at_end(self.tracker)
 
     def abandon(self) -> None:
         """Store what is possible before an error is raised, perhaps one of the database."""

@@ -134,7 +134,7 @@ class Decider:
         """End the search if nobody can continue it; called in a turn that started nothing."""
         if self.busy or why is Reason.PAUSED:
             return
-        left = why in LEAVING and not all(stages.complete(o) for o in self.states)
+        left = why in LEAVING and not self._complete()
         if self.participant.others:
             self.over = left
             return
@@ -144,6 +144,10 @@ class Decider:
             self._close()
         self.over = True
 
+    def _complete(self) -> bool:
+        """Return whether all was run that the budget asks for."""
+        return all(stages.complete(state) for state in self.states)
+
     def _leave(self) -> None:
         """Store the search as interrupted, unless others still run it."""
         if not self.participant.others:
@@ -151,8 +155,17 @@ class Decider:
             self.store.update_search(self.opened.search.name, state=SearchState.INTERRUPTED)
 
     def _close(self) -> None:
-        """Stop all paused trials and store the recommendations."""
+        """Conclude, store that the search is complete, and remove what no trial needs."""
         self._spend()
+        self._conclude()
+        self.participant.keep_turn()
+        self.participant.state = SearchState.COMPLETE
+        self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
+        for left in self.folder.glob("*.p*t*"):  # checkpoints, and files that a killed worker left
+            left.unlink(missing_ok=True)
+
+    def _conclude(self) -> None:
+        """Stop all paused trials and store the recommendations."""
         for state in self.states:
             self.participant.keep_turn()
             idle = [
@@ -166,8 +179,3 @@ class Decider:
             measured = (t for t in state.of(Role.JUDGE) if t.loss is not None)
             judged = any(trial.source == winner for trial in measured)
             self.recorder.close(state, winner if judged else None)
-        self.participant.keep_turn()
-        self.participant.state = SearchState.COMPLETE
-        self.store.update_search(self.opened.search.name, state=SearchState.COMPLETE)
-        for left in self.folder.glob("*.p*t*"):  # checkpoints, and files that a killed worker left
-            left.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from autotune.errors import AlreadyThere, SpecError
 from autotune.search.lock import COORDINATOR, exclusive, folder_of
 from autotune.search.stored import opened, split
-from autotune.studies import urls
+from autotune.studies import urls, validations
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.store import Store
@@ -65,10 +65,11 @@ def delete(storage: str | None, search: SearchRecord) -> None:
     with closing(Mirror(url)) as mirror:
         for study in search.studies:
             mirror.forget(f"{search.name}/{study.optimizer}")
-    for file in _checkpoints(url, search):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(_commands(url, search), ignore_errors=True)
     with Store(url) as store:
+        for each in (search, *(one.stage for one in validations.of(store, search.id))):
+            for file in _checkpoints(url, each):
+                file.unlink(missing_ok=True)
+            shutil.rmtree(_commands(url, each), ignore_errors=True)
         store.delete_search(search.name)
 
 

@@ -37,7 +37,8 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         ended = {
             each.optimizer: (store.recommendation(each.id) or {}).get("ended") for each in chosen
         }
-        rows = {row.optimizer: row for row in load(store, found.name).rows}
+        compared = load(store, found.name)
+        rows = {row.optimizer: row for row in compared.rows}
         exports = {each.optimizer: _exports(store, each) for each in chosen}
     return {
         "search": found,
@@ -51,6 +52,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         "ended": {name: text for name, text in ended.items() if text},
         "nothing_learned": {name: text for name in trials if (text := rows[name].nothing_learned)},
         "exports": {name: those for name, those in exports.items() if those},
+        "validations": [one for one in compared.validations if one.optimizer in trials],
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune.optimizers.registry import is_foreign
+from autotune.optimizers.registry import is_foreign, stacks
 from autotune.space.coordinates import Value
 from autotune.space.presets import presets_of
 from autotune.space.spaces import Choice, Parameter, Space
@@ -39,16 +39,16 @@ def _ends(parameter: Parameter) -> Sequence[Value]:
 
 
 def check_model(task: Task, spaces: Mapping[str, Space]) -> None:
-    """Refuse a task whose model one of them does not take; raises SpecError.
+    """Refuse a task whose model one of them, or Muon, does not take; raises SpecError.
 
     What trains itself has no model before it runs.
     """
-    theirs = _theirs(spaces)
-    if theirs and not trains_itself(task):
+    choosy = {name: space for name, space in spaces.items() if not stacks(name)}
+    if choosy and not trains_itself(task):
         from autotune.training import foreign
 
         model = task.start(0).model
-        for name, space in theirs.items():
+        for name, space in choosy.items():
             foreign.fits(model, name, _reference(name, space))
 
 

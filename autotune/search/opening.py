@@ -30,6 +30,7 @@ from autotune.tasks.base import LOOP, Measurement, Shortest, Task
 from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
+from autotune.tasks.script import is_own
 from autotune.tasks.surroundings import Surroundings
 from autotune.tasks.training import Precision, has_bfloat16
 
@@ -171,10 +172,26 @@ def prepare(
         )
 
 
-def facts_of(spec: SearchSpec) -> dict[str, Any]:
-    """Return the facts of a new search's task that was prepared before, in another size."""
+def facts_of(spec: SearchSpec, stored: SearchRecord | None = None) -> dict[str, Any]:
+    """Return the facts of a task that was prepared before, in another size.
+
+    ``stored``: the search that it was prepared for, if that is stored.
+    """
     with Surroundings().entered(), lines.apart():
-        return dict(_task(spec, device_of(spec, None), None).facts())
+        return dict(_task(spec, device_of(spec, stored), stored).facts())
+
+
+def known(spec: SearchSpec, stored: SearchRecord) -> Prepared:
+    """Return what is stored of a task, for a process that decides and trains nothing.
+
+    No code of a user is run. Only the settings that authors published for a network of this package
+    are read from it.
+    """
+    published: Mapping[str, Any] = {}
+    if spec.command is None and not is_own(spec.model):
+        task = resolve(**task_arguments(spec, stored.task))
+        published = getattr(task, "presets", published)
+    return Prepared(facts=dict(stored.task), spaces=spaces_of(spec, published))
 
 
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
@@ -388,6 +405,11 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]
     words += [f"content of {key.removeprefix(MODULE)}" for key in modules]
     return list(dict.fromkeys(words))
+
+
+def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a task that may not change while it is searched."""
+    return {k: v for k, v in facts.items() if k in KEPT_FACTS or k.startswith(MODULE)}
 
 
 def unknown_size(task: Mapping[str, Any]) -> str | None:

@@ -51,8 +51,15 @@ def reason(
 
 def hopeless(states: Sequence[StudyState]) -> bool:
     """Return whether many trials failed or diverged and no other ever had a loss."""
+    if any(map(_measured, states)):  # looked at first: of most searches the first trial is
+        return False
     trials = [t for state in states for t in state.trials.values()]
-    curves = [(state.trials[t], curve) for state in states for t, curve in state.losses.items()]
-    measured = any(curve for trial, curve in curves if trial.state is not TrialState.FAILED)
-    many = any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
-    return many and not measured
+    return any(sum(t.state is s for t in trials) >= n for s, n in HOPELESS.items())
+
+
+def _measured(state: StudyState) -> bool:
+    """Return whether a trial that did not fail has a loss."""
+    failed = TrialState.FAILED
+    return any(
+        curve and state.trials[trial].state is not failed for trial, curve in state.losses.items()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from autotune.errors import LeaseLost, SpecError, Unavailable
@@ -56,7 +56,6 @@ class Recorder:
         self.store = participant.store
         self.spec, self.folder = spec, folder.absolute()
         self._mirror = mirror
-        self._content = expected(self.search.task)
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
         self._repeats = Repeats.of(self.search.task)
         if text := unknown_size(self.search.task):
@@ -64,14 +63,20 @@ class Recorder:
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over
 
+    @cached_property
+    def _content(self) -> dict[str, str]:
+        """What the model's files have to be, read where this process trains."""
+        return expected(self.search.task)
+
     def start(self, state: StudyState, suggestion: Suggestion, asked: Asked | None = None) -> Job:
         """Store a suggestion as started and return its job; this ends the process's turn.
 
         Raises SpecError where the model's files are not those that the search was begun with.
 
-        ``asked``: who trains it, if that is not this process.
+        ``asked``: who trains it, if that is not this process; it has the model's files then.
         """
-        self._check_content()
+        if asked is None:
+            self._check_content()
         if suggestion.wider is not None:
             self._widen(state, suggestion.wider)
         if suggestion.notice is not None:
@@ -103,7 +108,7 @@ class Recorder:
             checkpoint=str(self.folder / f"{trial.study}-{trial.number}-{attempt}.pt"),
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
-            content=self._content,
+            content=self._content if asked is None else {},
         )
 
     def _check_content(self) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
-from autotune.errors import LeaseLost, SpecError, StorageError
+from autotune.errors import AlreadyThere, LeaseLost, SpecError, StorageError
 from autotune.scheduler.budget import BudgetTracker
 from autotune.search.deciding import Decider
 from autotune.search.events import Listener
 from autotune.search.joining import prepare
 from autotune.search.lock import folder_of
-from autotune.search.opening import Opened, going_on, open_search
+from autotune.search.opening import Opened, changed_facts, going_on, known, open_search
 from autotune.search.reasons import Reason
 from autotune.studies import remote
 from autotune.studies.attempts import lease
@@ -68,17 +70,10 @@ def reopened(search: SearchRecord, store: Store, listen: Listener, worker: str) 
         store: Where it is.
         listen: Called with every event.
         worker: Name of this process.
-
-    Raises:
-        SpecError: It trains its trials by itself.
     """
     spec = parse(dict(search.spec))
-    if not spec.asked:
-        raise SpecError(
-            f"search '{search.name}' trains model '{spec.model}' by itself, so its trials cannot "
-            "be asked for; join it with: autotune worker"
-        )
-    opened = open_search(going_on(spec, search, prepare(spec)), store)
+    prepared = prepare(spec) if spec.asked else known(spec, search)
+    opened = open_search(going_on(spec, search, prepared), store)
     return Remote(spec, store, opened, listen, worker)
 
 
@@ -99,7 +94,6 @@ class Remote(Decider):
         folder = folder_of(store.url, opened.search.name)
         super().__init__(spec, store, opened, listen, folder, worker=worker)
         self._lock = threading.Lock()
-        self._seconds = opened.search.seconds
         self.tracker = BudgetTracker(
             states=self.states, slots=1, elapsed=self._elapsed, overhead=lambda: 0.0
         )
@@ -109,22 +103,28 @@ class Remote(Decider):
         """The search's id."""
         return self.opened.search.id
 
-    def ask(self, asked: Asked, count: int) -> list[Lease] | Waits | Ended | Spent:
+    def ask(
+        self, asked: Asked, count: int, facts: Mapping[str, Any] | None = None
+    ) -> list[Lease] | Waits | Ended | Spent:
         """Return leases for a worker: what it held is taken back, or given to it again.
 
         Args:
             asked: Who asks. The same request is answered with the same leases.
             count: How many trials it can train at the same time.
+            facts: Of the task that the worker trains; None: of a loop of its own.
 
         Raises:
+            AlreadyThere: The worker's task is not the search's.
+            SpecError: The search has workers of another kind.
             Stale: The search was changed since this was made.
         """
+        self._refuse_other_task(facts)
         with self._lock:
-            if asked.request is not None:
-                known = remote.leases_of(self.store, self.id, asked)
-                if known:
-                    return [one for one in known if one.outcome is None] or Spent()
-            found = self._held(asked, count)
+            mine = remote.leases_of(self.store, self.id, asked)
+            same = [one for one in mine if asked.request and one.request == asked.request]
+            if same:
+                return [one for one in same if one.outcome is None] or Spent()
+            found = self._held(mine[:count], asked.request)
             answer: Waits | Ended | None = None
             late = time.monotonic() + BOX
             while len(found) < count and answer is None:
@@ -137,11 +137,29 @@ class Remote(Decider):
                     answer = step
             return found or answer or Waits(reason=RUNNING)
 
-    def _held(self, asked: Asked, count: int) -> list[Lease]:
+    def _refuse_other_task(self, facts: Mapping[str, Any] | None) -> None:
+        name, model = self.opened.search.name, self.spec.model
+        if self.spec.asked and facts is not None:
+            raise SpecError(
+                f"search '{name}' is trained by loops of its workers' own, so 'autotune worker' "
+                "cannot; ask for its trials with autotune.client, or by HTTP without 'facts'"
+            )
+        if not self.spec.asked and facts is None:
+            raise SpecError(
+                f"search '{name}' trains model '{model}' by itself, so its trials cannot be asked "
+                f"for by another loop; join it with: autotune worker --search {name} --server URL"
+            )
+        if facts is not None and (changed := changed_facts(self.opened.search.task, facts)):
+            raise AlreadyThere(
+                f"search '{name}' was begun with another {', '.join(changed)} than this worker "
+                "has; give the worker the files and the machine that the search was begun with"
+            )
+
+    def _held(self, mine: Sequence[Lease], request: str | None) -> list[Lease]:
         """Return what a worker goes on with that asks anew: it has nothing of it in hand."""
         found = []
-        for held in remote.held_by(self.store, self.id, asked.worker)[:count]:
-            number = remote.begin_again(self.store, held, asked.request)
+        for held in mine:
+            number = remote.begin_again(self.store, held, request)
             if number is not None:
                 found.append(remote.lease_of(self.store, held.trial.id, number))
         return found
@@ -149,13 +167,12 @@ class Remote(Decider):
     def _next(self, asked: Asked) -> Lease | Waits | Ended:
         """Decide on one trial."""
         self.over, job, decided = False, None, False
-        with suppress(LeaseLost), self.participant.turn(()) as decides:
+        with suppress(LeaseLost), self.participant.turn((), running=True) as decides:
             if decided := decides:
                 if self.participant.changed:
                     raise Stale
                 if self.participant.state is SearchState.COMPLETE:
                     return Ended(complete=True)
-                self._let_time_run()
                 self._go_on()
                 job = self._decide(1, asked)
         if job is not None:
@@ -163,14 +180,14 @@ class Remote(Decider):
         if self.over:
             return self._ended()
         if not decided:
+            self._refuse_replaced()
             return Waits(reason=BUSY)
         return Waits(reason=PAUSED if self.why() is Reason.PAUSED else RUNNING)
 
-    def _let_time_run(self) -> None:
-        """Count the time since a worker was last heard of; none of a pause without any."""
-        idle = self.why() is Reason.PAUSED and not self.participant.others
-        most = 0.0 if idle else lease().total_seconds()
-        self._seconds = remote.elapse(self.store, self.id, most)
+    def _refuse_replaced(self) -> None:
+        """Raise Stale or NotFound where another search has the name, or none."""
+        if remote.standing(self.store, self.opened.search.name).id != self.id:
+            raise Stale
 
     def _go_on(self) -> None:
         """Store that a search which was stopped, and is told to go on, does."""
@@ -186,7 +203,8 @@ class Remote(Decider):
         return Ended(complete=complete)
 
     def _elapsed(self) -> float:
-        return self._seconds
+        return self.participant.seconds
 
     def _spend(self) -> None:
-        self._let_time_run()
+        most = lease().total_seconds()
+        self.participant.seconds = remote.elapse(self.store, self.id, most)

@@ -8,11 +8,10 @@ from enum import StrEnum
 
 from autotune.errors import AlreadyThere, LeaseLost, SpecError
 from autotune.pruners.ladder import rungs_of
-from autotune.studies import remote
 from autotune.studies.attempts import KILLED, LOST
 from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
-from autotune.studies.remote import Lease, Saved
-from autotune.studies.spec import parse
+from autotune.studies.remote import Lease, Saved, Telling
+from autotune.studies.spec import ASKED, parse
 from autotune.studies.store import Store
 
 Losses = Mapping[int, float]  # by step
@@ -66,6 +65,14 @@ def evaluate(lease: Lease) -> tuple[int, ...]:
     return tuple(step for step in steps if lease.trial.step < step <= lease.stop)
 
 
+def furthest(lease: Lease) -> int:
+    """Return the last step that may be told of now.
+
+    A command of the search's own may be beyond its stop before it is heard of, as in every engine.
+    """
+    return lease.stop if lease.spec.get("engine") == ASKED else lease.trial.target
+
+
 def order(lease: Lease, losses: Losses) -> Order:
     """Return what the worker of a lease is to do after these losses."""
     if lease.stop in losses:
@@ -97,31 +104,37 @@ def refuse_ended(lease: Lease) -> None:
     )
 
 
-def add(store: Store, lease: Lease, points: Sequence[Point], saved: Saved | None = None) -> Losses:
+def add(
+    told: Telling, points: Sequence[Point], saved: Saved | None = None, *, lost: bool = False
+) -> Losses:
     """Store measurements, and where the trial's state is kept; return the losses of this lease.
 
     A measurement that comes twice is stored once.
+
+    Args:
+        told: The lease, held.
+        points: The measurements.
+        saved: Where the state is kept.
+        lost: The state that was saved before cannot be read.
 
     Raises:
         LeaseLost: The lease is over; nothing is stored.
         SpecError: The measurements cannot follow those before; nothing is stored.
     """
+    lease = told.lease
     refuse_ended(lease)
-    known = {p.step: p for p in store.curve(lease.trial.id)}
-    _check_steps(lease, points, known)
-    losses = {**_losses(known.values()), **_losses(points)}
-    own = {step: loss for step, loss in losses.items() if step > lease.trial.step}
-    told = max((point.step for point in points), default=0)
-    _refuse_missing(lease, own, max(told, saved.step if saved else 0))
+    _check_steps(lease, points, told.curve)
+    own = {**_own(told), **_losses(p for p in points if p.step > lease.trial.step)}
+    last = max((point.step for point in points), default=0)
+    _refuse_missing(lease, own, max(last, saved.step if saved else 0))
     if saved is not None:
         _check_saved(lease, saved)
-    store.add_points(lease.trial.id, lease.attempt, points)
-    if saved is not None and 0 < saved.step < lease.trial.target:
-        remote.save(store, lease, saved)
+    kept = saved if saved is not None and 0 < saved.step < lease.trial.target else None
+    told.add(points, kept, lost=lost)
     return own
 
 
-def end(store: Store, lease: Lease, ending: End) -> TrialRecord:
+def end(told: Telling, ending: End) -> TrialRecord:
     """End a lease and return its trial; told twice, it is ended once.
 
     Raises:
@@ -129,57 +142,48 @@ def end(store: Store, lease: Lease, ending: End) -> TrialRecord:
         AlreadyThere: It was ended otherwise.
         SpecError: A loss is missing.
     """
-    trial, told = lease.trial, ending.outcome
-    if lease.outcome in _OUTCOMES[told]:
+    lease, trial, outcome = told.lease, told.lease.trial, ending.outcome
+    if lease.outcome in _OUTCOMES[outcome]:
         return trial
     if lease.outcome is not None and lease.outcome != LOST:
         raise AlreadyThere(
             f"attempt {lease.attempt} at {lease.who} was ended as {_word(lease.outcome)}, "
-            f"got {told}: a lease is ended once"
+            f"got {outcome}: a lease is ended once"
         )
     refuse_ended(lease)
-    if told is Told.INTERRUPTED:
-        reason = ending.reason or "its worker was interrupted"
-        return store.lose(trial.id, lease.attempt, reason, blame=False)
-    own = measured(store, lease)
-    if told is Told.REACHED:
-        return _reach(store, lease, ending, own)
+    if outcome is Told.INTERRUPTED:
+        return told.give_back(ending.reason or "its worker was interrupted")
+    own = _own(told)
+    if outcome is Told.REACHED:
+        return _reach(told, ending, own)
     step = max(own, default=trial.step) if ending.step is None else ending.step
-    if not 0 <= step <= lease.stop:
+    if not 0 <= step <= furthest(lease):
         raise SpecError(f"{lease.who} trains until step {lease.stop} now, got step {step}")
-    state = TrialState.DIVERGED if told is Told.DIVERGED else TrialState.FAILED
-    reason = ending.reason or f"its worker said that it {told}"
-    return store.record(
-        trial.id, lease.attempt, state=state, step=step, seconds=_seconds(lease), reason=reason
-    )
+    state = TrialState.DIVERGED if outcome is Told.DIVERGED else TrialState.FAILED
+    return told.end(state, step, ending.reason or f"its worker said that it {outcome}")
 
 
-def _reach(store: Store, lease: Lease, ending: End, own: Losses) -> TrialRecord:
+def _reach(told: Telling, ending: End, own: Losses) -> TrialRecord:
     """End a lease whose last step was taken."""
-    stop = lease.stop
+    lease, stop = told.lease, told.lease.stop
+    if ending.step is not None and stop < ending.step <= furthest(lease):
+        stop = ending.step
     if ending.step not in {None, stop}:
         raise SpecError(
             f"{lease.who} has to train until step {stop} to be ended as reached, got step "
             f"{ending.step}; end it as interrupted or failed, or train on"
         )
     _refuse_missing(lease, own, stop)
-    whole = stop >= lease.trial.target
-    curve = {point.step: point for point in store.curve(lease.trial.id)}
-    return store.record(
-        lease.trial.id,
-        lease.attempt,
-        state=TrialState.COMPLETE if whole else TrialState.PAUSED,
-        step=stop,
-        loss=curve[stop].loss,  # measured by an earlier attempt where that saved its last step
-        accuracy=curve[stop].accuracy,
-        seconds=_seconds(lease),
-        reason=ending.reason,
-    )
+    state = TrialState.COMPLETE if stop >= lease.trial.target else TrialState.PAUSED
+    # Measured by an earlier attempt where that saved its last step.
+    last = told.curve.get(stop, Point(step=stop, seconds=0.0))
+    return told.end(state, stop, ending.reason, loss=last.loss, accuracy=last.accuracy)
 
 
-def _seconds(lease: Lease) -> float:
-    """Return the seconds of an attempt."""
-    return max(0.0, lease.seconds)
+def _own(told: Telling) -> dict[int, float]:
+    """Return the losses that were told in a lease, by step."""
+    losses = _losses(told.curve.values())
+    return {step: loss for step, loss in losses.items() if step > told.lease.trial.step}
 
 
 def _losses(points: Iterable[Point]) -> dict[int, float]:
@@ -190,7 +194,7 @@ def _check_steps(lease: Lease, points: Sequence[Point], known: Mapping[int, Poin
     """Refuse steps beyond the stop, and new ones before the last that was measured."""
     last = max((step for step in known if step > lease.trial.step), default=0)
     for point in points:
-        if point.step > lease.stop:
+        if point.step > furthest(lease):
             raise SpecError(
                 f"{lease.who} trains until step {lease.stop} now (stop_at), got a loss of step "
                 f"{point.step}: stop there, it may go on in a later lease"
@@ -215,7 +219,7 @@ def _refuse_missing(lease: Lease, losses: Losses, to: int) -> None:
 
 
 def _check_saved(lease: Lease, saved: Saved) -> None:
-    if not 0 <= saved.step <= lease.stop:
+    if not 0 <= saved.step <= furthest(lease):
         raise SpecError(
             f"{lease.who} trains until step {lease.stop} now (stop_at), got a state of step "
             f"{saved.step}"

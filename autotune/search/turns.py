@@ -113,35 +113,38 @@ class Participant:
         self._paused = False  # whether nothing runs here because of a pause
 
     @contextmanager
-    def turn(self, own: Container[int]) -> Iterator[bool]:
-        """Take the turn and read what others did; yields False if another process has the turn."""
-        self.deciding = self._ask()
+    def turn(self, own: Container[int], *, running: bool = False) -> Iterator[bool]:
+        """Take the turn and read what others did; yields False if another process has the turn.
+
+        ``running``: let the search's time run until now, and keep it as ``seconds``.
+        """
+        found = self._ask(running)
+        self.deciding = found is not None
         try:
-            if self.deciding:
-                self.store.reap(self.search.id)
-                self.update(own)
+            if found is not None:
+                self._take_in(found, own)
+                self.seconds = found.seconds if running else self.seconds
             yield self.deciding
         finally:
             if self.deciding:
                 self.store.leave_turn(self.search.id, self.worker)
 
-    def _ask(self) -> bool:
-        deadline = time.monotonic() + ASKING
-        while not self.store.take_turn(self.search.id, self.worker):
+    def _ask(self, running: bool) -> Changes | None:
+        deadline, what = time.monotonic() + ASKING, (self.search.id, self.worker)
+        while (found := self.store.decide(*what, self._revision, running=running)) is None:
             time.sleep(random.uniform(self._pause / 4, self._pause))
             self._pause = min(2 * self._pause, LONGEST)
             if time.monotonic() > deadline:
-                return False
+                return None
         self._pause = SHORTEST
-        return True
+        return found
 
     def keep_turn(self) -> None:
         """Extend the turn; raises LeaseLost if another process has taken it."""
         self.store.keep_turn(self.search.id, self.worker)
 
-    def update(self, own: Container[int]) -> None:
-        """Read what the other processes did."""
-        found = self.store.changes(self.search.id, self._revision)
+    def _take_in(self, found: Changes, own: Container[int]) -> None:
+        """Take in what the other processes did."""
         merge(self.states, found, own)
         self._revision = found.revision
         self.state, self.command = found.state, found.command

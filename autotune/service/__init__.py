@@ -23,6 +23,9 @@ NEEDED = ("fastapi", "prometheus_client", "uvicorn")
 def app(storage: Store | str | None = None) -> FastAPI:
     """Return the service as an ASGI application, to be run, embedded or mounted.
 
+    From the first token on (``autotune token create``) it answers nobody without one. Before, it
+    answers all who reach it: whoever embeds it sees to that.
+
     Args:
         storage: An open store, which stays its owner's to close; or a database file or URL, which
             is opened when the application starts. None: ``AUTOTUNE_STORAGE``, else

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
+from autotune.optimizers.registry import schedule
 from autotune.search import telling
 from autotune.search.remote import Ended, Spent, Waits
 from autotune.search.telling import End, Order
@@ -85,7 +86,7 @@ async def ask(
         if service.draining.is_set():
             text = "this server is being stopped; ask again, another or its next start answers"
             raise Problem(503, "draining", text, retry="after")
-        answer = await service.decide(service.ask, name, asked, body.count)
+        answer = await service.decide(service.ask, name, asked, body.count, body.facts)
         if isinstance(answer, Ended | Spent):
             raise _over(name, body, answer)
         if not isinstance(answer, Waits):
@@ -158,7 +159,9 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
         optimizer=lease.study,
         hyper=hyper,
         flat=dict(_flat(hyper)),
-        schedule=Schedule(warmup_fraction=trial.setting.warmup, steps=trial.target),
+        schedule=Schedule(
+            type=schedule(lease.study), warmup_fraction=trial.setting.warmup, steps=trial.target
+        ),
         from_step=saved.step if saved else 0,
         stop_at=lease.stop,
         evaluate_at=list(telling.evaluate(lease)),
@@ -178,13 +181,18 @@ def _flat(hyper: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _lease(service: Service, text: str) -> Lease:
-    trial, attempt = map(int, text.split("."))
-    if max(trial, attempt) > LARGEST:
-        raise Problem(404, "not-found", f"no lease {text}; ask for one")
-    found = remote.lease_of(service.store, trial, attempt)
+    found = remote.lease_of(service.store, *_numbers(text))
     if found.outcome is None:
         service.alive(found.search_id)
     return found
+
+
+def _numbers(text: str) -> tuple[int, int]:
+    """Return the trial and the attempt of a lease."""
+    trial, attempt = map(int, text.split("."))
+    if max(trial, attempt) > LARGEST:
+        raise Problem(404, "not-found", f"no lease {text}; ask for one")
+    return trial, attempt
 
 
 def _next(lease: Lease, order: Order) -> Next:
@@ -206,21 +214,22 @@ def _beat(service: Service, text: str) -> Next:
 
 
 def _tell(service: Service, text: str, body: Points) -> Next:
-    lease = _lease(service, text)
-    told = [
-        Point(**{**vars(one), "seconds": lease.seconds if one.seconds is None else one.seconds})
-        for one in body.points
-    ]
-    if body.state == "missing":
-        telling.refuse_ended(lease)
-        remote.save(service.store, lease, None)
+    lost = body.state == "missing"
     saved = Saved(**vars(body.state)) if body.state and body.state != "missing" else None
-    losses = telling.add(service.store, lease, told, saved)
+    with remote.telling(service.store, *_numbers(text)) as told:
+        lease = told.lease
+        points = [
+            Point(**{**vars(one), "seconds": lease.seconds if one.seconds is None else one.seconds})
+            for one in body.points
+        ]
+        losses = telling.add(told, points, saved, lost=lost)
+    service.alive(lease.search_id)
     return _next(lease, telling.order(lease, losses))
 
 
 def _end(service: Service, text: str, body: EndBody) -> EndAnswer:
-    lease = _lease(service, text)
     ending = End(outcome=body.outcome, step=body.step, reason=body.reason or None)
-    trial = telling.end(service.store, lease, ending)
+    with remote.telling(service.store, *_numbers(text)) as told:
+        trial = telling.end(told, ending)
+    service.alive(told.lease.search_id)
     return EndAnswer(state=trial.state, step=trial.step, loss=trial.loss)

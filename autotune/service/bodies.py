@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
-from autotune.studies.records import Command, Role, SearchState, TrialState
+from autotune.studies.records import Command, Role, TrialState
 from autotune.studies.tokens import LONGEST_DAYS, Scope
 
 POINTS = 10_000  # measurements in one call
@@ -69,6 +68,12 @@ Above = Annotated[
 ]
 Loss = Annotated[
     float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+]
+Seconds = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_number),
+    BeforeValidator(_finite),
 ]
 Label = Annotated[
     str,
@@ -184,6 +189,11 @@ class Ask(Body):
         description="Whether the worker can go on from a saved state. Without checkpoints a trial "
         "that goes on after a rung begins at step 0 again.",
     )
+    facts: dict[str, Any] | None = Field(
+        default=None,
+        description="Of a worker that trains the search's own task, as `autotune worker` does: "
+        "facts of the task as that worker has it, which have to be those of the search.",
+    )
 
 
 class PointBody(Body):
@@ -193,7 +203,7 @@ class PointBody(Body):
     loss: Loss | None = Field(default=None, description="On validation data.")
     train_loss: Loss | None = None
     accuracy: Loss | None = None
-    seconds: Annotated[Loss, Field(ge=0)] | None = Field(
+    seconds: Seconds | None = Field(
         default=None, description="Of training in this lease; the server's clock without it."
     )
 
@@ -227,9 +237,9 @@ class EndBody(Body):
 
 
 class Schedule(Answer):
-    """The learning rate's schedule: a linear warm-up, then a cosine to 0."""
+    """The learning rate's schedule: a linear warm-up, then a cosine to 0 or a constant rate."""
 
-    type: Literal["cosine"] = "cosine"
+    type: Literal["cosine", "constant"] = "cosine"
     warmup_fraction: float
     steps: int
 
@@ -288,127 +298,6 @@ class EndAnswer(Answer):
     loss: float | None
 
 
-class StudyAnswer(Answer):
-    """All trials of one optimizer."""
-
-    optimizer: str
-    counts: Mapping[str, int]
-    best: float | None
-    url: str
-
-
-class SearchAnswer(Answer):
-    """A search as stored."""
-
-    name: str
-    url: str
-    state: SearchState
-    command: Command
-    revision: int
-    seconds: float
-    created: datetime
-    updated: datetime
-    task: Mapping[str, Any]
-    spec: Mapping[str, Any]
-    studies: list[StudyAnswer]
-
-
-class Searches(Answer):
-    """A page of searches, the newest first."""
-
-    searches: list[SearchAnswer]
-    next: str | None = Field(description="Address of the next page; null on the last.")
-
-
-class PointAnswer(Answer):
-    """A measurement."""
-
-    step: int
-    seconds: float
-    train_loss: float | None
-    loss: float | None
-    accuracy: float | None
-
-
-class TrialAnswer(Answer):
-    """One run of a setting."""
-
-    number: int
-    role: Role
-    origin: str
-    state: TrialState
-    step: int
-    target: int
-    loss: float | None
-    accuracy: float | None
-    seconds: float
-    reason: str | None
-    seed_index: int
-    source: int | None
-    hyper: Mapping[str, Any]
-    warmup: float
-    url: str
-    points: list[PointAnswer] | None = None
-
-
-class TrialEvent(TrialAnswer):
-    """A trial that changed, as it stands now."""
-
-    optimizer: str
-    measured: PointAnswer | None = Field(description="Its last measurement.")
-
-
-class SearchEvent(Answer):
-    """How a search stands when all before was told."""
-
-    name: str
-    state: SearchState
-    command: Command
-    revision: int
-    seconds: float
-    studies: list[StudyAnswer]
-
-
-class Trials(Answer):
-    """A page of a study's trials, by number."""
-
-    trials: list[TrialAnswer]
-    next: str | None
-
-
-class EstimateAnswer(Answer):
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-class Recommendation(Answer):
-    """What a study recommends, judged on fresh seeds."""
-
-    search: str
-    optimizer: str
-    hyper: Mapping[str, Any]
-    warmup: float
-    loss: EstimateAnswer | None
-    default: EstimateAnswer | None
-    difference: EstimateAnswer | None
-    seeds: Mapping[int, float]
-    verdict: str
-    against_adamw: str | None
-    complete: bool
-
-
-class Valid(Answer):
-    """A search that could begin."""
-
-    rungs: list[int]
-    spaces: Mapping[str, Mapping[str, Any]] = Field(description="Ranges by optimizer.")
-    runs: float | None = Field(description="Full runs for each optimizer; null if only time ends.")
-
-
 class TokenBody(Body):
     """A token to make."""
 
@@ -416,43 +305,3 @@ class TokenBody(Body):
     scope: Scope = Scope.WORK
     search: Word | None = Field(default=None, description="The only search that it is for.")
     days: Days | None = Field(default=None, description="After which it expires.")
-
-
-class TokenAnswer(Answer):
-    """Who may call; its secret is not known."""
-
-    id: int
-    name: str
-    scope: Scope
-    search: str | None
-    created: datetime
-    expires: datetime | None
-    revoked: datetime | None
-    used: datetime | None
-
-
-class MadeToken(TokenAnswer):
-    """A new token, with its secret."""
-
-    secret: str
-
-
-class Tokens(Answer):
-    """All tokens, the oldest first."""
-
-    tokens: list[TokenAnswer]
-
-
-class Health(Answer):
-    """Whether the process answers."""
-
-    status: Literal["ok", "draining", "unavailable"]
-
-
-class About(Answer):
-    """What this version of the service can do."""
-
-    version: str
-    capabilities: list[str]
-    optimizers: list[str]
-    formats: list[str]

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from autotune.errors import AlreadyThere
 from autotune.search.events import Event, Notice
@@ -86,32 +86,34 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._deciding, partial(call, *args, **kwargs))
 
-    def ask(self, search: str, asked: Asked, count: int) -> list[Lease] | Waits | Ended | Spent:
+    def ask(
+        self, search: str, asked: Asked, count: int, facts: Mapping[str, Any] | None = None
+    ) -> list[Lease] | Waits | Ended | Spent:
         """Return trials of a search for a worker, or why there are none.
 
         Raises:
+            AlreadyThere: The worker's task is not the search's.
             NotFound: There is no such search.
-            SpecError: It trains its trials by itself.
+            SpecError: It has workers of another kind.
         """
         for _ in range(OFTEN):
             known = self._search(search)
             if known is None:
                 return Ended(complete=True)
             try:
-                return known.ask(asked, count)
+                return known.ask(asked, count, facts)
             except Stale:
                 self.forget(search)
         return Waits(reason="search-changed")
 
     def _search(self, search: str) -> Remote | None:
         """Return a search to decide on; None where nothing of it is left to do."""
-        now = remote.standing(self.store, search)
         with self._lock:
             known = self._searches.get(search)
-            if known is None or known.id != now.id:
-                if now.state is SearchState.COMPLETE:
-                    return None
+            if known is None:
                 stored = self.store.search(search)
+                if stored.state is SearchState.COMPLETE:
+                    return None
                 known = reopened(stored, self.store, self._hear, self.name)
                 self._searches[search] = known
         return known

@@ -14,7 +14,6 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from autotune.errors import NotFound, StorageError
-from autotune.service.bodies import LARGEST
 from autotune.service.caller import caller
 from autotune.service.feeds import EVERY, Feed, Feeds
 from autotune.service.paths import Search, service_of
@@ -28,13 +27,23 @@ RETRY = 2000  # milliseconds after which a client that lost its connection is to
 LONGEST = 86400.0  # seconds that a stream can be asked to last
 COMMENT = b": alive\n\n"
 
+EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["trial", "search", "deleted", "reset"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+$"},
+    },
+}
+
 routes = APIRouter(tags=["results"])
 
-_MARK = re.compile(r"(?:([0-9]{1,10})\.)?([0-9]{1,10})")
+MARK = r"^(?:([0-9]{1,9})\.)?([0-9]{1,9})$"
 Since = Annotated[
     str | None,
     Query(
-        pattern=r"^([0-9]{1,10}\.)?[0-9]{1,10}$",
+        pattern=MARK,
         description="A revision, or the `id` of an event: what came later is told. Without it, "
         "everything there is.",
         examples=["12"],
@@ -65,7 +74,7 @@ class EventStream(StreamingResponse):
         **responses(404),
         200: {
             "description": "Events `trial`, `search` and `deleted`, as they happen",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"itemSchema": EVENT}},
         },
     },
 )
@@ -75,14 +84,18 @@ async def events(
     since: Since = None,
     seconds: Seconds = None,
     last_event_id: Annotated[
-        str | None, Header(description="The `id` of the last event that came; goes before since.")
+        str | None,
+        Header(
+            description="The `id` of the last event that came; goes before since.",
+            json_schema_extra={"pattern": MARK},
+        ),
     ] = None,
 ) -> Any:
     """Follow a search: each trial that changes as it stands then, and how the search stands."""
     service, feeds = service_of(request), feeds_of(request)
     feeds.refuse_full()
     standing = await service.run(remote.standing, service.store, name)
-    begin, again = _begin(standing, last_event_id or since)
+    begin, again = _begin(standing, since if last_event_id is None else last_event_id)
     until = None if seconds is None else time.monotonic() + seconds
     stream = Stream(request, feeds, until)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -175,8 +188,8 @@ def _begin(standing: Standing, mark: str | None) -> tuple[Cursor, bool]:
     """Return from where to tell, and whether what was told before is of another search."""
     if mark is None:
         return Cursor(), False
-    found = _MARK.fullmatch(mark)
-    if found is None or int(found[2]) > LARGEST:
+    found = re.fullmatch(MARK, mark)
+    if found is None:
         text = f"Last-Event-ID must be the id of an event, as {standing.id}.12, got '{mark[:200]}'"
         raise Problem(422, "invalid", text)
     search_id, revision = found[1], int(found[2])

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
 from autotune.errors import NotFound, StorageError
-from autotune.service.bodies import PointAnswer, SearchEvent, TrialEvent
+from autotune.service.answers import PointAnswer, SearchEvent, TrialEvent
 from autotune.service.core import Service
 from autotune.service.paths import study_url
 from autotune.service.problems import Problem

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import time
 from collections.abc import Callable, MutableMapping, Sequence
@@ -67,6 +69,7 @@ class Guard:
         self._rates = Rates(rate, clock) if rate else None
         self._closed, self._looked = False, -LOOK
         self._used: dict[int, float] = {}
+        self._scraper: tuple[bytes, TokenRecord | None] | None = None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer as the application does, or with 401, 403 or 429."""
@@ -87,20 +90,45 @@ class Guard:
         if known.name in OPEN:
             return
         given = Headers(scope=scope).get("authorization")
-        if given is None and not await self._asks():
+        if known.name == "metrics":
+            known.token = token = await self._scraped(given)
+        else:
+            known.token = token = await self._known(given)
+        if token is None:
             return
-        known.token = token = await self._token(given)
         if self._rates is not None:
             self._rates.take(token.id)
         await self._refuse_more(known, token)
         await self._note(token)
+
+    async def _known(self, given: str | None) -> TokenRecord | None:
+        """Return by which token a request is let in; None where none is asked for."""
+        if given is None and not await self._asks():
+            return None
+        return await self._token(given)
+
+    async def _scraped(self, given: str | None) -> TokenRecord | None:
+        """Return the same; while the database is away, for whoever was let in the last time.
+
+        What a server counts is looked at most when something is wrong.
+        """
+        mark = hashlib.sha256((given or "").encode()).digest()
+        try:
+            token = await self._known(given)
+        except StorageError:
+            if self._scraper is None or not hmac.compare_digest(self._scraper[0], mark):
+                raise
+            return self._scraper[1]
+        self._scraper = (mark, token)
+        return token
 
     def _route(self, scope: MutableMapping[str, Any]) -> Caller:
         if scope["path"] == f"{scope.get('root_path', '')}/openapi.json":
             return Caller(route="/openapi.json", name="openapi")
         for route in self._routes:
             match, child = route.matches(scope)
-            if match is Match.FULL:
+            # Another method of an open path is nobody's secret either.
+            if match is Match.FULL or (match is Match.PARTIAL and route.name in OPEN):
                 return Caller(route=route.path, name=route.name, path=child["path_params"])
         return Caller()
 

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from autotune import __version__, export, optimizers
 from autotune.errors import StorageError
-from autotune.service.bodies import About, Health
+from autotune.service.answers import About, Health
 from autotune.service.core import Service
 from autotune.service.metrics import Metrics
 from autotune.service.paths import service_of

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
+from autotune import __version__
 from autotune.errors import (
     AlreadyThere,
     AutotuneError,
@@ -33,6 +34,9 @@ MEDIA = "application/problem+json"
 AFTER = 5  # seconds after which a database that was away is asked again
 
 _log = logging.getLogger(__name__)
+_AGENT = re.compile(r"autotune-client/([0-9]+(?:\.[0-9]+)*)")
+# What PostgreSQL's driver tells of where it is.
+_SERVER = re.compile(r"connection to server [^,]*(, port [0-9]+)? failed: ")
 _OTHERS = re.compile(r"; did you mean | \(known: ")
 
 
@@ -112,9 +116,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
     always = (400, 401, 403, 413, 422, 429, 500, 503)
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
+        status: {"description": _phrase(status), "content": content}
         for status in sorted({*always, *statuses})
     }
+
+
+def _phrase(status: int) -> str:
+    """Return what a status is called, by RFC 9110; Python 3.11 and 3.12 have older names."""
+    newer = {413: "Content Too Large", 422: "Unprocessable Content"}
+    return newer.get(status) or HTTPStatus(status).phrase
 
 
 def install(app: FastAPI) -> None:
@@ -174,6 +184,8 @@ def documented(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         _secured(made)
+        _parameters(made)
+        _streams(made)
         app.openapi_schema = made
     return app.openapi_schema
 
@@ -186,6 +198,29 @@ def _secured(document: dict[str, Any]) -> None:
         for route in methods.values():
             if "401" in route["responses"]:
                 route["security"] = [{"token": []}]
+
+
+def _parameters(document: dict[str, Any]) -> None:
+    """Say of parameters what their types do not: none is null, and If-Match is needed.
+
+    Without it, where it is needed, the answer is a problem of its own, 428.
+    """
+    for methods in document["paths"].values():
+        for route in methods.values():
+            for one in route.get("parameters", ()):
+                kinds = one["schema"].pop("anyOf", ())
+                one["schema"] |= next((k for k in kinds if k.get("type") != "null"), {})
+                if one["name"] == "if-match" and "428" in route["responses"]:
+                    one["required"] = True
+
+
+def _streams(document: dict[str, Any]) -> None:
+    """Leave of a stream's description what each of its items is."""
+    for methods in document["paths"].values():
+        for route in methods.values():
+            for content in route["responses"].get("200", {}).get("content", {}).values():
+                if "itemSchema" in content:
+                    content.pop("schema", None)
 
 
 async def _of_problem(_: Request, error: Exception) -> Response:
@@ -217,6 +252,7 @@ def told(error: AutotuneError, where: str, *, alone: bool = False) -> Problem:
         (where, "it"),
     ):
         found.detail = found.detail.replace(words, instead)
+    found.detail = _SERVER.sub("", found.detail)
     if alone and isinstance(error, NotFound):
         found.detail = _OTHERS.split(found.detail)[0]
     return found
@@ -232,7 +268,8 @@ async def _of_http(request: Request, error: Exception) -> Response:
         405: f"{path} does not know {method}; the header Allow lists what it knows",
         413: too_large(),
     }.get(status, str(error.detail))
-    kind = HTTPStatus(status).phrase.lower().replace(" ", "-")
+    said += _newer(request) if status in {404, 405} else ""
+    kind = _phrase(status).lower().replace(" ", "-")
     headers = {"Allow": _methods(request)} if status == 405 else error.headers
     return problem(Problem(status, kind, said, headers=headers))
 
@@ -253,11 +290,26 @@ async def _of_anything(request: Request, error: Exception) -> Response:
     return problem(Problem(500, "internal", text, retry="after"))
 
 
-async def _of_validation(_: Request, error: Exception) -> Response:
+def _newer(request: Request) -> str:
+    """Return the end of a sentence on what a newer client may know and this version does not."""
+    found = _AGENT.match(request.headers.get("user-agent", ""))
+    if found is None or _parts(found[1]) <= _parts(__version__):
+        return ""
+    return (
+        f"; the client is of version {found[1]}, this service of {__version__}: upgrade the service"
+    )
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"[0-9]{1,9}", version)]
+
+
+async def _of_validation(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     faults = list(_faults(error.errors()))
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    more += _newer(request)
     errors = [fault.model_dump() for fault in faults]
     return problem(Problem(422, "invalid", faults[0].detail + more, errors=errors))
 

@@ -14,14 +14,14 @@ from autotune.results.intervals import Estimate
 from autotune.results.tuned import tuned
 from autotune.search import details
 from autotune.search.stored import studies
-from autotune.service.bodies import (
-    LARGEST,
+from autotune.service.answers import (
     EstimateAnswer,
     PointAnswer,
     Recommendation,
     TrialAnswer,
     Trials,
 )
+from autotune.service.bodies import LARGEST
 from autotune.service.core import Service
 from autotune.service.paths import Optimizer, Search, service_of, study_url
 from autotune.service.problems import responses

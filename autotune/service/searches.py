@@ -7,14 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from autotune.search import declaring
-from autotune.service.bodies import (
-    Change,
+from autotune.service.answers import (
     SearchAnswer,
-    SearchBody,
     Searches,
     StudyAnswer,
     Valid,
 )
+from autotune.service.bodies import Change, SearchBody
 from autotune.service.core import Service
 from autotune.service.foreign import refuse_others
 from autotune.service.paths import STORED, NewSearch, Search, search_url, service_of, study_url
@@ -28,7 +27,8 @@ routes = APIRouter(tags=["searches"])
 
 ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Changes with the search."}}
 Match = Annotated[
-    str | None, Header(description="The ETag of the search that this is meant for, or `*`.")
+    str | None,
+    Header(description="The ETag of the search that this is meant for, or `*`.", examples=["*"]),
 ]
 
 

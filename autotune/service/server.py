@@ -24,6 +24,7 @@ from autotune.studies import tokens
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DRAIN = 30  # seconds that requests under way get to end
+KEPT = 75  # seconds that a connection is kept: workers train longer than uvicorn's 5 between calls
 
 _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})")
 
@@ -121,6 +122,7 @@ def serve(storage: str, options: Options) -> int:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=DRAIN,
+            timeout_keep_alive=KEPT,
             server_header=False,
             proxy_headers=False,
             ssl_context_factory=None if tls is None else lambda *_: tls,

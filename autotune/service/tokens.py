@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from autotune.service.bodies import LARGEST, MadeToken, TokenAnswer, TokenBody, Tokens
+from autotune.service.answers import MadeToken, TokenAnswer, Tokens
+from autotune.service.bodies import LARGEST, TokenBody
 from autotune.service.caller import caller
 from autotune.service.core import Service
 from autotune.service.paths import service_of

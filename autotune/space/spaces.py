@@ -166,7 +166,7 @@ class Space:
         A value outside a range is moved to its end; fixed values replace the preset's. Weight decay
         stays when lr moves, even if its timescale is then outside the space.
         """
-        given = {**self.defaults, **hyper}
+        given = told({**self.defaults, **hyper})
         changes = self._changes(given, warmup)
         full, warm = decode({"warmup": warmup, **changes}, given)
         moved = MOVED if (full, warm) != (given, warmup) else ""

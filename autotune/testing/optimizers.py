@@ -13,24 +13,50 @@ import pytest
 import torch
 from torch import Tensor
 
-from autotune.optimizers.registry import create, defaults, names, presets, resolve, space
+from autotune.optimizers.registry import (
+    create,
+    defaults,
+    names,
+    presets,
+    resolve,
+    schedule,
+    second_order,
+    space,
+    stacks,
+)
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.expect import expect
-from autotune.testing.trajectories import Trajectory, drawn, final
+from autotune.testing.trajectories import Trajectory, curved, drawn, final
 
 SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
+_AVERAGED = ("adamw-sf", "sgd-sf")  # of Schedule-Free; the first also in kernels
+_NOT_UNDER_WIN = ("decay", "cautious_decay")
+_LATE = ("radam-sf",)  # takes no step before its fifth, which suites would wait for
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
 
 
 def under_test() -> list[str]:
     """Return the registered names that tests over all optimizers run with, sorted.
 
-    The oldest optimizers come in every form, all others in their plain one: an application is the
-    same code for each of them. With ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name.
+    The oldest optimizers come in every form but Schedule-Free, of which there are two, all others
+    in their plain one: an application is the same code for each of them. With
+    ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name that steps at once. One that multiplies
+    matrices besides, and steps no vector, has tests of its own.
     """
-    return [name for name in names() if _in_every_form(name) or resolve(name)[1] == "none"]
+    known = [name for name in names() if name not in _LATE]
+    plain = [name for name in known if resolve(name)[1] == "none"]
+    found = [name for name in known if _in_every_form(name) or name in (*plain, *_AVERAGED)]
+    return list(filter(stacks, found))
+
+
+def of_second_order() -> list[str]:
+    """Return the names of optimizers that differentiate gradients once more, in their plain form.
+
+    They are not in ``under_test()``: a step along any tensor is refused.
+    """
+    return [name for name in names() if second_order(name) and resolve(name)[1] == "none"]
 
 
 def in_kernels() -> list[str]:
@@ -38,7 +64,8 @@ def in_kernels() -> list[str]:
 
     ``OptimizerContract`` compares the kernels of all the others with torch.
     """
-    return [name for name in under_test() if _in_every_form(name) or name in _REPRESENTATIVE]
+    some = (*_REPRESENTATIVE, _AVERAGED[0])
+    return [name for name in under_test() if _in_every_form(name) or name in some]
 
 
 def runs() -> list[tuple[str, str]]:
@@ -49,7 +76,9 @@ def runs() -> list[tuple[str, str]]:
 
 def _in_every_form(name: str) -> bool:
     every = os.environ.get("AUTOTUNE_TEST_EVERY") == "1"
-    return every or resolve(name)[0] in [resolve(root)[0] for root in _IN_EVERY_FORM]
+    cls, mode = resolve(name)
+    oldest = cls in [resolve(root)[0] for root in _IN_EVERY_FORM]
+    return every or (oldest and mode != "schedule-free")
 
 
 class OptimizerContract:
@@ -72,21 +101,31 @@ class OptimizerContract:
         "momentum": 0.5,
         "trust_coeff": 0.3,
         "clamp": 0.5,
+        "cautious_factor": 0.5,
         "dampening": 0.5,
         "reckless_steps": (3.0, 5.0),
         "max_grad_norm": 7.0,
         "lr_decay": 0.5,
         "initial_accumulator_value": 0.4,
+        "accumulate": "rows",
         "clip_exponent": 0.0,
+        "hessian_power": 0.5,
+        "block_sizes": (1, 0, 1, 1),
+        "r": 1.5,
+        "weight_lr_power": 0.5,
     }
     setting: ClassVar[dict[str, Any]] = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 0.7}
     apart: ClassVar[dict[str, dict[str, Any]]] = {
         "always_adapt": {"weight_decay": 0.0},
         "amsgrad": {"rectify": False},
+        "accumulate": {"max_grad_norm": 0.0},
+        "momentum": {"accumulate": "rows", "max_grad_norm": 0.0},
+        "cautious_factor": {"cautious": True},
     }
 
-    def run(self, name: str, steps: int = 4, **hyper: Any) -> Trajectory:
-        """Draw a trajectory of this optimizer."""
+    def run(self, name: str, **hyper: Any) -> Trajectory:
+        """Draw a trajectory of this optimizer; one that averages may begin after some steps."""
+        steps = 4 if schedule(name) == "cosine" else 8
         return drawn(name, {**self.setting, **hyper}, SHAPES, steps=steps, seed=3)
 
     @pytest.mark.parametrize("backend", BACKENDS[1:])
@@ -102,7 +141,10 @@ class OptimizerContract:
         """Change one after another; the parameters must end elsewhere."""
         given = defaults(name)
         for key, default in given.items():
-            if key == "acceleration" or (key == "decay" and "acceleration" in given):
+            mode = given.get("acceleration", "none")
+            if key == "acceleration" or key in resolve(name)[0].needs.get(mode, {}):
+                continue
+            if key in _NOT_UNDER_WIN and mode != "none":
                 continue
             base = {k: v for k, v in self.apart.get(key, {}).items() if k in given}
             before = final(self.run(name, **base), dtype=torch.float64, backend="torch")
@@ -126,7 +168,7 @@ class OptimizerContract:
             optimizer = create(name, [p], backend=backend, **self.setting)
             for _ in range(2):
                 before = torch.as_tensor(p.grad).clone()
-                optimizer.step()
+                take(optimizer)
                 expect(torch.equal(before, torch.as_tensor(p.grad)), "a gradient was written")
 
     def test_a_loaded_checkpoint_continues_bit_for_bit(self, name: str) -> None:
@@ -171,7 +213,7 @@ class OptimizerContract:
         """Load the state of a bfloat16 parameter; it must not pass through bfloat16."""
         p = parameter(5, torch.bfloat16)
         first, second = create(name, [p]), create(name, [p])
-        first.step()
+        take(first)
         second.load_state_dict(first.state_dict())
         for key, value in first.state[p].items():
             if isinstance(value, Tensor):
@@ -182,10 +224,10 @@ class OptimizerContract:
         """Step the optimizer that was loaded; the one it came from keeps its state."""
         p = parameter(4)
         first, second = create(name, [p]), create(name, [p])
-        first.step()
+        take(first)
         second.load_state_dict(first.state_dict())
         before = copy.deepcopy(first.state_dict()["state"])
-        second.step()
+        take(second)
         for key, value in first.state_dict()["state"][0].items():
             same = torch.equal(torch.as_tensor(value), torch.as_tensor(before[0][key]))
             expect(same, f"{key} is shared with the optimizer that loaded it")
@@ -210,7 +252,7 @@ class OptimizerContract:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = p.square().sum()
-            torch.autograd.backward(loss)
+            descend(optimizer, loss)
             return loss
 
         before = p.detach().clone()
@@ -225,7 +267,7 @@ class OptimizerContract:
         q.grad = None
         before = q.detach().clone()
         optimizer = create(name, [p, q])
-        optimizer.step()
+        take(optimizer)
         expect(torch.equal(before, q), "a parameter without gradient moved")
         expect(q not in optimizer.state, "a parameter without gradient has state")
 
@@ -236,8 +278,8 @@ class OptimizerContract:
         p.grad = torch.zeros(5)
         with usable(backend):
             optimizer = create(name, [p], backend=backend, **self.setting)
-            optimizer.step()
-            optimizer.step()
+            take(optimizer)
+            take(optimizer)
         expect(torch.equal(p, torch.zeros(5)), f"zeros became {p.tolist()}")
 
     def test_a_learning_rate_of_zero_is_finite(self, name: str) -> None:
@@ -260,8 +302,8 @@ class OptimizerContract:
         expected = create(name, [alone], lr=0.3, weight_decay=0.1, max_grad_norm=0.0)
         optimizer = create(name, [first], max_grad_norm=0.0)
         optimizer.add_param_group({"params": [second], "lr": 0.3, "weight_decay": 0.1})
-        expected.step()
-        optimizer.step()
+        take(expected)
+        take(optimizer)
         expect(torch.equal(alone, second), "a group steps differently beside another")
 
     def test_what_makes_no_sense_is_refused(self, name: str) -> None:
@@ -323,7 +365,21 @@ def advance(optimizer: torch.optim.Optimizer, p: Tensor, steps: range) -> None:
     """Take steps along gradients that depend on the step's number only."""
     for k in steps:
         p.grad = gradient(p, k)
-        optimizer.step()
+        take(optimizer)
+
+
+def take(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step; one that differentiates gradients once more finds some with a graph."""
+    if getattr(optimizer, "second_order", False):
+        for p in [p for group in optimizer.param_groups for p in group["params"]]:
+            p.grad = None if p.grad is None else curved(p, p.grad, 0.5)
+    optimizer.step()
+
+
+def descend(optimizer: Any, loss: Tensor) -> None:
+    """Compute the gradients of a loss, with their graph if the optimizer needs it."""
+    backward = optimizer.backward if getattr(optimizer, "second_order", False) else Tensor.backward
+    backward(loss)
 
 
 def gradient(p: Tensor, step: int) -> Tensor:

@@ -91,6 +91,7 @@ def _of_others(data: Mapping[str, Any]) -> Trajectory:
         shapes=[p["shape"] for p in data["params0"]],
         initial=[p["data"] for p in data["params0"]],
         grads=[_descending(data, step["grads"]) for step in steps],
+        curvature=[step["hess_diag"] for step in steps] if "hess_diag" in steps[0] else None,
         lr=[[step["lr"] * group.get("lr_scale", 1.0) for group in groups] for step in steps],
         expected={"float64": after, "float32": after},
         tolerance=_ONE_PRECISION,

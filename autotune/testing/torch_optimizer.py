@@ -24,7 +24,14 @@ from torch.utils import _pytree
 
 from autotune.optimizers.registry import create
 from autotune.testing.expect import expect, same
-from autotune.testing.optimizers import advance, gradient, parameter, saved_and_loaded
+from autotune.testing.optimizers import (
+    advance,
+    descend,
+    gradient,
+    parameter,
+    saved_and_loaded,
+    take,
+)
 
 # What a step may say of tensors that it cannot read.
 REFUSALS = (NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -48,7 +55,7 @@ class TorchOptimizerContract:
     def stepped(self, optimizer: Any) -> bool:
         """Take a step; return False if it was refused in a sentence."""
         try:
-            optimizer.step()
+            take(optimizer)
         except REFUSALS as error:
             expect(len(str(error).splitlines()) == 1, f"a step says {error!r}, not a sentence")
             return False
@@ -83,7 +90,7 @@ class TorchOptimizerContract:
         same("their mean", found["their_mean"].tolist(), [1.0, 1.0])
         same("their count", found["their_count"], 3)
         same("an entry of no parameter", optimizer.state["theirs"], {"seen": 7})
-        optimizer.step()
+        take(optimizer)
 
     def test_what_is_missing_is_refused_beside_foreign_entries(self, name: str) -> None:
         """Take what an optimizer cannot do without from a checkpoint that has foreign entries."""
@@ -117,15 +124,15 @@ class TorchOptimizerContract:
         (optimizer, p), (expected, q) = self.pair(name), self.pair(name)
         for own in (p, q):
             own.grad = gradient(own, 3)
-        expected.step()
+        take(expected)
         twin = Parameter(p.detach().clone())
         twin.grad = gradient(twin, 3)
         state = copy.deepcopy(optimizer.state_dict())
         with torch.optim.swap_in_optimizer_params_and_state(optimizer, {"p": twin}, state):
-            optimizer.step()
+            take(optimizer)
         expect(torch.equal(twin, q), "a step of what was swapped in ends elsewhere")
         expect(not torch.equal(p, q), "the optimizer's own parameter was stepped")
-        optimizer.step()
+        take(optimizer)
         expect(torch.equal(p, q), "the optimizer goes on differently after the swap")
 
     @pytest.mark.parametrize("flat", [False, True], ids=["nested", "flat"])
@@ -148,8 +155,12 @@ class TorchOptimizerContract:
     def test_a_step_under_a_schedule_is_one_graph(self, name: str) -> None:
         """Compile ``type(optimizer).step``: a schedule replaces the method of the optimizer."""
         (eager, p), (optimizer, q) = self.pair(name), self.pair(name)
+        if getattr(optimizer, "second_order", False):
+            pytest.skip("compiled code differentiates no gradients")
+        # An average refuses a rate that falls.
+        power = 1.0 if getattr(eager, "schedule", "cosine") == "constant" else -1.0
         schedules = [
-            lr_scheduler.LambdaLR(own, lambda k: 1.0 / (1 + k)) for own in (eager, optimizer)
+            lr_scheduler.LambdaLR(own, lambda k: (1 + k) ** power) for own in (eager, optimizer)
         ]
         torch._dynamo.reset()
         step = torch.compile(
@@ -157,12 +168,12 @@ class TorchOptimizerContract:
         )
         for k in range(2):
             p.grad, q.grad = gradient(p, k), gradient(q, k)
-            eager.step()
+            take(eager)
             with warnings.catch_warnings():  # the schedule sees no call of the method it replaced
                 warnings.simplefilter("ignore")
                 step()
-                for schedule in schedules:
-                    schedule.step()
+                for plan in schedules:
+                    plan.step()
         torch._dynamo.reset()
         torch.testing.assert_close(q.detach(), p.detach(), rtol=0.0, atol=1e-6)
 
@@ -195,7 +206,7 @@ class TorchOptimizerContract:
             p.grad, plain.grad = make(gradient(plain, k)), gradient(plain, k)
             if not self.stepped(ours):
                 return
-            expected.step()
+            take(expected)
         values = p.within if isinstance(p, Wrapped) else p.detach().as_subclass(Tensor)
         torch.testing.assert_close(values.detach(), plain.detach(), rtol=1e-5, atol=1e-6)
 
@@ -204,12 +215,12 @@ class TorchOptimizerContract:
         (expected, q), (optimizer, p) = self.pair(name), self.pair(name)
         with torch.device("meta"):
             fresh = parameter_on_cpu()
-            self.built(name, [fresh]).step()
+            take(self.built(name, [fresh]))
             p.grad = gradient_on_cpu(p)
             optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-            optimizer.step()
+            take(optimizer)
         q.grad = gradient_on_cpu(q)
-        expected.step()
+        take(expected)
         expect(torch.equal(p, q), "a step ends elsewhere under another default device")
         homes = {
             t.device.type for t in _pytree.tree_leaves(optimizer.state[p]) if isinstance(t, Tensor)
@@ -258,7 +269,7 @@ class Averaging:
 
     def step(self) -> None:
         """Step; after every second step, go half way back to the average."""
-        self.inner.step()
+        take(self.inner)
         self.taken += 1
         for p in self.inner.param_groups[0]["params"]:
             kept = self.inner.state[p]
@@ -318,7 +329,7 @@ def _around(known: Wrapped | None, inner: Tensor) -> Wrapped:
 def loaded_and_stepped(optimizer: Any, saved: dict[str, Any]) -> None:
     """Load a checkpoint and step: torch's own optimizers miss a tensor only then."""
     optimizer.load_state_dict(saved)
-    optimizer.step()
+    take(optimizer)
 
 
 def plain_or_refused(build: Callable[[], Any], word: str) -> None:
@@ -332,7 +343,7 @@ def plain_or_refused(build: Callable[[], Any], word: str) -> None:
     kept = [type(each) for each in (value if isinstance(value, tuple) else (value,))]
     expect(set(kept) <= {int, float, bool}, f"{word} is kept as {value!r}")
     schedule = lr_scheduler.StepLR(optimizer, 1)
-    optimizer.step()
+    take(optimizer)
     schedule.step()
     optimizer.load_state_dict(saved_and_loaded(optimizer.state_dict()))
 
@@ -369,5 +380,5 @@ def train(model: torch.nn.Module, optimizer: Any, steps: int) -> None:
     """Take steps on one batch."""
     for _ in range(steps):
         optimizer.zero_grad()
-        model(torch.full((2, 3), 3.0)).square().sum().backward()
-        optimizer.step()
+        descend(optimizer, model(torch.full((2, 3), 3.0)).square().sum())
+        take(optimizer)

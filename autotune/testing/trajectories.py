@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autotune.optimizers.base import RuleOptimizer
-from autotune.optimizers.registry import create
+from autotune.optimizers.registry import create, second_order
 
 Numbers = Sequence[float]
 Tolerance = Mapping[str, tuple[float, float]]  # relative and absolute, by dtype
@@ -26,6 +26,7 @@ class Trajectory:
     shapes: Sequence[Sequence[int]]
     initial: Sequence[Numbers]
     grads: Sequence[Sequence[Numbers | None]]  # by step and parameter
+    curvature: Sequence[Sequence[Numbers | None]] | None = None  # the Hessian's diagonal, likewise
     lr: Sequence[Numbers] | None = None  # by step and group
     restart_after: Sequence[int] = ()
     expected: Mapping[str, Sequence[Sequence[Numbers]]] = field(default_factory=dict)
@@ -47,6 +48,10 @@ def drawn(
     grads: list[list[Numbers | None]] = [[numbers(s) for s in shapes] for _ in range(steps)]
     if steps > 1:
         grads[1][-1] = None
+
+    def bends() -> Sequence[Numbers]:
+        return [numbers(shape) for shape in shapes]
+
     return Trajectory(
         optimizer=optimizer,
         hyper=hyper,
@@ -54,6 +59,7 @@ def drawn(
         shapes=shapes,
         initial=[numbers(shape) for shape in shapes],
         grads=grads,
+        curvature=[bends() for _ in grads] if second_order(optimizer) else None,
     )
 
 
@@ -74,12 +80,21 @@ def play(
     for k, grads in enumerate(run.grads):
         for i, group in enumerate(optimizer.param_groups if run.lr else ()):
             group["lr"] = run.lr[k][i] if run.lr else group["lr"]
-        for p, g in zip(params, grads, strict=True):
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
             p.grad = None if g is None else tensor(g, p.shape)
+            bend = None if run.curvature is None else run.curvature[k][i]
+            if p.grad is not None and bend is not None:
+                p.grad = curved(p, p.grad, tensor(bend, p.shape))
         optimizer.step()
         yield optimizer, [p.detach() for p in params]
         if k + 1 in run.restart_after:
             optimizer.restart_opt()  # type: ignore[attr-defined]  # only Adan's have restarts
+
+
+def curved(p: Tensor, g: Tensor, curvature: Tensor | float) -> Tensor:
+    """Return a gradient whose derivative by the parameter is ``curvature``, element by element."""
+    with torch.enable_grad():
+        return g + curvature * (p - p.detach())
 
 
 def final(

@@ -27,7 +27,10 @@ from autotune.training import checkpoint
 create("adamw", [torch.nn.Parameter(torch.zeros(1))])
 
 
-PRELOADED = ("autotune.testing.victims", "autotune.samplers.auto", "autotune.service.server")
+PRELOADED = (
+    "autotune.testing.victims", "autotune.testing.crowds", "autotune.samplers.auto",
+    "autotune.samplers.sobol", "scipy.stats", "autotune.service.server", "httpx2",
+)  # fmt: skip
 
 
 def context() -> ForkServerContext:

@@ -18,7 +18,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.averages import to_training
-from autotune.training.lr_schedule import multiplier
+from autotune.training.lr_schedule import multiplier, shape_of
 from autotune.training.pulse import Phase, Pulse
 from autotune.training.steps import Segment, finite, measure, queue_step, set_rates
 
@@ -69,10 +69,10 @@ def train_ahead(
     began = looked = time.perf_counter()
     modes = begin_training(run.model)
     to_training(optimizer)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
     losses = _Losses(device)
     for step in range(segment.start, segment.stop):
-        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
+        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup, shape))
         modes.restore()
         try:
             losses.add(step + 1, queue_step(run, optimizer, step))

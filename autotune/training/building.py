@@ -11,14 +11,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from autotune.optimizers import build
 from autotune.tasks import chance
+from autotune.training.averages import follow
 from autotune.training.lr_schedule import schedule
 
 
 def optimizer_of(
     model: nn.Module, optimizer: str, hyper: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed."""
-    return build(optimizer, model, hyper)
+    """Return the optimizer of a setting; parameters with ndim <= 1 are not decayed.
+
+    One of ours that averages follows calls of the model: see ``averages.follow``.
+    """
+    made = build(optimizer, model, hyper)
+    follow(model, made)
+    return made
 
 
 class Built(NamedTuple):

@@ -13,7 +13,7 @@ from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.ahead import train_ahead
 from autotune.training.averages import to_training
-from autotune.training.lr_schedule import multiplier
+from autotune.training.lr_schedule import multiplier, shape_of
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment, measure, set_rates, take_step
 
@@ -43,9 +43,9 @@ def train(
     began = time.perf_counter()
     modes = begin_training(run.model)
     to_training(optimizer)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
     for step in range(segment.start, segment.stop):
-        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup))
+        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup, shape))
         modes.restore()
         loss = take_step(run, optimizer, step)
         done = step + 1

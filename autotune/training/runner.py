@@ -23,7 +23,7 @@ from autotune.tasks.function import edited
 from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
-from autotune.training import checkpoint, paused
+from autotune.training import checkpoint, foreign, paused
 from autotune.training.building import optimizer_of
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
@@ -297,6 +297,7 @@ def task_of(job: Job) -> Task:
     The user's code may raise.
     """
     _unedited(job)
+    foreign.unsaved(job.optimizer)  # loads what the first step of another package's needs
     task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
     _unedited(job)  # not while it was loaded either
     if not trains_itself(task):
@@ -380,6 +381,8 @@ def pause(
     """
     if job.checkpoint is None or step >= job.target:
         return Saved()
+    if problem := foreign.unsaved(job.optimizer):
+        return Saved(problem=problem)
     if not checkpoint.worth_keeping(model, optimizer, seconds):
         return Saved()
     path = Path(job.checkpoint)

@@ -20,8 +20,9 @@ from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas
 from autotune.tasks.supervised import Supervised
+from autotune.training.averages import averaged
 from autotune.training.loop import train
-from autotune.training.lr_schedule import multiplier
+from autotune.training.lr_schedule import multiplier, shape_of
 from autotune.training.runner import build, exactly
 from autotune.training.steps import Diverged, Segment
 
@@ -69,12 +70,13 @@ class SideBySide:
 
     def evaluate(self) -> list[Measurement]:
         """Measure every run on the validation data."""
-        return self.replicas.evaluate()
+        with averaged(self.optimizer):
+            return self.replicas.evaluate()
 
     def _set_rates(self, step: int) -> None:
         together = zip(self.optimizer.rows, self.members, self._peaks, strict=True)
         for row, member, peak in together:
-            rate = peak * multiplier(step, self.target, member.setting.warmup)
+            rate = peak * multiplier(step, self.target, member.setting.warmup, shape_of(row))
             for group in row.param_groups:
                 group["lr"] = rate
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
-from autotune.training.averages import measuring
+from autotune.training.averages import averaged
+from autotune.training.gradients import backward, differentiable
 
 
 class Diverged(Exception):
@@ -44,9 +45,10 @@ class Segment:
 def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
     """Take one step and return its training loss; raises Diverged."""
     eager(optimizer.zero_grad)(set_to_none=True)
-    loss = run.loss(step)
+    with differentiable(optimizer):
+        loss = run.loss(step)
     value = finite(float(loss.detach()), "training", step + 1)
-    loss.backward()  # type: ignore[no-untyped-call]
+    backward(optimizer, loss)
     optimizer.step()
     return value
 
@@ -54,8 +56,9 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
 def queue_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
     """Let a device take one step and return its training loss, which nobody has waited for."""
     eager(optimizer.zero_grad)(set_to_none=True)
-    loss = run.loss(step)
-    loss.backward()  # type: ignore[no-untyped-call]
+    with differentiable(optimizer):
+        loss = run.loss(step)
+    backward(optimizer, loss)
     optimizer.step()
     return loss.detach()
 
@@ -87,7 +90,7 @@ def measure(
     """
     if done not in segment.evaluate:
         return Point(step=done, seconds=time.perf_counter() - began, train_loss=train_loss)
-    with measuring(optimizer):
+    with averaged(optimizer):
         measured = run.evaluate()
     finite(measured.loss, "validation", done)
     if measured.accuracy is not None and not math.isfinite(measured.accuracy):

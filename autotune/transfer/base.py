@@ -18,12 +18,12 @@ class Kind:
     Args:
         optimizer: Its name.
         family: How its update follows the size of the gradient; None where the class does not say.
-        decoupled: Whether its decay is outside the gradient; None: in either form.
+        timescale: Whether a step shrinks parameters by lr * weight_decay of them; None likewise.
     """
 
     optimizer: str
     family: str | None
-    decoupled: bool | None = None
+    timescale: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,7 @@ class Rule:
         answers: The question that it answers; two answers to one question contradict each other.
         restate: Returns the new values, none where the route asks for no change.
         refuse: Returns why it does not apply to an optimizer, or None.
+        doubt: Returns why it may not apply, or None: it is then left out unless it was named.
         reads_lr: Whether it follows lr, so that rules which change lr come first.
     """
 
@@ -83,6 +84,7 @@ class Rule:
     answers: str
     restate: Restate
     refuse: Callable[[Kind, Setting], str | None] = lambda kind, setting: None
+    doubt: Callable[[Kind], str | None] = lambda kind: None
     reads_lr: bool = False
 
 

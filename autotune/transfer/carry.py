@@ -58,6 +58,8 @@ def carry(
     route: Route,
     rules: Sequence[str] | None = None,
     space: Mapping[str, Any] | None = None,
+    *,
+    lenient: bool = False,
 ) -> Carried:
     """Return a setting restated by rules.
 
@@ -67,6 +69,7 @@ def carry(
         route: From the searched runs to the target.
         rules: Names; None: the default ones, without those that do not apply.
         space: Where it was found, as plain data; a value that leaves it is warned of.
+        lenient: Leave out a rule that does not apply, as of the default ones, with a warning.
 
     Raises:
         SpecError: A rule that was named does not apply to the optimizer.
@@ -75,7 +78,7 @@ def carry(
     kind, names = kind_of(optimizer), chosen(rules)
     loaded: dict[str, Rule] = {name: registry.load(GROUP, name) for name in names}
     kept, said = _consistent(loaded)
-    kept, left_out = _applicable(kept, kind, setting, named=rules is not None)
+    kept, left_out = _applicable(kept, kind, setting, named=not lenient and names != DEFAULT)
     now, changes = setting, []
     for name in sorted(kept, key=lambda name: kept[name].reads_lr):
         new = kept[name].restate(setting, now, route, kind)
@@ -111,8 +114,14 @@ def _applicable(
     kept, said = {}, []
     for name, rule in rules.items():
         why = rule.refuse(kind, setting)
-        if why is None:
+        doubt = None if named else rule.doubt(kind)
+        if why is None and doubt is None:
             kept[name] = rule
+            continue
+        if why is None:
+            said.append(
+                f"rule '{name}' is left out for {kind.optimizer}: {doubt}; name it to use it"
+            )
             continue
         text = f"rule '{name}' does not apply to {kind.optimizer}: {why}"
         if named:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -20,6 +21,8 @@ class Adam:
         eps_after_correction: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.amsgrad, self.acceleration, self.gammas = amsgrad, acceleration, reckless_steps
@@ -29,6 +32,7 @@ class Adam:
         self.v: list[float] = []
         self.largest: list[float] = []
         self.win: Win | None = None
+        self.average = ScheduleFree(betas[0], r, weight_lr_power)
 
     def step(self, p: Sequence[float], g: Sequence[float], lr: float, t: int = 0) -> list[float]:
         """Return the parameter after its next step; ``t`` is not used, each tensor counts."""
@@ -38,12 +42,16 @@ class Adam:
             self.win = Win(p, self.acceleration, self.gammas)
         self.t += 1
         u = [self._update(i, g[i] + self.weight_decay * p[i]) for i in range(size)]
+        if self.acceleration == "schedule-free":
+            return self.average.move(p, u, lr, 0.0)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, 0.0)
         return [p[i] - lr * u[i] for i in range(size)]
 
     def _update(self, i: int, g: float) -> float:
         b1, b2 = self.betas
+        if self.acceleration == "schedule-free":  # whose own average takes its place
+            b1 = 0.0
         self.m[i] = b1 * self.m[i] + (1 - b1) * g
         self.v[i] = b2 * self.v[i] + (1 - b2) * g**2
         self.largest[i] = max(self.largest[i], self.v[i])

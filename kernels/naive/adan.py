@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.caution import decays, masked
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -17,9 +19,14 @@ class Adan:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decay: str = "proximal",
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
+        self.cautious, self.cautious_decay = cautious, cautious_decay
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.decay, self.acceleration, self.gammas = decay, acceleration, reckless_steps
         self.previous: list[float] | None = None
@@ -27,6 +34,7 @@ class Adan:
         self.v: list[float] = []
         self.n: list[float] = []
         self.win: Win | None = None
+        self.average = ScheduleFree(betas[0], r, weight_lr_power)
 
     def restart(self) -> None:
         """Set the moments back to zero."""
@@ -43,14 +51,21 @@ class Adan:
             self.win = Win(p, self.acceleration, self.gammas)
         u = [self._update(i, g[i], t) for i in range(size)]
         self.previous = list(g)
+        if self.acceleration == "schedule-free":
+            return self.average.move(p, u, lr, self.weight_decay)
+        if self.cautious:
+            u = masked(u, g)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)
+        decay = decays(p, u, self.weight_decay, cautious=self.cautious_decay)
         if self.decay == "proximal":
-            return [(p[i] - lr * u[i]) / (1 + lr * self.weight_decay) for i in range(size)]
-        return [p[i] * (1 - lr * self.weight_decay) - lr * u[i] for i in range(size)]
+            return [(p[i] - lr * u[i]) / (1 + lr * decay[i]) for i in range(size)]
+        return [p[i] * (1 - lr * decay[i]) - lr * u[i] for i in range(size)]
 
     def _update(self, i: int, g: float, t: int) -> float:
         b1, b2, b3 = self.betas
+        if self.acceleration == "schedule-free":  # whose own average takes its place
+            b1 = 0.0
         difference = g - self.previous[i] if self.previous else 0.0
         self.m[i] = b1 * self.m[i] + (1 - b1) * g
         self.v[i] = b2 * self.v[i] + (1 - b2) * difference

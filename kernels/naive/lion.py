@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.caution import decays, masked
 from autotune.kernels.naive.win import Win
 
 
@@ -15,9 +16,14 @@ class Lion:
         self,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        cautious: bool = False,
+        cautious_factor: float = 0.0,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
     ) -> None:
+        self.cautious, self.cautious_decay = cautious, cautious_decay
+        self.cautious_factor = cautious_factor
         self.betas, self.weight_decay = betas, weight_decay
         self.acceleration, self.gammas = acceleration, reckless_steps
         self.t = 0
@@ -32,9 +38,12 @@ class Lion:
             self.win = Win(p, self.acceleration, self.gammas)
         self.t += 1
         u = [self._update(i, g[i]) for i in range(size)]
+        if self.cautious:
+            u = masked(u, g, self.cautious_factor, 1e-5)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)
-        return [p[i] * (1 - lr * self.weight_decay) - lr * u[i] for i in range(size)]
+        decay = decays(p, u, self.weight_decay, cautious=self.cautious_decay)
+        return [p[i] * (1 - lr * decay[i]) - lr * u[i] for i in range(size)]
 
     def _update(self, i: int, g: float) -> float:
         b1, b2 = self.betas

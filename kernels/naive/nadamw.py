@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.kernels.naive.caution import decays, masked
 from autotune.kernels.naive.win import Win
 
 
@@ -16,9 +17,12 @@ class NAdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        cautious: bool = False,
+        cautious_decay: bool = False,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
     ) -> None:
+        self.cautious, self.cautious_decay = cautious, cautious_decay
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.acceleration, self.gammas = acceleration, reckless_steps
         self.t = 0
@@ -34,9 +38,12 @@ class NAdamW:
             self.win = Win(p, self.acceleration, self.gammas)
         self.t += 1
         u = [self._update(i, g[i]) for i in range(size)]
+        if self.cautious:
+            u = masked(u, g)
         if self.acceleration != "none":
             return self.win.move(p, u, lr, self.weight_decay)
-        return [p[i] * (1 - lr * self.weight_decay) - lr * u[i] for i in range(size)]
+        decay = decays(p, u, self.weight_decay, cautious=self.cautious_decay)
+        return [p[i] * (1 - lr * decay[i]) - lr * u[i] for i in range(size)]
 
     def _update(self, i: int, g: float) -> float:
         b1, b2 = self.betas

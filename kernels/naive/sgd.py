@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
 
@@ -18,12 +19,15 @@ class SGD:
         nesterov: bool = True,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
     ) -> None:
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         self.weight_decay, self.acceleration = weight_decay, acceleration
         self.gammas = reckless_steps
         self.sum: list[float] | None = None
         self.win: Win | None = None
+        self.average = ScheduleFree(momentum, r, weight_lr_power)
 
     def step(self, p: Sequence[float], g: Sequence[float], lr: float, t: int = 0) -> list[float]:
         """Return the parameter after its next step; ``t`` is not used."""
@@ -35,6 +39,8 @@ class SGD:
         else:
             part = 1 - self.dampening
             self.sum = [self.momentum * b + part * a for a, b in zip(g, self.sum, strict=True)]
+        if self.acceleration == "schedule-free":
+            return self.average.move(p, g, lr, self.weight_decay)
         u = list(self.sum)
         if self.nesterov:
             u = [a + self.momentum * b for a, b in zip(g, self.sum, strict=True)]

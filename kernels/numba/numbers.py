@@ -14,6 +14,7 @@ from numba import njit
 from numba.np.unsafe import ndarray
 
 from autotune.kernels.lang import Function, bind
+from autotune.kernels.numba.exponential import exponential
 
 # Any, as Numba's types are those outside compiled code; inside, it takes an array and a length.
 fixed: Any = ndarray.to_fixed_tuple
@@ -28,7 +29,6 @@ NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 _SCALAR = ModuleType("autotune.kernels.numba.scalar")
 _SCALAR.__dict__.update(
     sqrt=math.sqrt,
-    exp=math.exp,
     log=math.log,
     abs=abs,
     where=njit(inline="always")(lambda condition, yes, no: yes if condition else no),
@@ -38,10 +38,18 @@ _SCALAR.__dict__.update(
 )
 
 
+@functools.cache
+def _language(dtype: torch.dtype) -> ModuleType:
+    """Return the language of numbers of ``dtype``."""
+    made = ModuleType(_SCALAR.__name__)
+    made.__dict__.update(vars(_SCALAR), exp=exponential(dtype))
+    return made
+
+
 def scalar(rule: Function, dtype: torch.dtype) -> Any:
     """Return the rule compiled for single numbers of ``dtype``."""
     wrap = njit(inline="always", fastmath=FAST, error_model="numpy")
-    return bind(rule, _SCALAR, wrap, NUMBERS[dtype])
+    return bind(rule, _language(dtype), wrap, NUMBERS[dtype])
 
 
 @functools.cache

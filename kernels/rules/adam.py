@@ -39,6 +39,15 @@ def adam(p, g, state, scalars):
 
 
 @jit
+def unaveraged(p, g, state, scalars):
+    """Divide the gradient itself by its root mean square: Adam whose first decay is 0."""
+    l2, b2, take2, c2, eps = scalars
+    g = g + l2 * p
+    v = ema(state[0], g * g, b2, take2)
+    return g / (tl.sqrt(v) / c2 + eps), (v,)
+
+
+@jit
 def amsgrad(p, g, state, scalars):
     """Divide by the largest mean square so far, taken before its bias is corrected."""
     m, v, peak = state
@@ -50,3 +59,6 @@ def amsgrad(p, g, state, scalars):
 SCALARS = ("l2", "b1", "take1", "b2", "take2", "c1", "c2", "eps")
 ADAM = Part(fn=adam, buffers=("exp_avg", "exp_avg_sq"), scalars=SCALARS)
 AMSGRAD = Part(fn=amsgrad, buffers=(*ADAM.buffers, "max_exp_avg_sq"), scalars=SCALARS)
+UNAVERAGED = Part(
+    fn=unaveraged, buffers=("exp_avg_sq",), scalars=("l2", "b2", "take2", "c2", "eps")
+)

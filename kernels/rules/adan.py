@@ -35,8 +35,25 @@ def adan(p, g, state, scalars):
     return u, (m, v, n, -g)
 
 
+@jit
+def unaveraged(p, g, state, scalars):
+    """Return the update with the gradient itself for its average: Adan whose first decay is 0."""
+    v, n, q = state
+    seen, b2, take2, b3, take3, c2, c3, eps = scalars
+    d = seen * (g + q)
+    v = ema(v, d, b2, take2)
+    ahead = g + b2 * d
+    n = ema(n, ahead * ahead, b3, take3)
+    return (g + b2 * v / c2) / (tl.sqrt(n) / c3 + eps), (v, n, -g)
+
+
 ADAN = Part(
     fn=adan,
     buffers=("exp_avg", "exp_avg_diff", "exp_avg_sq", "neg_pre_grad"),
     scalars=("seen", "b1", "take1", "b2", "take2", "b3", "take3", "c1", "c2", "c3", "eps"),
+)
+UNAVERAGED = Part(
+    fn=unaveraged,
+    buffers=("exp_avg_diff", "exp_avg_sq", "neg_pre_grad"),
+    scalars=("seen", "b2", "take2", "b3", "take3", "c2", "c3", "eps"),
 )

@@ -22,4 +22,11 @@ def sgd(p, g, state, scalars):
     return near * g + far * b, (b,)
 
 
+@jit
+def unaveraged(p, g, state, scalars):
+    """Return the gradient itself: momentum of 0."""
+    return g + scalars[0] * p, state
+
+
 SGD = Part(fn=sgd, buffers=("momentum",), scalars=("l2", "keep", "take", "near", "far"))
+UNAVERAGED = Part(fn=unaveraged, scalars=("l2",))

@@ -22,7 +22,7 @@ from autotune.kernels.triton.memory import line
 from autotune.kernels.triton.tables import place, table
 
 _BLOCK = 32  # rows that a program writes at once
-_FIELDS = 7  # of a clock
+_FIELDS = 8  # of a clock
 _CLIP = 2  # numbers before those of tapes: the largest norm, and eps
 READABLE = {torch.float32: language.float32, torch.float64: language.float64}
 
@@ -56,6 +56,7 @@ class Programs:
         rate: Tensor,
         counters: Sequence[Tensor],
         count: int,
+        share: Tensor | None = None,
     ) -> None:
         """Add those of a parameter group.
 
@@ -65,10 +66,12 @@ class Programs:
             rate: The learning rate.
             counters: One that makes all rows, or one for each.
             count: How many rows there are.
+            share: The weight of a new point in an average, if the tape reads one.
         """
         kind = self._kinds.setdefault((tape, rate.dtype), len(self._kinds))
         each = 1 if len(counters) == count else count
-        shared = rate.data_ptr(), kind, len(self._constants)
+        weight = 0 if share is None else share.data_ptr()
+        shared = rate.data_ptr(), weight, kind, len(self._constants)
         for counter in counters:
             self._lines.append((counter.data_ptr(), *shared, self._elements, self._rows, each))
             self._elements += each * len(tape.columns)
@@ -108,9 +111,9 @@ class Prelude:
 
     Attributes:
         form: Its constants.
-        lines: What each program reads: the addresses of a step count and a learning rate, which
-            tape it plays, where its constants, its first element and its first row are, and for
-            how many rows.
+        lines: What each program reads: the addresses of a step count, a learning rate and the
+            weight of a new point in an average, which tape it plays, where its constants, its first
+            element and its first row are, and for how many rows.
         numbers: The largest norm of gradients and its eps, then the tapes' constants.
         order: The number of each row's parameter; none if nothing is rounded at random.
         rows: Is written: rows of scalars, one after another.
@@ -205,6 +208,15 @@ def played(values, k: tl.constexpr, form):
 
 
 @jit
+def weighed(share, lr, k: tl.constexpr, form):
+    """Return the weight of a new point in an average; what tape k does not read may be anything."""
+    if form.tapes[k].averaged:
+        return tl.load(share.to(tl.pointer_type(tl.float64)))
+    else:
+        return lr
+
+
+@jit
 def clipped(numbers, total, scale):
     """Return the factor that clips gradients and undoes their scale, as ``norms.clip_factor``."""
     if total is None:
@@ -227,7 +239,7 @@ def fused_prelude(
 ):
     """Count one clock's step and write its rows; the first program also writes the factor."""
     here = clocks + form.fields * tl.program_id(0).to(tl.int64)
-    counter, rate, tape, own, element, row, count = line(here, 0, form.fields)
+    counter, rate, share, tape, own, element, row, count = line(here, 0, form.fields)
     counter = counter.to(tl.pointer_type(tl.int64))
     step = tl.load(counter) + taken(overflow)
     tl.debug_barrier()  # all lanes have read it
@@ -239,7 +251,7 @@ def fused_prelude(
         if tape == k:
             lr = tl.load(rate.to(tl.pointer_type(form.rates[k]))).to(tl.float64)
             constants = line(numbers + form.ahead + own, 0, form.tapes[k].constants)
-            given = step.to(tl.float64), lr
+            given = step.to(tl.float64), lr, weighed(share, lr, k, form)
             values = played(given + constants, k, form)
             written(rows + element, values, count, k, form)
     if order is not None:

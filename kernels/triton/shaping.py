@@ -23,7 +23,7 @@ def zeros(count: tl.constexpr, form):
     """Return sums that begin at zero."""
     sums = ()
     for _ in tl.static_range(count):
-        sums += (tl.full((form.block,), 0.0, tl.float64),)
+        sums += (tl.full((form.block,), 0.0, tl.float64),)  # type: ignore[assignment]
     return sums
 
 
@@ -105,13 +105,28 @@ def fused_sizes(sums, firsts, sizes, form: tl.constexpr):
 
 
 @jit
+def rooted(sums):
+    """Return the root of each sum."""
+    roots = ()
+    for j in tl.static_range(len(sums)):
+        roots += (tl.sqrt(sums[j]),)
+    return roots
+
+
+@jit
+def doubled(numbers):
+    """Return numbers in double precision."""
+    made = ()
+    for j in tl.static_range(len(numbers)):
+        made += (numbers[j].to(tl.float64),)
+    return made
+
+
+@jit
 def fused_factors(sums, firsts, rows, factors, number: tl.constexpr, form: tl.constexpr):
     """Turn the sums over one tensor's chunks into the number that shapes it."""
     tensor = tl.program_id(0)
     found = summed(sums, firsts, tensor, form)
-    roots, end, row = (), (), line(rows, tensor, form.width)[form.last :]
-    for j in tl.static_range(len(found)):
-        roots += (tl.sqrt(found[j]),)
-    for j in tl.static_range(len(row)):
-        end += (row[j].to(tl.float64),)
-    tl.store(factors + tensor, number(roots[: form.sums], found[form.sums], end))
+    roots = rooted(found[: form.sums])
+    end = doubled(line(rows, tensor, form.width)[form.last :])
+    tl.store(factors + tensor, number(roots, found[form.sums], end))

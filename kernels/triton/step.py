@@ -110,11 +110,12 @@ def step(
 def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
     """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
     ready, _alive = launch_groups(rule, updates)
-    width, parts = rule.shaped.sums + 1, devices(rule.direction.fn, rule.shaped.measure)
+    width = rule.shaped.sums + 1
+    direction, measure = devices(rule.direction.fn, rule.shaped.measure)
     found = torch.empty(len(updates), width, dtype=torch.float64, device=ready[0].device)
     for group in ready:
         form, tables = _read(rule, group, clip)
-        sums = _sums(group, tables, *parts, form)
+        sums = _sums(group, tables, direction, measure, form)
         own = torch.empty(group.size, width, dtype=torch.float64, device=group.device)
         launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
         found[_there(group.members, ready[0])] = own.to(found.device)

@@ -159,7 +159,7 @@ def test_a_click_on_a_tab_draws_it_and_moves_the_address(read, dashboard):
 
 
 @pytest.mark.parametrize(
-    ("tab", "charts"), [("Importance%20and%20slices", 7), ("Parallel%20coordinates", 1)]
+    ("tab", "charts"), [("Importance%20and%20slices", 8), ("Parallel%20coordinates", 1)]
 )
 def test_a_deep_link_draws_the_charts_of_its_tab(read, dashboard, tab, charts):
     reader = read(dashboard).open(f"/study?optimizer=adan&tab={tab}", charts=charts)

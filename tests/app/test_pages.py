@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from autotune.app import picker, queries, serve, words
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
+from autotune.testing.longer import validated
 from autotune.testing.trials import setting_of
 
 PAGES = ("overview", "compare", "study", "export", "trial")
@@ -160,6 +162,17 @@ def test_what_was_tried_stands_beside_the_verdict(page, sample_url, name):
     captions = [caption.value for caption in page(name, sample_url).caption]
 
     assert any(text.startswith("tried") and " settings in " in text for text in captions)
+
+
+@pytest.mark.parametrize("name", ["compare", "overview"])
+def test_what_became_of_it_in_longer_runs_is_said(page, sample_url, tmp_path, name):
+    copy = tmp_path / "autotune.db"
+    shutil.copy(sample_url.removeprefix("sqlite:///"), copy)
+    with Store(f"sqlite:///{copy}") as store:
+        (said,) = validated(store, {"tuned": [0.5, 0.6], "default": [1.5, 1.61]}).sentences
+    at = page(name, f"sqlite:///{copy}")
+    assert said.startswith("adan holds at 5x")
+    assert f"- {words.plain(said)}" in [text.value for text in at.markdown]
 
 
 def test_a_search_of_several_kinds_of_devices_says_so(page, fresh):

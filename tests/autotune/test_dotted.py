@@ -21,6 +21,7 @@ from autotune.space.presets import spaces_of
 from autotune.studies.spec import parse
 from autotune.testing.exports import tuned_for_test
 from autotune.testing.trials import setting_of
+from autotune.training import foreign as training
 from autotune.training.job import Job
 from autotune.training.runner import forget, perform
 
@@ -62,6 +63,21 @@ class Averaging(torch.optim.SGD):
             average.lerp_(p.detach(), 0.1)
 
 
+class Counting(torch.optim.SGD):
+    """Keeps what its state_dict does not hold."""
+
+    def __init__(self, params, lr=0.05):
+        super().__init__(params, lr)
+        self.taken = 0
+
+    def step(self, closure=None):
+        self.taken += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.mul_(1 / self.taken)
+        super().step(closure)
+
+
 class Closing(torch.optim.SGD):
     def step(self, closure=None):
         raise RuntimeError("needs a closure")
@@ -70,7 +86,7 @@ class Closing(torch.optim.SGD):
 @pytest.fixture(autouse=True)
 def strangers(monkeypatch, tmp_path):
     module = ModuleType("strangers")
-    module.Averaging, module.Closing = Averaging, Closing
+    module.Averaging, module.Closing, module.Counting = Averaging, Closing, Counting
     monkeypatch.setitem(sys.modules, "strangers", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOTUNE_STORAGE", raising=False)
@@ -78,6 +94,7 @@ def strangers(monkeypatch, tmp_path):
     yield
     foreign.find.cache_clear()
     foreign._defaults.cache_clear()
+    training.resumes.cache_clear()
 
 
 def line(seed, bias=True):
@@ -269,6 +286,54 @@ def test_a_paused_trial_goes_on_to_the_undisturbed_losses(tmp_path, monkeypatch)
     assert first | rest == whole
 
 
+def test_its_average_takes_the_place_of_a_schedule():
+    result = autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off")
+    tuned = result.tuned(AVERAGING)
+    assert tuned.record.schedule.type == "constant"
+    assert tuned.warmup == 0.05
+    optimizer = tuned.build(nn.Linear(2, 1))
+    rates = tuned.schedule(optimizer, 40)
+    optimizer.step()
+    for _ in range(30):
+        rates.step()
+    assert optimizer.param_groups[0]["lr"] == tuned.hyper["lr"]
+
+
+def test_a_result_is_read_where_its_package_is_missing(monkeypatch):
+    autotune.tune(line, optimizers=[AVERAGING], trials=2, steps=9, progress="off", name="kept")
+    foreign.find.cache_clear()
+    foreign._defaults.cache_clear()
+    monkeypatch.delitem(sys.modules, "strangers")
+    result = autotune.load("kept")
+    assert AVERAGING in str(result)
+    exported = json.loads(result.tuned(AVERAGING).export("json"))
+    assert exported["schedule"]["type"] == "constant"
+    with pytest.raises(MissingExtra, match=r"^optimizer 'strangers\.Averaging' needs the package "):
+        result.tuned(AVERAGING).export("wandb-sweep")
+
+
+def test_one_whose_state_is_not_whole_repeats_its_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr("autotune.training.checkpoint.worth_keeping", lambda *_: True)
+    counting = {"optimizer": "strangers.Counting", "setting": setting_of(hyper={"lr": 0.05})}
+    whole = losses(job(tmp_path, checkpoint=None, **counting))
+    [*_, first] = perform(job(tmp_path, stop=9, **counting), lambda: False)
+    assert not first.saved
+    assert first.reason == (
+        "its checkpoint was not saved: strangers.Counting keeps more than its state_dict() holds, "
+        "so steps are repeated"
+    )
+    assert losses(job(tmp_path, start=9, **counting))[27] == whole[27]
+    for name in (RMSPROP, ADAM, AVERAGING, "torch.optim.Muon", "torch.optim.Adafactor"):
+        assert training.resumes(name), name
+
+
+def test_a_class_is_named_once():
+    refused(
+        "torch.optim.RMSprop and torch.optim.rmsprop.RMSprop are one optimizer; name it once",
+        optimizers=[RMSPROP, "torch.optim.rmsprop.RMSprop"],
+    )
+
+
 def test_arguments_of_a_command_say_its_dotted_name():
     hyper = {"lr": 0.1, "weight_decay": 0.0}
     assert words("kohya", RMSPROP, hyper, 0.1, 9)[:2] == ["--optimizer_type", RMSPROP]
@@ -286,3 +351,30 @@ def test_its_package_is_named_where_a_setting_comes_from():
     from autotune.export.header import lines
 
     assert lines(theirs)[1].endswith("torch 2.13.0, some-strangers 4.2")
+
+
+def deep(seed):
+    made = line(seed)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    return replace(made, model=model)
+
+
+def test_muon_is_searched_on_a_model_with_hidden_matrices_alone(tmp_path):
+    own = {"muon": {"aux": "adan", "ns_steps": {"low": 3, "high": 6}}}
+    given = {"trials": 3, "steps": 9, "progress": "off"}
+    result = autotune.tune(deep, optimizers=["muon"], space=own, **given)
+    tuned = result.tuned("muon")
+    assert tuned.hyper["aux"] == "adan"
+    assert type(tuned.hyper["ns_steps"]) is int
+    module: dict[str, object] = {}
+    exec(tuned.export("torch"), module)
+    groups = module["build"](deep(0).model).param_groups
+    rates = [(group["matrices"], group["lr"]) for group in groups]
+    hidden, others = (True, tuned.hyper["lr"]), (False, tuned.hyper["aux_lr"])
+    assert rates == [hidden, others, others]
+    refused(
+        "muon refuses this model: muon steps hidden matrices, got parameters without any; use "
+        "'adamw', or another optimizer that steps what is left",
+        optimizers=["muon"],
+    )

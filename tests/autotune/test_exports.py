@@ -451,3 +451,16 @@ def write_fast(folder):
     record = tuned_for_test()
     record = replace(record, hyper={**record.hyper, "lr": 0.02})
     (folder / "exported.py").write_text(export.render(record, "torch"), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "line"),
+    [
+        ("adahessian-win", "        optimizer.backward(loss(model, batch))"),
+        ("adan-win2", "        loss(model, batch).backward()"),
+        ("of another machine", "        loss(model, batch).backward()"),
+    ],
+)
+def test_the_torch_file_says_how_the_optimizer_needs_its_gradients(optimizer, line):
+    record = replace(tuned_for_test(), optimizer=optimizer)
+    assert line in module(export.render(record, "torch"))["__doc__"].splitlines()

@@ -338,3 +338,26 @@ def test_the_probe_has_what_consumers_differ_in():
         "head.weight": 2, "head.bias": 1,
     }  # fmt: skip
     assert isinstance(Probe().norm, nn.LayerNorm)
+
+
+SETS = ["deepspeed", "huggingface", "hydra", "kohya", "lightning", "mmengine"]
+
+
+@pytest.mark.parametrize("form", SETS)
+def test_what_a_trainer_cannot_train_is_refused(form):
+    good = record("adamw")
+    constant = replace(good.schedule, type="constant")
+    sentence = f"^export '{form}' has a cosine and no average of weights, and adamw-sf trains at a "
+    with pytest.raises(SpecError, match=sentence):
+        export.render(replace(good, optimizer="adamw-sf", schedule=constant), form)
+    sentence = f"^export '{form}' leaves the gradients to the trainer, and adahessian has "
+    with pytest.raises(SpecError, match=sentence):
+        export.render(replace(good, optimizer="adahessian"), form)
+
+
+@pytest.mark.parametrize("form", ["kohya", "mmengine"])
+def test_an_optimizer_that_tells_matrices_apart_needs_our_groups(form):
+    tuned = replace(record("adamw"), optimizer="muon", hyper={"lr": 0.02, "weight_decay": 0.1})
+    with pytest.raises(SpecError, match=r"without saying which are matrices of layers, and"):
+        export.render(tuned, form)
+    assert "muon" in export.render(tuned, "hydra")

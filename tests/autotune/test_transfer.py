@@ -141,6 +141,37 @@ def test_a_named_rule_that_does_not_apply_is_refused(optimizer, found, rule, why
         carry(optimizer, found, Route(steps=(1, 2)), [rule])
 
 
+def test_a_decay_that_a_setting_puts_in_the_gradient_has_no_timescale():
+    coupled = Setting(params={}, hyper={**FOUND.hyper, "decay": "coupled"}, warmup=0.1)
+    carried = carry("adopt", coupled, Route(steps=(100, 500)))
+    assert carried.setting.hyper["weight_decay"] == 0.1
+    assert carried.warnings[0].startswith("rule 'timescale' does not apply to adopt: its decay is")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "diffgrad"])
+def test_classes_that_add_the_decay_to_the_gradient_say_so(optimizer):
+    assert kind_of(optimizer).timescale is False
+    assert kind_of("adamw").timescale is True
+
+
+def test_of_another_package_s_optimizer_nothing_is_guessed():
+    found = Setting(params={}, hyper={"lr": 0.01, "weight_decay": 0.1}, warmup=0.1)
+    way = Route(batch=(32, 64), steps=(100, 500))
+    carried = carry("torch.optim.AdamW", found, way)
+    assert [change.rule for change in carried.changes] == ["warmup-share"]
+    assert [text.split(":")[0] for text in carried.warnings] == [
+        "rule 'batch' does not apply to torch.optim.AdamW",
+        "rule 'timescale' is left out for torch.optim.AdamW",
+    ]
+    named = carry("torch.optim.AdamW", found, way, ["batch-sqrt", "timescale"]).setting.hyper
+    assert named["lr"] * named["weight_decay"] * 500 == pytest.approx(0.1)
+
+
+def test_signs_matrices_and_layer_wise_rates_have_their_families():
+    families = {name: kind_of(name).family for name in ("lion", "muon", "lars", "lamb")}
+    assert families == {"lion": SIGN, "muon": SIGN, "lars": SGD, "lamb": ADAPTIVE}
+
+
 def test_a_default_rule_that_does_not_apply_is_left_out_with_a_warning():
     carried = carry("adam", FOUND, Route(steps=(100, 500)))
     assert [change.rule for change in carried.changes] == ["warmup-share"]

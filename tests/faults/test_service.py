@@ -9,11 +9,12 @@ import time
 import httpx2
 
 from autotune.studies.store import Store
-from autotune.testing.remote import LARGER, Insists, by_hand, heard, stored, train
+from autotune.testing import crowds
+from autotune.testing.crowds import Crowd
+from autotune.testing.remote import LARGER, Insists, by_hand, stored, train
 from autotune.testing.victims import serving
 
 KILLS = 3
-SEARCH = "/v1/searches/bowl"
 
 
 def free_port():
@@ -26,73 +27,30 @@ def work(client, over):
     over.append(train(client))
 
 
-def listen(address, told, over):
-    """Note all events of a search; after a lost connection go on with what came last."""
-    mark, wait = "", httpx2.Timeout(5, read=60)
-    with httpx2.Client(base_url=address, timeout=wait) as client:
-        while not over.is_set():
-            headers = {"Last-Event-ID": mark} if mark else {}
-            try:
-                with client.stream("GET", f"{SEARCH}/events", headers=headers) as answer:
-                    for kind, data, own in heard(answer.iter_lines()):
-                        mark = own or mark
-                        told.append((kind, data, mark))
-            except httpx2.TransportError:
-                over.wait(0.05)
-
-
-def test_a_listener_misses_nothing_of_a_server_that_is_killed(places, rounds, moments, tmp_path):
-    log = tmp_path / "log"
-    for _ in range(rounds):
-        url, port = places(), free_port()
-        address, told, done = f"http://127.0.0.1:{port}", [], []
-        server, over = serving(url, port, log), threading.Event()
-        with httpx2.Client(base_url=address, timeout=20) as client:
-            insists = Insists(client, httpx2.TransportError, 0.05)
-            assert insists.put(SEARCH, json=dict(LARGER)).status_code == 201
-            listener = threading.Thread(target=listen, args=(address, told, over), daemon=True)
-            worker = threading.Thread(target=work, args=(insists, done), daemon=True)
-            listener.start()
-            worker.start()
+def test_many_workers_outlive_servers_and_each_other(server, rounds, moments, tmp_path):
+    body, calm = crowds.body(5), f"sqlite:///{tmp_path}/calm.db"
+    crowds.alone(calm, "crowd", body)
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        ports = tuple(free_port() for _ in range(2 - number % 2))  # two servers, then one
+        crowd = Crowd(url=server, search="crowd", ports=ports, clients=3, trains=0.1, folder=folder)
+        try:
+            crowd.begin(body)
             for _ in range(KILLS):
-                worker.join(moments() / 2)
-                server.kill()
-                server.join(10)
-                server = serving(url, port, log)
-            worker.join(120)
-            assert done, log.read_text() if log.exists() else "the search did not end"
-            wait_for_the_end(told)
-        over.set()
-        began = time.monotonic()
-        server.terminate()  # with a listener that would stay
-        server.join(20)
-        assert server.exitcode in {0, -15}
-        assert time.monotonic() - began < 10
-        listener.join(20)
-        refuse_gaps(url, told)
-
-
-def wait_for_the_end(told):
-    deadline = time.monotonic() + 60
-    while not (told and told[-1][0] == "search" and told[-1][1]["state"] == "complete"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def refuse_gaps(url, told):
-    """Compare what was told last of each trial with what is stored; nothing was told again."""
-    last = {(one["optimizer"], one["number"]): one for kind, one, _ in told if kind == "trial"}
-    with Store(url, read_only=True) as store:
-        search = store.search("bowl")
-        kept = {
-            (study.optimizer, one.number): (one.state, one.step, one.loss)
-            for study in search.studies
-            for one in store.trials(study.id)
-        }
-    assert {key: (one["state"], one["step"], one["loss"]) for key, one in last.items()} == kept
-    revisions = [int(mark.partition(".")[2]) for *_, mark in told if mark]
-    assert revisions == sorted(revisions)
-    assert not {kind for kind, *_ in told} & {"reset", "deleted"}
+                time.sleep(moments())
+                crowd.kill_a_server()
+                crowd.kill_a_client()
+            ends = time.monotonic() + 120
+            while not crowd.over():
+                assert time.monotonic() < ends, crowds.tally(server, "crowd")
+                time.sleep(0.05)
+        finally:
+            crowd.end()
+        assert crowds.tally(server, "crowd") == {"lost": [], "doubled": [], "overspent": []}
+        assert crowds.recommended(server, "crowd") == crowds.recommended(calm, "crowd")
+        with Store(server) as store:
+            store.delete_search("crowd")
 
 
 def test_a_search_outlives_its_server(places, rounds, moments, tmp_path):
@@ -104,7 +62,7 @@ def test_a_search_outlives_its_server(places, rounds, moments, tmp_path):
         address = f"http://127.0.0.1:{port}"
         with httpx2.Client(base_url=address, timeout=20) as client:
             insists = Insists(client, httpx2.TransportError, 0.05)
-            assert insists.put(SEARCH, json=dict(LARGER)).status_code == 201
+            assert insists.put("/v1/searches/bowl", json=dict(LARGER)).status_code == 201
             worker = threading.Thread(target=work, args=(insists, over), daemon=True)
             worker.start()
             for _ in range(KILLS):

@@ -84,6 +84,25 @@ def test_every_validation_is_reported_with_its_accuracy(plan):
     assert all(0 <= accuracy <= 1 for _, _, accuracy in told.told)
 
 
+class Watched(Module):
+    def on_validation_start(self):
+        self.training_weights = self.net[0].weight.detach().clone()
+
+    def validation_step(self, batch, index):
+        super().validation_step(batch, index)
+        self.validated = self.net[0].weight.detach().clone()
+
+
+def test_the_average_is_validated_and_training_goes_on_from_the_points(plan):
+    found = from_config(presets("adamw-sf", steps=STEPS, space={"lr": 0.05})[0])
+    _, model = fit(Callback(plan().report), module=lambda _: Watched(found))
+    assert not torch.equal(model.validated, model.net[0].weight)
+    optimizer = model.optimizers().optimizer
+    optimizer.eval()
+    assert torch.equal(model.validated, model.net[0].weight)
+    assert model.rates[-1] == model.rates[1] == 0.05
+
+
 def test_only_the_trial_s_steps_are_reported(plan):
     trial = plan()
     fit(Callback(trial=trial))

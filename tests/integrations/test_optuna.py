@@ -43,7 +43,7 @@ def test_a_trial_s_setting_is_one_of_the_optimizer_s_space(optimizer):
         space.setting(trial.params).hyper,
         space.setting(trial.params).warmup,
     )
-    optimizers.create(optimizer, [torch.nn.Parameter(torch.zeros(2))], **hyper)
+    optimizers.create(optimizer, [torch.nn.Parameter(torch.zeros(2, 2))], **hyper)
 
 
 @pytest.mark.parametrize("optimizer", optimizers.names())

@@ -1,18 +1,23 @@
 """The naive transcription follows the authors' code, and the rules follow it."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
+from autotune.kernels.naive.adagrad import row_squares
 from autotune.kernels.naive.clip import clip
 from autotune.optimizers import defaults
 from autotune.optimizers.registry import resolve
 from autotune.testing.recordings import recorded
 from autotune.testing.trajectories import drawn, play
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden").rglob("*.json"))
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = [  # of optimizers
+    path for path in sorted(FOLDER.rglob("*.json")) if "kind" not in json.loads(path.read_text())
+]
 
 
 def naive_run(run):
@@ -21,9 +26,10 @@ def naive_run(run):
     limit = hyper.pop("max_grad_norm")
     by_param = {i: {**hyper, **group} for group in run.groups for i in group["params"]}
     group_of = {i: k for k, group in enumerate(run.groups) for i in group["params"]}
-    module = import_module(f"autotune.kernels.naive.{run.optimizer.replace('-', '_')}")
+    base = run.optimizer.removesuffix("-sf")
+    module = import_module(f"autotune.kernels.naive.{base.replace('-', '_')}")
     cls = getattr(module, resolve(run.optimizer)[0].__name__)
-    left_out = {"lr", "params"} | ({"eps"} if run.optimizer == "sgd" else set())
+    left_out = {"lr", "params"} | ({"eps"} if base == "sgd" else set())
     tensors = {
         i: cls(**{k: v for k, v in own.items() if k not in left_out}) for i, own in by_param.items()
     }
@@ -32,10 +38,17 @@ def naive_run(run):
     params, t = [list(values) for values in run.initial], 0
     for k, grads in enumerate(run.grads):
         t += 1
+        squares = row_squares(grads, run.shapes)
         for i, g in enumerate(clip(grads, limit, eps)):
+            lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
             if g is not None:
-                lr = run.lr[k][group_of[i]] if run.lr else by_param[i]["lr"]
-                params[i] = tensors[i].step(params[i], g, lr, t)
+                bend = None if run.curvature is None else run.curvature[k][i]
+                more = {} if bend is None else {"curvature": bend, "shape": run.shapes[i]}
+                if by_param[i].get("accumulate") == "rows":
+                    more = {"squares": squares[i]}
+                params[i] = tensors[i].step(params[i], g, lr, t, **more)
+            elif by_param[i].get("acceleration") == "schedule-free":
+                tensors[i].average.skip(lr)
         yield params
         if k + 1 in run.restart_after:
             t = 0
@@ -59,10 +72,26 @@ VARIATIONS = {
         {"rectify": False, "decay": "fixed"},
         {"betas": (0.9, 0.6)},
     ],
-    "adagrad": [{}, {"lr_decay": 0.3, "initial_accumulator_value": 0.2}],
-    "adan": [{}, {"decay": "decoupled"}, {"betas": (0.9, 0.8, 0.7)}],
+    "adagrad": [
+        {},
+        {"lr_decay": 0.3, "initial_accumulator_value": 0.2},
+        {"accumulate": "rows", "momentum": 0.8, "lr_decay": 0.3, "max_grad_norm": 0.0},
+    ],
+    "adahessian": [
+        {},
+        {"hessian_power": 0.25, "block_sizes": (5, 0, 1, 1)},
+        {"hessian_power": 0.0},
+    ],
+    "adan": [
+        {},
+        {"decay": "decoupled"},
+        {"betas": (0.9, 0.8, 0.7)},
+        {"cautious": True},
+        {"cautious_decay": True},
+        {"cautious_decay": True, "decay": "decoupled"},
+    ],
     "adam": [{}, {"amsgrad": True}, {"eps_after_correction": True, "eps": 0.1}],
-    "adamw": [{}, {"amsgrad": True}],
+    "adamw": [{}, {"amsgrad": True}, {"cautious": True, "amsgrad": True}, {"cautious_decay": True}],
     "adopt": [{}, {"decay": "coupled", "clip_exponent": None}, {"betas": (0.8, 0.5)}],
     "diffgrad": [{}, {"as_published": True}],
     "sgd": [{}, {"nesterov": False, "dampening": 0.3}, {"momentum": 0.0}],
@@ -74,10 +103,20 @@ VARIATIONS = {
     ],
     "stableadamw": [{}, {"betas": (0.5, 0.6), "eps": 0.3}],
     "lamb": [{}, {"trust_clip": True}, {"grad_averaging": False, "bias_correction": False}],
-    "nadamw": [{}, {"betas": (0.0, 0.9), "eps": 0.1}],
+    "nadamw": [
+        {},
+        {"cautious": True},
+        {"cautious": True, "cautious_decay": True},
+        {"betas": (0.0, 0.9), "eps": 0.1},
+    ],
     "nadamw-torch": [{}, {"decay": "coupled"}, {"momentum_decay": 0.0}, {"momentum_decay": 2.0}],
     "radam": [{}, {"decay": "coupled", "eps": 0.1}, {"betas": (0.9, 0.6)}],
-    "lion": [{}, {"betas": (0.0, 0.98)}],
+    "lion": [
+        {},
+        {"cautious": True, "cautious_factor": 0.3},
+        {"cautious_decay": True},
+        {"betas": (0.0, 0.98)},
+    ],
     "ademamix": [{}, {"alpha_warmup": 5, "beta3_warmup": 3, "betas": (0.9, 0.99, 0.97)}],
 }
 CASES = [
@@ -85,13 +124,19 @@ CASES = [
     for name, variations in VARIATIONS.items()
     for variation in variations
     for acceleration in ("none", "win", "win2")
-    if acceleration == "none" or variation.get("decay") not in {"decoupled", "fixed"}
+    if acceleration == "none"
+    or not (variation.get("decay") in {"decoupled", "fixed"} or variation.get("cautious_decay"))
+]
+CASES += [
+    (name, {**powers, "acceleration": "schedule-free"})
+    for name in ("adan", "adam", "adamw", "radam", "sgd")
+    for powers in ({}, {"r": 1.5, "weight_lr_power": 0.5})
 ]
 
 
 @pytest.mark.parametrize(("name", "hyper"), CASES, ids=str)
 def test_rules_follow_naive(name, hyper):
-    hyper = {**hyper, "lr": 0.03, "weight_decay": 0.2, "max_grad_norm": 2.0}
+    hyper = {"lr": 0.03, "weight_decay": 0.2, "max_grad_norm": 2.0, **hyper}
     run = drawn(name, hyper, [(5,), (3, 4), ()], steps=8, seed=1)
     rules = play(run, dtype=torch.float64, backend="torch")
     for params, (_, actual) in zip(naive_run(run), rules, strict=True):

@@ -10,7 +10,19 @@ import pytest
 import torch
 
 from autotune.kernels.rule import Rule, Update
-from autotune.kernels.rules import adam, adan, decay, lamb, lion, sgd, win
+from autotune.kernels.rules import (
+    adahessian,
+    adam,
+    adan,
+    cautious,
+    decay,
+    lamb,
+    lars,
+    lion,
+    schedule_free,
+    sgd,
+    win,
+)
 from autotune.kernels.rules.norms import TRUST
 from autotune.kernels.triton import configs
 from autotune.optimizers import Adan, tape
@@ -31,7 +43,13 @@ LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
+    "adahessian": Rule(direction=adahessian.RAISED, application=decay.DECOUPLED),
+    "lars": Rule(direction=sgd.SGD, application=decay.DESCENT, shaping=lars.LARS),
+    "cautious": Rule(
+        direction=sgd.SGD, application=cautious.OF[decay.DECOUPLED], shaping=cautious.CAUTIOUS
+    ),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
+    "averaged": Rule(direction=adam.UNAVERAGED, application=schedule_free.SCHEDULE_FREE),
 }
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 
@@ -243,14 +261,16 @@ def test_every_part_of_a_rule_compiles(compiled, machine, rule):
 def test_what_comes_before_a_captured_step_is_exact(compiled, arch):
     from autotune.kernels.triton import prelude
 
-    [group] = [{"betas": (0.9, 0.8, 0.7), "eps": 1e-8}]
+    [group] = [{"betas": (0.9, 0.8, 0.7), "eps": 1e-8, "acceleration": "none"}]
     notes = tape.Notes()
     row = (*Adan.scalars(None, group, notes.step, False), notes.rate, 0.1)
     counter, rate, found = torch.tensor(3), torch.tensor(0.1), torch.tensor(0.0)
     programs = prelude.Programs()
     programs.add(notes.tape(row), notes.constants, rate, [counter], 5)
+    weight = torch.tensor(0.5, dtype=torch.float64)
+    programs.add(notes.tape(row, averaged=True), notes.constants, rate, [counter], 5, weight)
     made = programs.prelude(
-        compute=FP32, order=range(5), limit=1.0, eps=0.0, overflow=torch.tensor(0.0)
+        compute=FP32, order=range(10), limit=1.0, eps=0.0, overflow=torch.tensor(0.0)
     )
     kernels = compiled(arch, OTHERS["sgd"])
     made.run(torch.tensor(1.0, dtype=torch.float64), found)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autotune import optimizers
 from autotune.kernels import layout
 from autotune.optimizers import create
+from autotune.testing.optimizers import under_test
 
 
 class Wide(TorchDispatchMode):
@@ -38,7 +38,7 @@ def stepped(name: str) -> set[str]:
     return wide.found
 
 
-@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize("name", under_test())
 def test_a_clipped_step_needs_no_float64_where_there_is_none(name, monkeypatch):
     assert stepped(name)
     monkeypatch.setattr(layout, "WITHOUT_FLOAT64", {"meta"})

@@ -78,7 +78,8 @@ def test_the_second_process_has_less_of_some_layers_and_nothing_of_others(pair):
 
 
 @pytest.mark.parametrize(
-    "name", ["adan", "adam-win", "adamw-win2", "sgd-win", "lamb", "lamb-win", "lamb-win2"]
+    "name",
+    ["adan", "adam-win", "adamw-win2", "sgd-win", "lamb", "lamb-win", "lamb-win2", "stableadamw"],
 )
 def test_a_sharded_model_ends_as_a_whole_one(pair, name):
     for actual, expected in pair.ask("sharded", name, "torch"):

@@ -182,7 +182,7 @@ BAD = [
     (
         "torch.optim.SGD-win2",
         ValueError,
-        "unknown optimizer 'torch.optim.SGD-win2': Win is for the rules of this package, and "
+        "unknown optimizer 'torch.optim.SGD-win2': '-win2' is for the rules of this package, and "
         "torch.optim.SGD brings its own step; use 'torch.optim.SGD'",
     ),
 ]
@@ -220,3 +220,22 @@ def test_names_tell_whose_they_are():
     assert not any(map(is_foreign, ("adan", "adan-win", "a..b", "torch.", ".Adam")))
     assert importable(NAME) == NAME
     assert importable("adan-win") == "autotune.optimizers.Adan"
+
+
+def test_a_module_of_the_working_directory_is_found_and_one_that_fails_is_told(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "beside_here.py").write_text("import torch\nclass Mine(torch.optim.SGD): pass\n")
+    (tmp_path / "broken_here.py").write_text("import nosuchpackage\n")
+    monkeypatch.chdir(tmp_path)
+    before = [*sys.path]
+    assert defaults("beside_here.Mine")["lr"] == 0.001
+    with pytest.raises(ImportError) as caught:
+        check_name("broken_here.Mine")
+    assert str(caught.value) == (
+        "optimizer 'broken_here.Mine' cannot be had, as importing broken_here failed: "
+        "ModuleNotFoundError: No module named 'nosuchpackage'"
+    )
+    assert sys.path == before
+    for name in ("beside_here", "broken_here"):
+        sys.modules.pop(name, None)

@@ -29,8 +29,6 @@ def refused(error, sentence):
         ({"weight_decay": -0.1}, "weight_decay must be at least 0 and finite, got -0.1"),
         ({"weight_decay": 1e400}, "weight_decay must be at least 0 and finite, got inf"),
         ({"max_grad_norm": -1.0}, "max_grad_norm must be at least 0 and finite, got -1"),
-        ({"acceleration": "Win"}, "acceleration must be 'none', 'win' or 'win2', got 'Win'"),
-        ({"acceleration": None}, "acceleration must be 'none', 'win' or 'win2', got None"),
         (
             {"reckless_steps": (0.0, 8.0)},
             "reckless_steps[0] must be above 0 and finite, got 0",
@@ -52,6 +50,14 @@ def refused(error, sentence):
 def test_values_out_of_range(cls, hyper, sentence):
     with refused(ValueError, sentence):
         cls([parameter()], **hyper)
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("value", ["Win", None])
+def test_an_acceleration_that_a_class_has_not(cls, value):
+    offered = "'win', 'win2' or 'schedule-free'" if "sf" in cls.forms else "'win' or 'win2'"
+    with refused(ValueError, f"acceleration must be 'none', {offered}, got {value!r}"):
+        cls([parameter()], acceleration=value)
 
 
 @pytest.mark.parametrize("cls", [LAMB, Adam, AdamW])

@@ -156,7 +156,12 @@ WRONG = [
     ("betas", np.ones((2, 2)), TypeError, "betas[0] must be a number, got (1.0, 1.0)"),
     ("reckless_steps", np.ones(3), ValueError, None),
     ("amsgrad", "False", TypeError, "amsgrad must be True or False, got 'False'"),
-    ("acceleration", 1, ValueError, "acceleration must be 'none', 'win' or 'win2', got 1"),
+    (
+        "acceleration",
+        1,
+        ValueError,
+        "acceleration must be 'none', 'win', 'win2' or 'schedule-free', got 1",
+    ),
     ("max_grad_norm", "1.0", TypeError, "max_grad_norm must be a number, got '1.0'"),
 ]
 
@@ -190,7 +195,8 @@ def test_a_group_edited_to_another_spelling_is_refused_at_the_next_step(cls):
     p, q = parameter(2), parameter(2)
     optimizer = cls([{"params": [p]}, {"params": [q]}])
     optimizer.param_groups[1]["acceleration"] = "Win"
-    with refused(ValueError, "acceleration must be 'none', 'win' or 'win2', got 'Win'"):
+    offered = "'win' or 'win2'" if cls is LAMB else "'win', 'win2' or 'schedule-free'"
+    with refused(ValueError, f"acceleration must be 'none', {offered}, got 'Win'"):
         optimizer.step()
     assert not optimizer.state
     assert "step" not in optimizer.param_groups[0]

@@ -33,7 +33,7 @@ def test_averages_are_kept_in_bfloat16_and_weights_are_not(backend, name):
     assert p.dtype is torch.float32
     for key, value in state.items():
         if key != "step":
-            assert value.dtype is (torch.float32 if key in SEQUENCES else torch.bfloat16)
+            assert value.dtype is (torch.float32 if key in ("z", *SEQUENCES) else torch.bfloat16)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -57,11 +57,11 @@ def test_backends_make_the_same_of_less_memory(backend, name):
 def test_single_precision_may_be_asked_for(name, dtype):
     expected, wide = trained(name, dtype=dtype, backend="torch")
     actual, state = trained(name, dtype=dtype, backend="torch", state_dtype=torch.float32)
-    averages = [k for k in state if k not in ("step", *SEQUENCES)]
-    assert {state[k].dtype for k in averages} == {torch.float32}
+    averages = [k for k in state if k not in ("step", "z", *SEQUENCES)]
+    assert {state[k].dtype for k in averages} <= {torch.float32}
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
     rounded = any(not torch.equal(state[k].double(), wide[k].double()) for k in averages)
-    assert rounded == (dtype is torch.float64)
+    assert rounded == (dtype is torch.float64 and name != "sgd-sf")  # which has no averages
 
 
 def test_a_step_below_half_a_bit_is_lost_without_stochastic_rounding(backend):

@@ -1,3 +1,4 @@
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -32,8 +33,11 @@ def test_a_name_that_is_not_public_is_an_attribute_error():
         optimizers.N  # noqa: B018
 
 
-def test_every_optimizer_comes_in_three_forms():
+def test_every_optimizer_comes_in_the_forms_its_class_has():
     assert names() == sorted(names())
+    averaged = {name for name in names() if name.endswith("-sf")}
+    assert averaged >= {f"{name}-sf" for name in ("adam", "adamw", "adan", "sgd")}
+    assert "lamb-sf" not in names()
     plain = ["adam", "adamw", "adan", "lamb", "lion", "nadamw", "nadamw-torch", "radam", "sgd"]
     assert set(names()) >= {name + form for name in plain for form in ("", "-win", "-win2")}
 
@@ -57,6 +61,8 @@ def test_defaults_are_the_constructors():
         "eps": 1e-8,
         "weight_decay": 0.0,
         "decay": "proximal",
+        "cautious": False,
+        "cautious_decay": False,
         "max_grad_norm": 0.0,
     }
 
@@ -121,9 +127,53 @@ def installed(monkeypatch):
 
 
 def test_a_plugin_comes_in_three_forms(installed):
-    installed(entry("mine", "autotune.optimizers.sgd:SGD"))
+    installed(entry("mine", "autotune.optimizers.lamb:LAMB"))
     assert names() == ["mine", "mine-win", "mine-win2"]
     assert create("mine-win", [parameter()]).param_groups[0]["acceleration"] == "win"
+
+
+PLUGIN = """
+from torch.optim import SGD as Base
+from autotune.optimizers.adam import AdamW
+
+class Same(AdamW):
+    description = "The forms of its base"
+
+class Fewer(AdamW):
+    forms = ("win2",)
+
+class None_(AdamW):
+    forms: tuple[str, ...] = ()
+
+class Computed(AdamW):
+    forms = AdamW.forms[:1]
+"""
+
+
+def test_forms_are_read_from_the_source_of_a_class(installed, tmp_path, monkeypatch):
+    (tmp_path / "my_forms.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    installed(*[entry(cls.lower(), f"my_forms:{cls}") for cls in ("Same", "Fewer", "None_")])
+    listed = ["fewer", "fewer-win2", "none_", "same", "same-sf", "same-win", "same-win2"]
+    assert names() == listed
+    assert "my_forms" not in sys.modules
+    create("fewer", [parameter()])
+    assert names() == listed
+    with pytest.raises(ValueError, match=r"^unknown optimizer 'none_-win'; did you mean 'none_'"):
+        create("none_-win", [parameter()])
+    with pytest.raises(ValueError, match=r"^acceleration must be 'none' or 'win2', got 'win'$"):
+        create("fewer", [parameter()], acceleration="win")
+
+
+def test_forms_that_are_not_written_out_are_refused(installed, tmp_path, monkeypatch):
+    (tmp_path / "computed_forms.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    installed(entry("mine", "computed_forms:Computed"))
+    sentence = (
+        r"^forms of Computed must be written out, as \('win', 'win2'\), got AdamW.forms\[:1\]$"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        names()
 
 
 def test_a_name_taken_twice(installed):

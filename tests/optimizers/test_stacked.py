@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.optimizers import Stacked, create, defaults
+from autotune.optimizers.registry import schedule
 from autotune.optimizers.stacked import alike
 from autotune.testing.backends import BACKENDS, usable
 from autotune.testing.optimizers import runs, under_test
@@ -49,6 +50,11 @@ def grouped(params):
     return [{"params": params[:2]}, {"params": params[2:], "weight_decay": 0.0}]
 
 
+def rate(name, peak, step):
+    """Return another learning rate for every step; under Schedule-Free it must not fall."""
+    return peak * (step + 1) / 8 if schedule(name) == "constant" else peak / (step + 1)
+
+
 def apart(name, rows, grads, backend, start=None):
     """Return what separate optimizers make of every replica, and the optimizers."""
     start = start or drawn(len(rows))
@@ -58,7 +64,7 @@ def apart(name, rows, grads, backend, start=None):
         optimizer = create(name, grouped(params), **{**row, "backend": backend})
         for step, given_grads in enumerate(grads):
             for group in optimizer.param_groups:
-                group["lr"] = row["lr"] / (step + 1)
+                group["lr"] = rate(name, row["lr"], step)
             for p, g in zip(params, given_grads, strict=True):
                 p.grad = None if g is None else g[k].clone()
             optimizer.step()
@@ -71,7 +77,7 @@ def advance(stack, rows, grads, first=0):
     for step, given_grads in enumerate(grads, first):
         for optimizer, row in zip(stack.rows, rows, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = row["lr"] / (step + 1)
+                group["lr"] = rate(stack.name, row["lr"], step)
         for p, g in zip(stack.params, given_grads, strict=True):
             p.grad = g
         stack.step()
@@ -211,6 +217,7 @@ def test_rows_of_all_replicas_are_those_of_each_to_the_last_bit(name):
                 group["betas"] = each[: row.decays]
     for formulas in stack._formulas:
         assert formulas.look()
+        formulas.count()
         assert formulas._noted
         for steps in np.array([[1, 2, 3, 4, 5, 6], [7, 1, 1000, 9, 123457, 8]]):
             expected = formulas._one_by_one(steps, [False] * 6)

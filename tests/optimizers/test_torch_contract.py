@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from autotune.testing.optimizers import under_test
+from autotune.testing.optimizers import of_second_order, under_test
 from autotune.testing.torch_optimizer import TorchOptimizerContract
 
 FAILED = (AssertionError, pytest.fail.Exception, *(KeyError, RuntimeError, TypeError, ValueError))
 
 
 class TestTorchOptimizers(TorchOptimizerContract):
-    @pytest.fixture(params=under_test())
+    @pytest.fixture(params=[*under_test(), *of_second_order()])
     def name(self, request):
         return request.param
 

@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from autotune.cli import main
 from autotune.client import Client
 from autotune.errors import SpecError, Unavailable
-from autotune.service import app, logs, server
+from autotune.service import app, guard, logs, server
 from autotune.service.limits import Hosts
 from autotune.service.server import certified
 from autotune.studies import tokens
@@ -168,14 +168,25 @@ def test_requests_listeners_and_what_is_stored_are_counted(begun):
     assert "autotune_leases 1.0" in begun.get("/metrics").text
 
 
-def test_counts_say_that_the_database_is_away(begun, monkeypatch):
+def test_counts_say_that_the_database_is_away_to_who_could_read_them_before(
+    begun, url, monkeypatch
+):
+    monkeypatch.setattr(guard, "LOOK", 0.0)
+    with Store(url) as store:
+        _, text = tokens.create(store, "t", tokens.Scope.READ)
+        _, other = tokens.create(store, "u", tokens.Scope.READ)
+    mine, theirs = ({"Authorization": f"Bearer {one}"} for one in (text, other))
+    assert "autotune_database_up 1.0" in begun.get("/metrics", headers=mine).text
+
     def away(*_):
         raise Unavailable("it restarts")
 
     monkeypatch.setattr(Store, "reading", away)
-    text = begun.get("/metrics").text
-    assert "autotune_database_up 0.0" in text
-    assert "autotune_trials" not in text
+    found = begun.get("/metrics", headers=mine).text
+    assert "autotune_database_up 0.0" in found
+    assert "autotune_trials" not in found
+    for headers in (theirs, {}, {"Authorization": f"Bearer {text}x"}):
+        assert begun.get("/metrics", headers=headers).status_code in {401, 503}
 
 
 def test_a_line_of_the_log_is_one_line_without_secrets():

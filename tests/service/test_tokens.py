@@ -69,6 +69,7 @@ def test_without_any_token_this_machine_may_call_and_from_the_first_on_nobody_wi
     refused(begun.get(SEARCH), 401, "token-missing")
     for path in ("/healthz", "/readyz", "/openapi.json"):
         assert begun.get(path).status_code == 200
+        assert begun.post(path).status_code == 405
     refused(begun.get("/v2"), 401, "token-missing")
 
 

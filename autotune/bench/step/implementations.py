@@ -141,6 +141,13 @@ PEERS: tuple[Peer, ...] = (
         hyper={"foreach": True},
     ),
     Peer(
+        name="torch-adagrad-foreach",
+        rule="adagrad",
+        package="torch",
+        cls="torch.optim:Adagrad",
+        hyper={"foreach": True},
+    ),
+    Peer(
         name="torch-nadam-foreach",
         rule="nadamw-torch",
         package="torch",

@@ -15,7 +15,10 @@ from autotune.bench.step.workload import NOBODY, Options
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.kernels import backends
 from autotune.optimizers import RuleOptimizer
+from autotune.optimizers.registry import second_order, stacks
 from autotune.registry import unknown
+
+_TWICE = "differentiates gradients once more, which tensors filled with noise do not allow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,8 @@ class Probed(Generic[_Kind_co]):
 
 
 def probe(implementation: Implementation, dtype: torch.dtype, device: str) -> Traffic:
-    """Take a step with a small parameter and return the traffic of such steps."""
-    p = torch.zeros(8, dtype=dtype, device=device, requires_grad=True)
+    """Take a step with a small matrix and return the traffic of such steps."""
+    p = torch.zeros(2, 4, dtype=dtype, device=device, requires_grad=True)
     p.grad = torch.ones_like(p)
     with quiet():
         optimizer = implementation.build([p])
@@ -95,6 +98,12 @@ def select(options: Options) -> Selection:
     """Let everyone take a step with a small parameter; who cannot is absent."""
     dtype, device = options.workload.torch_dtype, options.workload.device
     names = _known("optimizer", options.optimizers, optimizers.names())
+    twice = [name for name in names if second_order(name)]
+    if options.optimizers and twice:
+        raise SpecError(f"optimizer '{twice[0]}' {_TWICE}; leave it out, or time it in training")
+    if not options.optimizers:
+        # The others take seconds, and not for memory's sake, or differentiate gradients.
+        names = [name for name in names if stacks(name)]
     usable, absent = _backends(options.backends, device)
     own = [Own(rule=name, backend=backend) for name in names for backend in usable]
     chosen = _peers(options.against)
@@ -103,7 +112,7 @@ def select(options: Options) -> Selection:
         own=[Probed(implementation=each, traffic=probe(each, dtype, device)) for each in own],
         peers=peers,
         not_installed={peer.name: peer.package for peer in chosen if not peer.installed},
-        absent=absent | unable,
+        absent=absent | unable | dict.fromkeys(twice, _TWICE),
     )
 
 

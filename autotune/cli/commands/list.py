@@ -22,6 +22,8 @@ def command(kind: str, storage: str | None, as_json: bool) -> None:
     """List searches, or the names that options accept.
 
     KIND is searches, optimizers, models, exports, samplers, pruners, engines or rules.
+    Optimizers of other packages are known by their dotted names, as
+    torch.optim.RMSprop, and not listed.
 
     Example: autotune list
     Example: autotune list optimizers
@@ -39,8 +41,6 @@ def _registered(kind: str, as_json: bool) -> None:
         click.echo(document(**{kind: items}))
     else:
         click.echo(table([("name", "description"), *found.items()]))
-        if kind == "optimizers":
-            say(catalog.FOREIGN)
 
 
 def _searches(storage: str | None, as_json: bool) -> None:

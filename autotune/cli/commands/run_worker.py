@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from autotune import devices
@@ -23,6 +24,32 @@ def run(
         store.search(name)  # refuses an unknown name before torch is loaded
     with devices.only(terms["device"]):
         return _run(name, terms, storage, form, interrupt)
+
+
+def served(
+    name: str,
+    terms: Mapping[str, Any],
+    server: tuple[str, str | None],
+    form: str,
+    interrupt: Interrupt,
+) -> int:
+    """Work for a service, given by its address and a token, as ``run``."""
+    with devices.only(terms["device"]):
+        from autotune.search.worker import Terms
+
+        # Imported by name: the client depends on what is below, nothing depends on it.
+        work = import_module("autotune.client.worker").work
+        part = Terms(**{key: value for key, value in terms.items() if value is not None})
+        given = {"server": server[0], "token": server[1], "terms": part}
+        with listening(form) as listen:
+            heard = interrupt.keeping(listen)
+            complete = work(name, **given, listen=heard, halt=interrupt.halt)
+    interrupt.over = True
+    if complete:
+        say(f"'{name}' is complete; {server[0]} tells what was found")
+        return 0
+    say(f"worker {part.name} left; the search goes on without it")
+    return interrupt.exit_code if interrupt.signal is not None else 0
 
 
 def _run(

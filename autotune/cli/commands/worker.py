@@ -13,6 +13,7 @@ from autotune.cli.shared.options import QUIET, storage, verbosity
 from autotune.cli.shared.search_option import SearchOption
 from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.progress import progress
+from autotune.errors import SpecError
 
 
 @click.command("worker", cls=Command)
@@ -60,6 +61,18 @@ from autotune.cli.views.progress import progress
     help="Join with another kind of device or precision than the search's; every table of results "
     "then says so.",
 )
+@click.option(
+    "--server",
+    metavar="URL",
+    help="A service that has the search, as http://host:8400, instead of its database.",
+)
+@click.option(
+    "--token",
+    envvar="AUTOTUNE_TOKEN",
+    show_envvar=True,
+    metavar="TEXT",
+    help="What the service knows this worker by.",
+)
 @progress
 @storage
 @verbosity
@@ -71,12 +84,17 @@ def command(
     search: str,
     progress: str,
     storage: str | None,
+    server: str | None,
+    token: str | None,
     **terms: Any,
 ) -> None:
     """Run trials of a search on this machine, alone or beside other workers.
 
     Workers may join and leave at any time. Ctrl-C and SIGTERM finish the current steps, save the
     trials and give them back to the search. Each trial takes a place on a GPU that is free.
+
+    With --server it needs no database: the trials are asked for over HTTP, and saved in
+    autotune-states of this folder. The model's files have to be here and be the same.
 
     Example: autotune worker --search resnet50 --storage postgresql://me@host/studies
     """
@@ -85,4 +103,10 @@ def command(
         from autotune.cli.commands import run_worker
 
         form = "off" if ctx.meta.get(QUIET) else progress
-        ctx.exit(run_worker.run(search, terms, storage, form, interrupt))
+        if server is None:
+            ctx.exit(run_worker.run(search, terms, storage, form, interrupt))
+        if storage is not None:
+            raise SpecError("give --server or --storage: a worker asks a service or a database")
+        if terms["mixed"] or terms["strict"]:
+            raise SpecError("--mixed and --strict are for a worker at the database; leave them out")
+        ctx.exit(run_worker.served(search, terms, (server, token), form, interrupt))

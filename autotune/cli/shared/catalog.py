@@ -19,13 +19,10 @@ GROUPS = {
     "engines": "autotune.engines",
     "rules": "autotune.rules",
 }
-FOREIGN = (
-    "another package's is known by its dotted name, as torch.optim.RMSprop or "
-    "schedulefree.AdamWScheduleFree"
-)
-_WIN = {
+_FORMS = {
     "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
-    "win2": "{name} with Win2: two copies of the weights take longer steps and are averaged in.",
+    "win2": "{name} with Win2: two copies of the weights step further and are averaged in.",
+    "sf": "{name}, Schedule-Free: an average of the weights takes the place of a schedule.",
 }
 
 
@@ -45,9 +42,9 @@ def _line(name: str, entries: Mapping[str, EntryPoint]) -> str:
         module = entries[name].module
         alone = sum(entry.module == module for entry in entries.values()) == 1
         return _summary(entries[name], alone)
-    # Every optimizer also runs with Win, by a suffix of its name that is not registered.
-    base, _, suffix = name.rpartition("-")
-    return _WIN[suffix].format(name=_summary(entries[base]).partition(":")[0].rstrip("."))
+    # Optimizers have other forms, by endings of their names that are not registered.
+    base, _, ending = name.rpartition("-")
+    return _FORMS[ending].format(name=_summary(entries[base]).partition(":")[0].rstrip("."))
 
 
 def _summary(entry: EntryPoint, alone: bool = True) -> str:

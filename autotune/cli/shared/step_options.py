@@ -31,7 +31,8 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {
                 **_NAMES,
                 "shell_complete": registered("optimizers"),
-                "help": "Optimizer to measure; repeat for several.  [default: all]",
+                "help": "Optimizer to measure; repeat for several.  [default: all but muon, whose "
+                "products take seconds]",
             },
         ),
         (

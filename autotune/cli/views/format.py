@@ -52,7 +52,7 @@ def betas(hyper: Mapping[str, Any]) -> str:
 
 def gammas(hyper: Mapping[str, Any]) -> str:
     """Write Win's reckless-step ratios, if the setting uses Win."""
-    if hyper.get("acceleration", "none") == "none":
+    if not hyper.get("acceleration", "none").startswith("win"):
         return NONE
     return " ".join(number(ratio) for ratio in hyper.get("reckless_steps", ())) or NONE
 

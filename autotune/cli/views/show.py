@@ -37,6 +37,9 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
         parts.append("\n".join(["ranges", *ranges]))
+    if content["validations"]:
+        said = [text for one in content["validations"] for text in one.sentences]
+        parts.append("\n".join(["in longer runs", *said]))
     if content["exports"]:
         parts.append(_exports(content["exports"]))
     if found.environment:

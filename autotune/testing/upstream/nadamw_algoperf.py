@@ -9,6 +9,5 @@ from typing import Any
 def ours(hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return our name and arguments."""
     found = dict(hyper)
-    if found.pop("caution", False):
-        raise ValueError("nadamw has no caution, got True")
-    return "nadamw", found
+    cautious = found.pop("caution", False)
+    return "nadamw", {**found, "cautious": cautious}

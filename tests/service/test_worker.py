@@ -1,0 +1,160 @@
+"""``autotune worker --server``: a search's own task, trained by who only knows an address."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from autotune.cli import main
+from autotune.client.seats import Seat
+from autotune.client.wire import Wire
+from autotune.client.worker import work
+from autotune.errors import AlreadyThere, SpecError
+from autotune.search import opening
+from autotune.search.coordinator import run
+from autotune.search.worker import Terms
+from autotune.studies.records import SearchState
+from autotune.studies.spec import parse
+from autotune.studies.store import Store
+from autotune.testing.remote import BODY, stored
+from autotune.training.job import Outcome, empty_report
+
+TASK = """
+import torch
+from autotune import Problem
+
+
+def problem(seed):
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(96, 4, generator=draw)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    torch.manual_seed(seed)
+    batches = list(zip(inputs[:64].split(8), targets[:64].split(8)))
+
+    def loss(model, batch):
+        return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    model, held = torch.nn.Linear(4, 1), [(inputs[64:], targets[64:])]
+    return Problem(model=model, train=batches, validation=held, loss=loss)
+"""
+SPEC = {
+    "model": "own.py:problem", "name": "net", "optimizers": ["adan", "adamw"], "steps": 9,
+    "budget": {"trials": 3}, "seeds": 2, "engine": "inline", "workers": 1,
+}  # fmt: skip
+ALONE = Terms(name="w", engine="inline")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with the model's file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(TASK)
+    return tmp_path
+
+
+def begin(url, spec):
+    with Store(url) as store:
+        opening.open_search(opening.beginning(spec, opening.prepare(spec)), store)
+
+
+@pytest.fixture
+def server(folder, url, listening):
+    """The address of a service that has a search of the file, of which nothing was run."""
+    begin(url, parse(SPEC))
+    return f"http://127.0.0.1:{listening}"
+
+
+def test_a_worker_behind_the_service_trains_what_the_command_would(server, url, folder):
+    alone = f"sqlite:///{folder}/alone.db"
+    with Store(alone) as store:
+        run(parse(SPEC), store=store)
+    assert work("net", server=server, terms=ALONE)
+    assert stored(url, "net") == stored(alone, "net")
+
+
+def test_a_worker_with_another_file_is_refused(server, url, folder):
+    (folder / "own.py").write_text(TASK.replace("-2.0", "-3.0"))
+    with pytest.raises(AlreadyThere, match=r"begun with another content of its data or model"):
+        work("net", server=server, terms=ALONE)
+    with Store(url) as store:
+        assert store.trials(1) == []
+
+
+def test_the_server_reads_none_of_the_models_files(server, url, folder, monkeypatch):
+    facts = opening.identity(opening.prepare(parse(SPEC)).facts)
+    (folder / "own.py").unlink()
+    with closing(Wire(server, None)) as wire:
+        body = {"worker": "w", "facts": facts}
+        answer = wire.call("POST", "/v1/searches/net/leases", body)
+    assert answer.body["leases"][0]["optimizer"] == "adan"
+
+
+def test_a_loop_of_ones_own_cannot_take_the_trials_of_a_task(server):
+    with (
+        closing(Wire(server, None)) as wire,
+        pytest.raises(SpecError, match="join it with: autotune work"),
+    ):
+        wire.call("POST", "/v1/searches/net/leases", {"worker": "w"})
+
+
+def test_a_worker_cannot_train_what_loops_of_ones_own_train(server):
+    with closing(Wire(server, None)) as wire:
+        wire.call("PUT", "/v1/searches/bowl", dict(BODY))
+    with pytest.raises(SpecError, match=r"with autotune\.client"):
+        work("bowl", server=server, terms=ALONE)
+
+
+class Halted(threading.Event):
+    """Is set when it was looked at so many times."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks = looks
+
+    def is_set(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_halted_worker_gives_its_trial_back_and_another_goes_on(server, url):
+    assert not work("net", server=server, terms=ALONE, halt=Halted(4))
+    with Store(url) as store:
+        assert not store.changes(1).held
+        assert store.search("net").state is SearchState.RUNNING
+    assert work("net", server=server, terms=replace(ALONE, name="v"))
+
+
+def test_a_trial_whose_process_died_is_given_again_and_counts_the_try(server, url, folder):
+    spec = parse(SPEC)
+    facts = opening.prepare(spec).facts
+    own = {"facts": opening.identity(facts), "content": {}, "task": {}}
+    with closing(Wire(server, None)) as wire:
+        seat = Seat(wire, "net", "w", folder / "states", **own)
+        tries = []
+        for _ in range(3):
+            seat.taken = seat.ask()
+            tries.append((seat.taken.number, seat.taken.job.attempt))
+            seat.hear(empty_report(seat.taken.job, Outcome.LOST, "it died", worker="w"))
+        assert tries == [(0, 1), (0, 2), (0, 3)]
+        seat.ask()
+        seat.close()
+    with Store(url) as store:
+        assert store.trials(1)[0].reason.startswith("given up after 3 tries")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--storage", "x.db"], "give --server or --storage"),
+        (["--mixed"], "--mixed and --strict are for a worker at the database"),
+    ],
+)
+def test_what_does_not_go_with_a_server_is_refused(words, sentence, folder):
+    given = ["worker", "--search", "net", "--server", "http://127.0.0.1:9", *words]
+    found = CliRunner().invoke(main, given)
+    assert found.exit_code == 2
+    assert sentence in found.output
