@@ -77,8 +77,8 @@ def in_one_group(tuned: Tuned, form: str) -> None:
     """Refuse an optimizer whose groups differ in more than decay, as Muon's; raises SpecError."""
     if is_foreign(tuned.optimizer):
         return
-    own, plain = (kind.split.__func__ for kind in (resolve(tuned.optimizer)[0], RuleOptimizer))
-    if own is not plain:
+    kinds = resolve(tuned.optimizer)[0].__mro__
+    if any("split" in vars(kind) for kind in kinds[: kinds.index(RuleOptimizer)]):
         raise SpecError(
             f"export '{form}' hands over parameters without saying which are matrices of layers, "
             f"and {tuned.optimizer} has to know; use --as torch"

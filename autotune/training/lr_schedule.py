@@ -30,8 +30,11 @@ def shape_of(optimizer: Optimizer) -> str:
     """Return what an optimizer's learning rate does after its warm-up: see ``multiplier``.
 
     Other people's optimizers that average, which ``train()`` and ``eval()`` tell, need a constant
-    one too.
+    one too. What holds another as ``optimizer`` is asked for that: accelerate's wrapper has both
+    methods, whatever it wraps.
     """
+    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = optimizer.optimizer  # type: ignore[attr-defined]
     own = getattr(optimizer, "schedule", None)
     if own in ("cosine", "constant"):
         return str(own)

@@ -222,6 +222,16 @@ def test_a_planted_fault_is_seen(fault, tmp_path):
         check_nanogpt(export.render(wrong_plain, "nanogpt"), plain)
 
 
+def test_a_decayed_norm_is_seen_in_what_deepspeed_is_handed(monkeypatch):
+    good, model = record("adan"), Probe()
+    right = expected(good, model)
+    together = lambda model, decay: [{"params": [*model.parameters()], "weight_decay": decay}]  # noqa: E731
+    monkeypatch.setattr("autotune.optimizers.base.split", together)
+    optimizer, _ = built(model, json.loads(export.render(good, "deepspeed")))
+    with pytest.raises(AssertionError, match=r"norm\.weight"):
+        same(per_parameter(model, [optimizer]), right)
+
+
 def whole(name):
     """Return a record of the whole space of an optimizer, with a setting that lies in it."""
     hyper = {"lr": 3e-3, "betas": (0.97, 0.91, 0.985), "eps": 1e-8, "weight_decay": 0.04}

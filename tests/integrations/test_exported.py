@@ -25,6 +25,7 @@ from autotune.testing.readback import (
     wanted,
     weights,
 )
+from autotune.training.lr_schedule import shape_of
 
 NAMES = ["adamw", "adan", "adan-win2"]
 SEEN = (AssertionError, ValueError)  # our optimizers refuse betas that are one minus betas
@@ -95,6 +96,15 @@ def check_huggingface(text, tuned, folder):
     same(per_parameter(model, [optimizer]), expected(tuned, model))
     close(traced, wanted(tuned))
     assert trainer.args.max_grad_norm == 0.0
+
+
+def test_what_accelerate_has_wrapped_is_still_followed_by_a_cosine():
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    wrapped = accelerate.Accelerator(cpu=True).prepare(
+        torch.optim.SGD(Probe().parameters(), lr=1.0)
+    )
+    assert wrapped.optimizer is not wrapped
+    assert shape_of(wrapped) == "cosine"
 
 
 @pytest.mark.parametrize("name", NAMES)
