@@ -1,4 +1,4 @@
-"""diffGrad: Adam that is slowed where the gradient hardly changes (arXiv:1909.11015)."""
+"""DiffGrad: Adam that is slowed where the gradient hardly changes (arXiv:1909.11015)."""
 
 from __future__ import annotations
 
