@@ -17,7 +17,7 @@ from autotune.optimizers.scalars import Scalar, debias, later, root
 
 @documented
 class DiffGrad(RuleOptimizer):
-    """diffGrad: Adam's step, times 1/2 to 1, the less the gradient changes the less of it.
+    """DiffGrad: Adam's step, times 1/2 to 1, the less the gradient changes the less of it.
 
     With betas b1 and b2, the gradient g of the parameter p, the one before it (0 at first), and t
     counted from 1::

@@ -12,6 +12,7 @@ from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.search import foreign
+from autotune.search.changes import another, changed_since
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import Growth
 from autotune.search.lock import coordinator, exclusive, folder_of
@@ -19,8 +20,6 @@ from autotune.search.opening import (
     Checked,
     Opened,
     Prepared,
-    another,
-    changed_since,
     check_spaces,
     going_on,
     open_search,

@@ -10,41 +10,29 @@ from autotune import devices, environment
 from autotune.config import check_names
 from autotune.devices import AUTO, CPU, Device
 from autotune.engines import from_spec, lines
-from autotune.errors import AlreadyThere, NotFound, SpecError
+from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import delete, foreign, words
+from autotune.search.changes import KEPT_FACTS, another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
-from autotune.search.growth import NEW, Growth, grows, growth
+from autotune.search.growth import Growth, growth
 from autotune.search.stored import refuse_other_kind
 from autotune.search.turns import merge
 from autotune.space.presets import over_runs, presets_of, spaces_of
 from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
-from autotune.studies.spec import SearchSpec, differences, parse
+from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import LOOP, Measurement, Shortest, Task
-from autotune.tasks.function import MODULE
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.script import is_own
 from autotune.tasks.surroundings import Surroundings
 from autotune.tasks.training import Precision, has_bfloat16
-
-# Facts of a task that may not change when a search continues, and their names in messages.
-KEPT_FACTS = {
-    "data_hash": "content of its data or model file",
-    "data_identity": "identity of its data (Problem(identity=...) states it)",
-    "model_hash": "content of its data or model file",
-    "steps": "steps",
-    "batch_size": "batch size",
-    "parameters": "number of parameters",
-    "device": "kind of device",
-    "precision": "precision",
-}
 
 SHORTENED = "shortened_from"  # fact of a task: what it was before minutes made it smaller
 
@@ -379,37 +367,6 @@ def charged(opened: Opened, store: Store, seconds: float) -> Opened:
         return opened
     spent = store.tick(opened.search.id, seconds)
     return replace(opened, search=replace(opened.search, seconds=spent))
-
-
-def changed_since(spec: SearchSpec, search: SearchRecord, facts: Mapping[str, Any]) -> list[str]:
-    """Return in words what keeps trials of a stored search and of this one apart."""
-    differing = differences(parse(dict(search.spec)), spec)
-    changed = [key for key in differing if not grows(key)] + changed_facts(search.task, facts)
-    return list(dict.fromkeys(changed))
-
-
-def another(search: SearchRecord, changed: Sequence[str], store: Store) -> AlreadyThere:
-    """Return the error for a name that belongs to a search that differs."""
-    return AlreadyThere(
-        f"search '{search.name}' is already in {store} with another {', '.join(changed)}; {NEW}"
-    )
-
-
-def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Return in words what differs between a stored task and this one."""
-    kept = dict(KEPT_FACTS)
-    if own_data(task):
-        del kept["batch_size"]  # the file's hash says it, and versions count it otherwise
-    words = [word for key, word in kept.items() if task.get(key) != facts.get(key)]
-    # Searches that were begun before modules were facts have none.
-    modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]
-    words += [f"content of {key.removeprefix(MODULE)}" for key in modules]
-    return list(dict.fromkeys(words))
-
-
-def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of a task that may not change while it is searched."""
-    return {k: v for k, v in facts.items() if k in KEPT_FACTS or k.startswith(MODULE)}
 
 
 def unknown_size(task: Mapping[str, Any]) -> str | None:

@@ -8,14 +8,12 @@ from typing import Any
 
 from autotune.errors import NothingUsable
 from autotune.scheduler.study_state import StudyState
+from autotune.search.changes import another, changed_facts, changed_since
 from autotune.search.opening import (
     Checked,
     Prepared,
-    another,
     as_begun,
     beginning,
-    changed_facts,
-    changed_since,
     going_on,
     prepare,
     stored_as,

@@ -34,6 +34,7 @@ MAY = {
     "cli/commands/": "tells what --device takes",
     "api/tune.py": "tells what device= takes",
     "testing/graph.py": "tells what a CUDA graph refuses",
+    "testing/golden.py": "replays recordings on a GPU where there is one",
     "cli/views/step_times.py": "shows columns that only a GPU has",
 }
 

@@ -14,7 +14,7 @@ from autotune.client.seats import Seat
 from autotune.client.wire import Wire
 from autotune.client.worker import work
 from autotune.errors import AlreadyThere, SpecError
-from autotune.search import opening
+from autotune.search import changes, opening
 from autotune.search.coordinator import run
 from autotune.search.worker import Terms
 from autotune.studies.records import SearchState
@@ -85,7 +85,7 @@ def test_a_worker_with_another_file_is_refused(server, url, folder):
 
 
 def test_the_server_reads_none_of_the_models_files(server, url, folder, monkeypatch):
-    facts = opening.identity(opening.prepare(parse(SPEC)).facts)
+    facts = changes.identity(opening.prepare(parse(SPEC)).facts)
     (folder / "own.py").unlink()
     with closing(Wire(server, None)) as wire:
         body = {"worker": "w", "facts": facts}
@@ -131,7 +131,7 @@ def test_a_halted_worker_gives_its_trial_back_and_another_goes_on(server, url):
 def test_a_trial_whose_process_died_is_given_again_and_counts_the_try(server, url, folder):
     spec = parse(SPEC)
     facts = opening.prepare(spec).facts
-    own = {"facts": opening.identity(facts), "content": {}, "task": {}}
+    own = {"facts": changes.identity(facts), "content": {}, "task": {}}
     with closing(Wire(server, None)) as wire:
         seat = Seat(wire, "net", "w", folder / "states", **own)
         tries = []
