@@ -34,8 +34,8 @@ def test_a_shared_change_that_concerns_no_optimizer_suggests():
         spaces_of(spec(["sgd", "adamw"], one_minus_beta3=0.1))
     assert caught.value.args[0] == (
         "unknown parameter 'one_minus_beta3'; did you mean 'one_minus_beta2'? (known: amsgrad, "
-        "dampening, decayed, eps, lr, max_grad_norm, nesterov, one_minus_beta1, one_minus_beta2, "
-        "one_minus_momentum, timescale, warmup, weight_decay)"
+        "cautious, cautious_decay, dampening, decayed, eps, lr, max_grad_norm, nesterov, "
+        "one_minus_beta1, one_minus_beta2, one_minus_momentum, timescale, warmup, weight_decay)"
     )
 
 
