@@ -153,7 +153,7 @@ def test_another_workers_trial_is_left_to_it(store, left, monkeypatch):
 
 def test_other_versions_are_warned_of(store, left, monkeypatch):
     facts = {**environment.facts(), "python": "2.7"}
-    monkeypatch.setattr(environment, "facts", lambda: facts)
+    monkeypatch.setattr(environment, "facts", lambda **_: facts)
     heard = []
     work("problem", store=store, terms=ALONE, listen=heard.append)
     (said,) = [event.text for event in heard if isinstance(event, Notice)]
@@ -162,7 +162,7 @@ def test_other_versions_are_warned_of(store, left, monkeypatch):
 
 def test_other_versions_are_refused_when_strict(store, left, monkeypatch):
     facts = {**environment.facts(), "python": "2.7"}
-    monkeypatch.setattr(environment, "facts", lambda: facts)
+    monkeypatch.setattr(environment, "facts", lambda **_: facts)
     strict = Terms(name="w1", engine="inline", strict=True)
     with pytest.raises(SpecError, match=r"^search 'problem' was begun with python .*; install"):
         work("problem", store=store, terms=strict)
