@@ -309,7 +309,7 @@ def test_a_result_is_read_where_its_package_is_missing(monkeypatch):
     exported = json.loads(result.tuned(AVERAGING).export("json"))
     assert exported["schedule"]["type"] == "constant"
     with pytest.raises(MissingExtra, match=r"^optimizer 'strangers\.Averaging' needs the package "):
-        result.tuned(AVERAGING).export("wandb-sweep")
+        result.tuned(AVERAGING).export("wandb")
 
 
 def test_one_whose_state_is_not_whole_repeats_its_steps(tmp_path, monkeypatch):

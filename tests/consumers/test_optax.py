@@ -14,7 +14,7 @@ optax = pytest.importorskip("optax", reason="optax is not installed")
 
 from autotune.training.lr_schedule import schedule as ours  # noqa: E402
 
-TOLERANCE = 1e-9  # of the way that the weights went in 20 steps; measured: 1e-12
+TOLERANCE = 1e-9  # of the way that the weights went in 20 steps; measured: 3e-13
 
 
 def module(text):
@@ -85,7 +85,7 @@ def test_optax_steps_as_we_do(name, changes):
 def test_optax_clips_as_we_do():
     # torch divides by the norm + 1e-6, optax by the norm.
     tuned = record("adan", max_grad_norm=0.5)
-    check(export.render(tuned, "optax"), tuned, tolerance=1e-4)
+    check(export.render(tuned, "optax"), tuned, tolerance=1e-8)  # measured: 6e-10
 
 
 def test_optax_s_own_adan_is_another_rule():
