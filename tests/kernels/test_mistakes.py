@@ -10,7 +10,7 @@ import torch
 
 from autotune.kernels.lang import Function
 from autotune.kernels.rules import adam, adan, ademamix, decay, lamb, lion, nadamw, radam, sgd, win
-from autotune.optimizers import LAMB, Adan, base, clipping
+from autotune.optimizers import LAMB, Adan, applications, base, clipping
 from autotune.optimizers import adam as adam_module
 from autotune.optimizers import adan as adan_module
 from autotune.optimizers import ademamix as ademamix_module
@@ -102,7 +102,7 @@ def test_a_mistake_in_a_direction_or_a_decay_is_caught(monkeypatch, part, right,
 def test_a_mistake_in_win_is_caught(monkeypatch, name, right, wrong):
     part = {"win": win.WIN, "win2": win.WIN2}[name]
     changed = replace(part, fn=mistaken(part.fn, right, wrong))
-    monkeypatch.setattr(base, "_WIN", {**base._WIN, name: changed})
+    monkeypatch.setattr(applications, "PARTS", {**applications.PARTS, name: changed})
     assert caught_by(f"adamw_{name}")
 
 
