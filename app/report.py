@@ -101,7 +101,8 @@ def _trained(search: SearchRecord) -> str:
 
 
 def _won(found: Found) -> Iterator[str]:
-    texts = [text for text in found.comparison.sentences if text != found.comparison.verdict]
+    elsewhere = (found.comparison.verdict, *found.comparison.longer)
+    texts = [text for text in found.comparison.sentences if text not in elsewhere]
     yield document.listing(texts)
     if any(row.tuned.loss or row.default.loss for row in found.rows):
         yield document.figure(outcome.losses(found.rows), "judged losses with their intervals")
@@ -214,11 +215,17 @@ def _seconds(trials: Sequence[TrialRecord]) -> float:
 
 
 def _length(found: Found) -> Iterator[str]:
+    if found.comparison.longer:
+        yield document.listing(found.comparison.longer)
+        return
     steps = found.search.task.get("steps")
     length = f"All runs were of {steps} steps" if steps else "All runs had the length of the task"
     yield document.paragraph(
         f"Not tried. {length}; re-check the learning rate where the real training is longer, its "
         "batch larger or its network another."
+    )
+    yield document.command(
+        f"autotune validate {written(found.search.name)} --steps 5x", "tries runs of that length."
     )
 
 
