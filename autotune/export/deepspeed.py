@@ -1,4 +1,4 @@
-"""Write a configuration with which DeepSpeed takes an optimizer that is built outside of it."""
+"""Write a configuration of DeepSpeed, which is handed the optimizer; for deepspeed.initialize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write optimizer and schedule as objects that Hydra instantiates."""
+"""Write optimizer and schedule as objects; for a script that Hydra configures."""
 
 from __future__ import annotations
 

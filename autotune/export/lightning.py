@@ -1,4 +1,4 @@
-"""Write optimizer, schedule and what matters of the Trainer as a configuration of LightningCLI."""
+"""Write optimizer, schedule and trainer; for LightningCLI."""
 
 from __future__ import annotations
 

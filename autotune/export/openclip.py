@@ -1,4 +1,4 @@
-"""Write options for open_clip's training as a file that a shell sources."""
+"""Write options as a file that a shell sources; for open_clip's training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a module of JAX with the setting's optimizer for optax: Adan and AdamW."""
+"""Write a module of JAX with Adan or AdamW; for optax."""
 
 from __future__ import annotations
 

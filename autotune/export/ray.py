@@ -1,4 +1,4 @@
-"""Write the space that was searched as Ray Tune's ``param_space``."""
+"""Write the space that was searched as a parameter space; for Ray Tune."""
 
 from __future__ import annotations
 

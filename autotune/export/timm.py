@@ -1,4 +1,4 @@
-"""Write a configuration for timm's ``train.py -c``, which counts epochs."""
+"""Write a configuration, which counts epochs; for timm's train.py."""
 
 from __future__ import annotations
 
