@@ -203,7 +203,7 @@ def test_the_page_on_optimizers_has_every_name_with_its_state_and_bytes() -> Non
     assert list(listed) == [name for name in names() if not name.endswith(("-win", "-win2"))]
     for name, (state, size, *_) in listed.items():
         p = torch.nn.Parameter(torch.ones(3, 3))
-        optimizer = create(name, [p])
+        optimizer = create(name, [p], backend="torch")
         # One may ask to differentiate the gradient itself.
         again = getattr(optimizer, "second_order", False)
         [p.grad] = torch.autograd.grad((p**3).sum(), [p], create_graph=again)

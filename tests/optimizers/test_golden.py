@@ -1,6 +1,7 @@
 """Every recorded trajectory of other people's code, replayed through ``create``."""
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from autotune.testing.trajectories import play
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = sorted(FOLDER.glob("*.json"))  # of Adan and of Win, by their authors
 OTHERS = sorted((FOLDER / "others").glob("*.json"))
+# Interpreted kernels are slow: one recording of each optimizer, unless every test is asked for.
+FIRST = {json.loads(path.read_text()).get("optimizer"): path for path in reversed(OTHERS)}
+INTERPRETED = OTHERS if os.environ.get("AUTOTUNE_TEST_EVERY") == "1" else [*FIRST.values()]
+PLAYED = [(path, "torch", torch.float64) for path in OTHERS]
+PLAYED += [(path, "numba", torch.float32) for path in OTHERS]
+PLAYED += [(path, "triton", torch.float32) for path in INTERPRETED]
 
 
 @pytest.fixture(params=GOLDEN, ids=lambda path: path.stem)
@@ -48,12 +55,11 @@ def test_parameters_follow_the_authors(path, backend, dtype):
     assert list(golden.differences(recorded(path), actual, dtype)) == []
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
-    ("backend", "dtype"),
-    [("torch", torch.float64), ("numba", torch.float32), ("triton", torch.float32)],
+    ("other", "backend", "dtype"),
+    PLAYED,
     indirect=["backend"],
-    ids=BACKENDS,
+    ids=[f"{path.stem}-{backend}" for path, backend, _ in PLAYED],
 )
 def test_other_recordings_are_followed(other, backend, dtype):
     assert golden.failure(other, backend=backend, dtype=dtype) is None
