@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -92,8 +93,8 @@ def test_a_person_gets_tables_and_conclusions(measured):
     text = "\n".join(rest)
     assert "\noptimizer  backend  ms " in text
     assert "\npeer                 its rule  ms " in text
-    assert "\nadamw: torch-adamw-fused is " in text
-    assert " times as fast as torch, our fastest" in text
+    # Which of them is faster is for the machine to say.
+    assert re.search(r"\nadamw: .*\b(fused|foreach|torch)\b.* fast", text)
 
 
 def test_progress_is_told_on_stderr(measured):

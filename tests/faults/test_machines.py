@@ -48,6 +48,7 @@ def test_a_lost_machine_changes_nothing(one_ray, tmp_path, far, undisturbed, jud
     def vanish():
         while not (tmp_path / "held").exists():
             time.sleep(0.01)
+        time.sleep(1)  # until it is heard where the trial runs: else it would only be begun again
         machines.lose()
         (tmp_path / "hold").unlink()
 
