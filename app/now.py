@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 
 import pandas as pd
@@ -78,7 +78,7 @@ def newest(
         for trial in those
         if trial.updated
     ]
-    last = sorted(dated, key=lambda each: _aware(each[0]), reverse=True)[:NEWEST]
+    last = sorted(dated, key=lambda each: words.aware(each[0]), reverse=True)[:NEWEST]
     return pd.DataFrame(
         [
             {
@@ -95,7 +95,3 @@ def newest(
             for moment, optimizer, trial in last
         ]
     )
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -54,15 +54,11 @@ def report(storage: str | None, name: str) -> str:
     Raises:
         NotFound: There is no such search.
     """
+    told = details.search(storage, name)
     with opened(storage) as store:
         comparison = details.comparison(store, name)
-        studies = comparison.search.studies
-        found = Found(
-            comparison=comparison,
-            trials={s.optimizer: details.trials_of(store, comparison.search, s) for s in studies},
-            curves={s.optimizer: store.curves(s.id) for s in studies},
-            told=details.search(storage, name),
-        )
+        curves = {s.optimizer: store.curves(s.id) for s in comparison.search.studies}
+    found = Found(comparison=comparison, trials=told["trials"], curves=curves, told=told)
     return document.page(f"{name} - autotune", [_head(found), *_sections(found)])
 
 

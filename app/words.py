@@ -77,10 +77,14 @@ def moment(when: datetime | None) -> str:
     return "" if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def aware(moment: datetime) -> datetime:
+    """Return a moment with its time zone: what is stored without one is in UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
     """Write how long ago something happened."""
     if moment is None:
         return "never"
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    passed = ((now or datetime.now(UTC)) - aware).total_seconds()
+    passed = ((now or datetime.now(UTC)) - aware(moment)).total_seconds()
     return "just now" if passed < 5 else f"{duration(passed)} ago"

@@ -18,7 +18,7 @@ from inspect import Parameter, isclass, signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from autotune.optimizers.forms import AfterWarmup
+from autotune.optimizers.forms import AfterWarmup, has_modes
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -231,9 +231,7 @@ def schedule(name: str) -> AfterWarmup:
     It stays where it is for an optimizer that has ``train()`` and ``eval()``, which averages
     weights instead. Raises as ``find``.
     """
-    cls = find(name)
-    averages = all(callable(getattr(cls, way, None)) for way in ("train", "eval"))
-    return "constant" if averages else "cosine"
+    return "constant" if has_modes(find(name)) else "cosine"
 
 
 def presets(name: str) -> tuple[dict[str, Any], ...]:

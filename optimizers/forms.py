@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 AfterWarmup = Literal["cosine", "constant"]
 
@@ -32,6 +32,14 @@ def forms(entry: EntryPoint) -> tuple[str, ...]:
 def schedule(accelerations: Iterable[str]) -> AfterWarmup:
     """Return what a learning rate does after its warm-up: ``cosine`` to 0, or ``constant``."""
     return "cosine" if _CONSTANT.isdisjoint(accelerations) else "constant"
+
+
+def has_modes(optimizer: Any) -> bool:
+    """Return whether ``train()`` and ``eval()`` tell an optimizer, or those of a class, what is on.
+
+    Other people's optimizers with both average their weights.
+    """
+    return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
 
 
 @cache

@@ -10,6 +10,8 @@ from weakref import ref
 import torch
 from torch import nn
 
+from autotune.optimizers.forms import has_modes
+
 
 @contextmanager
 def averaged(optimizer: Any) -> Iterator[None]:
@@ -18,7 +20,7 @@ def averaged(optimizer: Any) -> Iterator[None]:
     Args:
         optimizer: Its ``eval()`` and ``train()`` change them, if it has both.
     """
-    both = all(callable(getattr(optimizer, way, None)) for way in ("eval", "train"))
+    both = has_modes(optimizer)
     if both:
         optimizer.eval()
     try:
@@ -30,7 +32,7 @@ def averaged(optimizer: Any) -> Iterator[None]:
 
 def to_training(optimizer: Any) -> None:
     """Call ``train()`` of an optimizer that averages: some must be told before their first step."""
-    if all(callable(getattr(optimizer, way, None)) for way in ("eval", "train")):
+    if has_modes(optimizer):
         optimizer.train()
 
 

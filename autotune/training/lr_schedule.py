@@ -10,6 +10,8 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from autotune.optimizers.forms import has_modes
+
 
 def multiplier(step: int, steps: int, warmup: float, shape: str = "cosine") -> float:
     """Return the factor on the peak learning rate at ``step`` (from 0) of ``steps``.
@@ -38,8 +40,7 @@ def shape_of(optimizer: Optimizer) -> str:
     own = getattr(optimizer, "schedule", None)
     if own in ("cosine", "constant"):
         return str(own)
-    averages = all(callable(getattr(optimizer, way, None)) for way in ("train", "eval"))
-    return "constant" if averages else "cosine"
+    return "constant" if has_modes(optimizer) else "cosine"
 
 
 def schedule(optimizer: Optimizer, steps: int, warmup: float, start: int = 0) -> LambdaLR:
