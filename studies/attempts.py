@@ -25,7 +25,7 @@ from sqlalchemy.sql import ColumnElement
 
 from autotune.studies.errors import LeaseLost, SpecError
 from autotune.studies.models import Attempt, CurvePoint, Moment, Trial
-from autotune.studies.records import Point, TrialState
+from autotune.studies.records import Asked, Point, TrialState
 
 VARIABLE = "AUTOTUNE_LEASE"
 LOST = "lost"  # the outcome of an attempt whose worker was not heard of again
@@ -66,9 +66,8 @@ def clock(connection: Connection, ahead: timedelta = timedelta()) -> ColumnEleme
 def begin(
     connection: Connection,
     trial_id: int,
-    worker: str,
+    asked: Asked,
     stop: int | None = None,
-    request: str | None = None,
     *,
     revision: int | None = None,
 ) -> int:
@@ -84,34 +83,38 @@ def begin(
     number: int = connection.execute(query.returning(Trial.attempt)).scalar_one()
     if number > 1:
         _close(connection, trial_id, number - 1, now(connection), LOST)
-    enter(connection, trial_id, number, worker, stop=stop, request=request)
+    enter(connection, trial_id, number, asked, stop=stop)
     return number
 
 
 def enter(
-    connection: Connection,
-    trial_id: int,
-    number: int,
-    worker: str,
-    *,
-    stop: int | None,
-    request: str | None,
+    connection: Connection, trial_id: int, number: int, asked: Asked, *, stop: int | None
 ) -> None:
     """Note that a worker runs a trial from now on."""
     moment = clock(connection)
     values = {"started": moment, "heartbeat": moment, "expires": clock(connection, lease())}
-    columns = {"number": number, "worker": worker, "stop": stop, "request": request}
+    columns = {"number": number, "stop": stop, **vars(asked)}
     connection.execute(insert(Attempt).values(trial_id=trial_id, **columns, **values))
 
 
-def renew(connection: Connection, trial_id: int, attempt: int, outcome: str | None = None) -> None:
+def renew(
+    connection: Connection,
+    trial_id: int,
+    attempt: int,
+    outcome: str | None = None,
+    *,
+    stop: int | None = None,
+) -> None:
     """Renew an attempt's lease, or end it by an outcome, in one statement.
+
+    ``stop``: the step that it is heading for from now on, if that changes.
 
     Raises LeaseLost where it is over. An attempt is closed before the next one begins, so an open
     one is the newest.
     """
     values: dict[str, Any] = {"heartbeat": clock(connection)}
     values |= {"expires": clock(connection, lease())}
+    values |= {} if stop is None else {"stop": stop}
     if outcome is not None:
         values |= {"ended": clock(connection), "outcome": outcome}
     which = (Attempt.trial_id == trial_id, Attempt.number == attempt, Attempt.ended.is_(None))

@@ -139,6 +139,16 @@ class Leases(Reader):
                 retries.take_up(connection, sorted(again), revision)
 
     @retried
+    def go_on(self, trial_id: int, attempt: int, stop: int, turn: str) -> None:
+        """Let a trial train on to a later step, as the process decided whose ``turn`` it was.
+
+        Raises LeaseLost where the attempt is over, or that turn.
+        """
+        with self._database.writing() as connection:
+            self._touch_trial(connection, trial_id, turn)
+            attempts.renew(connection, trial_id, attempt, stop=stop)
+
+    @retried
     def beat(self, search_id: int, worker: str, held: Mapping[int, int]) -> Answer:
         """Renew the leases of attempts, given by trial; return what their worker is to do."""
         with self._database.writing() as connection:

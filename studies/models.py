@@ -145,6 +145,7 @@ class Trial(Base):
     accuracy: Mapped[float | None]
     seconds: Mapped[float]
     reason: Mapped[str | None]
+    final: Mapped[bool | None]  # True: stopped at a rung for good, because its worker cannot pause
     created: Mapped[datetime]
     updated: Mapped[datetime]
 
@@ -169,6 +170,8 @@ class Attempt(Base):
     expires: Mapped[datetime]
     stop: Mapped[int | None]  # the step it is heading for: what of the budget it has reserved
     request: Mapped[str | None] = mapped_column(String(200))  # what a remote worker asked it by
+    token: Mapped[int | None]  # of those who may call a service, by which it asked
+    pauses: Mapped[bool | None]  # False: its worker cannot, so that a rung may end its trial
     ended: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
 

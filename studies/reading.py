@@ -349,6 +349,7 @@ def trial_of(columns: Mapping[str, Any]) -> TrialRecord:
         params=values.pop("params"), hyper=values.pop("hyper"), warmup=values.pop("warmup")
     )
     # Lines behind the reason are what a command printed last.
+    final = bool(values.pop("final"))
     reason, *output = (values.pop("reason") or "").split("\n")
     return TrialRecord(
         reason=reason or None,
@@ -357,6 +358,7 @@ def trial_of(columns: Mapping[str, Any]) -> TrialRecord:
         role=Role(values.pop("role")),
         state=TrialState(values.pop("state")),
         setting=setting,
+        final=final,
         **values,
     )
 

@@ -88,6 +88,7 @@ class TrialRecord:
     checksum: str | None = None  # SHA-256 of that file
     created: datetime | None = None
     updated: datetime | None = None
+    final: bool = False  # stopped at a rung for good, because its worker cannot pause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +161,23 @@ class Command(StrEnum):
     CONTINUE = "continue"
     PAUSE = "pause"  # save, hand back and wait
     STOP = "stop"  # save, hand back and leave
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Who asks for a trial, and by which request.
+
+    Args:
+        worker: Name of the worker.
+        request: The same for each repetition of one call, another for the next.
+        pauses: Whether it can go on with a trial later; else a rung says at once who goes on.
+        token: Number of the token by which it calls a service, if there are any.
+    """
+
+    worker: str
+    request: str | None = None
+    pauses: bool = True
+    token: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,23 +15,17 @@ from autotune.studies.errors import NotFound
 from autotune.studies.leases import search_of, touch
 from autotune.studies.models import Attempt, CurvePoint, Search, Study, Trial
 from autotune.studies.reading import POINT, TRIAL, point, trial, trial_of
-from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
+from autotune.studies.records import (
+    Asked,
+    Command,
+    Point,
+    SearchState,
+    TrialRecord,
+    TrialState,
+)
 from autotune.studies.store import Store
 
 _GONE = "its worker asked anew without ending it"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Who asks for a trial, and by which request.
-
-    Args:
-        worker: Name of the worker.
-        request: The same for each repetition of one call, another for the next.
-    """
-
-    worker: str
-    request: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +56,9 @@ class Lease:
         newest: Number of the trial's newest attempt.
         worker: Who holds it.
         request: What it was asked by.
-        stop: The step to train to.
+        token: Number of the token by which it was asked, if there were any.
+        pauses: Whether its worker can go on with the trial later.
+        stop: The step to train to, or at which it is decided whether the trial goes on.
         seconds: Since it began, on the database's clock.
         outcome: How it ended; None while it is open.
         saved: The last state that was saved.
@@ -81,6 +77,8 @@ class Lease:
     newest: int
     worker: str
     request: str | None
+    token: int | None
+    pauses: bool
     stop: int
     seconds: float
     outcome: str | None
@@ -119,6 +117,8 @@ _EXTRA = (
     Trial.attempt.label("newest"),
     Attempt.worker,
     Attempt.request,
+    Attempt.token,
+    Attempt.pauses,
     Attempt.stop,
     Attempt.started,
     Attempt.ended,
@@ -170,14 +170,18 @@ def lease_of(store: Store, trial_id: int, attempt: int) -> Lease:
 
 
 def leases_of(store: Store, search_id: int, asked: Asked) -> list[Lease]:
-    """Return what a request of a worker was answered with, and all that the worker holds."""
+    """Return what a request of a worker was answered with, and all that the worker holds.
+
+    Another token's is another worker's, whatever it calls itself.
+    """
     mine = or_(Attempt.ended.is_(None), Attempt.request == asked.request)
+    known = or_(Attempt.token.is_(None), Attempt.token == asked.token)
     with store.reading() as connection:
-        which = (Study.search_id == search_id, Attempt.worker == asked.worker, mine)
+        which = (Study.search_id == search_id, Attempt.worker == asked.worker, mine, known)
         return _leases(connection, _QUERY.where(*which))
 
 
-def begin_again(store: Store, lease: Lease, request: str | None) -> int | None:
+def begin_again(store: Store, lease: Lease, asked: Asked) -> int | None:
     """Give a trial back to the worker that held it, as it was last saved.
 
     Returns the number of the new attempt; None where another has it, or it was lost too often.
@@ -194,7 +198,7 @@ def begin_again(store: Store, lease: Lease, request: str | None) -> int | None:
         connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
         if values["state"] == "failed":
             return None
-        return attempts.begin(connection, trial_id, lease.worker, lease.stop, request)
+        return attempts.begin(connection, trial_id, asked, lease.stop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +255,7 @@ class Telling:
         }
         # A file that a process beside the database saved is of fewer steps than these.
         values |= {"checkpoint": None, "checksum": None}
+        values |= {"final": True} if state is TrialState.STOPPED else {}
         return self._change({**values, "updated": attempts.clock(self.connection)})
 
     def give_back(self, reason: str) -> TrialRecord:
@@ -331,6 +336,8 @@ def _lease(row: Any) -> Lease:
         newest=row.newest,
         worker=row.worker,
         request=row.request,
+        token=row.token,
+        pauses=row.pauses is not False,
         stop=row.stop or row.target,
         seconds=((row.ended or row.now) - row.started).total_seconds(),
         outcome=row.outcome if row.ended else None,

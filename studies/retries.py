@@ -38,7 +38,7 @@ def take_up(connection: Connection, trials: Sequence[int], revision: int) -> Non
     values = {
         "state": TrialState.WAITING,
         "step": 0,
-        **dict.fromkeys(("loss", "accuracy", "reason", "checkpoint", "checksum", "saved")),
+        **dict.fromkeys(("loss", "accuracy", "reason", "checkpoint", "checksum", "saved", "final")),
         "updated": attempts.now(connection),
         "revision": revision,
     }

@@ -27,6 +27,7 @@ from autotune.studies.models import (
 )
 from autotune.studies.reading import TRIAL, trial
 from autotune.studies.records import (
+    Asked,
     Point,
     Proposal,
     SearchRecord,
@@ -183,41 +184,38 @@ class Store(Leases):
     def begin(
         self,
         trial_id: int,
-        worker: str,
+        worker: Asked | str,
         *,
         stop: int | None = None,
         turn: str | None = None,
-        request: str | None = None,
     ) -> int:
         """Let a worker run a trial; return the attempt number its reports have to carry.
 
         Args:
             trial_id: The trial.
-            worker: Who runs it.
+            worker: Who runs it: a name, or with it what a worker asked by.
             stop: The step it is run to.
             turn: Who decided so; raises LeaseLost where that turn is over, and ends it else.
-            request: What a remote worker asked by.
         """
         with self._database.writing() as connection:
             revision = self._touch_trial(connection, trial_id, turn)
-            return attempts.begin(connection, trial_id, worker, stop, request, revision=revision)
+            return attempts.begin(connection, trial_id, _asked(worker), stop, revision=revision)
 
     @retried
     def begin_new(
         self,
         study_id: int,
         proposal: Proposal,
-        worker: str,
+        worker: Asked | str,
         *,
         stop: int,
         turn: str,
-        request: str | None = None,
     ) -> TrialRecord:
         """Add a trial and let a worker run it as its first attempt, on ``begin``'s terms."""
         with self._database.writing() as connection:
             running = {"state": TrialState.RUNNING, "attempt": 1}
             row = self._add_trial(connection, study_id, proposal, turn, **running)
-            attempts.enter(connection, row.id, 1, worker, stop=stop, request=request)
+            attempts.enter(connection, row.id, 1, _asked(worker), stop=stop)
             return trial(row)
 
     @retried
@@ -263,6 +261,8 @@ class Store(Leases):
             "reason": storable(reason),
             **_files(state, checkpoint),
         }
+        # What the search stops may go on when it does; what its own worker stops is over.
+        values |= {"final": True} if state is TrialState.STOPPED else {}
         with self._database.writing() as connection:
             revision = self._touch_trial(connection, trial_id)
             if attempts.outcome(connection, trial_id, attempt) != state:
@@ -366,6 +366,10 @@ class Store(Leases):
         if revision is None:
             raise NotFound(f"no study {study_id} in {self}")
         return revision
+
+
+def _asked(worker: Asked | str) -> Asked:
+    return Asked(worker=worker) if isinstance(worker, str) else worker
 
 
 def _mark(connection: Connection, trial_id: int, revision: int) -> None:

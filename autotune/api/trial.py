@@ -148,8 +148,9 @@ class Trial:
         """Report the validation loss after ``step`` steps; return whether to train on.
 
         False means to leave the loop now: step ``stop`` is reached, the loss is not finite, the
-        minutes are over, the search was told to pause or stop, or another process took the trial
-        over because this one was not heard of (a notice says so).
+        trial is over at a rung (of a loop that cannot pause), the minutes are over, the search was
+        told to pause or stop, or another process took the trial over
+        because this one was not heard of (a notice says so).
 
         Args:
             step: Steps taken, counted from 1; more than reported before and at most ``stop``.

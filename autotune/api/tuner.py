@@ -62,6 +62,9 @@ class Tuner:
             cannot join. A data set with a fingerprint of its own, as Hugging Face's, or a loader
             of one, is identified by that. None: not compared.
         batch_size: Samples of an optimizer step, which exports name beside lr.
+        can_pause: Whether the loop can go on with a trial later, from what ``trial.save`` was
+            given. False: ``trial.stop`` is the last step, and at some steps of ``trial.evaluate``
+            ``report`` decides at once, and for good, whether the trial goes on; none is repeated.
         listen: Called with each event (``autotune.search.events``); nothing is shown then.
         progress: How to show what happens on stderr: ``"plain"`` (lines), ``"rich"`` (bars),
             ``"auto"``, ``"json"``, ``"off"``; None: lines, or nothing with ``listen``.
@@ -100,6 +103,7 @@ class Tuner:
         model: str | None = None,
         data: Any = None,
         batch_size: int | None = None,
+        can_pause: bool = True,
         listen: Listener | None = None,
         progress: str | None = None,
         **policies: Any,
@@ -117,7 +121,7 @@ class Tuner:
         self._spec = _spec(asked, limits, policies)
         self._url = lasting(urls.resolve(text(storage)))
         shown = form("plain" if progress is None and listen is None else progress, listen)
-        self._ranks = Ranks()
+        self._ranks, self._pauses = Ranks(), can_pause
         self._manual: Manual | None = None  # of the first rank alone
         self._over: Result | None = None  # of several ranks, what was found in the end
         self._ranks.agree(lambda: self._begin(shown, listen))
@@ -126,7 +130,7 @@ class Tuner:
         prepare(self._spec)  # what is refused leaves no database
         with ExitStack() as stack:
             tell = stack.enter_context(telling(shown, listen, None))
-            manual = Manual(self._spec, self._url, tell)
+            manual = Manual(self._spec, self._url, tell, pauses=self._pauses)
             stack.callback(manual.close)
             # Also where the interpreter ends: what was not told is given back.
             self._end = weakref.finalize(self, stack.pop_all().close)

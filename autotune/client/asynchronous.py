@@ -61,9 +61,12 @@ class AsyncClient:
     def __init__(self, url: str, token: str | None = None, **more: Any) -> None:
         self._client = Client(url, token, **more)
 
-    async def trials(self, search: str, worker: str | None = None) -> AsyncIterator[AsyncTrial]:
+    async def trials(
+        self, search: str, worker: str | None = None, *, can_pause: bool = True
+    ) -> AsyncIterator[AsyncTrial]:
         """Yield trials of a search to train until it is over, as `Client.trials` does."""
-        each, pool = iter(self._client.trials(search, worker)), ThreadPoolExecutor(1, "autotune")
+        each = iter(self._client.trials(search, worker, can_pause=can_pause))
+        pool = ThreadPoolExecutor(1, "autotune")
         loop, trial = asyncio.get_running_loop(), None
         try:
             while (trial := await loop.run_in_executor(pool, next, each, None)) is not None:

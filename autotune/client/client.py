@@ -61,7 +61,9 @@ class Client:
         weakref.finalize(self, self._wire.close).atexit = False
         self._workers: set[tuple[str, str]] = set()  # search and name of those that ask now
 
-    def trials(self, search: str, worker: str | None = None) -> Iterator[Trial]:
+    def trials(
+        self, search: str, worker: str | None = None, *, can_pause: bool = True
+    ) -> Iterator[Trial]:
         """Yield trials of a search to train until it is over, as ``autotune.Tuner`` does.
 
         A thread gives signs of life. When the body of the loop ends, its trial is told; what the
@@ -73,6 +75,8 @@ class Client:
             search: Its name.
             worker: Name of this worker, of no other at the same time. One that is started again
                 under its name gets back the trial that it held. None: a new name each time.
+            can_pause: Whether the loop can go on with a trial later, from what ``trial.save`` was
+                given; else ``report`` says at some steps, at once and for good, whether it goes on.
 
         Raises:
             NotFound: The service has no such search.
@@ -83,7 +87,7 @@ class Client:
         made: list[Leases] = []  # on the first rank alone
 
         def begin() -> None:
-            made.append(self._begin(search, worker or _name()))
+            made.append(self._begin(search, worker or _name(), can_pause))
 
         ranks.agree(begin)
         try:
@@ -126,13 +130,13 @@ class Client:
         """Let go of the connections."""
         self._wire.close()
 
-    def _begin(self, search: str, worker: str) -> Leases:
+    def _begin(self, search: str, worker: str, pauses: bool) -> Leases:
         if (search, worker) in self._workers:
             raise SpecError(
                 f"worker '{worker}' asks for trials of search '{search}' already; give each loop "
                 "a name of its own, or none"
             )
-        leases = Leases(self._wire, search, worker, self._states)
+        leases = Leases(self._wire, search, worker, self._states, pauses=pauses)
         self._workers.add((search, worker))
         return leases
 

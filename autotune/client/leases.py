@@ -23,6 +23,7 @@ from autotune.training.job import Job, Outcome, Report
 
 HOLD = 25.0  # seconds that the service may wait with its answer
 LEAVING = 5.0  # seconds that giving back may take: this process is to end
+OVER = frozenset({"complete", "diverged", "failed", "stopped"})  # it needs no saved state
 LONGEST = 2000  # characters of a reason
 
 _log = logging.getLogger("autotune.client")
@@ -36,11 +37,14 @@ class Leases:
         search: Name of the search.
         worker: Name of this worker; what it held before it is given again.
         states: Folder of the files that trials are saved to.
+        pauses: Whether its loop can go on with a trial later; else rungs say at once who goes on.
     """
 
-    def __init__(self, wire: Wire, search: str, worker: str, states: Path) -> None:
+    def __init__(
+        self, wire: Wire, search: str, worker: str, states: Path, *, pauses: bool = True
+    ) -> None:
         self.search, self.worker, self.over = search, worker, False
-        self._wire, self._pid = wire, os.getpid()
+        self._wire, self._pid, self._pauses = wire, os.getpid(), pauses
         self._states = States(states, search)
         self._open: dict[str, Taken] = {}  # by the address of the lease
         self._beats = Beats(wire, self._lose)
@@ -83,7 +87,8 @@ class Leases:
 
     def _asking(self) -> dict[str, Any]:
         """Return what the service is asked with."""
-        return {"worker": self.worker, "request": self._request, "can_pause": "checkpoint"}
+        can_pause = "checkpoint" if self._pauses else "none"
+        return {"worker": self.worker, "request": self._request, "can_pause": can_pause}
 
     def _refused(self, error: Refused) -> float:
         """Go on after a refusal that says how the search stands, or raise it."""
@@ -118,6 +123,7 @@ class Leases:
             evaluate=tuple(lease["evaluate_at"]),
             resume=state.get("uri"),
             checksum=state.get("sha256"),
+            pauses=self._pauses,
         )
 
     def _take(self, lease: Mapping[str, Any]) -> Taken:
@@ -167,6 +173,9 @@ class Leases:
         answer = self._post(self._url(taken), taken, "points", {"points": points})
         if answer is None or step >= taken.job.stop:
             return False
+        if answer.body["command"] == "stop":
+            taken.job = replace(taken.job, stop=step)  # it is over here
+            return False
         taken.leaves = answer.body["command"] != "continue"
         return not taken.leaves
 
@@ -176,6 +185,9 @@ class Leases:
         if not taken.over:
             taken.check(losses, to=None if taken.leaves else taken.job.stop)
         for step, loss in losses.items():
+            if not taken.over and step > taken.job.stop:
+                _log.warning(taken.dropped(step))
+                break
             if not taken.over:
                 self._measured(taken, step, loss, None)
         self.end(taken)
@@ -270,6 +282,6 @@ class Leases:
             "reason": reason[:LONGEST] if reason else None,
         }
         answer = self._post(url, taken, "end", body, patience)
-        if answer is not None and answer.body.get("state") in {"complete", "diverged", "failed"}:
+        if answer is not None and answer.body.get("state") in OVER:
             self._states.keep(taken, None)
         taken.over = True

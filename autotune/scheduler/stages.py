@@ -104,7 +104,7 @@ def outstanding(state: StudyState) -> float:
 
 def anew(state: StudyState) -> float:
     """Return the full runs to end a search that goes on and to choose and judge what it finds."""
-    return _closing(state) + finals(state)
+    return closing(state) + finals(state)
 
 
 def has_more(state: StudyState) -> bool:
@@ -239,13 +239,14 @@ def first_stop(policy: Policy, rungs: Ladder, place: int) -> int:
     return rungs.steps[-1] if always else _rungs(policy, rungs, place).first
 
 
-def _rungs_of(state: StudyState, trial: TrialRecord) -> Ladder:
+def rungs_of(state: StudyState, trial: TrialRecord) -> Ladder:
+    """Return the rungs at which a search trial is compared."""
     whole = trial.origin.endswith(RUN_WHOLE)
     return state.ladder.whole() if whole else _rungs(state.policy, state.ladder, trial.number)
 
 
 def _at_rung(state: StudyState, trial: TrialRecord) -> bool:
-    rungs = _rungs_of(state, trial)
+    rungs = rungs_of(state, trial)
     return (
         trial.role is Role.SEARCH
         and trial.step in rungs.steps
@@ -257,7 +258,7 @@ def _at_rung(state: StudyState, trial: TrialRecord) -> bool:
 def _next_stop(state: StudyState, trial: TrialRecord) -> int:
     if trial.role is not Role.SEARCH:
         return trial.target
-    return _rungs_of(state, trial).above(trial.step)
+    return rungs_of(state, trial).above(trial.step)
 
 
 def _busy(state: StudyState, role: Role) -> bool:
@@ -266,7 +267,7 @@ def _busy(state: StudyState, role: Role) -> bool:
 
 def _search(state: StudyState, affordable: Affordable) -> Suggestion | None:
     """Promote a trial if the pruner says so, else try a new setting, else close the search."""
-    return _promote(state, affordable) or _try(state, affordable) or _close(state, affordable)
+    return _promote(state, affordable) or try_new(state, affordable) or _close(state, affordable)
 
 
 def _promote(state: StudyState, affordable: Affordable) -> Suggestion | None:
@@ -276,20 +277,25 @@ def _promote(state: StudyState, affordable: Affordable) -> Suggestion | None:
         return None
     trial, stop = promotion
     suggestion = Suggestion(trial=trial, stop=stop)
-    needed = _closing(state, trial, stop) + reserved(state)
+    needed = closing(state, trial, stop) + reserved(state)
     return suggestion if affordable(_cost(state, suggestion), needed) else None
 
 
-def _try(state: StudyState, affordable: Affordable) -> Suggestion | None:
-    trials = state.of(Role.SEARCH)
-    limit = state.policy.budget.trials
-    if (limit is not None and len(trials) >= limit) or stopping.reached(state):
+def may_try(state: StudyState, affordable: Affordable) -> bool:
+    """Return whether a study has the budget for another setting."""
+    tried, limit = len(state.of(Role.SEARCH)), state.policy.budget.trials
+    if (limit is not None and tried >= limit) or stopping.reached(state):
+        return False
+    early = tried < essential(state.policy)
+    needed = 0.0 if early else closing(state) + reserved(state)
+    return affordable(next_part(state), needed)
+
+
+def try_new(state: StudyState, affordable: Affordable) -> Suggestion | None:
+    """Return a new setting to try, whatever could go on; None if there is none."""
+    if state.searched or not may_try(state, affordable):
         return None
     whole, cost = _runs_whole(state), next_part(state)
-    early = len(trials) < essential(state.policy)
-    needed = 0.0 if early else _closing(state) + reserved(state)
-    if not affordable(cost, needed):
-        return None
     wider = widening.widened(state)
     known = replace(state, space=wider.space) if wider else state
     proposal = propose(known, whole=whole)
@@ -315,7 +321,7 @@ def _close(state: StudyState, affordable: Affordable) -> Suggestion | None:
     return None
 
 
-def _closing(state: StudyState, moved: TrialRecord | None = None, to: int = 0) -> float:
+def closing(state: StudyState, moved: TrialRecord | None = None, to: int = 0) -> float:
     """Return the full runs that are needed to run the leaders to their end."""
     trials = state.of(Role.SEARCH)
     first = leaders(trials, state.losses, state.ladder, state.policy.finalists)

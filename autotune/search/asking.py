@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -113,6 +113,28 @@ class Asker(Decider):
             if report.outcome is not Outcome.PROGRESS:
                 self.overhead.ended(report.trial, report.seconds)
             return self.recorder.take(report)
+
+    def goes_on(self, trial: int, step: int) -> bool | Wait:
+        """Decide whether a trial that cannot pause goes on at a rung, of which its loss was told.
+
+        Returns `Wait` while another process decides; False too where another took the trial over.
+        """
+        with self.counted():
+            try:
+                with self.participant.turn(self.recorder.own) as decides:
+                    stop = self._next_stop(trial, step) if decides else None
+                    if stop is not None:
+                        self.recorder.go_on(trial, stop)
+            except LeaseLost:  # the trial, or the turn that ended before the decision
+                self._forget({trial: self.recorder.own[trial]})
+                return Wait(0.0) if trial in self.recorder.own else False
+            return stop is not None if decides else Wait(WAIT)
+
+    def _forget(self, held: Mapping[int, int]) -> None:
+        """Give up those trials that another process has taken over."""
+        participant = self.participant
+        for lost in self.store.beat(participant.search.id, participant.worker, held).lost:
+            self.recorder.forget(lost)
 
     def beat(self) -> frozenset[int]:
         """Send a heartbeat when it is due; return the trials that it reports as lost: stop them."""

@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autotune.scheduler import racing, stages
+from autotune.scheduler import going_on, racing, stages
 from autotune.scheduler.budget import BudgetTracker
+from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
 from autotune.search.events import Listener
 from autotune.search.opening import Opened
@@ -15,8 +16,7 @@ from autotune.search.reasons import LEAVING, Reason, reason
 from autotune.search.recorder import Recorder
 from autotune.search.turns import Participant
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Role, SearchState, TrialState
-from autotune.studies.remote import Asked
+from autotune.studies.records import Asked, Role, SearchState, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 from autotune.training.job import Job
@@ -119,7 +119,9 @@ class Decider:
             if self.tracker.waits(state):
                 continue
             searched = state.searched
-            suggestion = stages.next_suggestion(state, partial(self.tracker.affordable, state))
+            suggestion = self._suggested(
+                state, self.recorder.pauses if asked is None else asked.pauses
+            )
             if state.searched and not searched:
                 self.recorder.end_search(state, self.tracker.minutes_left())
                 ended = True
@@ -129,6 +131,21 @@ class Decider:
                 return job
         # Who waited for a search that is now over has not been asked.
         return self._start(slots, asked) if ended else None
+
+    def _suggested(self, state: StudyState, pauses: bool) -> Suggestion | None:
+        """Return what a study runs next on a worker that can pause, or cannot."""
+        affordable = partial(self.tracker.affordable, state)
+        found = stages.next_suggestion(state, affordable)
+        if pauses or found is None or found.trial is None or not found.trial.step:
+            return found
+        # It would repeat the steps that another worker has taken, and may go on from.
+        return stages.try_new(state, affordable) or found
+
+    def _next_stop(self, trial_id: int, step: int) -> int | None:
+        """Return where a trial that cannot pause trains on to from a rung; None: it is over."""
+        state = self.recorder.state_of(trial_id)
+        affordable = partial(self.tracker.affordable, state)
+        return going_on.next_stop(state, state.trials[trial_id], step, affordable)
 
     def _end_if_over(self, why: Reason | None) -> None:
         """End the search if nobody can continue it; called in a turn that started nothing."""

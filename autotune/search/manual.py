@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import SpecError, StorageError
+from autotune.scheduler.going_on import ended
 from autotune.search.asking import Asker
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import tell
@@ -36,10 +37,13 @@ class Manual:
         spec: What to search, with what budget.
         url: Where it is stored.
         listen: Called with every event.
+        pauses: Whether its loop can go on with a trial later; else rungs say at once who goes on.
     """
 
-    def __init__(self, spec: SearchSpec, url: str, listen: Listener) -> None:
-        self.spec, self.url, self.listen = spec, url, listen
+    def __init__(
+        self, spec: SearchSpec, url: str, listen: Listener, *, pauses: bool = True
+    ) -> None:
+        self.spec, self.url, self.listen, self._pauses = spec, url, listen, pauses
         self.over = False  # nothing is left to do for this process
         self.folder = folder_of(url, spec.search_name)
         self._open: dict[int, Taken] = {}  # by the store's id
@@ -71,6 +75,7 @@ class Manual:
             mirror=self._mirror,
             worker=seat.worker,
         )
+        self._asker.recorder.pauses = self._pauses
         self._heart = Heartbeats(self.url, seat.opened.search.id, seat.worker)
 
     def ask(self, patience: float | None = None) -> Taken | Wait | Over:
@@ -183,8 +188,23 @@ class Manual:
             kept = self._tell(taken, report)
             if not kept or taken.over or step >= taken.job.stop:
                 return False
+            if not self._goes_on(taken):
+                return False
             taken.leaves = self._asker.why() is not None
             return not taken.leaves
+
+    def _goes_on(self, taken: Taken) -> bool:
+        """Return whether a trial trains on; where it cannot pause, a rung decides."""
+        job, step = taken.job, taken.step
+        recorder = self._asker.recorder
+        if job.pauses or recorder.state_of(job.trial).stops.get(job.trial) != step:
+            return True
+        while isinstance(answer := self._asker.goes_on(job.trial, step), Wait):
+            self._halt.wait(max(answer.seconds, LOOK))
+        if not answer and job.trial in recorder.own:
+            self._tell(taken, taken.report(Outcome.STOPPED, reason=ended(step, job.target)))
+        taken.over = taken.over or not answer
+        return answer
 
     def tell(self, taken: Taken, losses: Mapping[int, float]) -> None:
         """Record further measurements and end a trial; raises SpecError where some are missing."""
@@ -193,8 +213,11 @@ class Manual:
             if not taken.over:
                 taken.check(losses, to=None if taken.leaves else taken.job.stop)
             for step, loss in losses.items():
-                if not taken.over:
-                    self._tell(taken, taken.measured(step, loss, None))
+                if taken.over:
+                    self.listen(Notice(text=taken.dropped(step)))
+                    break
+                if self._tell(taken, taken.measured(step, loss, None)) and not taken.over:
+                    self._goes_on(taken)
             self.end(taken)
 
     def end(self, taken: Taken) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from autotune.errors import LeaseLost, SpecError, Unavailable
@@ -19,8 +19,7 @@ from autotune.search.repeats import Repeats
 from autotune.search.turns import Participant
 from autotune.seeds import training
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Role, TrialRecord, TrialState
-from autotune.studies.remote import Asked
+from autotune.studies.records import Asked, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
@@ -28,6 +27,7 @@ from autotune.training.job import Job, Outcome, Report
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
     Outcome.FAILED: TrialState.FAILED,
+    Outcome.STOPPED: TrialState.STOPPED,
 }
 
 
@@ -56,6 +56,7 @@ class Recorder:
         self.store = participant.store
         self.spec, self.folder = spec, folder.absolute()
         self._mirror = mirror
+        self.pauses = True  # whether trials that run here can go on later
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
         self._repeats = Repeats.of(self.search.task)
         if text := unknown_size(self.search.task):
@@ -81,9 +82,8 @@ class Recorder:
             self._widen(state, suggestion.wider)
         if suggestion.notice is not None:
             self.listen(Notice(text=f"{state.study.optimizer}: {suggestion.notice}"))
-        trial, attempt = self._lease(
-            state, suggestion, asked or Asked(worker=self.participant.worker)
-        )
+        who = asked or Asked(worker=self.participant.worker, pauses=self.pauses)
+        trial, attempt = self._lease(state, suggestion, who)
         self.participant.deciding = False
         running = replace(trial, state=TrialState.RUNNING)
         state.keep(running)
@@ -101,7 +101,7 @@ class Recorder:
             setting=trial.setting,
             seed=training(self.spec.seed, trial.seed),
             start=trial.step,
-            stop=suggestion.stop,
+            stop=suggestion.stop if who.pauses else trial.target,
             target=trial.target,
             evaluate=state.ladder.steps,
             # One name per attempt, because an older attempt may still write its own file.
@@ -109,6 +109,7 @@ class Recorder:
             resume=str(self.folder / trial.checkpoint) if trial.checkpoint else None,
             checksum=trial.checksum,
             content=self._content if asked is None else {},
+            pauses=who.pauses,
         )
 
     def _check_content(self) -> None:
@@ -130,14 +131,25 @@ class Recorder:
     def _lease(
         self, state: StudyState, suggestion: Suggestion, asked: Asked
     ) -> tuple[TrialRecord, int]:
-        worker, turn, stop = asked.worker, self.participant.worker, suggestion.stop
-        begin = partial(self.store.begin, stop=stop, turn=turn, request=asked.request)
+        turn, stop = self.participant.worker, suggestion.stop
         if suggestion.trial is not None:
-            return suggestion.trial, begin(suggestion.trial.id, worker)
+            number = self.store.begin(suggestion.trial.id, asked, stop=stop, turn=turn)
+            return suggestion.trial, number
         if suggestion.proposal is None:
             raise ValueError("a suggestion needs a trial or a proposal")
-        begin_new = partial(self.store.begin_new, stop=stop, turn=turn, request=asked.request)
-        return begin_new(state.study.id, suggestion.proposal, worker), 1
+        begun = self.store.begin_new(
+            state.study.id, suggestion.proposal, asked, stop=stop, turn=turn
+        )
+        return begun, 1
+
+    def go_on(self, trial: int, stop: int) -> None:
+        """Store that a trial which runs here trains on to a later rung; this ends the turn.
+
+        Raises LeaseLost where another process took the trial over.
+        """
+        self.store.go_on(trial, self.own[trial], stop, self.participant.worker)
+        self.participant.deciding = False
+        self.state_of(trial).stops[trial] = stop
 
     def take(self, report: Report) -> bool:
         """Record a report; return False if another process has taken over its trial.
@@ -156,7 +168,7 @@ class Recorder:
             self._check_content()  # the files' fault rather than the trial's
         if report.misfit is not None:  # the GPU's fault rather than the trial's
             report = replace(report, outcome=Outcome.LOST, blame=False)
-        state = self._state_of(report.trial)
+        state = self.state_of(report.trial)
         try:
             if over:
                 self._end(state, report)
@@ -173,7 +185,7 @@ class Recorder:
         """Give up a trial that another process has taken over."""
         if self.own.pop(trial, None) is None:
             return
-        state = self._state_of(trial)
+        state = self.state_of(trial)
         who = f"{state.study.optimizer} trial {state.trials[trial].number}"
         self.listen(
             Notice(text=f"{who}: another worker took it over, because this one did not answer")
@@ -217,7 +229,8 @@ class Recorder:
                 self.store.save_recommendation(state.study.id, {"source": known.get("source")})
         self.listen(Notice(text="minutes are left, so more settings are tried"))
 
-    def _state_of(self, trial: int) -> StudyState:
+    def state_of(self, trial: int) -> StudyState:
+        """Return the study of a trial."""
         return next(state for state in self.states if trial in state.trials)
 
     def _remove(self, trial: TrialRecord) -> None:
@@ -263,7 +276,7 @@ class Recorder:
         self._remove(kept)
         best = state.best()
         self.listen(TrialEnded(optimizer=state.study.optimizer, trial=kept, best=best != before))
-        if kept.state is not TrialState.DIVERGED and report.reason:
+        if kept.state not in {TrialState.DIVERGED, TrialState.STOPPED} and report.reason:
             who = f"{state.study.optimizer} trial {trial.number}"
             self.listen(Notice(text=f"{who}: {report.reason}"))
 

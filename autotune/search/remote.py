@@ -15,6 +15,7 @@ from typing import Any
 
 from autotune.errors import AlreadyThere, LeaseLost, SpecError, StorageError
 from autotune.scheduler.budget import BudgetTracker
+from autotune.search import telling
 from autotune.search.changes import changed_facts
 from autotune.search.deciding import Decider
 from autotune.search.events import Listener
@@ -25,8 +26,8 @@ from autotune.search.reasons import Reason
 from autotune.studies import remote
 from autotune.studies.attempts import lease
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import SearchRecord, SearchState
-from autotune.studies.remote import Asked, Lease
+from autotune.studies.records import Asked, SearchRecord, SearchState
+from autotune.studies.remote import Lease
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 
@@ -125,7 +126,7 @@ class Remote(Decider):
             same = [one for one in mine if asked.request and one.request == asked.request]
             if same:
                 return [one for one in same if one.outcome is None] or Spent()
-            found = self._held(mine[:count], asked.request)
+            found = self._held(mine[:count], asked)
             answer: Waits | Ended | None = None
             late = time.monotonic() + BOX
             while len(found) < count and answer is None:
@@ -137,6 +138,30 @@ class Remote(Decider):
                 else:
                     answer = step
             return found or answer or Waits(reason=RUNNING)
+
+    def goes_on(self, lease: Lease) -> bool:
+        """Decide whether a trial that cannot pause goes on at its rung, and store it.
+
+        Returns False while another process decides.
+
+        Raises:
+            LeaseLost: The lease is over.
+            Stale: The search was changed since this was made.
+        """
+        with self._lock, self.participant.turn((), running=True) as decides:
+            if not decides:
+                self._refuse_replaced()
+                return False
+            if self.participant.changed:
+                raise Stale
+            stop = self._next_stop(lease.trial.id, lease.stop)
+            if stop is not None:
+                self.store.go_on(lease.trial.id, lease.attempt, stop, self.participant.worker)
+                self.participant.deciding = False
+            else:
+                with remote.telling(self.store, lease.trial.id, lease.attempt) as told:
+                    telling.stop(told)
+            return True
 
     def _refuse_other_task(self, facts: Mapping[str, Any] | None) -> None:
         name, model = self.opened.search.name, self.spec.model
@@ -156,11 +181,11 @@ class Remote(Decider):
                 "has; give the worker the files and the machine that the search was begun with"
             )
 
-    def _held(self, mine: Sequence[Lease], request: str | None) -> list[Lease]:
+    def _held(self, mine: Sequence[Lease], asked: Asked) -> list[Lease]:
         """Return what a worker goes on with that asks anew: it has nothing of it in hand."""
         found = []
         for held in mine:
-            number = remote.begin_again(self.store, held, request)
+            number = remote.begin_again(self.store, held, asked)
             if number is not None:
                 found.append(remote.lease_of(self.store, held.trial.id, number))
         return found

@@ -124,6 +124,13 @@ class Taken:
         point = Point(step=step, seconds=self.seconds(), loss=loss, accuracy=accuracy)
         return self.report(Outcome.PROGRESS, point)
 
+    def dropped(self, step: int) -> str:
+        """Say that losses from a step on are not recorded: the trial was over before."""
+        return (
+            f"{self.who} was over at step {self.step}, so its losses from step {step} on are not "
+            "recorded; trial.report says at each step of trial.evaluate whether to train on"
+        )
+
     def ended(self) -> Report:
         """Return the report of a loop that has ended by itself."""
         if self.step >= self.job.stop:

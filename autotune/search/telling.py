@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from autotune.errors import AlreadyThere, LeaseLost, SpecError
 from autotune.pruners.ladder import rungs_of
+from autotune.scheduler import going_on
 from autotune.studies.attempts import KILLED, LOST
 from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
 from autotune.studies.remote import Lease, Saved, Telling
@@ -37,10 +38,10 @@ class Order(StrEnum):
 
 # What the store calls an attempt that ended so.
 _OUTCOMES: Mapping[Told, frozenset[str]] = {
-    Told.REACHED: frozenset({TrialState.PAUSED, TrialState.COMPLETE}),
+    Told.REACHED: frozenset({TrialState.PAUSED, TrialState.COMPLETE, TrialState.STOPPED}),
     Told.DIVERGED: frozenset({TrialState.DIVERGED}),
     Told.FAILED: frozenset({TrialState.FAILED}),
-    Told.INTERRUPTED: frozenset({KILLED}),
+    Told.INTERRUPTED: frozenset({KILLED, TrialState.STOPPED}),  # nothing is left to give back
 }
 
 
@@ -62,7 +63,12 @@ class End:
 def evaluate(lease: Lease) -> tuple[int, ...]:
     """Return the steps at which a trial has to be measured now."""
     steps = rungs_of(lease.task).steps
-    return tuple(step for step in steps if lease.trial.step < step <= lease.stop)
+    return tuple(step for step in steps if lease.trial.step < step <= until(lease))
+
+
+def until(lease: Lease) -> int:
+    """Return the step that its worker trains to, if it hears nothing else."""
+    return lease.stop if lease.pauses else lease.trial.target
 
 
 def furthest(lease: Lease) -> int:
@@ -75,12 +81,27 @@ def furthest(lease: Lease) -> int:
 
 def order(lease: Lease, losses: Losses) -> Order:
     """Return what the worker of a lease is to do after these losses."""
-    if lease.stop in losses:
+    if lease.outcome == TrialState.STOPPED:
+        return Order.STOP
+    if lease.stop in losses and (lease.pauses or lease.stop >= lease.trial.target):
         return Order.STOP if lease.stop >= lease.trial.target else Order.PAUSE
     minutes = parse(dict(lease.spec)).budget.resolved.minutes
     late = minutes is not None and lease.spent > minutes * 60
     over = lease.state is SearchState.COMPLETE or lease.command is not Command.CONTINUE
     return Order.LEAVE if late or over else Order.CONTINUE
+
+
+def undecided(lease: Lease, losses: Losses) -> bool:
+    """Return whether it has to be decided now whether a trial that cannot pause goes on."""
+    at_rung = lease.stop in losses and lease.stop < lease.trial.target
+    return at_rung and not lease.pauses and lease.outcome is None
+
+
+def stop(told: Telling) -> TrialRecord:
+    """End a trial at its rung, for good; raises LeaseLost where the lease is over."""
+    refuse_ended(told.lease)
+    reason = going_on.ended(told.lease.stop, told.lease.trial.target)
+    return _end_at(told, told.lease.stop, TrialState.STOPPED, reason)
 
 
 def measured(store: Store, lease: Lease) -> dict[int, float]:
@@ -90,8 +111,8 @@ def measured(store: Store, lease: Lease) -> dict[int, float]:
 
 
 def refuse_ended(lease: Lease) -> None:
-    """Raise LeaseLost where a lease is over."""
-    if lease.outcome is None:
+    """Raise LeaseLost where a lease is over, but for one that the service itself ended."""
+    if lease.outcome in {None, TrialState.STOPPED}:
         return
     after = ""
     if lease.newest != lease.attempt:
@@ -125,6 +146,8 @@ def add(
     refuse_ended(lease)
     _check_steps(lease, points, told.curve)
     own = {**_own(told), **_losses(p for p in points if p.step > lease.trial.step)}
+    if lease.outcome is not None:  # it was told to stop, and these are told again
+        return own
     last = max((point.step for point in points), default=0)
     _refuse_missing(lease, own, max(last, saved.step if saved else 0))
     if saved is not None:
@@ -174,10 +197,15 @@ def _reach(told: Telling, ending: End, own: Losses) -> TrialRecord:
             f"{ending.step}; end it as interrupted or failed, or train on"
         )
     _refuse_missing(lease, own, stop)
-    state = TrialState.COMPLETE if stop >= lease.trial.target else TrialState.PAUSED
+    state = TrialState.PAUSED if lease.pauses else TrialState.STOPPED
+    state = TrialState.COMPLETE if stop >= lease.trial.target else state
+    return _end_at(told, stop, state, ending.reason)
+
+
+def _end_at(told: Telling, step: int, state: TrialState, reason: str | None) -> TrialRecord:
     # Measured by an earlier attempt where that saved its last step.
-    last = told.curve.get(stop, Point(step=stop, seconds=0.0))
-    return told.end(state, stop, ending.reason, loss=last.loss, accuracy=last.accuracy)
+    last = told.curve.get(step, Point(step=step, seconds=0.0))
+    return told.end(state, step, reason, loss=last.loss, accuracy=last.accuracy)
 
 
 def _own(told: Telling) -> dict[int, float]:
@@ -195,6 +223,7 @@ def _check_steps(lease: Lease, points: Sequence[Point], known: Mapping[int, Poin
     last = max((step for step in known if step > lease.trial.step), default=0)
     for point in points:
         if point.step > furthest(lease):
+            _refuse_unasked(lease, point.step)
             raise SpecError(
                 f"{lease.who} trains until step {lease.stop} now (stop_at), got a loss of step "
                 f"{point.step}: stop there, it may go on in a later lease"
@@ -205,6 +234,18 @@ def _check_steps(lease: Lease, points: Sequence[Point], known: Mapping[int, Poin
                 f"measured, got step {point.step}"
             )
         last = max(last, point.step)
+
+
+def _refuse_unasked(lease: Lease, step: int) -> None:
+    """Refuse a step beyond a rung at which it is decided whether a trial goes on."""
+    if lease.pauses or lease.stop >= lease.trial.target:
+        return
+    over = f"was told to stop at step {lease.stop}, got a loss of step {step}; end the lease"
+    asked = (
+        f"is asked at step {lease.stop} whether it goes on, got a loss of step {step}: tell the "
+        "loss of that step and train on only where the answer says 'continue'"
+    )
+    raise SpecError(f"{lease.who} {asked if lease.outcome is None else over}")
 
 
 def _refuse_missing(lease: Lease, losses: Losses, to: int) -> None:

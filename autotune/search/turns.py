@@ -70,8 +70,8 @@ def take(state: StudyState, trial: TrialRecord, points: Sequence[Point]) -> None
 
 
 def _revived(trial: TrialRecord, state: StudyState) -> TrialRecord:
-    """Return a stopped trial as paused if the search goes on."""
-    if trial.state is TrialState.STOPPED and not state.searched:
+    """Return a trial that the search stopped as paused if the search goes on."""
+    if trial.state is TrialState.STOPPED and not trial.final and not state.searched:
         return replace(trial, state=TrialState.PAUSED)
     return trial
 

@@ -15,8 +15,7 @@ from autotune.search.asking import MIRRORED_EVERY, SAVED_EVERY, Asker
 from autotune.search.events import Listener, Spent
 from autotune.search.opening import Opened
 from autotune.search.reasons import hopeless
-from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
-from autotune.studies.remote import Asked
+from autotune.studies.records import Asked, Proposal, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 from autotune.studies.validations import Entrant, Plan

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from autotune.optimizers.registry import schedule
-from autotune.search import telling
+from autotune.search import declaring, telling
 from autotune.search.remote import Ended, Spent, Waits
-from autotune.search.telling import End, Order
+from autotune.search.telling import End, Losses, Order
 from autotune.search.turns import BEATS
 from autotune.seeds import training
 from autotune.service.bodies import (
@@ -28,12 +28,14 @@ from autotune.service.bodies import (
     Schedule,
     StateOf,
 )
+from autotune.service.caller import caller
 from autotune.service.core import Service
 from autotune.service.paths import Search, service_of
 from autotune.service.problems import Problem, responses
 from autotune.studies import attempts, remote
-from autotune.studies.records import Point
-from autotune.studies.remote import Asked, Lease, Saved
+from autotune.studies.records import Asked, Point
+from autotune.studies.remote import Lease, Saved
+from autotune.studies.tokens import Scope, TokenRecord
 
 LONGEST = 60.0  # seconds that a request may wait
 LOOK = 0.25  # seconds between looks whether anything changed
@@ -80,7 +82,13 @@ async def ask(
 ) -> Any:
     """Ask for trials to train. The same request is answered with the same leases."""
     service = service_of(request)
-    asked = Asked(worker=body.worker, request=body.request)
+    token = caller(request.scope).token
+    asked = Asked(
+        worker=body.worker,
+        request=body.request,
+        pauses=body.can_pause != "none",
+        token=None if token is None else token.id,
+    )
     deadline = time.monotonic() + _patience(prefer)
     while True:
         if service.draining.is_set():
@@ -100,19 +108,31 @@ async def ask(
 @routes.post("/v1/leases/{lease}/beat", operation_id="beat", responses=responses(404, 409))
 async def beat(lease: Id, request: Request) -> Next:
     """Give a sign of life: the lease runs on."""
-    return await service_of(request).run(_beat, service_of(request), lease)
+    service = service_of(request)
+    return await service.run(_beat, service, lease, caller(request.scope).token)
 
 
 @routes.post("/v1/leases/{lease}/points", operation_id="points", responses=responses(404, 409))
 async def points(lease: Id, body: Points, request: Request) -> Next:
     """Tell measurements, and where the trial's state is kept. Told twice, they are stored once."""
-    return await service_of(request).run(_tell, service_of(request), lease, body)
+    service = service_of(request)
+    token = caller(request.scope).token
+    lease_now, losses = await service.run(_tell, service, lease, body, token)
+    late = time.monotonic() + AGAIN
+    while telling.undecided(lease_now, losses):
+        lease_now = await service.decide(service.goes_on, lease_now)
+        if telling.undecided(lease_now, losses):
+            if time.monotonic() > late:
+                raise declaring.Busy(declaring.BUSY.format(lease_now.search))
+            await asyncio.sleep(LOOK)
+    return _next(lease_now, telling.order(lease_now, losses))
 
 
 @routes.post("/v1/leases/{lease}/end", operation_id="end", responses=responses(404, 409))
 async def end(lease: Id, body: EndBody, request: Request) -> EndAnswer:
     """End a lease. Told twice, it is ended once."""
-    return await service_of(request).run(_end, service_of(request), lease, body)
+    service = service_of(request)
+    return await service.run(_end, service, lease, body, caller(request.scope).token)
 
 
 def _patience(prefer: str | None) -> float:
@@ -163,7 +183,7 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
             type=schedule(lease.study), warmup_fraction=trial.setting.warmup, steps=trial.target
         ),
         from_step=saved.step if saved else 0,
-        stop_at=lease.stop,
+        stop_at=telling.until(lease),
         evaluate_at=list(telling.evaluate(lease)),
         state=StateOf(**vars(saved)) if saved else None,
         expires_in=seconds,
@@ -180,8 +200,21 @@ def _flat(hyper: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _lease(service: Service, text: str) -> Lease:
+def _refuse_another(lease: Lease, token: TokenRecord | None) -> None:
+    """Refuse to hear of a lease from those that did not ask for it, if its token is known."""
+    if token is None or lease.token in {None, token.id} or token.scope.covers(Scope.ADMIN):
+        return
+    raise Problem(
+        403,
+        "another-token",
+        f"lease {lease.trial.id}.{lease.attempt} was given to the worker of another token; ask "
+        "for a lease with this one",
+    )
+
+
+def _lease(service: Service, text: str, token: TokenRecord | None) -> Lease:
     found = remote.lease_of(service.store, *_numbers(text))
+    _refuse_another(found, token)
     if found.outcome is None:
         service.alive(found.search_id)
     return found
@@ -198,38 +231,42 @@ def _numbers(text: str) -> tuple[int, int]:
 def _next(lease: Lease, order: Order) -> Next:
     return Next(
         command=order,
-        stop_at=lease.stop,
+        stop_at=lease.stop if lease.outcome else telling.until(lease),
         evaluate_at=list(telling.evaluate(lease)),
         expires_in=attempts.lease().total_seconds(),
     )
 
 
-def _beat(service: Service, text: str) -> Next:
-    lease = _lease(service, text)
+def _beat(service: Service, text: str, token: TokenRecord | None) -> Next:
+    lease = _lease(service, text, token)
     telling.refuse_ended(lease)
     held = {lease.trial.id: lease.attempt}
     if service.store.beat(lease.search_id, lease.worker, held).lost:
-        telling.refuse_ended(_lease(service, text))
+        telling.refuse_ended(_lease(service, text, token))
     return _next(lease, telling.order(lease, telling.measured(service.store, lease)))
 
 
-def _tell(service: Service, text: str, body: Points) -> Next:
+def _tell(
+    service: Service, text: str, body: Points, token: TokenRecord | None
+) -> tuple[Lease, Losses]:
     lost = body.state == "missing"
     saved = Saved(**vars(body.state)) if body.state and body.state != "missing" else None
     with remote.telling(service.store, *_numbers(text)) as told:
         lease = told.lease
+        _refuse_another(lease, token)
         points = [
             Point(**{**vars(one), "seconds": lease.seconds if one.seconds is None else one.seconds})
             for one in body.points
         ]
         losses = telling.add(told, points, saved, lost=lost)
     service.alive(lease.search_id)
-    return _next(lease, telling.order(lease, losses))
+    return lease, losses
 
 
-def _end(service: Service, text: str, body: EndBody) -> EndAnswer:
+def _end(service: Service, text: str, body: EndBody, token: TokenRecord | None) -> EndAnswer:
     ending = End(outcome=body.outcome, step=body.step, reason=body.reason or None)
     with remote.telling(service.store, *_numbers(text)) as told:
+        _refuse_another(told.lease, token)
         trial = telling.end(told, ending)
     service.alive(told.lease.search_id)
     return EndAnswer(state=trial.state, step=trial.step, loss=trial.loss)

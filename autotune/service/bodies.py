@@ -186,8 +186,9 @@ class Ask(Body):
     )
     can_pause: Literal["none", "memory", "checkpoint"] = Field(
         "none",
-        description="Whether the worker can go on from a saved state. Without checkpoints a trial "
-        "that goes on after a rung begins at step 0 again.",
+        description="Whether the worker can go on with a trial in a later lease. 'none': `stop_at` "
+        "is the last step, and the answers to losses say `continue` or, for good, `stop`. "
+        "'memory': as no state is kept, a trial that goes on after a rung begins at step 0 again.",
     )
     facts: dict[str, Any] | None = Field(
         default=None,

@@ -18,8 +18,8 @@ from autotune.search.lock import exclusive
 from autotune.search.remote import Ended, Remote, Spent, Stale, Waits, reopened
 from autotune.search.worker import name
 from autotune.studies import attempts, remote, urls
-from autotune.studies.records import SearchState
-from autotune.studies.remote import Asked, Lease
+from autotune.studies.records import Asked, SearchState
+from autotune.studies.remote import Lease
 from autotune.studies.store import Store
 
 # Together below the connections that a store has at the same time.
@@ -105,6 +105,24 @@ class Service:
             except Stale:
                 self.forget(search)
         return Waits(reason="search-changed")
+
+    def goes_on(self, lease: Lease) -> Lease:
+        """Decide whether a trial that cannot pause goes on at its rung.
+
+        Returns its lease as it is then: unchanged while another process decides.
+
+        Raises:
+            LeaseLost: The lease is over.
+            NotFound: The search was deleted.
+        """
+        for _ in range(OFTEN):
+            known = self._search(lease.search)
+            try:
+                if known is None or known.goes_on(lease):
+                    break
+            except Stale:
+                self.forget(lease.search)
+        return remote.lease_of(self.store, lease.trial.id, lease.attempt)
 
     def _search(self, search: str) -> Remote | None:
         """Return a search to decide on; None where nothing of it is left to do."""

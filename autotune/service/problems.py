@@ -106,6 +106,7 @@ _TITLES = {
     "invalid": "The request cannot be used",
     "refused": "The request is refused",
     "scope-too-small": "The token is not good for this",
+    "another-token": "The lease is another token's",
     "another-search": "The token is not for this search",
     "internal": "The service failed",
 }

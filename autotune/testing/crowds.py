@@ -20,8 +20,7 @@ from autotune.search.remote import Ended, Waits, reopened
 from autotune.seeds import training
 from autotune.studies import remote
 from autotune.studies.models import Attempt, Trial
-from autotune.studies.records import Point, Role, SearchState, TrialRecord, TrialState
-from autotune.studies.remote import Asked
+from autotune.studies.records import Asked, Point, Role, SearchState, TrialRecord, TrialState
 from autotune.studies.store import Store
 from autotune.testing.remote import loss_of
 from autotune.testing.victims import context, kill, serving

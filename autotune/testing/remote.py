@@ -110,14 +110,22 @@ def told(held: Mapping[str, Any], *steps: int) -> list[dict[str, Any]]:
 
 
 def lease(client: Any, worker: str = "w", search: str = "bowl", **more: Any) -> dict[str, Any]:
-    """Return one lease."""
-    answer = client.post(f"/v1/searches/{search}/leases", json={"worker": worker, **more})
+    """Return one lease, of a worker that can pause if ``more`` does not say otherwise."""
+    asked = {"worker": worker, "can_pause": "checkpoint", **more}
+    answer = client.post(f"/v1/searches/{search}/leases", json=asked)
     _check(answer)
     found: dict[str, Any] = answer.json()["leases"][0]
     return found
 
 
-def train(client: Any, search: str = "bowl", worker: str = "w", most: int = 10**6) -> Any:
+def train(
+    client: Any,
+    search: str = "bowl",
+    worker: str = "w",
+    most: int = 10**6,
+    *,
+    can_pause: str = "checkpoint",
+) -> Any:
     """Train trials of a search until it is over; return the answer that said so.
 
     Args:
@@ -125,9 +133,10 @@ def train(client: Any, search: str = "bowl", worker: str = "w", most: int = 10**
         search: Its name.
         worker: Name of this worker.
         most: Leases after which to leave; None is returned then.
+        can_pause: Whether it can go on with a trial later; it saves none.
     """
     for _ in range(most):
-        asked = {"worker": worker, "request": uuid.uuid4().hex}
+        asked = {"worker": worker, "request": uuid.uuid4().hex, "can_pause": can_pause}
         answer = client.post(f"/v1/searches/{search}/leases", json=asked)
         if answer.status_code == 410:
             return answer
@@ -136,7 +145,10 @@ def train(client: Any, search: str = "bowl", worker: str = "w", most: int = 10**
         _check(answer)
         for held in answer.json()["leases"]:
             for point in told(held):
-                _check(client.post(f"{held['url']}/points", json={"points": [point]}))
+                answer = client.post(f"{held['url']}/points", json={"points": [point]})
+                _check(answer)
+                if answer.json()["command"] != "continue":
+                    break
             _check(client.post(f"{held['url']}/end", json={"outcome": "reached"}))
     return None
 

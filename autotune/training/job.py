@@ -34,6 +34,7 @@ class Job:
     resume: str | None = None  # file to read if start > 0, if not ``checkpoint``
     checksum: str | None = None  # of the file that is read
     content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
+    pauses: bool = True  # False: it is trained to ``target`` unless a rung ends it
 
 
 class Outcome(StrEnum):
@@ -43,6 +44,7 @@ class Outcome(StrEnum):
     REACHED = "reached"  # the job's last step was taken
     INTERRUPTED = "interrupted"  # stopped early as asked, and saved at `step`
     DIVERGED = "diverged"
+    STOPPED = "stopped"  # at a rung that ends it, because its worker cannot pause
     FAILED = "failed"  # the task's code raised: trying again would not help
     LOST = "lost"  # the worker or machine died: worth another attempt
 

@@ -12,7 +12,8 @@ from autotune.testing.remote import lease, told, train
 
 
 def ask(client, worker="w", **more):
-    return client.post("/v1/searches/bowl/leases", json={"worker": worker, **more})
+    asked = {"worker": worker, "can_pause": "checkpoint", **more}
+    return client.post("/v1/searches/bowl/leases", json=asked)
 
 
 def points(client, held, *given, **more):
@@ -38,7 +39,7 @@ def refused(answer, status, kind):
 
 
 def test_a_lease_says_all_that_a_worker_needs(begun):
-    held = lease(begun, can_pause="checkpoint")
+    held = lease(begun)
     assert held["flat"]["beta1"] == held["hyper"]["betas"][0]
     assert (held["from_step"], held["stop_at"], held["evaluate_at"]) == (0, 3, [1, 3])
     assert held["schedule"]["steps"] == 9
@@ -59,24 +60,25 @@ def test_the_same_request_is_answered_with_the_same_leases(begun):
 
 
 def test_a_worker_that_asks_anew_gets_its_trial_back_where_it_was_saved(begun):
-    held = lease(begun, can_pause="checkpoint")
+    held = lease(begun)
     state = {"uri": "file:///scratch/0.pt", "step": 2, "sha256": "0" * 64}
     assert points(begun, held, told(held)[0], state=state).status_code == 200
-    again = lease(begun, request="new", can_pause="checkpoint")
+    again = lease(begun, request="new")
     assert (again["trial"], again["attempt"]) == (held["trial"], 2)
     assert (again["from_step"], again["evaluate_at"]) == (2, [3])
     assert again["state"] == state
     sentence = refused(points(begun, held, told(held)[1]), 409, "lease-lost")
     assert "attempt 2 took its place" in sentence
     assert trial(begun, held)["step"] == 2
-    assert lease(begun, request="third")["from_step"] == 0  # it cannot load states
+    again = lease(begun, request="third", can_pause="memory")
+    assert again["from_step"] == 0  # it cannot load states
 
 
 def test_a_state_that_cannot_be_read_is_given_to_nobody_again(begun):
-    held = lease(begun, can_pause="checkpoint")
+    held = lease(begun)
     points(begun, held, told(held)[0], state={"uri": "s3://x", "step": 1})
     assert points(begun, held, state="missing").status_code == 200
-    assert lease(begun, request="new", can_pause="checkpoint")["state"] is None
+    assert lease(begun, request="new")["state"] is None
 
 
 def test_a_silent_worker_loses_its_trial_and_may_not_report_it(begun, monkeypatch):

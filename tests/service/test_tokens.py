@@ -271,3 +271,30 @@ def test_an_embedded_application_asks_for_tokens_as_well(url, store):
     tokens.create(store, "t", Scope.READ)
     with TestClient(app(url)) as client:
         refused(client.get("/v1/searches"), 401, "token-missing")
+
+
+def test_a_lease_is_told_of_by_the_token_that_asked_for_it_or_by_an_admin(begun, known):
+    known("work")
+    held, mine = lease(begun, "gpu", request="r"), begun.headers["Authorization"]
+    known("work")
+    point = {"points": [{"step": 1, "loss": 0.5}]}
+    for verb, body in (("beat", None), ("points", point), ("end", {"outcome": "interrupted"})):
+        detail = refused(begun.post(f"{held['url']}/{verb}", json=body), 403, "another-token")
+        assert detail == (
+            f"lease {held['id']} was given to the worker of another token; ask for a lease with "
+            "this one"
+        )
+    # Nor does it get the trial by calling itself the same.
+    assert lease(begun, "gpu", request="r")["trial"] != held["trial"]
+    begun.headers["Authorization"] = mine
+    assert lease(begun, "gpu", request="r")["id"] == held["id"]
+    assert begun.post(f"{held['url']}/points", json=point).status_code == 200
+    known("admin")
+    assert begun.post(f"{held['url']}/end", json={"outcome": "interrupted"}).status_code == 200
+
+
+def test_what_was_asked_for_before_there_was_a_token_may_be_told_with_one(begun, known):
+    held = lease(begun, "gpu")
+    known("work")
+    assert begun.post(f"{held['url']}/beat").status_code == 200
+    assert lease(begun, "gpu")["trial"] == held["trial"]
