@@ -154,6 +154,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
+        self._rates: dict[int, Tensor] = {}  # learning rates with multipliers, likewise
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
         if self.decoupled is not None:
@@ -407,7 +408,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
-        self._shares = {}
+        self._shares, self._rates = {}, {}
         self._evaluating = averaging.evaluating(self)
         hyper.upgrade(self)
         for group in self.param_groups:
