@@ -82,9 +82,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             it), 'sign' (only signs count, or only the directions of a matrix) or 'sgd' (in
             proportion, or lr is raised for larger batches as if they were). Rules that carry a
             setting over to another batch read it.
+        layerwise: Whether steps are scaled by the norms of their parameter already.
         timescale: Whether a step shrinks parameters by lr * weight_decay of them, so that the
             inverse is a number of steps.
         decays: How many ``betas`` there are.
+        square_beta: Which of them ``exp_avg_sq`` is kept by.
         cautious_floor: The least mean of the mask that divides a cautious update.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
@@ -113,8 +115,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     sf_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     family: ClassVar[str] = "adaptive"
+    layerwise: ClassVar[bool] = False
     timescale: ClassVar[bool] = True
     decays: ClassVar[int] = 2
+    square_beta: ClassVar[int] = 1
     cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None
     second_order: ClassVar[bool] = False

@@ -13,8 +13,8 @@ from autotune.kernels.rule import Rule
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
-# Key of a group: what its learning rate is multiplied by in a step, and so decoupled decay, which has
-# the rate in it. Weights of Schedule-Free's average follow the rate alone.
+# Key of a group: what its learning rate is multiplied by in a step, and so decoupled decay, which
+# has the rate in it. Weights of Schedule-Free's average follow the rate alone.
 MULTIPLIER = "multiplier"
 
 Scalar = Any  # a number, a tensor, or a stand-in of tape.py; the same expressions take all

@@ -177,7 +177,7 @@ def test_what_is_no_multiplier_is_refused_before_anything_changes(given):
     advance(params, optimizer, range(1))
     before = [p.detach().clone() for p in params]
     optimizer.param_groups[1]["multiplier"] = given
-    with pytest.raises((ValueError, TypeError), match="^multiplier must be "):
+    with pytest.raises((ValueError, TypeError), match=r"^multiplier must be "):
         advance(params, optimizer, range(1))
     assert all(map(torch.equal, params, before))
     assert optimizer.state[params[0]]["step"] == 1
