@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotune.optimizers.adam import Adam, AdamW
     from autotune.optimizers.adan import Adan
+    from autotune.optimizers.agvm import AGVM
     from autotune.optimizers.base import RuleOptimizer
     from autotune.optimizers.groups import layerwise, split
     from autotune.optimizers.lamb import LAMB
+    from autotune.optimizers.lanton import LANTON
     from autotune.optimizers.registry import build, create, defaults, names, presets, space
     from autotune.optimizers.sgd import SGD
     from autotune.optimizers.stacked import Stacked
 
 __all__ = [
+    "AGVM",
     "LAMB",
+    "LANTON",
     "SGD",
     "Adam",
     "AdamW",
@@ -37,7 +41,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AGVM": "agvm",
     "LAMB": "lamb",
+    "LANTON": "lanton",
     "SGD": "sgd",
     "Adam": "adam",
     "AdamW": "adam",

@@ -77,6 +77,7 @@ class Adan(RuleOptimizer):
     description = "Adaptive Nesterov momentum"
     shared_clock = True
     decays = 3
+    square_beta = 2
     spare = ("neg_pre_grad",)  # if missing, the gradient's next change counts as 0
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 0.3),

@@ -82,9 +82,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             it), 'sign' (only signs count, or only the directions of a matrix) or 'sgd' (in
             proportion, or lr is raised for larger batches as if they were). Rules that carry a
             setting over to another batch read it.
+        layerwise: Whether steps are scaled by the norms of their parameter already.
         timescale: Whether a step shrinks parameters by lr * weight_decay of them, so that the
             inverse is a number of steps.
         decays: How many ``betas`` there are.
+        square_beta: Which of them ``exp_avg_sq`` is kept by.
         cautious_floor: The least mean of the mask that divides a cautious update.
         decoupled: Whether weight decay is outside the gradient. A checkpoint with the other kind is
             refused; None takes both.
@@ -113,8 +115,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     sf_presets: ClassVar[Presets] = ()
     shared_clock: ClassVar[bool] = False
     family: ClassVar[str] = "adaptive"
+    layerwise: ClassVar[bool] = False
     timescale: ClassVar[bool] = True
     decays: ClassVar[int] = 2
+    square_beta: ClassVar[int] = 1
     cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None
     second_order: ClassVar[bool] = False
@@ -154,6 +158,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._tables = tables.Tables() if capturable else None
         self.tensors: list[Tensor] = []
         self._shares: dict[int, Tensor] = {}  # of new base points, by group, on the device
+        self._rates: dict[int, Tensor] = {}  # learning rates with multipliers, likewise
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
         if self.decoupled is not None:
@@ -407,7 +412,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if "_number" not in self.__dict__:
             self._number = compiled.register(self)
             self._tables = tables.Tables() if self.capturable else None
-        self._shares = {}
+        self._shares, self._rates = {}, {}
         self._evaluating = averaging.evaluating(self)
         hyper.upgrade(self)
         for group in self.param_groups:

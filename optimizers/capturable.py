@@ -15,6 +15,7 @@ from autotune.kernels import backends
 from autotune.kernels.triton import tables
 from autotune.optimizers import averaging
 from autotune.optimizers.check import holds_tensor
+from autotune.optimizers.scalars import MULTIPLIER
 from autotune.optimizers.sharded import is_sharded, piece
 
 if TYPE_CHECKING:
@@ -62,23 +63,23 @@ def check(optimizer: RuleOptimizer, group: Group) -> None:
         )
 
 
-def place_rate(group: Group) -> None:
-    """Move a group's learning rate to the device, as a tensor."""
-    lr = group["lr"]
-    if group["params"] and not isinstance(lr, Tensor):
+def place_rate(group: Group, name: str = "lr") -> None:
+    """Move a group's learning rate, or what multiplies it, to the device, as a tensor."""
+    value = group[name]
+    if group["params"] and not isinstance(value, Tensor):
         home = group["params"][0].device
         if tables.capturing(home):
             raise RuntimeError(
-                f"lr must stay a tensor while a graph is captured, got {lr:g}; "
-                f"write group['lr'].fill_({lr:g})"
+                f"{name} must stay a tensor while a graph is captured, got {value:g}; "
+                f"write group['{name}'].fill_({value:g})"
             )
-        group["lr"] = torch.full((), float(lr), dtype=torch.float64, device=home)
+        group[name] = torch.full((), float(value), dtype=torch.float64, device=home)
 
 
 def write_out(saved: dict[str, Any]) -> None:
     """Replace tensors as lr and step in a checkpoint by numbers, which any optimizer loads."""
     for group in saved["param_groups"]:
-        for name in ("lr", "step", *averaging.KEPT):
+        for name in ("lr", MULTIPLIER, "step", *averaging.KEPT):
             if isinstance(group.get(name), Tensor):
                 group[name] = group[name].item()
     numbers = {i for group in saved["param_groups"] for i in group["params"]}

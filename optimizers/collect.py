@@ -146,10 +146,11 @@ def _counted_there(
             plain,
             optimizer.rule(plain),
             [(p, p if given is None else given[p][0], g) for p, g in pairs],
+            n,
             share,
         )
-        for group, plain, pairs, share in zip(
-            optimizer.param_groups, ready, found, shares, strict=False
+        for n, (group, plain, pairs, share) in enumerate(
+            zip(optimizer.param_groups, ready, found, shares, strict=False)
         )
         if group["params"]
     ]

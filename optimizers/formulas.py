@@ -83,6 +83,8 @@ class Formulas:
         if fresh is not None or not self._noted:
             return self._one_by_one(steps, fresh or [False] * len(steps))
         rates = np.array([float(group["lr"]) for group in self.groups])
+        if any(scalars.MULTIPLIER in group for group in self.groups):
+            rates *= [float(group.get(scalars.MULTIPLIER, 1.0)) for group in self.groups]
         shares = np.array(self._shares, dtype=np.float64)  # NaN where there are none
         made = np.empty((len(steps), len(self._rule.scalars)))
         for played, own, constants in self._noted:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from autotune.optimizers import check
+from autotune.optimizers.scalars import MULTIPLIER
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -51,6 +52,10 @@ class Watch:
             edited = True
         if edited:
             self._take(optimizer, n, group)
+        if MULTIPLIER in group and not (
+            optimizer.capturable and isinstance(group[MULTIPLIER], Tensor)
+        ):
+            check.at_least_zero(MULTIPLIER, group[MULTIPLIER])
         lr = group["lr"]
         if type(lr) is not float or not 0.0 <= lr < math.inf:
             return self._with_rate(optimizer, n, group)

@@ -74,6 +74,7 @@ class LAMB(RuleOptimizer):
 
     description = "Layer-wise adaptive moments, for large batches"
     shared_clock = True
+    layerwise = True
     space: ClassVar[Space] = {
         "lr": ("log", 1e-4, 5e-2),
         "decayed": ("choice", ("yes", "no")),

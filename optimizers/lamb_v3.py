@@ -67,6 +67,7 @@ class LAMBv3(RuleOptimizer):
     """
 
     description = "LAMB of its paper's third version, without bias correction"
+    layerwise = True
     space: ClassVar[Space] = LAMB.space
     presets: ClassVar[Presets] = LAMB.presets
     win_presets: ClassVar[Presets] = LAMB.presets

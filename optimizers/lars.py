@@ -75,6 +75,7 @@ class LARS(RuleOptimizer):
 
     description = "Layer-wise adaptive rates for momentum, for large batches"
     family = "sgd"
+    layerwise = True
     spare = ("momentum",)
     # Always with decay: without, gradients are not scaled, and this is SGD.
     space: ClassVar[Space] = {

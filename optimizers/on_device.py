@@ -32,6 +32,7 @@ class Ready(NamedTuple):
     plain: Group
     rule: Rule
     found: Found
+    n: int = 0  # of the group
     share: Tensor | None = None  # of a new base point in Schedule-Free's average
 
 
@@ -42,6 +43,7 @@ class Begun(NamedTuple):
     held: Sequence[tuple[Tensor, ...]]
     fresh: Sequence[bool]  # whose buffers are new
     counters: Sequence[Tensor]  # the group's, or each parameter's
+    rate: Tensor  # the learning rate, with the group's multiplier
 
 
 def updates(
@@ -115,7 +117,19 @@ def _begun(optimizer: RuleOptimizer, ready: Ready) -> Begun:
     counted = [ready.group] if optimizer.shared_clock else states
     counters = [_counter(where, home) for where in counted]
     place_rate(ready.group)
-    return Begun(ready, held, fresh, counters)
+    multiplied = scalars.MULTIPLIER in ready.group
+    rate = _multiplied(optimizer, ready) if multiplied else ready.group["lr"]
+    return Begun(ready, held, fresh, counters, rate)
+
+
+def _multiplied(optimizer: RuleOptimizer, ready: Ready) -> Tensor:
+    """Return a group's learning rate with its multiplier, at one address for all steps."""
+    group, n = ready.group, ready.n
+    place_rate(group, scalars.MULTIPLIER)
+    multiplier = group[scalars.MULTIPLIER]
+    if n not in optimizer._rates:  # a graph reads it where it is
+        optimizer._rates[n] = torch.zeros_like(multiplier, dtype=torch.float64)
+    return optimizer._rates[n].copy_(group["lr"].reshape(())).mul_(multiplier)
 
 
 def _refuse_to_begin(optimizer: RuleOptimizer, rule: Rule, params: Sequence[Tensor]) -> None:
@@ -146,7 +160,7 @@ def _prelude(optimizer: RuleOptimizer, begun: Sequence[Begun]) -> Prelude | None
     from autotune.kernels.triton import prelude
 
     noted = [tape.noted(optimizer, group.ready.plain, group.ready.rule) for group in begun]
-    rates: list[Tensor] = [group.ready.group["lr"] for group in begun]
+    rates: list[Tensor] = [group.rate for group in begun]
     programs = prelude.Programs()
     for group, rate, own in zip(begun, rates, noted, strict=True):
         if own is None or rate.dtype not in prelude.READABLE:
@@ -192,7 +206,7 @@ def _by_operators(optimizer: RuleOptimizer, group: Begun) -> list[Update]:
     """Count a group's step, and return its updates, whose rows operators compute."""
     ready, params = group.ready, [p for p, _, _ in group.ready.found]
     steps = _counted(optimizer, ready.group, group.counters)
-    plain = {**ready.plain, "lr": ready.group["lr"].reshape(()).double()}
+    plain = {**ready.plain, "lr": group.rate.reshape(()).double()}
     rows = {
         first: _rows(optimizer, plain, ready.rule, steps, first, ready.share)
         for first in set(group.fresh)

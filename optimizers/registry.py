@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, cast
 
-from autotune.optimizers import foreign
+from autotune.optimizers import controllers, foreign
 from autotune.optimizers.forms import ENDINGS, AfterWarmup, forms
 from autotune.optimizers.forms import schedule as schedule_of
 
@@ -206,7 +206,8 @@ def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
     Args:
         name: As for ``create``.
         model: The module to train.
-        hyper: Keyword arguments of the class.
+        hyper: Keyword arguments of the class. Beside them ``controller`` may name one
+            (``controllers``), and words that begin with ``controller_`` set its arguments.
 
     Raises:
         TypeError: ``model`` is not a module, or as ``create``.
@@ -219,8 +220,10 @@ def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
         >>> [group["weight_decay"] for group in optimizer.param_groups]
         [0.1, 0.0]
     """
-    groups = foreign.split(name, model, hyper) if is_foreign(name) else None
-    made: Any = create(name, groups or resolve(name)[0].split(model, hyper), **hyper)
+    own, controlled = controllers.parted(hyper)
+    groups = foreign.split(name, model, own) if is_foreign(name) else None
+    made: Any = create(name, groups or resolve(name)[0].split(model, own), **own)
+    controllers.attach(made, model, controlled)
     if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
         made.train()
     return cast("Optimizer", made)

@@ -13,6 +13,10 @@ from autotune.kernels.rule import Rule
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
+# Key of a group: what its learning rate is multiplied by in a step, and so decoupled decay, which
+# has the rate in it. Weights of Schedule-Free's average follow the rate alone.
+MULTIPLIER = "multiplier"
+
 Scalar = Any  # a number, a tensor, or a stand-in of tape.py; the same expressions take all
 
 
@@ -33,12 +37,16 @@ def row(
         rule: The rule that steps it.
         step: Counted from 1.
         fresh: Whether this is the first gradient its parameter has had.
-        lr: The learning rate, if it is not a number of the group.
+        lr: The learning rate with the group's multiplier, if they are not numbers of the group.
         share: The weight of a new base point in Schedule-Free's average.
     """
     gammas = group["reckless_steps"]
+    if lr is None:
+        lr = float(group["lr"])
+        if MULTIPLIER in group:
+            lr *= float(group[MULTIPLIER])
     known = {
-        "lr": float(group["lr"]) if lr is None else lr,
+        "lr": lr,
         "weight_decay": optimizer.decay(group),
         "gamma1": gammas[0],
         "gamma2": gammas[1],

@@ -74,11 +74,13 @@ def built(name, way, tensors, replicas):
     return optimizer
 
 
-def asked(name, way, tensors=6, replicas=6):
+def asked(name, way, tensors=6, replicas=6, multiplier=None):
     """Return the launches, operators and tables of a step, and its calls of Python."""
     with pretended() as launched:
         optimizer = built(name, way, tensors, replicas)
         rows = getattr(optimizer, "rows", [optimizer])
+        for group in [group for row in rows for group in row.param_groups if multiplier]:
+            group["multiplier"] = multiplier
         for k in range(3):
             for group in [group for row in rows for group in row.param_groups]:
                 if isinstance(group["lr"], float):
@@ -111,6 +113,17 @@ def test_more_tensors_cost_no_launch_and_few_calls(name, way):
 @pytest.mark.parametrize("name", PINNED)
 def test_more_replicas_cost_nothing(name, way):
     assert asked(name, way, replicas=40) == PINNED[name][way]
+
+
+@pytest.mark.parametrize(
+    ("way", "operators", "called"), [("plain", 0, 4), ("captured", 4, 10), ("stacked", 0, 0)]
+)
+def test_multipliers_cost_a_check_of_each_group_and_on_a_device_two_operators(
+    way, operators, called
+):
+    kernels, before, calls_before = PINNED["adan"][way]
+    found = asked("adan", way, multiplier=0.5)
+    assert found == (kernels, before + operators, calls_before + called)
 
 
 def test_a_planted_operator_is_noticed(monkeypatch):
