@@ -174,7 +174,7 @@ def _set_version(path: Path, version: str) -> None:
 def test_a_newer_schema_is_refused(tmp_path, store, url, read_only):
     store.close()
     _set_version(tmp_path / "autotune.db", "9999")
-    sentence = f"{url} has schema 9999, this version knows up to 0005; upgrade adan-autotune"
+    sentence = f"{url} has schema 9999, this version knows up to 0007; upgrade adan-autotune"
     with pytest.raises(StorageError, match=f"^{re.escape(sentence)}$"):
         Store(url, read_only=read_only)
 
