@@ -202,7 +202,7 @@ class _Part:
         self.lanes = [lane for lane, _ in found]
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))
         jobs = [lane.job for lane in self.lanes]
-        members = [Member(setting=job.setting, seed=job.seed) for job in jobs]
+        members = [Member(setting=j.setting, seed=j.seed, table=j.schedule) for j in jobs]
         self.runs = SideBySide(task, jobs[0].optimizer, members, norms=jobs[0].norms)
         for k, (_, trial) in enumerate(found):
             if trial:

@@ -34,6 +34,7 @@ class Job:
     resume: str | None = None  # file to read if start > 0, if not ``checkpoint``
     checksum: str | None = None  # of the file that is read
     content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
+    schedule: tuple[float, ...] = ()  # factors on lr over the run; empty: warm-up and cosine
     norms: bool = False  # whether to tell the norms of each step's gradient
 
 

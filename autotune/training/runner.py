@@ -291,7 +291,8 @@ def build(
 def _identity(job: Job) -> int:
     """Return a number that identifies which trial a checkpoint belongs to."""
     hyper, warmup = dict(job.setting.hyper), job.setting.warmup
-    what = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
+    what: list[Any] = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
+    what += [job.schedule] if job.schedule else []
     return derive("state", json.dumps(what, sort_keys=True))
 
 
@@ -362,6 +363,7 @@ def _segment(job: Job, start: int) -> Segment:
         warmup=job.setting.warmup,
         evaluate=frozenset(job.evaluate),
         every=every(job),
+        table=job.schedule,
     )
 
 

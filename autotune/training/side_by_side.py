@@ -30,10 +30,11 @@ from autotune.training.steps import Diverged, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """The setting and seed of one run."""
+    """The setting and seed of one run, and factors on lr where these are a table."""
 
     setting: Setting
     seed: int
+    table: tuple[float, ...] = ()
 
 
 class SideBySide:
@@ -92,7 +93,8 @@ class SideBySide:
     def _set_rates(self, step: int) -> None:
         together = zip(self.optimizer.rows, self.members, self._peaks, strict=True)
         for row, member, peak in together:
-            rate = peak * multiplier(step, self.target, member.setting.warmup, shape_of(row))
+            warmup, table = member.setting.warmup, member.table
+            rate = peak * multiplier(step, self.target, warmup, shape_of(row), table)
             for group in row.param_groups:
                 group["lr"] = rate
 
@@ -144,6 +146,7 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
         warmup=member.setting.warmup,
         evaluate=frozenset(rungs),
         every=max(rungs),
+        table=member.table,
     )
     found = []
     with suppress(Diverged):
