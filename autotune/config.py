@@ -56,6 +56,7 @@ FLAGS = {
     "per_gpu": "per_gpu",
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
+    "record_norms": "record_norms",
     "sampler": "sampler",
     "pruner": "pruner",
     "seed": "seed",
@@ -74,6 +75,7 @@ RESUMABLE = (
     "per_gpu",
     "ray_address",
     "gpus_per_trial",
+    "record_norms",
 )  # may change when a search is resumed
 
 Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values

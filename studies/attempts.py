@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
+from autotune.studies import gradients
 from autotune.studies.errors import LeaseLost, SpecError
 from autotune.studies.models import Attempt, CurvePoint, Moment, Trial
 from autotune.studies.records import Asked, Point, TrialState
@@ -191,6 +192,7 @@ def lose(
     # What was measured after the last save will be measured again.
     beyond = (CurvePoint.trial_id == trial_id, CurvePoint.step > step)
     connection.execute(delete(CurvePoint).where(*beyond))
+    gradients.drop(connection, [trial_id], after=step)
     if ends == [LOST] * ATTEMPTS:
         return {"state": TrialState.FAILED, "reason": f"given up after {ATTEMPTS} tries: {reason}"}
     return {"state": TrialState.PAUSED if step else TrialState.WAITING, "reason": reason, **kept}

@@ -11,12 +11,18 @@ from sqlalchemy import Connection, inspect, select, update
 
 from autotune.studies import atomic, attempts
 from autotune.studies.errors import StorageError
-from autotune.studies.models import Attempt, Base, CurvePoint, Search, Study, Trial
+from autotune.studies.models import Attempt, Base, CurvePoint, Search, StepGradient, Study, Trial
 from autotune.studies.records import TrialState
 from autotune.studies.store import Store
 
 CHECKPOINTS = "*.p*t*"  # states, and what a killed worker was writing
-_FAMILIES = ((Study, Search), (Trial, Study), (Attempt, Trial), (CurvePoint, Trial))
+_FAMILIES = (
+    (Study, Search),
+    (Trial, Study),
+    (Attempt, Trial),
+    (CurvePoint, Trial),
+    (StepGradient, Trial),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

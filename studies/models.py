@@ -192,6 +192,22 @@ class CurvePoint(Base):
     accuracy: Mapped[float | None]
 
 
+class StepGradient(Base):
+    """What was measured of a trial's gradient in one step, where that was asked for."""
+
+    __tablename__ = "autotune_gradients"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("autotune_trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    l1: Mapped[float | None]
+    l2: Mapped[float | None]
+    variance: Mapped[float | None]
+    square: Mapped[float | None]
+
+
 class Recommendation(Base):
     """What a study ended with; a later run of the search replaces it."""
 

@@ -52,6 +52,26 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """What was measured of a trial's gradient in one step, before the optimizer changed it.
+
+    Args:
+        step: The step, from 1.
+        l1: L1 norm over all parameters; None: not asked for, or not finite.
+        l2: L2 norm, likewise.
+        variance: Of single samples' gradients, summed over all parameters; None: not asked for, or
+            not finite.
+        square: Squared norm of their mean, likewise; noise may leave its estimate below 0.
+    """
+
+    step: int
+    l1: float | None = None
+    l2: float | None = None
+    variance: float | None = None
+    square: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
     """One worker's go at a trial."""
 

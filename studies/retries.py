@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.sql import ColumnElement
 
-from autotune.studies import attempts
+from autotune.studies import attempts, gradients
 from autotune.studies.models import Attempt, CurvePoint, Recommendation, Study, Trial
 from autotune.studies.records import Role, TrialState
 
@@ -35,6 +35,7 @@ def _times(connection: Connection, trial_id: int) -> int:
 def take_up(connection: Connection, trials: Sequence[int], revision: int) -> None:
     """Let trials wait for their first step as if never begun, and reopen their searching."""
     connection.execute(delete(CurvePoint).where(CurvePoint.trial_id.in_(trials)))
+    gradients.drop(connection, trials)
     values = {
         "state": TrialState.WAITING,
         "step": 0,

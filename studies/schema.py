@@ -7,7 +7,7 @@ from sqlalchemy import Connection, column, func, inspect, select, table
 from autotune.studies.errors import StorageError
 
 # Every step, oldest first; each is a file in migrations/versions.
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 _TABLE = "autotune_version"
 _LOCK = 0x6175746F74756E65  # any number that other programs are unlikely to lock: "autotune"
 

@@ -75,6 +75,7 @@ def _named(name: str | None) -> str | None:
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):[0-9]{1,5}")
 
+Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -153,6 +154,7 @@ class SearchSpec(BaseModel):
     device: Annotated[Text, AfterValidator(_device)] = "auto"
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
     per_gpu: Annotated[Whole, Field(ge=1)] = 1  # trials at the same time on one GPU
+    record_norms: Flag = False  # keep the gradient norms of each step, for refine
     sampler: Text = "auto"
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -192,6 +194,15 @@ class SearchSpec(BaseModel):
             raise SpecError(f"{key} is for a command, which is not given; leave {key} out")
         return self
 
+    @model_validator(mode="after")
+    def _check_measuring(self) -> Self:
+        if self.asked and self.record_norms:
+            raise SpecError(
+                "record_norms needs trials that autotune trains, but a script's own loop asks for "
+                "these and trains them; leave it out"
+            )
+        return self
+
     @property
     def asked(self) -> bool:
         """Whether a caller's own loop asks for the trials and trains them."""
@@ -226,11 +237,11 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
         raise SpecError(messages.translate(error, SearchSpec)) from None
 
 
-# What may change from one run of a search to the next: how much and where, never what is compared.
-# The kind of device is a fact of the task, which may not; its index may.
+# What may change from one run of a search to the next: how much, where and what is kept besides,
+# never what is compared. The kind of device is a fact of the task, which may not; its index may.
 _FREE = {
     "name", "budget", "workers", "engine", "device", "step_timeout", "per_gpu", "ray", "finalists",
-    "seeds",
+    "seeds", "record_norms",
 }  # fmt: skip
 
 

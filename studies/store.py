@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from autotune.studies import attempts, names, retries
+from autotune.studies import attempts, gradients, names, retries
 from autotune.studies.database import storable
 from autotune.studies.errors import AlreadyThere, NotFound
 from autotune.studies.leases import Leases, touch
@@ -28,6 +28,7 @@ from autotune.studies.models import (
 from autotune.studies.reading import TRIAL, trial
 from autotune.studies.records import (
     Asked,
+    Gradient,
     Point,
     Proposal,
     SearchRecord,
@@ -231,6 +232,7 @@ class Store(Leases):
         seconds: float = 0.0,
         reason: str | None = None,
         points: Sequence[Point] = (),
+        measured: Sequence[Gradient] = (),
         checkpoint: tuple[str, str] | None = None,
     ) -> TrialRecord:
         """Store how a trial stands; ``seconds`` are added to those before.
@@ -248,6 +250,7 @@ class Store(Leases):
             seconds: Spent since the last report.
             reason: Why it diverged, failed or stopped.
             points: Of its curve, those not told before.
+            measured: Of its gradients, likewise.
             checkpoint: Name and checksum of a new file with its state.
         """
         for name, value in (("loss", loss), ("accuracy", accuracy), ("seconds", seconds)):
@@ -268,18 +271,26 @@ class Store(Leases):
             if attempts.outcome(connection, trial_id, attempt) != state:
                 now = attempts.sign_of_life(connection, trial_id, attempt)
                 attempts.add_points(connection, trial_id, points)
+                gradients.add(connection, trial_id, measured)
                 attempts.end(connection, trial_id, attempt, state)
                 values |= {"updated": now, "revision": revision}
                 connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
             return self._trial(connection, trial_id)
 
     @retried
-    def add_points(self, trial_id: int, attempt: int, points: Sequence[Point]) -> None:
-        """Add to a trial's curve, on the same terms as ``record``."""
+    def add_points(
+        self,
+        trial_id: int,
+        attempt: int,
+        points: Sequence[Point],
+        measured: Sequence[Gradient] = (),
+    ) -> None:
+        """Add to a trial's curve and to what is known of its gradients, on ``record``'s terms."""
         with self._database.writing() as connection:
             revision = self._touch_trial(connection, trial_id)
             attempts.sign_of_life(connection, trial_id, attempt)
             attempts.add_points(connection, trial_id, points)
+            gradients.add(connection, trial_id, measured)
             _mark(connection, trial_id, revision)
 
     @retried

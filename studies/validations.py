@@ -30,11 +30,13 @@ class Entrant:
     Args:
         key: Distinct within a validation; the trials' origin.
         optimizer: Its optimizer.
-        which: "tuned", "default", or "ranked" where only its place among others counts.
+        which: "tuned", "default", "refined" by its schedule, or "ranked" where only its place
+            among others counts.
         source: Number of the search trial that first ran the setting.
         setting: As the longer run has it.
         rules: What restated it; None where it is as it was found.
         proxy: Its loss in the search, on one seed; None where only the judged ones count.
+        schedule: Factors on its lr over the run; empty: warm-up and cosine, as in the search.
     """
 
     key: str
@@ -44,6 +46,22 @@ class Entrant:
     setting: Setting
     rules: tuple[str, ...] | None = None
     proxy: float | None = None
+    schedule: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined:
+    """What a schedule was refined from.
+
+    Args:
+        trial: Number of the search's trial whose gradient norms these were.
+        norm: "L1" or "L2".
+        tau: Part of the run over which they were smoothed.
+    """
+
+    trial: int
+    norm: str
+    tau: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +78,7 @@ class Plan:
         entrants: All settings, in the order in which they run.
         first_seed: Index of the first seed; no other stage of the search uses it or a later one.
         doubts: What the rules warned of.
+        refined: What a schedule was refined from, where that is what is validated.
     """
 
     optimizer: str
@@ -71,6 +90,7 @@ class Plan:
     entrants: tuple[Entrant, ...]
     first_seed: int
     doubts: tuple[str, ...] = ()
+    refined: Refined | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -82,12 +102,15 @@ def plan_of(data: Mapping[str, Any]) -> Plan:
     values = dict(data)
     entrants = tuple(map(_entrant, values.pop("entrants")))
     rules = tuple(map(tuple, values.pop("rules")))
-    return Plan(**{**values, "doubts": tuple(values["doubts"])}, entrants=entrants, rules=rules)
+    refined = Refined(**given) if (given := values.pop("refined", None)) else None
+    values["doubts"] = tuple(values["doubts"])
+    return Plan(**values, entrants=entrants, rules=rules, refined=refined)
 
 
 def _entrant(data: Mapping[str, Any]) -> Entrant:
     rules = None if data["rules"] is None else tuple(data["rules"])
-    return Entrant(**{**data, "rules": rules, "setting": Setting(**data["setting"])})
+    schedule, setting = tuple(data.get("schedule", ())), Setting(**data["setting"])
+    return Entrant(**{**data, "rules": rules, "setting": setting, "schedule": schedule})
 
 
 @dataclass(frozen=True, kw_only=True)

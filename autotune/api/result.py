@@ -13,6 +13,7 @@ from autotune.cli.views.table import width
 from autotune.export import stored
 from autotune.results import frames
 from autotune.results.comparison import Comparison, Row
+from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.search import details
 from autotune.search.events import Listener
@@ -90,14 +91,19 @@ class Result:
         """
         return Tuned(record=stored.record(self.storage, self.name))
 
-    def tuned(self, optimizer: str) -> Tuned:
+    def tuned(self, optimizer: str, schedule: str = stored.ORIGINAL) -> Tuned:
         """Return the tuned setting of an optimizer; its default where tuning found nothing better.
+
+        Args:
+            optimizer: Its name.
+            schedule: ``"refined"`` for the newest schedule that ``refine`` has found.
 
         Raises:
             NotFound: The search has no such optimizer.
-            NothingUsable: No judging run of it has ended.
+            NothingUsable: No judging run of it has ended, or no schedule was refined for it.
         """
-        return Tuned(record=stored.record(self.storage, self.name, optimizer))
+        found = stored.record(self.storage, self.name, optimizer, schedule=schedule)
+        return Tuned(record=found)
 
     @property
     def validations(self) -> tuple[Validation, ...]:
@@ -148,6 +154,48 @@ class Result:
         if rules is not None:
             asked["rules"] = [tuple(each.split("+")) for each in rules]
         return validate(asked, self.storage, model, listen=listen, progress=progress)
+
+    @property
+    def refinements(self) -> tuple[Refinement, ...]:
+        """What became of tuned settings by refined schedules, the oldest first."""
+        return self.comparison.refinements
+
+    def refine(
+        self,
+        *,
+        optimizer: str | None = None,
+        model: Callable[..., Any] | None = None,
+        listen: Listener | None = None,
+        progress: str | None = None,
+        **limits: Any,
+    ) -> Refinement:
+        """Refine the schedule from the best run's gradient norms, and train by it on fresh seeds.
+
+        The search has to keep norms: ``tune(record_norms=True)``. The runs are as long as its own;
+        the original schedule runs beside it. The same call again goes on where it stopped.
+
+        Args:
+            optimizer: Whose; None: the one with the lowest loss.
+            model: The function that was searched, where ``tune`` was given one; not its name.
+            listen: Called with each event; nothing is shown then.
+            progress: How to show what happens on stderr, as in ``autotune.tune``.
+            **limits: ``tau``, the part of the run over which norms are smoothed; ``seeds``;
+                ``runs``; ``minutes``, in which it goes on with more seeds; ``workers``.
+
+        Returns:
+            What was found: ``table`` is the schedule, ``gain`` says whether it is better, worse or
+            neither, ``difference`` by how much, ``sentences`` why.
+
+        Raises:
+            SpecError: The search is not complete, or its optimizer has no schedule to refine.
+            NothingUsable: It has no gradient norms that a schedule can be made from.
+            KeyboardInterrupt: Interrupted.
+        """
+        from autotune.api.validate import refine
+
+        study = self.name if optimizer is None else f"{self.name}/{optimizer}"
+        asked = {"study": study, **limits}
+        return refine(asked, self.storage, model, listen=listen, progress=progress)
 
     def trials(self) -> DataFrame:
         """Return a row for each trial: its setting, where it stands and its last validation loss.

@@ -119,8 +119,8 @@ class Tuned:
     def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """Return the schedule over ``steps`` optimizer steps: linear warm-up, then cosine to zero.
 
-        For Schedule-Free the rate stays at its peak instead. Call its ``step`` after each
-        ``optimizer.step()``.
+        For Schedule-Free the rate stays at its peak instead; a refined schedule is a table. Call
+        its ``step`` after each ``optimizer.step()``.
 
         Raises:
             SpecError: ``steps`` is less than 1.
@@ -129,7 +129,7 @@ class Tuned:
 
         if steps < 1:
             raise SpecError(f"steps must be at least 1, got {steps}")
-        return schedule(optimizer, steps, self.warmup)
+        return schedule(optimizer, steps, self.warmup, table=self.record.schedule.table)
 
     def export(self, form: str) -> str:
         """Return the setting as ``"torch"``, ``"yaml"``, ``"json"`` or another registered export.

@@ -19,13 +19,14 @@ from autotune.devices import sticky
 from autotune.errors import SpecError, ends_process
 from autotune.optimizers.registry import stacks
 from autotune.optimizers.stacked import alike
-from autotune.studies.records import Point
+from autotune.studies.records import Gradient, Point
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
 from autotune.training.ahead import LOOK
 from autotune.training.job import FIRST, Job, Outcome, Report, empty_report
 from autotune.training.memory import release
+from autotune.training.norms import ORDERS, of_steps
 from autotune.training.process import single_threaded
 from autotune.training.runner import (
     Prepared,
@@ -163,7 +164,7 @@ class Batched:
 
 def _kind(job: Job) -> str:
     """Return what must be equal for the jobs of a batch."""
-    span = [job.start, job.stop, job.target, job.evaluate]
+    span = [job.start, job.stop, job.target, job.evaluate, job.norms]
     return json.dumps([dict(job.task), job.optimizer, span], sort_keys=True)
 
 
@@ -174,6 +175,7 @@ class _Lane:
         self.job, self.interrupted = job, False
         self.repeats: str | None = None  # why it repeats steps
         self.points: list[Point] = []
+        self.gradients: list[Gradient] = []
         self.facts: dict[str, Any] = {}  # its own, beside those of its part
 
 
@@ -200,8 +202,8 @@ class _Part:
         self.lanes = [lane for lane, _ in found]
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))
         jobs = [lane.job for lane in self.lanes]
-        members = [Member(setting=job.setting, seed=job.seed) for job in jobs]
-        self.runs = SideBySide(task, jobs[0].optimizer, members)
+        members = [Member(setting=j.setting, seed=j.seed, table=j.schedule) for j in jobs]
+        self.runs = SideBySide(task, jobs[0].optimizer, members, norms=jobs[0].norms)
         for k, (_, trial) in enumerate(found):
             if trial:
                 self.lanes[k].repeats = trial.repeats
@@ -225,12 +227,24 @@ class _Part:
         rows = [numbers[at : at + count] for at in range(0, len(numbers), count)]
         measured = self.runs.evaluate() if measures else []
         self._unread = []
+        self._read_norms()
         told: list[Report] = []
         for self.step, losses in enumerate(rows, newest - len(rows) + 1):
             if self.lanes:
                 told += self._told(losses, measured if self.step == newest else [], newest)
         self.step = newest
         return told
+
+    def _read_norms(self) -> None:
+        """Keep the norms of the steps since the last time, by lane."""
+        numbers, wide = self.device.numbers(self.runs.norms), len(ORDERS)
+        for lane in self.lanes if numbers else ():
+            first = wide * self.places[lane]
+            starts = range(first, len(numbers), wide * len(self.places))
+            lane.gradients += of_steps(
+                [n for at in starts for n in numbers[at : at + wide]], self.step
+            )
+        self.runs.norms.clear()
 
     def _due(self, step: int) -> bool:
         """Return whether losses are to be read: on the CPU, where it is free, after each step."""
@@ -314,6 +328,7 @@ class _Part:
     ) -> Report:
         """Return a report with all points that are not yet reported."""
         points, lane.points = tuple(lane.points), []
+        gradients, lane.gradients = tuple(lane.gradients), []
         return Report(
             trial=lane.job.trial,
             attempt=lane.job.attempt,
@@ -326,6 +341,7 @@ class _Part:
             checksum=checksum,
             worker=WORKER,
             facts={**self.facts, **lane.facts},
+            gradients=gradients,
         )
 
     def _seconds(self) -> float:

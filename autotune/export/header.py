@@ -8,7 +8,7 @@ from typing import Any
 from autotune.registry import foreign
 from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
-from autotune.results.tuned import Tuned
+from autotune.results.tuned import Schedule, Tuned
 from autotune.results.validation import NOT_TRIED
 
 VERSIONS = ("adan-autotune", "torch")
@@ -87,7 +87,18 @@ def _value(value: Any) -> str:
 def _reading(tuned: Tuned) -> list[str]:
     meaning = tuned.conventions
     return [
+        *_table(tuned.schedule),
         *([f"betas: {meaning.betas}"] if "betas" in tuned.hyper else []),
         f"weight decay: {meaning.weight_decay}; undecayed: {meaning.undecayed}",
         *(f"warning: {warning}" for warning in tuned.warnings),
+    ]
+
+
+def _table(schedule: Schedule) -> list[str]:
+    """Say where a schedule that is a table comes from, and that the evidence is by another."""
+    if not schedule.table:
+        return []
+    return [
+        f"schedule: {schedule.origin}; the last step is at rate 0",
+        f"the losses above are by warm-up and cosine; {schedule.verdict}",
     ]

@@ -6,10 +6,11 @@ from string import Template
 from typing import Any
 
 from autotune.export.header import lines
-from autotune.export.python import docstring, entries, literal
+from autotune.export.python import docstring, entries, literal, rising
 from autotune.export.run import OURS, run_of, terms
 from autotune.results.tuned import Tuned
 
+tables = True  # a schedule may be one
 suffix = ".py"
 
 FORM = "huggingface"
@@ -34,7 +35,7 @@ OPTIMIZER = $optimizer
 HYPER: dict[str, Any] = {
 $hyper
 }
-WARMUP = $warmup  # fraction of the schedule in which lr rises
+$rising
 # What TrainingArguments have to say besides; their own weight_decay and warmup_steps do nothing.
 ARGUMENTS: dict[str, Any] = {
 $arguments
@@ -46,7 +47,7 @@ class TunedTrainer(Tuned, Trainer):
 
     tuned_optimizer = OPTIMIZER
     tuned_hyper = HYPER
-    tuned_warmup = WARMUP
+    $follows
 ''')
 
 
@@ -67,6 +68,7 @@ def render(tuned: Tuned) -> str:
         provenance=docstring([*lines(tuned), *said]),
         optimizer=literal(tuned.optimizer),
         hyper=entries(tuned.hyper),
-        warmup=literal(tuned.warmup),
+        rising=rising(tuned),
+        follows="tuned_table = TABLE" if tuned.schedule.table else "tuned_warmup = WARMUP",
         arguments=entries(arguments),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
-from autotune.results.tuned import Tuned
+from autotune.results.tuned import Tuned, as_data
 
+tables = True  # a schedule may be one
 suffix = ".json"
 
 
 def render(tuned: Tuned) -> str:
     """Write the whole record as one JSON document."""
-    return json.dumps(asdict(tuned), indent=2, allow_nan=False) + "\n"
+    return json.dumps(as_data(tuned), indent=2, allow_nan=False) + "\n"

@@ -24,15 +24,19 @@ class Run:
         steps: Of the whole schedule.
         rising: Of the warm-up.
         batch: Samples of a step; None where they are not recorded.
+        table: Whether lr follows a table instead of warm-up and cosine.
     """
 
     steps: int
     rising: int
     batch: int | None
+    table: bool = False
 
     @property
     def first(self) -> str:
         """What the first step's rate is, by the search's schedule."""
+        if self.table:
+            return "lr x the table's first value"
         if not self.rising:
             return "lr, as there is no warm-up"
         return f"lr / {self.rising + 1}, as in the search"
@@ -57,11 +61,12 @@ def run_of(tuned: Tuned, form: str) -> Run:
             "whose schedule is given them in the script"
         )
     batch = tuned.target.get("batch_size", tuned.tuned_on.get("batch_size"))
-    return Run(steps=steps, rising=rising(tuned.warmup, steps), batch=batch)
+    table = bool(tuned.schedule.table)
+    return Run(steps=steps, rising=rising(tuned.warmup, steps), batch=batch, table=table)
 
 
 def _check_trainable(tuned: Tuned, form: str) -> None:
-    if tuned.schedule.type != "cosine":
+    if tuned.schedule.type not in {"cosine", "table"}:
         raise SpecError(
             f"export '{form}' has a cosine and no average of weights, and {tuned.optimizer} trains "
             f"at a {tuned.schedule.type} rate and measures an average; use --as torch"
@@ -135,5 +140,8 @@ def terms(run: Run, **said: str) -> list[str]:
         "clipping": said.get("clip", BY_OPTIMIZER),
         "batch": batch,
     }
-    length = f"run: {run.steps} optimizer steps, {run.rising} of them warm-up, then cosine to 0"
-    return [length, *(f"{name}: {phrase}" for name, phrase in words.items())]
+    rate = "lr by a table" if run.table else f"{run.rising} of them warm-up, then cosine to 0"
+    return [
+        f"run: {run.steps} optimizer steps, {rate}",
+        *(f"{name}: {phrase}" for name, phrase in words.items()),
+    ]

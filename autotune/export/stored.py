@@ -9,11 +9,14 @@ from pathlib import Path
 from autotune.errors import SpecError
 from autotune.export import render
 from autotune.results.restated import restated
-from autotune.results.tuned import Tuned, tuned
+from autotune.results.tuned import Tuned, by_refined_schedule, tuned
 from autotune.search.stored import opened, split, studies
 from autotune.studies import urls
 from autotune.studies.store import Store
 from autotune.transfer.targets import Target
+
+ORIGINAL = "original"
+SCHEDULES = (ORIGINAL, "refined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Exported:
     chosen: bool  # whether the optimizer was chosen by its loss rather than named
 
 
-def rendered(
+def rendered(  # noqa: PLR0913  what a person chooses
     storage: str | None,
     study: str,
     form: str,
@@ -35,10 +38,11 @@ def rendered(
     number: int | None,
     target: Target | None = None,
     rules: Sequence[str] | None = None,
+    schedule: str = ORIGINAL,
 ) -> Exported:
     """Render a setting of a study in a registered form, restated where a target is given."""
     name, optimizer = split(study)
-    found = record(storage, name, optimizer, which=which, number=number)
+    found = record(storage, name, optimizer, which=which, number=number, schedule=schedule)
     if target:
         found = restated(found, target, rules)
     elif rules is not None:
@@ -61,15 +65,22 @@ def record(
     *,
     which: str = "tuned",
     number: int | None = None,
+    schedule: str = ORIGINAL,
 ) -> Tuned:
     """Return a setting of a stored search; without an optimizer, of the one with the lowest loss.
 
+    ``schedule``: "original", by which it was found, or "refined".
+
     Raises:
         NotFound: The search, the optimizer or the trial is not there.
-        NothingUsable: No run speaks for the setting.
+        NothingUsable: No run speaks for the setting, or no schedule was refined for it.
+        SpecError: There is no such schedule.
     """
+    if schedule not in SCHEDULES:
+        raise SpecError(f"schedule must be {' or '.join(SCHEDULES)}, got {schedule!r}")
     with opened(storage) as store:
-        return tuned(store, name, optimizer, which, trial=number)
+        found = tuned(store, name, optimizer, which, trial=number)
+        return found if schedule == ORIGINAL else by_refined_schedule(store, found)
 
 
 def write(storage: str | None, exported: Exported, file: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from string import Template
 
 from autotune.export.header import lines
-from autotune.export.python import docstring, entries, literal
+from autotune.export.python import docstring, entries, literal, rising
 from autotune.optimizers.registry import names, second_order
 from autotune.results.tuned import Tuned
 
+tables = True  # a schedule may be one
 suffix = ".py"
 
 _FILE = Template('''\
@@ -38,7 +39,7 @@ OPTIMIZER = $optimizer
 HYPER: dict[str, Any] = {
 $hyper
 }
-WARMUP = $warmup  # fraction of the schedule in which lr rises
+$rising
 
 
 def build(model: nn.Module) -> Optimizer:
@@ -50,22 +51,34 @@ def build(model: nn.Module) -> Optimizer:
 
 
 def schedule(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the schedule over ``steps`` steps: linear warm-up, then $shape."""
+    """Build the schedule over ``steps`` steps: $shape."""
     return LambdaLR(optimizer, lambda step: multiplier(step, steps))
 
 
 def multiplier(step: int, steps: int) -> float:
     """Return what lr is multiplied by at ``step``, counted from 0."""
+$factor
+''')
+_RISING = """\
     rising = round(WARMUP * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
-$falling
-''')
-_FALLING = {
-    "cosine": """\
-    falling = max(1, steps - rising)
+"""
+_FACTOR = {
+    "cosine": f"""\
+{_RISING}    falling = max(1, steps - rising)
     return 0.5 * (1 + math.cos(math.pi * min(step - rising, falling) / falling))""",
-    "constant": "    return 1.0",
+    "constant": f"{_RISING}    return 1.0",
+    "table": """\
+    place = min(step / max(1, steps - 1), 1.0) * (len(TABLE) - 1)
+    below = min(int(place), len(TABLE) - 2)
+    part = place - below
+    return (1 - part) * TABLE[below] + part * TABLE[below + 1]""",
+}
+_SHAPES = {
+    "cosine": "linear warm-up, then cosine",
+    "constant": "linear warm-up, then constant",
+    "table": "the table, linear between its values",
 }
 _MEASURING = """    optimizer.eval()  # the average is in the model, to measure or save it
     optimizer.train()  # back to where gradients are taken, before training goes on
@@ -74,17 +87,18 @@ _MEASURING = """    optimizer.eval()  # the average is in the model, to measure 
 
 def render(tuned: Tuned) -> str:
     """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
-    averages = tuned.schedule.type == "constant"
+    kind = tuned.schedule.type
+    averages = kind == "constant"
     return _FILE.substitute(
         provenance=docstring(lines(tuned)),
         backward=_backward(tuned.optimizer),
         optimizer=literal(tuned.optimizer),
         hyper=entries(tuned.hyper),
-        warmup=literal(tuned.warmup),
-        shape=tuned.schedule.type,
-        falling=_FALLING[tuned.schedule.type],
+        rising=rising(tuned),
+        shape=_SHAPES[kind],
+        factor=_FACTOR[kind],
         measuring=_MEASURING if averages else "",
-        math="" if averages else "import math\n",
+        math="import math\n" if kind == "cosine" else "",
     )
 
 

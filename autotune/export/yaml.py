@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 from autotune.export.header import lines
-from autotune.results.tuned import Tuned
+from autotune.results.tuned import Tuned, as_data
 
+tables = True  # a schedule may be one
 suffix = ".yaml"
 
 
@@ -33,7 +33,7 @@ _Dumper.add_representer(tuple, _sequence)
 def render(tuned: Tuned) -> str:
     """Write the whole record as one YAML document under a comment with its provenance."""
     comment = "".join(f"# {line}\n" for line in lines(tuned))
-    return f"{comment}{dumped(asdict(tuned))}"
+    return f"{comment}{dumped(as_data(tuned))}"
 
 
 def dumped(data: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch.optim import Optimizer
@@ -31,7 +31,9 @@ class Found(Protocol):
         """Fraction of the schedule in which the learning rate rises."""
 
 
-def scheduler(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
+def scheduler(
+    optimizer: Optimizer, steps: int, warmup: float, table: Sequence[float] = ()
+) -> LambdaLR:
     """Return linear warm-up, whose first step is not at rate 0, then half a cosine down to zero.
 
     For an optimizer that averages, as Schedule-Free, the rate stays at its peak instead.
@@ -40,10 +42,12 @@ def scheduler(optimizer: Optimizer, steps: int, warmup: float) -> LambdaLR:
         optimizer: Its groups' learning rates are the peaks.
         steps: Optimizer steps of the whole run; the rate stays 0 after them.
         warmup: Fraction of them in which the rate rises.
+        table: Factors on lr at equal distances over the run, as a refined schedule has them,
+            instead of warm-up and cosine.
 
     Raises:
         SpecError: ``steps`` is less than 1.
     """
     if steps < 1:
         raise SpecError(f"steps must be at least 1, got {steps}")
-    return schedule(optimizer, steps, warmup)
+    return schedule(optimizer, steps, warmup, table=table)

@@ -8,7 +8,7 @@ gradients at norm 1 unless ``TrainingArguments(max_grad_norm=0.0)`` says otherwi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -114,7 +114,8 @@ class Tuned:
 
     tuned_optimizer: str
     tuned_hyper: Mapping[str, Any]
-    tuned_warmup: float
+    tuned_warmup: float = 0.0
+    tuned_table: Sequence[float] = ()  # a refined schedule, instead of warm-up and cosine
     model: Any  # these are the Trainer's
     optimizer: Any
     lr_scheduler: Any
@@ -130,6 +131,8 @@ class Tuned:
         """Return the schedule, whose first step is not at rate 0."""
         if self.lr_scheduler is None:
             given = self.optimizer if optimizer is None else optimizer
-            self.lr_scheduler = scheduler(given, num_training_steps, self.tuned_warmup)
+            self.lr_scheduler = scheduler(
+                given, num_training_steps, self.tuned_warmup, self.tuned_table
+            )
             self._created_lr_scheduler = True
         return self.lr_scheduler

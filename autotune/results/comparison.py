@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from autotune.results import validation
+from autotune.results import refinement, validation
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
+from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
 from autotune.studies.records import (
@@ -90,6 +91,7 @@ class Comparison:
     rows: tuple[Row, ...]
     verdict: str
     validations: tuple[Validation, ...] = ()  # what became of it in longer runs
+    refinements: tuple[Refinement, ...] = ()  # what became of it by refined schedules
 
     @property
     def tried(self) -> str:
@@ -101,7 +103,8 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
-        said = [self.verdict, *filter(None, [self.mixed]), *each, *self.longer]
+        refined = [text for one in self.refinements for text in one.sentences]
+        said = [self.verdict, *filter(None, [self.mixed]), *each, *self.longer, *refined]
         return tuple(dict.fromkeys(said))
 
     @property
@@ -126,7 +129,11 @@ def load(store: Store, name: str) -> Comparison:
         if found and found["source"] is not None
     }
     found = compare(search, trials, chosen, store.first_losses(search.id))
-    return replace(found, validations=validation.load(store, search, found.rows))
+    return replace(
+        found,
+        validations=validation.load(store, search, found.rows),
+        refinements=refinement.load(store, search),
+    )
 
 
 def compare(

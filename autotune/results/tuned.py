@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from autotune.environment import SCHEDULES
 from autotune.errors import NotFound, NothingUsable, SpecError
 from autotune.optimizers.registry import schedule
 from autotune.registry import foreign, unknown
-from autotune.results import comparison
+from autotune.results import comparison, refinement
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
@@ -43,12 +43,18 @@ _L2 = frozenset({"adam", "adam-sf", "adam-win", "adam-win2", "sgd"})
 class Schedule:
     """The learning-rate schedule: linear warm-up, then a cosine to a fraction of the peak.
 
-    With type 'constant' the rate stays at its peak instead, for optimizers that average.
+    With type 'constant' the rate stays at its peak instead, for optimizers that average. With type
+    'table' the peak is multiplied by the table's values instead, which lie at equal distances over
+    the run: the first at its first step, the last at its last, linear between them. ``origin`` says
+    where a table comes from, ``verdict`` whether it is better than the schedule of the search.
     """
 
     type: str = "cosine"
     warmup_fraction: float
     final_lr_fraction: float = 0.0
+    table: tuple[float, ...] = ()
+    origin: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +126,15 @@ class Tuned:
         return self.schedule.warmup_fraction
 
 
+def as_data(tuned: Tuned) -> dict[str, Any]:
+    """Return a record as plain data; what only a schedule by a table has is left out of others."""
+    data = asdict(tuned)
+    if not tuned.schedule.table:
+        for name in ("table", "origin", "verdict"):
+            del data["schedule"][name]
+    return data
+
+
 def tuned(
     store: Store,
     search_name: str,
@@ -146,6 +161,32 @@ def tuned(
         chosen = _single(found.search, row, trials, trial)
     record = _record(found.search, row, study, chosen)
     return replace(record, longer=tuple(_longer(found, record)))
+
+
+def by_refined_schedule(store: Store, record: Tuned) -> Tuned:
+    """Return a record with the newest schedule that was refined for its setting.
+
+    Raises:
+        NothingUsable: None was, or the runs that tell whether it is better have not ended.
+    """
+    come = record.provenance
+    known = refinement.load(store, store.search(come.search))
+    own = (record.optimizer, come.trial)
+    found = [one for one in known if (one.optimizer, one.source) == own and one.complete]
+    if not found:
+        raise NothingUsable(
+            f"no schedule was refined for this setting of {record.optimizer} in search "
+            f"'{come.search}'; refine one by: autotune refine {come.search}/{record.optimizer}"
+        )
+    newest = found[-1]
+    refined = Schedule(
+        type="table",
+        warmup_fraction=0.0,
+        table=newest.table,
+        origin=newest.provenance,
+        verdict="; ".join(newest.sentences),
+    )
+    return replace(record, schedule=refined)
 
 
 def _longer(found: Comparison, record: Tuned) -> Iterator[str]:

@@ -136,7 +136,8 @@ class Validation:
 
 def load(store: Store, search: SearchRecord, rows: Sequence[Row]) -> tuple[Validation, ...]:
     """Return the validations of a search, the oldest first."""
-    return tuple(_loaded(store, search, rows, one) for one in validations.of(store, search.id))
+    known = validations.of(store, search.id)
+    return tuple(_loaded(store, search, rows, one) for one in known if one.plan.refined is None)
 
 
 def _loaded(
@@ -144,7 +145,7 @@ def _loaded(
 ) -> Validation:
     plan, stage = record.plan, record.stage
     trials = [trial for study in stage.studies for trial in store.trials(study.id)]
-    settings = {each.key: _longer(each, trials) for each in plan.entrants if each.which != RANKED}
+    settings = {each.key: longer(each, trials) for each in plan.entrants if each.which != RANKED}
     row = next(row for row in rows if row.optimizer == plan.optimizer)
     known = _Known(
         row=row,
@@ -159,7 +160,7 @@ def _loaded(
         search=search.name,
         optimizer=plan.optimizer,
         source=plan.source,
-        latest=_latest(store, search, plan.optimizer) == plan.source,
+        latest=latest(store, search, plan.optimizer) == plan.source,
         times=plan.times,
         steps=plan.steps,
         batch_size=plan.batch_size,
@@ -177,13 +178,15 @@ def _firsts(trials: Iterable[TrialRecord], firsts: Mapping[int, float]) -> dict[
     return {trial.seed: firsts[trial.id] for trial in trials if trial.id in firsts}
 
 
-def _latest(store: Store, search: SearchRecord, optimizer: str) -> int | None:
+def latest(store: Store, search: SearchRecord, optimizer: str) -> int | None:
+    """Return the number of the search trial whose setting is recommended of an optimizer."""
     study = next(study for study in search.studies if study.optimizer == optimizer)
     source: int | None = (store.recommendation(study.id) or {}).get("source")
     return source
 
 
-def _longer(entrant: Entrant, trials: Iterable[TrialRecord]) -> Longer:
+def longer(entrant: Entrant, trials: Iterable[TrialRecord]) -> Longer:
+    """Return a setting with the results of its runs among some."""
     own = [trial for trial in trials if trial.origin == entrant.key]
     done = [t for t in own if t.state is TrialState.COMPLETE]
     found = {trial.seed: trial.loss for trial in done if trial.loss is not None}

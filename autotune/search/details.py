@@ -53,6 +53,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         "nothing_learned": {name: text for name in trials if (text := rows[name].nothing_learned)},
         "exports": {name: those for name, those in exports.items() if those},
         "validations": [one for one in compared.validations if one.optimizer in trials],
+        "refinements": [one for one in compared.refinements if one.optimizer in trials],
         "judged": {name: _judged(rows[name]) for name in trials},
         "resume": resumable([found], storage),
     }

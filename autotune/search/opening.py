@@ -9,7 +9,7 @@ from typing import Any
 from autotune import devices, environment
 from autotune.config import check_names
 from autotune.devices import AUTO, CPU, Device
-from autotune.engines import from_spec, lines
+from autotune.engines import from_spec, lines, measuring
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
@@ -144,6 +144,7 @@ def prepare(
     with Surroundings().entered(), lines.apart():
         task = _task(spec, device, stored)
         from_spec.check(engine or spec.engine, task, spec.optimizers)
+        measuring.check(spec, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
         foreign.check(spaces)

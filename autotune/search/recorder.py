@@ -110,6 +110,7 @@ class Recorder:
             checksum=trial.checksum,
             content=self._content if asked is None else {},
             pauses=who.pauses,
+            norms=self.spec.record_norms and trial.role is not Role.VALIDATE,
         )
 
     def _check_content(self) -> None:
@@ -242,7 +243,7 @@ class Recorder:
 
     def _progress(self, state: StudyState, report: Report) -> None:
         trial = state.trials[report.trial]
-        self.store.add_points(report.trial, report.attempt, report.points)
+        self.store.add_points(report.trial, report.attempt, report.points, report.gradients)
         self._keep_points(state, trial, report)
 
     def _keep_points(self, state: StudyState, trial: TrialRecord, report: Report) -> None:
@@ -302,6 +303,7 @@ class Recorder:
             seconds=report.seconds,
             reason="\n".join(filter(None, (report.reason, *report.output))) or None,
             points=report.points,
+            measured=report.gradients,
             checkpoint=(file, report.checksum) if report.saved and report.checksum else None,
         )
         state.keep(kept)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -67,56 +67,79 @@ def run(
         NothingUsable: Nothing was judged that could be validated.
         AlreadyThere: Another process runs or validates it.
     """
+    with changeable(storage) as store:
+        name, optimizer = split(asked.study)
+        parent = current(store.search(name), store)
+        spec = _spec(parent, asked, storage)
+        found = comparison.load(store, parent.name)
+        row = entrants.row_of(found, optimizer)
+        trials = {s.optimizer: store.trials(s.id) for s in parent.studies}
+        way = targets.route(Target(batch=asked.batch, steps=asked.steps), parent.task)
+        plan = entrants.planned(asked, found, row, trials, way)
+        spec = _sized(spec, plan, way, asked)
+        costs = {name: cost(those, way.batch_ratio) for name, those in trials.items()}
+        number = train(plan, spec, parent, costs, store, listen=listen, halt=halt)
+        now = comparison.load(store, parent.name)
+        return next(one for one in now.validations if one.number == number)
+
+
+@contextmanager
+def changeable(storage: str | None) -> Iterator[Store]:
+    """Open the store of searches that there are; raises NotFound where there is none."""
     refuse_nested()
     if not there(storage):
         file = urls.file(urls.resolve(storage))
         raise NotFound(f"no searches: there is no database {file}; autotune search makes one")
     with Store(urls.resolve(storage)) as store:
-        name, optimizer = split(asked.study)
-        parent = current(store.search(name), store)
-        spec = _spec(parent, asked, storage)
-        with devices.only(spec.device) as device:
-            spec = spec.model_copy(update={"device": device})
-            return _run(asked, spec, parent, optimizer, store, listen=listen, halt=halt)
+        yield store
 
 
-def _run(
-    asked: Asked,
+def train(
+    plan: Plan,
     spec: SearchSpec,
     parent: SearchRecord,
-    optimizer: str | None,
+    costs: Mapping[str, Cost],
     store: Store,
     *,
     listen: Listener,
     halt: threading.Event,
-) -> Validation:
-    found = comparison.load(store, parent.name)
-    row = entrants.row_of(found, optimizer)
-    trials = {s.optimizer: store.trials(s.id) for s in parent.studies}
-    way = targets.route(Target(batch=asked.batch, steps=asked.steps), parent.task)
-    plan = entrants.planned(asked, found, row, trials, way)
-    spec = _sized(spec, plan, way, asked)
-    costs = {name: _cost(parent, those, way) for name, those in trials.items()}
-    _check_budget(spec, plan, costs)
-    from_spec.ready(spec)
-    facts = facts_of(spec, parent)
-    if changed := [what for what in changed_facts(parent.task, facts) if what not in _SIZES]:
-        raise SpecError(
-            f"search '{parent.name}' cannot be validated here: another {', '.join(changed)} than "
-            "it was run with"
-        )
-    with exclusive(folder_of(store.url, parent.name), parent.name):
-        record = _record(store, parent, plan, spec, facts)
-        if not _finished(record, spec):
-            for text in plan.doubts:
-                listen(Notice(text=text))
-            _work(record, spec, facts, costs, store, listen=listen, halt=halt)
-    now = comparison.load(store, parent.name)
-    return next(one for one in now.validations if one.number == record.number)
+) -> int:
+    """Train what a plan says until its budget is spent; return the validation's number.
+
+    Args:
+        plan: What to train, on seeds that are not yet chosen.
+        spec: The spec of the stage.
+        parent: The search.
+        costs: What a run takes, by optimizer, at the pace of the search.
+        store: Where everything is stored.
+        listen: Called with every event.
+        halt: Set to stop early.
+
+    Raises:
+        SpecError: The budget pays for no pair, or this machine cannot run it as the search was run.
+        AlreadyThere: Another process runs or validates the search.
+    """
+    with devices.only(spec.device) as device:
+        spec = spec.model_copy(update={"device": device})
+        _check_budget(spec, plan, costs)
+        from_spec.ready(spec)
+        facts = facts_of(spec, parent)
+        if changed := [what for what in changed_facts(parent.task, facts) if what not in _SIZES]:
+            raise SpecError(
+                f"search '{parent.name}' cannot be validated here: another {', '.join(changed)} "
+                "than it was run with"
+            )
+        with exclusive(folder_of(store.url, parent.name), parent.name):
+            record = _record(store, parent, plan, spec, facts)
+            if not _finished(record, spec):
+                for text in plan.doubts:
+                    listen(Notice(text=text))
+                _work(record, spec, facts, costs, store, listen=listen, halt=halt)
+        return record.number
 
 
-def _spec(parent: SearchRecord, asked: Asked, storage: str | None) -> SearchSpec:
-    """Return the spec of a search that can be validated."""
+def spec_of(parent: SearchRecord, storage: str | None, what: str = "validated") -> SearchSpec:
+    """Return the spec of a search whose settings can be trained again; raises SpecError."""
     spec = parse(dict(parent.spec))
     refuse_asked(spec)
     if spec.engine == SIMULATED:
@@ -126,16 +149,26 @@ def _spec(parent: SearchRecord, asked: Asked, storage: str | None) -> SearchSpec
         )
     if parent.state is not SearchState.COMPLETE:
         raise SpecError(
-            f"search '{parent.name}' is {parent.state}: only a complete one can be validated; go "
+            f"search '{parent.name}' is {parent.state}: only a complete one can be {what}; go "
             f"on with it by: {resume_command(parent.name, storage)}"
         )
+    return spec
+
+
+def _spec(parent: SearchRecord, asked: Asked, storage: str | None) -> SearchSpec:
+    """Return the spec of a search that can be validated, with what is asked for."""
+    spec = spec_of(parent, storage)
     if asked.settings and asked.settings < entrants.FEWEST:
         raise SpecError(
             f"settings to rank must be at least {entrants.FEWEST}, got {asked.settings}"
         )
-    changes: dict[str, Any] = {"workers": asked.workers, "model": asked.model}
+    return with_changes(spec, seeds=asked.seeds, workers=asked.workers, model=asked.model)
+
+
+def with_changes(spec: SearchSpec, **changes: Any) -> SearchSpec:
+    """Return a spec with other values, where these are not None."""
     kept = {key: value for key, value in changes.items() if value is not None}
-    return parse({**spec.model_dump(), "seeds": asked.seeds or spec.seeds, **kept})
+    return parse({**spec.model_dump(), **kept})
 
 
 def _sized(spec: SearchSpec, plan: Plan, way: Route, asked: Asked) -> SearchSpec:
@@ -150,10 +183,10 @@ def _sized(spec: SearchSpec, plan: Plan, way: Route, asked: Asked) -> SearchSpec
     return spec.model_copy(update={**sizes, "budget": budget})
 
 
-def _cost(parent: SearchRecord, trials: Sequence[TrialRecord], way: Route) -> Cost:
+def cost(trials: Sequence[TrialRecord], batch_ratio: float = 1.0) -> Cost:
     """Return what a run takes at the search's pace; a step takes longer with a larger batch."""
     done = [t.seconds / t.step for t in trials if t.state is TrialState.COMPLETE and t.step]
-    return Cost(step=median(done) * max(1.0, way.batch_ratio) if done else 0.0)
+    return Cost(step=median(done) * max(1.0, batch_ratio) if done else 0.0)
 
 
 def _check_budget(spec: SearchSpec, plan: Plan, costs: Mapping[str, Cost]) -> None:

@@ -64,9 +64,15 @@ class Validator(Asker):
         found = self._unfinished() or self._next()
         if found is None:
             return None
-        job = self.recorder.start(*found, asked)
+        job = replace(self.recorder.start(*found, asked), schedule=self._schedule(found[1]))
         self._began(job)
         return job
+
+    def _schedule(self, suggestion: Suggestion) -> tuple[float, ...]:
+        """Return the factors on lr of the setting that a run is of, where these are a table."""
+        proposed = suggestion.trial or suggestion.proposal
+        key = proposed.origin if proposed else None
+        return next(each.schedule for each in self.plan.entrants if each.key == key)
 
     def _unfinished(self) -> tuple[StudyState, Suggestion] | None:
         for state in self.states:

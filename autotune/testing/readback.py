@@ -116,8 +116,8 @@ def rates(optimizer: Optimizer, advance: Callable[[int], Any], steps: int = STEP
 
 def wanted(tuned: Tuned, steps: int = STEPS) -> list[float]:
     """Return the rate of each step of the search's own loop."""
-    peak = float(tuned.hyper["lr"])
-    return [peak * multiplier(step, steps, tuned.warmup) for step in range(steps)]
+    peak, table = float(tuned.hyper["lr"]), tuned.schedule.table
+    return [peak * multiplier(step, steps, tuned.warmup, table=table) for step in range(steps)]
 
 
 def walk(model: nn.Module, optimizer: Optimizer, steps: Iterable[int]) -> None:

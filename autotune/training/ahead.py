@@ -18,7 +18,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.averages import to_training
-from autotune.training.lr_schedule import multiplier, shape_of
+from autotune.training.lr_schedule import shape_of
 from autotune.training.pulse import Phase, Pulse
 from autotune.training.steps import Segment, finite, measure, queue_step, set_rates
 
@@ -72,7 +72,7 @@ def train_ahead(
     peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
     losses = _Losses(device)
     for step in range(segment.start, segment.stop):
-        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup, shape))
+        set_rates(optimizer, peaks, segment.factor(step, shape))
         modes.restore()
         try:
             losses.add(step + 1, queue_step(run, optimizer, step))

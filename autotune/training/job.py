@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from autotune.studies.records import Point
+from autotune.studies.records import Gradient, Point
 from autotune.studies.setting import Setting
 
 FIRST = "first"  # fact of a report: likenesses of the batches that the trial began with
@@ -35,6 +35,8 @@ class Job:
     checksum: str | None = None  # of the file that is read
     content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
     pauses: bool = True  # False: it is trained to ``target`` unless a rung ends it
+    schedule: tuple[float, ...] = ()  # factors on lr over the run; empty: warm-up and cosine
+    norms: bool = False  # whether to tell the norms of each step's gradient
 
 
 class Outcome(StrEnum):
@@ -70,6 +72,7 @@ class Report:
     misfit: str | None = None  # and no setting would have had enough: what to tell the user
     spoilt: bool = False  # the worker's process cannot use its GPU any more
     blame: bool = True  # whether a LOST job counts as a try of its trial
+    gradients: tuple[Gradient, ...] = ()  # measured since the last report, where that was asked for
     kept: bool = False  # whether the worker keeps the paused training of a loop of the user's own
 
 

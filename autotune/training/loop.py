@@ -13,7 +13,7 @@ from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.ahead import train_ahead
 from autotune.training.averages import to_training
-from autotune.training.lr_schedule import multiplier, shape_of
+from autotune.training.lr_schedule import shape_of
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment, measure, set_rates, take_step
 
@@ -45,7 +45,7 @@ def train(
     to_training(optimizer)
     peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
     for step in range(segment.start, segment.stop):
-        set_rates(optimizer, peaks, multiplier(step, segment.target, segment.warmup, shape))
+        set_rates(optimizer, peaks, segment.factor(step, shape))
         modes.restore()
         loss = take_step(run, optimizer, step)
         done = step + 1

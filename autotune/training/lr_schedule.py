@@ -1,11 +1,13 @@
 """The learning-rate schedule of every run: linear warm-up, then half a cosine down to zero.
 
-Optimizers that average instead, as Schedule-Free's, stay at the peak after the warm-up.
+Optimizers that average instead, as Schedule-Free's, stay at the peak after the warm-up. A refined
+schedule is a table instead.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -13,19 +15,39 @@ from torch.optim.lr_scheduler import LambdaLR
 from autotune.optimizers.forms import has_modes
 
 
-def multiplier(step: int, steps: int, warmup: float, shape: str = "cosine") -> float:
+def multiplier(
+    step: int, steps: int, warmup: float, shape: str = "cosine", table: Sequence[float] = ()
+) -> float:
     """Return the factor on the peak learning rate at ``step`` (from 0) of ``steps``.
 
     ``warmup`` is a fraction of the schedule: w steps. No step has rate 0: the first step has
     1/(w + 1) of the peak, and the cosine would reach 0 only at ``steps``, after the last step.
-    ``shape``: 'cosine', or 'constant' to stay at the peak.
+    ``shape``: 'cosine', or 'constant' to stay at the peak. ``table``: instead of warm-up and shape,
+    the factors over the run: see ``interpolated``.
     """
+    if table:
+        return interpolated(table, step, steps)
     rising = round(warmup * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
     if shape == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def interpolated(table: Sequence[float], step: int, steps: int) -> float:
+    """Return a table's factor at ``step`` (from 0) of ``steps``, linearly between its values.
+
+    They lie at equal distances over the run: the first is the first step's, the last the last's.
+
+    Example:
+        >>> [interpolated([1.0, 0.5, 0.0], step, 5) for step in range(5)]
+        [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    place = min(step / max(1, steps - 1), 1.0) * (len(table) - 1)
+    below = min(int(place), len(table) - 2)
+    part = place - below
+    return (1 - part) * table[below] + part * table[below + 1]
 
 
 def shape_of(optimizer: Optimizer) -> str:
@@ -43,16 +65,23 @@ def shape_of(optimizer: Optimizer) -> str:
     return "constant" if has_modes(optimizer) else "cosine"
 
 
-def schedule(optimizer: Optimizer, steps: int, warmup: float, start: int = 0) -> LambdaLR:
+def schedule(
+    optimizer: Optimizer,
+    steps: int,
+    warmup: float,
+    start: int = 0,
+    table: Sequence[float] = (),
+) -> LambdaLR:
     """Return the schedule over ``steps`` optimizer steps, for loops that step it themselves.
 
-    It stands at step ``start``; a state of the optimizer may be loaded before or after.
+    It stands at step ``start``; a state of the optimizer may be loaded before or after. ``table``:
+    see ``multiplier``.
     """
     for group in optimizer.param_groups if start else ():
         group.setdefault("initial_lr", group["lr"])
     shape = shape_of(optimizer)
     return LambdaLR(
         optimizer,
-        lambda step: multiplier(min(step, steps), steps, warmup, shape),
+        lambda step: multiplier(min(step, steps), steps, warmup, shape, table),
         last_epoch=start - 1,
     )

@@ -13,6 +13,8 @@ Numbers = NDArray[np.float64]
 SGD_L2 = 2  # the power for L2 norms under SGD
 ADAM_L1 = 1  # the power for L1 norms under Adam and its kin
 
+MOST = 201  # values of a table: half a percent of a run apart
+
 
 def refined(norms: Sequence[float], *, power: int, tau: float = 0.0) -> list[float]:
     """Return the schedule that the norms of a run's gradients ask for, as parts of its peak.
@@ -60,6 +62,21 @@ def smoothed(norms: Numbers, tau: float) -> Numbers:
     longer = np.pad(np.pad(norms, (half, 0), mode="edge"), (0, half), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(longer, 2 * half + 1)
     return np.asarray(np.median(windows, axis=1), dtype=np.float64)
+
+
+def resampled(rates: Sequence[float], most: int = MOST) -> tuple[float, ...]:
+    """Return a schedule as a table of at most so many values, at equal distances over the run.
+
+    Between values it is linear: ``lr_schedule.interpolated`` reads it for a run of any length. They
+    have six decimals, so that what is written into files is what was trained by.
+
+    Example:
+        >>> resampled([1.0, 0.5, 0.0], most=2)
+        (1.0, 0.0)
+    """
+    steps = np.linspace(0.0, len(rates) - 1.0, min(most, len(rates)))
+    made = np.interp(steps, np.arange(len(rates)), np.asarray(rates))
+    return tuple((made / made.max()).round(6).tolist())
 
 
 def _check(norms: Numbers, power: int, tau: float) -> None:

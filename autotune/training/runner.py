@@ -28,6 +28,7 @@ from autotune.training.building import optimizer_of
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
 from autotune.training.memory import release
+from autotune.training.norms import Norms
 from autotune.training.own_loop import Course
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
@@ -118,6 +119,7 @@ class _Running:
         self._points: list[Point] = []
         self._measured = False  # whether a validation loss was
         self._facts: dict[str, Any] = {}
+        self._norms: Norms | None = None
 
     def interrupted(self) -> bool:
         """Return whether to stop; raises if there is nobody to go on for."""
@@ -183,6 +185,7 @@ class _Running:
     def _steps(self, trial: Prepared, device: Device) -> Iterator[Report]:
         job, told = self.job, self._began
         self._facts = facts(trial.optimizer, device)
+        self._norms = Norms(trial.optimizer, trial.start, device) if job.norms else None
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
@@ -231,6 +234,7 @@ class _Running:
             checksum=checksum,
             worker=self.worker,
             facts=self._facts,
+            gradients=self._norms.read() if self._norms else (),
         )
 
     def _seconds(self) -> float:
@@ -287,7 +291,8 @@ def build(
 def _identity(job: Job) -> int:
     """Return a number that identifies which trial a checkpoint belongs to."""
     hyper, warmup = dict(job.setting.hyper), job.setting.warmup
-    what = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
+    what: list[Any] = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
+    what += [job.schedule] if job.schedule else []
     return derive("state", json.dumps(what, sort_keys=True))
 
 
@@ -358,6 +363,7 @@ def _segment(job: Job, start: int) -> Segment:
         warmup=job.setting.warmup,
         evaluate=frozenset(job.evaluate),
         every=every(job),
+        table=job.schedule,
     )
 
 

@@ -23,29 +23,44 @@ from autotune.tasks.supervised import Supervised
 from autotune.training.averages import averaged
 from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier, shape_of
+from autotune.training.norms import norms_of_each
 from autotune.training.runner import build, exactly
 from autotune.training.steps import Diverged, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """The setting and seed of one run."""
+    """The setting and seed of one run, and factors on lr where these are a table."""
 
     setting: Setting
     seed: int
+    table: tuple[float, ...] = ()
 
 
 class SideBySide:
     """Runs of one task and one optimizer that are trained together.
 
     Runs do not influence each other: a diverged one goes on as NaN.
+
+    Args:
+        task: What is trained.
+        optimizer: Name of the optimizer.
+        members: The runs.
+        norms: Whether to measure the norms of each run's gradient.
+
+    Attributes:
+        norms: Of each step that nobody has read yet: a row for each run, its L1 and its L2 norm.
     """
 
-    def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
+    def __init__(
+        self, task: Supervised, optimizer: str, members: Sequence[Member], *, norms: bool = False
+    ) -> None:
         self.target, self.members = task.steps, tuple(members)
         self.replicas = Replicas(task, [member.seed for member in members])
         rows = [{"weight_decay": 0.0, **member.setting.hyper} for member in members]
         self.optimizer = Stacked(optimizer, self.replicas.groups(), rows)
+        self.norms: list[Tensor] = []
+        self._measures = norms
         self._peaks = [row.param_groups[0]["lr"] for row in self.optimizer.rows]
 
     def step(self, step: int) -> Tensor:
@@ -54,6 +69,8 @@ class SideBySide:
         self.optimizer.zero_grad()
         losses = self.replicas.losses(step)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        if self._measures:
+            self.norms.append(norms_of_each(list(self.replicas.weights.values())))
         self.optimizer.step()
         return losses.detach()
 
@@ -76,7 +93,8 @@ class SideBySide:
     def _set_rates(self, step: int) -> None:
         together = zip(self.optimizer.rows, self.members, self._peaks, strict=True)
         for row, member, peak in together:
-            rate = peak * multiplier(step, self.target, member.setting.warmup, shape_of(row))
+            warmup, table = member.setting.warmup, member.table
+            rate = peak * multiplier(step, self.target, warmup, shape_of(row), table)
             for group in row.param_groups:
                 group["lr"] = rate
 
@@ -128,6 +146,7 @@ def _alone(task: Task, optimizer: str, member: Member, rungs: Sequence[int]) -> 
         warmup=member.setting.warmup,
         evaluate=frozenset(rungs),
         every=max(rungs),
+        table=member.table,
     )
     found = []
     with suppress(Diverged):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.training.averages import averaged
 from autotune.training.gradients import backward, differentiable
+from autotune.training.lr_schedule import multiplier
 
 
 class Diverged(Exception):
@@ -32,6 +33,7 @@ class Segment:
         warmup: Fraction of the schedule spent warming up.
         evaluate: Steps after which the validation loss is measured.
         every: Steps between points of the training loss.
+        table: Factors on the learning rate over the schedule, instead of warm-up and cosine.
     """
 
     start: int
@@ -40,6 +42,11 @@ class Segment:
     warmup: float
     evaluate: Collection[int]
     every: int
+    table: Sequence[float] = ()
+
+    def factor(self, step: int, shape: str) -> float:
+        """Return the factor on the peak learning rate at a step, from 0; see ``multiplier``."""
+        return multiplier(step, self.target, self.warmup, shape, self.table)
 
 
 def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:

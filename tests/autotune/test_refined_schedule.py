@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autotune.training.refined_schedule import ADAM_L1, SGD_L2, refined, smoothed
+from autotune.training.refined_schedule import ADAM_L1, SGD_L2, refined, resampled, smoothed
 
 
 @pytest.mark.parametrize("power", [ADAM_L1, SGD_L2])
@@ -52,3 +52,10 @@ def test_a_median_ignores_a_spike_and_keeps_the_ends():
 def test_what_makes_no_schedule_is_refused(norms, more, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         refined(norms, **{"power": SGD_L2, **more})
+
+
+def test_a_long_schedule_becomes_a_table_of_at_most_so_many_values():
+    rates = refined([1.0] * 1001, power=ADAM_L1)
+    table = resampled(rates, most=5)
+    assert table == (1.0, 0.75, 0.5, 0.25, 0.0)
+    assert resampled([0.1234567, 1.0, 0.0]) == (0.123457, 1.0, 0.0)

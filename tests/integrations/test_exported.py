@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -111,6 +112,16 @@ def test_what_accelerate_has_wrapped_is_still_followed_by_a_cosine():
 def test_the_trainer_trains_as_the_search_did(name, tmp_path):
     tuned = record(name)
     check_huggingface(export.render(tuned, "huggingface"), tuned, tmp_path)
+
+
+def test_the_trainer_follows_a_refined_schedule(tmp_path):
+    tuned = record("adamw")
+    refined = replace(tuned.schedule, type="table", table=(0.2, 1.0, 0.4, 0.0), origin="norms")
+    tuned = replace(tuned, schedule=refined)
+    text = export.render(tuned, "huggingface")
+    check_huggingface(text, tuned, tmp_path)
+    assert "TABLE" in text
+    assert "WARMUP" not in text
 
 
 def test_the_trainer_goes_on_from_its_own_checkpoint(tmp_path):

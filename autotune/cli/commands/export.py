@@ -34,6 +34,13 @@ from autotune.errors import SpecError
     help="Which setting to export.",
 )
 @click.option(
+    "--schedule",
+    type=click.Choice(["original", "refined"]),
+    default="original",
+    show_default=True,
+    help="By which schedule; refined: the newest of autotune refine.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,6 +56,7 @@ def command(
     form: str,
     number: int | None,
     which: str,
+    schedule: str,
     output: Path | None,
     force: bool,
     storage: str | None,
@@ -76,6 +84,7 @@ def command(
         number=number,
         target=target_of(**target),
         rules=rules or None,
+        schedule=schedule,
     )
     if exported.chosen:
         say(f"exporting {exported.study}, the lowest loss of the search")

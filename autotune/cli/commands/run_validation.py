@@ -18,6 +18,8 @@ from autotune.search.entrants import Asked
 from autotune.search.stored import opened, split
 from autotune.tasks.user_modules import help_spawned
 
+AGAIN = "interrupted: finished steps are saved; repeat the command to go on"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
@@ -45,24 +47,23 @@ def run(
 ) -> Ended:
     """Validate until the budget is spent or interrupted; print how to go on after an interrupt."""
     asked = Asked(study=study, rules=rules, **given)
-    _help_workers(study, storage)
-    again = "interrupted: finished steps are saved; repeat the command to go on"
+    help_workers(study, storage)
     with listening(form) as listen:
         try:
             found = validating.run(
                 asked, storage, listen=interrupt.keeping(listen), halt=interrupt.halt
             )
         except KeyboardInterrupt:
-            tell(again)
+            tell(AGAIN)
             return Ended(validation=None, exit_code=interrupt.exit_code)
     interrupt.over = True
     if found.complete:
         return Ended(validation=found, exit_code=0)
-    tell(again)
+    tell(AGAIN)
     return Ended(validation=None, exit_code=interrupt.exit_code)
 
 
-def _help_workers(study: str, storage: str | None) -> None:
+def help_workers(study: str, storage: str | None) -> None:
     """Let spawned workers import the user's module as this process does."""
     with opened(storage) as store:
         help_spawned(store.search(split(study)[0]).spec["model"])

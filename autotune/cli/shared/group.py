@@ -14,7 +14,7 @@ from autotune.cli.shared import failures
 from autotune.training.process import loading
 
 COMMANDS = (
-    "search", "validate", "worker", "tell", "list", "show", "compare", "export", "report",
+    "search", "validate", "refine", "worker", "tell", "list", "show", "compare", "export", "report",
     "delete", "doctor", "dashboard", "serve", "token", "bench", "completion",
 )  # fmt: skip
 

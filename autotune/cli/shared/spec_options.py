@@ -158,6 +158,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             {"type": float, "help": "GPUs for each trial on Ray, such as 1 or 0.5."},
         ),
         (
+            ("--record-norms",),
+            {
+                "is_flag": True,
+                "default": None,
+                "help": "Keep the norms of each step's gradient, for autotune refine.",
+            },
+        ),
+        (
             ("--sampler",),
             {
                 "metavar": "NAME",

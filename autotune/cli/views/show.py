@@ -40,6 +40,9 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     if content["validations"]:
         said = [text for one in content["validations"] for text in one.sentences]
         parts.append("\n".join(["in longer runs", *said]))
+    if content["refinements"]:
+        said = [text for one in content["refinements"] for text in one.sentences]
+        parts.append("\n".join(["by refined schedules", *said]))
     if content["exports"]:
         parts.append(_exports(content["exports"]))
     if found.environment:
