@@ -18,6 +18,7 @@ from autotune.results import comparison
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
+from autotune.studies.earlier import unequal
 from autotune.studies.records import (
     Role,
     SearchRecord,
@@ -305,7 +306,7 @@ def _evidence(row: Row, chosen: Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Iterator[str]:
     yield from chosen.caveats
-    yield from filter(None, [mixed(search.task)])
+    yield from filter(None, [mixed(search.task), unequal(search.spec)])
     if row.nothing_learned:
         yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)
