@@ -12,6 +12,7 @@ from autotune.cli.views.comparison import report
 from autotune.cli.views.table import width
 from autotune.export import stored
 from autotune.results import frames
+from autotune.results.best import Ranked
 from autotune.results.comparison import Comparison, Row
 from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
@@ -104,6 +105,29 @@ class Result:
         """
         found = stored.record(self.storage, self.name, optimizer, schedule=schedule)
         return Tuned(record=found)
+
+    def top(self, count: int, optimizer: str | None = None) -> tuple[Ranked, ...]:
+        """Return the best settings of an optimizer, the recommended one first.
+
+        The others follow by their loss on the search's own seed; each has its ``rank``, ``stage``,
+        ``losses`` by seed, and a ``record`` as ``Tuned.record``. ``autotune.export.render_best``
+        writes them.
+
+        Args:
+            count: How many; fewer where the search ran fewer to their last step.
+            optimizer: Whose; None: the one with the lowest loss.
+
+        Raises:
+            SpecError: ``count`` is less than 1.
+            NotFound: The search has no such optimizer.
+            NothingUsable: No setting was run to its last step.
+
+        Example:
+            >>> import autotune
+            >>> [one.rank for one in autotune.load("line").top(1)]
+            [1]
+        """
+        return stored.ranked(self.storage, self.name, optimizer, count)
 
     @property
     def validations(self) -> tuple[Validation, ...]:

@@ -14,6 +14,7 @@ from autotune.results.learning import nothing_learned
 from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
+from autotune.studies.earlier import unequal
 from autotune.studies.records import (
     Role,
     SearchRecord,
@@ -104,7 +105,8 @@ class Comparison:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
         refined = [text for one in self.refinements for text in one.sentences]
-        said = [self.verdict, *filter(None, [self.mixed]), *each, *self.longer, *refined]
+        beside = filter(None, [self.mixed, self.unequal])
+        said = [self.verdict, *beside, *each, *self.longer, *refined]
         return tuple(dict.fromkeys(said))
 
     @property
@@ -116,6 +118,11 @@ class Comparison:
     def mixed(self) -> str:
         """A sentence if losses come from different kinds of devices; else empty."""
         return mixed(self.search.task)
+
+    @property
+    def unequal(self) -> str:
+        """A sentence if not all optimizers began with as many settings known from elsewhere."""
+        return unequal(self.search.spec)
 
 
 def load(store: Store, name: str) -> Comparison:

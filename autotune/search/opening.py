@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete, foreign, words
+from autotune.search import delete, earlier, foreign, words
 from autotune.search.changes import KEPT_FACTS, another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import Growth, growth
@@ -149,6 +149,7 @@ def prepare(
         check_spaces(spec, spaces)
         foreign.check(spaces)
         words.check(spec, spaces)
+        earlier.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         foreign.check_model(task, spaces)
         devices.release()  # workers need the memory of a GPU that a user's code has used
@@ -386,6 +387,7 @@ def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
+        earlier=earlier.candidates(found.spec, optimizer, space),
         policy=Policy.of(found.spec),
         # Early rungs save compute for more settings, which is useless if their number is fixed.
         ladder=found.ladder.from_safe() if counted else found.ladder,
