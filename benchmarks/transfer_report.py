@@ -164,9 +164,8 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
     if len(found) < FEWEST:
         return []
     compared = recorded.effects(found)
-    kept = {each.rules: each for each in recorded.effects(recorded.advantages(targets))}
-    away = recorded.against(targets, ("target", "none"))
-    apart = {e.rules: e for e in recorded.effects(away)} if len(away) >= FEWEST else {}
+    kept = _by_set(recorded, recorded.advantages(targets))
+    apart = _by_set(recorded, recorded.against(targets, ("target", "none")))
     rows = [
         (
             each.rules,
@@ -174,8 +173,7 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
             f"{each.spreads:+.2f}",
             f"{each.better} / {each.worse}",
             f"{each.p:.3f}",
-            percent(kept[each.rules]),
-            percent(apart[each.rules]) if each.rules in apart else "",
+            *(percent(some[each.rules]) if some else "" for some in (kept, apart)),
         )
         for each in sorted(compared, key=lambda each: each.mean)
     ]
@@ -185,6 +183,12 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
     )  # fmt: skip
     text = ", ".join(f"{steps}x/{batch}x" for steps, batch in targets)
     return [f"### {title} ({text})", table(header, rows), verdict(compared, recorded.reference)]
+
+
+def _by_set(recorded: Recorded, sampled: Mapping[str, Sequence[Array]]) -> dict[str, Effect]:
+    """Return effects by the set's name, none of too few tasks."""
+    found = recorded.effects(sampled) if len(sampled) >= FEWEST else []
+    return {each.rules: each for each in found}
 
 
 def _by_task(recorded: Recorded, targets: Sequence[Target]) -> str:
