@@ -258,14 +258,19 @@ def main() -> None:
     given = _arguments()
     start_worker()
     study = Study(given.out)
-    if not given.report:
+    if given.report:
+        _say(report(study))
+    else:
         run(study, units(given.seeds, given.tasks), given.minutes)
-        return
+
+
+def report(study: Study) -> str:
+    """Return what was found, in Markdown."""
     carried = {
         case: {who: hashed(setting) for who, setting in contenders(case, study.found(case)).items()}
-        for case in dict.fromkeys(case for case, *_ in study.runs.losses)
+        for case in dict.fromkeys(case for case, _ in study.runs.losses)
     }
-    _say(transfer_report.report(study.runs, study.log, carried, SETS, REFERENCE))
+    return transfer_report.report(study.runs, study.log, carried, SETS, REFERENCE)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
@@ -26,6 +26,7 @@ from autotune.results.intervals import estimate
 Who = tuple[str, str]  # which setting, and by which set of rules
 Target = tuple[int, int]  # times the steps, times the batch
 FEWEST = 5  # tasks for a comparison
+DEFAULT = "default"  # word for the reference
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class Recorded:
     def tuned(self) -> list[Who]:
         """The tuned setting by each set of rules."""
         return [("tuned", name) for name in self.sets]
+
+    def word(self, rules: str) -> str:
+        """Return a set's name in the tables, where the reference has a short one."""
+        return rules.replace(self.reference, DEFAULT)
 
     def at(self, targets: Iterable[Target]) -> list[Case]:
         """Return the cases at some targets."""
@@ -140,13 +145,14 @@ def _families(targets: Sequence[Target]) -> dict[str, list[Target]]:
 
 def _counted(recorded: Recorded) -> str:
     seeds: dict[Target, set[int]] = {}
-    for case, _, seed in recorded.runs.losses:
-        seeds.setdefault((case.steps, case.batch), set()).add(seed)
+    for (case, _), own in recorded.runs.losses.items():
+        seeds.setdefault((case.steps, case.batch), set()).update(own)
     told = ", ".join(f"{s}x/{b}x {len(seeds[s, b])}" for s, b in sorted(seeds))
     tasks = len({case.task for case in recorded.carried})
+    count = sum(map(len, recorded.runs.losses.values()))
     return (
-        f"{len(recorded.runs.losses)} runs of {tasks} tasks; seeds begun by target (steps/batch): "
-        f"{told}."
+        f"{count} runs of {tasks} tasks; seeds begun by target (steps/batch): {told}. The default "
+        f"set is {recorded.reference}."
     )
 
 
@@ -166,23 +172,25 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
     compared = recorded.effects(found)
     kept = _by_set(recorded, recorded.advantages(targets))
     apart = _by_set(recorded, recorded.against(targets, ("target", "none")))
-    rows = [
-        (
-            each.rules,
-            "" if each.rules == recorded.reference else percent(each),
-            f"{each.spreads:+.2f}",
-            f"{each.better} / {each.worse}",
-            f"{each.p:.3f}",
-            *(percent(some[each.rules]) if some else "" for some in (kept, apart)),
-        )
-        for each in sorted(compared, key=lambda each: each.mean)
-    ]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for each in sorted(compared, key=lambda each: each.mean):
+        last = (percent(some[each.rules]) if some else "" for some in (kept, apart))
+        rows.setdefault((*_cells(each), *last), []).append(recorded.word(each.rules))
     header = (
-        "rules", "loss against the reference", "in spreads", "tasks lower / higher", "p",
+        "rules", "loss against the default set", "in spreads", "tasks lower / higher", "p",
         "tuned against default, both by it", "against tuned at the target",
     )  # fmt: skip
     text = ", ".join(f"{steps}x/{batch}x" for steps, batch in targets)
-    return [f"### {title} ({text})", table(header, rows), verdict(compared, recorded.reference)]
+    told = table(header, [(", ".join(names), *cells) for cells, names in rows.items()])
+    words = [replace(each, rules=recorded.word(each.rules)) for each in compared]
+    return [f"### {title} ({text})", told, verdict(words, DEFAULT)]
+
+
+def _cells(effect: Effect) -> tuple[str, ...]:
+    if not effect.better + effect.worse:
+        return "the same", "", "", ""
+    counts = f"{effect.better} / {effect.worse}"
+    return percent(effect), f"{effect.spreads:+.2f}", counts, f"{effect.p:.3f}"
 
 
 def _by_set(recorded: Recorded, sampled: Mapping[str, Sequence[Array]]) -> dict[str, Effect]:
@@ -196,12 +204,14 @@ def _by_task(recorded: Recorded, targets: Sequence[Target]) -> str:
     found = recorded.against(targets, ("tuned", recorded.reference))
     names = [name for name in recorded.sets if name != recorded.reference]
     rows = []
-    for task, cases in found.items():
+    for task, each in found.items():
+        cases = [case for case in each if len(case) > 1] or each
         least = min(map(len, cases))
         seeds = np.mean([case[:least] for case in cases], axis=0)
         own = dict(zip(recorded.sets, seeds.T, strict=True))
         rows.append((task, *(_change(own[name].tolist()) for name in names)))
-    return "### Tasks and rules\n\n" + table(("task", *names), rows) if rows else ""
+    header = ("task", *map(recorded.word, names))
+    return "### Tasks and rules, loss in percent\n\n" + table(header, rows) if rows else ""
 
 
 def _change(values: Sequence[float]) -> str:
@@ -251,7 +261,7 @@ def _losses(recorded: Recorded) -> str:
             names = (where["task"], where["optimizer"], f"{case.steps}x/{case.batch}x")
             rows.append((*names, str(len(own)), *told, last))
     header = (
-        "task", "optimizer", "steps/batch", "seeds", "default", "tuned", "tuned, reference rules",
+        "task", "optimizer", "steps/batch", "seeds", "default", "tuned", "tuned, default set",
         "tuned at the target",
     )  # fmt: skip
     return "### Losses\n\n" + table(header, rows)

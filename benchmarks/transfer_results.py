@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.05
+MARGIN = math.log(1.01)  # a loss that is higher by less is as good
 DRAWS = 4000
 MOST_FLIPS = 2**14  # of signs; all of them up to 14 tasks
 COLUMNS = ("task", "optimizer", "steps", "batch", "seed", "which", "rules", "setting", "loss")
@@ -49,26 +50,25 @@ class Runs:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole, newline, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")
         path.write_text(whole + newline or ",".join(COLUMNS) + "\n")
-        self.losses: dict[tuple[Case, str, int], float] = {}
+        self.losses: dict[tuple[Case, str], dict[int, float]] = {}  # by setting, then by seed
         with path.open() as file:
             for row in csv.DictReader(file):
                 where = {name: int(row[name]) for name in ("steps", "batch")}
                 case = Case(task=row["task"], optimizer=row["optimizer"], **where)
-                self.losses[case, row["setting"], int(row["seed"])] = float(row["loss"])
+                self._keep(case, row["setting"], int(row["seed"]), float(row["loss"]))
+
+    def _keep(self, case: Case, setting: str, seed: int, loss: float) -> None:
+        self.losses.setdefault((case, setting), {})[seed] = loss
 
     def add(self, case: Case, seed: int, who: tuple[str, str, str], loss: float) -> None:
         """Append a run of ``who``: which setting, the first set of rules to give it, its hash."""
         with self.path.open("a") as file:
             file.write(",".join(map(str, (*astuple(case), seed, *who, f"{loss:.7g}"))) + "\n")
-        self.losses[case, who[2], seed] = loss
+        self._keep(case, who[2], seed, loss)
 
     def of(self, case: Case, setting: str) -> dict[int, float]:
         """Return a setting's losses in a case by seed."""
-        return {
-            seed: loss
-            for (where, which, seed), loss in self.losses.items()
-            if (where, which) == (case, setting)
-        }
+        return self.losses.get((case, setting), {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +199,18 @@ def verdict(found: Sequence[Effect], reference: str) -> str:
             f"{best.rules} is better than {reference}: loss {percent(best)}, p {best.p:.3f}, lower "
             f"on {best.better} of {best.better + best.worse} tasks"
         )
+    return "; ".join([f"no set is shown to be better than {reference}", *_others(found, reference)])
+
+
+def _others(found: Sequence[Effect], reference: str) -> Iterator[str]:
+    """Yield which sets are shown to be worse, and which as good."""
     worse = [each.rules for each in found if each.shown]
-    said = f"; shown to be worse: {', '.join(worse)}" if worse else ""
-    return f"no significant difference in favour of any other set than {reference}{said}"
+    rest = (each for each in found if not each.shown and each.rules != reference)
+    good = [each.rules for each in rest if each.high < MARGIN]
+    if worse:
+        yield f"shown to be worse: {', '.join(worse)}"
+    if good:
+        yield f"shown to be at most {100 * math.expm1(MARGIN):.0f} % worse: {', '.join(good)}"
 
 
 def percent(effect: Effect) -> str:

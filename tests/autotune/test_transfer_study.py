@@ -59,8 +59,13 @@ def test_a_set_that_is_better_on_every_task_wins(study):
 
 def test_a_set_that_is_worse_on_every_task_is_no_winner(study):
     said = study.transfer_report.verdict(judged(study, planted(0, gain=-4.0)), "reference")
-    assert said.startswith("no significant difference in favour of any other set than reference")
-    assert said.endswith("shown to be worse: two")
+    assert said == "no set is shown to be better than reference; shown to be worse: two"
+
+
+def test_a_set_that_changes_next_to_nothing_is_shown_to_be_as_good(study):
+    sampled = {task: [1e-3 * case for case in cases] for task, cases in planted(0).items()}
+    said = study.transfer_report.verdict(judged(study, sampled), "reference")
+    assert said.endswith("; shown to be at most 1 % worse: one, two, three")
 
 
 def test_where_nothing_differs_the_test_errs_as_often_as_it_says(study):
@@ -173,3 +178,27 @@ def test_a_run_that_diverged_counts_as_a_constant_answer(study, begun):
         study.Study(own.runs.path.parent).runs, own.log, {unit.case: hashes}, study.SETS, "none"
     )
     assert np.exp(recorded.losses(unit.case, whos)).tolist() == [[2.0, pytest.approx(9.0)]]
+
+
+def test_the_report_names_the_rules_that_were_planted_as_needed(study, tmp_path, monkeypatch):
+    def trained(task, optimizer, settings, seed):
+        """Let the best lr be twice what was tuned where the batch is four times as large."""
+        noise = 0.01 * np.random.default_rng(seed + len(task.name)).normal()
+        return [1 + noise + abs(np.log2(setting.hyper["lr"]) - 1) for setting in settings]
+
+    monkeypatch.setattr(study, "losses", trained)
+    hyper = {"lr": 1.0, "weight_decay": 0.1, "betas": (0.9, 0.96, 0.98)}
+    tuned, worse = ({"hyper": {**hyper, "lr": lr}, "warmup": 0.2} for lr in (1.0, 0.1))
+    own = study.Study(tmp_path)
+    for name in list(study.OPTIMIZERS)[:7]:
+        found = {"task": name, "optimizer": "adan", "tuned": tuned, "default": worse}
+        own.log.add("found", **found, constant=100.0)
+        case = study.Case(task=name, optimizer="adan", steps=1, batch=4)
+        for seed in (0, 1, None):
+            own.work(study.Unit(case=case, seed=seed))
+    said = study.report(own)
+    (verdict,) = {line for line in said.splitlines() if line.startswith("no set is shown")}
+    assert "shown to be worse: none, timescale, betas-samples" in verdict
+    assert "shown to be at most 1 % worse: batch," in verdict
+    best = [line for line in said.splitlines() if line.startswith("| 1x/4x | 7 ")]
+    assert [cell.strip()[:4] for cell in best[0].split("|")[3:4]] == ["2.00"]
