@@ -85,6 +85,14 @@ def test_half_lives_stay_a_share_of_the_run():
     assert halves[0] == pytest.approx(halves[1])
 
 
+def test_a_longer_run_has_a_lower_lr_and_the_same_warm_up_steps_where_that_is_named():
+    way = Route(batch=(32, 32), steps=(100, 1000))
+    assert restate("lr-steps", way)["lr"] == pytest.approx(0.01 * 10**-0.32)
+    assert restate("warmup-steps", way) == {"warmup": pytest.approx(0.02)}
+    named = carry("adamw", FOUND, way, ["default", "lr-steps"]).setting.hyper
+    assert named["lr"] * named["weight_decay"] * 1000 == pytest.approx(0.01 * 0.1 * 100)
+
+
 def test_width_is_off_unless_it_is_named():
     way = Route(steps=(100, 100), width=4.0)
     left = carry("adamw", FOUND, way)
@@ -130,11 +138,12 @@ def test_a_class_that_says_nothing_of_its_scale_is_not_guessed(monkeypatch):
     ("optimizer", "found", "rule", "why"),
     [
         ("adam", FOUND, "timescale", "its decay is a part of the gradient"),
+        ("sgd", SGDS, "lr-steps", "it was found for AdamW, an adaptive method"),
         ("sgd", SGDS, "width", "it is muP's rule for Adam and its relatives"),
         ("adamw", Setting(params={}, hyper={"lr": 1.0}, warmup=0.0), "betas-share",
          "it has neither betas nor momentum"),
     ],
-    ids=["decay", "width", "betas"],
+    ids=["decay", "length", "width", "betas"],
 )  # fmt: skip
 def test_a_named_rule_that_does_not_apply_is_refused(optimizer, found, rule, why):
     with pytest.raises(SpecError, match=f"^rule '{rule}' does not apply to {optimizer}: {why}$"):
