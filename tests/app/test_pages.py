@@ -24,23 +24,6 @@ HOSTILE = "<img src=x onerror=alert(1)> **b** $x$ [a](javascript:1) :red[c]"
 
 
 @pytest.fixture
-def page(monkeypatch):
-    """Open a page of a database as a browser would."""
-
-    def open_page(name, url, **address):
-        monkeypatch.setenv("AUTOTUNE_STORAGE", url)
-        at = AppTest.from_file(str(serve.HERE / "pages" / "main.py"), default_timeout=30)
-        for key, value in address.items():
-            at.query_params[key] = value
-        at.run()
-        if name != "overview":
-            at.switch_page(f"{name}.py").run()
-        return at
-
-    return open_page
-
-
-@pytest.fixture
 def fresh(tmp_path):
     """Make a database with one search of the given trials."""
 
