@@ -15,7 +15,7 @@ from autotune.testing import sample
 from autotune.testing.longer import validated
 from autotune.testing.trials import setting_of
 
-PAGES = ("overview", "compare", "study", "export", "trial")
+PAGES = ("overview", "compare", "across", "study", "export", "trial")
 TABS = (
     *("History", "Curves", "Importance and slices", "Parallel coordinates", "Reliability"),
     *("Rungs and workers", "Trials", "Failures"),
