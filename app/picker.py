@@ -11,6 +11,8 @@ from autotune.app.queries import Snapshot
 from autotune.studies import urls
 
 KEPT = "kept_"
+BESIDE = "beside"
+NOUNS = {BESIDE: "search"}  # of keys that are no nouns
 COMMAND = "autotune search --model resnet-mini --trials 6"
 
 
@@ -21,6 +23,14 @@ def search(url: str) -> Snapshot | None:
         empty(url)
         return None
     return queries.snapshot(url, _pick("search", names))
+
+
+def another(url: str, name: str) -> Snapshot | None:
+    """Let the reader pick a second search; None where there is no other."""
+    names = [record.name for record in queries.searches(url) if record.name != name]
+    if st.query_params.get(BESIDE) == name:  # the first one was just set to the second
+        del st.query_params[BESIDE]
+    return queries.snapshot(url, _pick(BESIDE, names)) if names else None
 
 
 def optimizer(snapshot: Snapshot) -> str:
@@ -51,8 +61,8 @@ def _asked(key: str, names: Sequence[str]) -> str:
         return str(picked)
     address = st.query_params.get(key)
     if address is not None and address not in names:
-        gone = f"There is no {key} {words.plain(address)} here; this is {words.plain(names[0])}."
-        st.warning(gone)
+        gone, here = words.plain(address), words.plain(names[0])
+        st.warning(f"There is no {NOUNS.get(key, key)} {gone} here; this is {here}.")
         return names[0]
     elsewhere: str | None = st.session_state.get(KEPT + key)
     return next((name for name in (address, elsewhere) if name in names), None) or names[0]

@@ -16,8 +16,14 @@ from autotune.app.reliability import Reliability
 from autotune.errors import NotFound
 from autotune.results.comparison import Comparison, load
 from autotune.search.status import current, settled
-from autotune.studies import urls
-from autotune.studies.records import AttemptRecord, SearchRecord, StudyRecord, TrialRecord
+from autotune.studies import remote, urls
+from autotune.studies.records import (
+    AttemptRecord,
+    Command,
+    SearchRecord,
+    StudyRecord,
+    TrialRecord,
+)
 from autotune.studies.store import Store
 
 
@@ -47,6 +53,12 @@ def signature(url: str) -> str | None:
             return store.signature()
     except NotFound:
         return None
+
+
+def told(url: str, name: str) -> Command:
+    """Return what the workers of a search are told; raises NotFound."""
+    with Store(url, read_only=True) as store:
+        return remote.standing(store, name).command
 
 
 def searches(url: str) -> tuple[SearchRecord, ...]:

@@ -15,11 +15,13 @@ from typing import Any
 import click
 
 from autotune.app.proxies import Origins, RelativeRedirects
+from autotune.app.terms import Terms, agree
 from autotune.config import allowed_hosts
 from autotune.errors import MissingExtra, SpecError
 
 HERE = Path(__file__).resolve().parent
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NOTHING = Terms()
 NEEDED = ("streamlit", "plotly", "pandas")
 _PART = r"(?!\.+(?:/|$))[\w.-]+"  # of a path, but not "." or ".."
 _PATH = re.compile(f"{_PART}(?:/{_PART})*", re.ASCII)
@@ -31,7 +33,14 @@ HEADERS = (
 )
 
 
-def serve(storage: str, host: str, port: int, open_browser: bool, base_path: str = "") -> int:
+def serve(
+    storage: str,
+    host: str,
+    port: int,
+    open_browser: bool,
+    base_path: str = "",
+    allowed: Terms = NOTHING,
+) -> int:
     """Show the searches of ``storage`` until Ctrl-C.
 
     Args:
@@ -40,8 +49,15 @@ def serve(storage: str, host: str, port: int, open_browser: bool, base_path: str
         port: To listen on; 0 takes a free one.
         open_browser: Whether to open one.
         base_path: Under which path of its own address a proxy shows the dashboard.
+        allowed: What viewers may do.
+
+    Raises:
+        SpecError: Something given cannot be used.
+        MissingExtra: A library that it needs is not installed.
     """
     path = _path(base_path)
+    _check(allowed, host)
+    agree(allowed)
     need_extra()
     chosen = _port(host, port)
     # Other users of the machine can read a command line, and a URL may hold a password.
@@ -94,6 +110,22 @@ def _path(given: str) -> str:
             f"got '{given}'"
         )
     return f"/{path}" if path else ""
+
+
+def _check(allowed: Terms, host: str) -> None:
+    """Refuse to let strangers stop searches."""
+    if not allowed.control:
+        return
+    if host not in LOOPBACK:
+        raise SpecError(
+            f"--allow-control needs a --host of {', '.join(LOOPBACK)}, got {host}: the dashboard "
+            "asks nobody for a password; let a proxy that does show it to others"
+        )
+    if "*" in allowed_hosts(host):
+        raise SpecError(
+            "--allow-control needs hosts by name in AUTOTUNE_ALLOWED_HOSTS, got '*': any web page "
+            "that a viewer opens could stop searches"
+        )
 
 
 def need_extra(what: str = "the dashboard") -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, and_, or_, select, tuple_, update
+from sqlalchemy import Connection, ScalarSelect, and_, func, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts, retries
@@ -182,12 +182,28 @@ class Leases(Reader):
             return _tick(connection, search_id, row, now, seconds)
 
     @retried
-    def tell(self, name: str, command: Command) -> None:
-        """Leave a command for all workers of a search, which holds until the next one."""
+    def tell(self, name: str, command: Command, *, seen: Command | None = None) -> bool:
+        """Leave a command for all workers of a search, which holds until the next one.
+
+        Args:
+            name: The search's.
+            command: What they are told.
+            seen: What they had been told when this was decided; None: whatever that was.
+
+        Returns:
+            Whether they are told it: not where they are told a third thing since ``seen``.
+
+        Raises:
+            NotFound: There is no such search.
+        """
+        query = update(Search).where(Search.name == name).values(command=command)
+        if seen is not None:
+            query = query.where(_TOLD.in_((seen, command)))
         with self._database.writing() as connection:
-            query = update(Search).where(Search.name == name).values(command=command)
-            if not connection.execute(query).rowcount:
+            told = bool(connection.execute(query).rowcount)
+            if not told and connection.scalar(select(Search.id).where(Search.name == name)) is None:
                 raise self._missing(connection, name)
+        return told
 
     @retried
     def changes(self, search_id: int, since: int = -1) -> Changes:
@@ -233,6 +249,7 @@ class Leases(Reader):
         return revision
 
 
+_TOLD = func.coalesce(Search.command, Command.CONTINUE)
 _STATE = (Search.revision, Search.state, Search.command, Search.seconds, Search.spec)
 
 

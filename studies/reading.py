@@ -28,6 +28,7 @@ from autotune.studies.models import (
 )
 from autotune.studies.records import (
     AttemptRecord,
+    Command,
     Point,
     Role,
     SearchRecord,
@@ -203,14 +204,15 @@ class Reader:
 
     def signature(self, name: str | None = None) -> str:
         """Return a word that changes when a search, or any of them, changed."""
-        query = select(func.count(), func.max(Search.id), func.sum(Search.revision))
+        told = (func.sum(case((Search.command == one, 1), else_=0)) for one in _HOLDING)
+        query = select(func.count(), func.max(Search.id), func.sum(Search.revision), *told)
         if name is not None:
             query = query.where(or_(Search.name == name, Search.id.in_(self._stages(name))))
         with self._database.reading() as connection:
-            number, newest, revisions = connection.execute(query).one()
+            number, newest, revisions, *halted = connection.execute(query).one()
             if name is not None and not number:
                 raise self._missing(connection, name)
-        return f"{number}-{newest or 0}-{revisions or 0}"
+        return "-".join(str(each or 0) for each in (number, newest, revisions, *halted))
 
     def holders(self, search_id: int) -> tuple[set[str], float]:
         """Return who is believed to run a trial, and the seconds since the search last changed."""
@@ -267,6 +269,7 @@ class Reader:
 
 
 # Of searches that a user has named; the others are stages of these.
+_HOLDING = (Command.PAUSE, Command.STOP)
 _NAMED = Search.id.not_in(select(Validation.stage_id))
 
 

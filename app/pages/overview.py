@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import anytime, history, listing, look, now, picker, queries, words
+from autotune.app import anytime, control, history, listing, look, now, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.results.figures import figure
 from autotune.studies.records import SearchState
@@ -53,6 +53,7 @@ def _search(snapshot: Snapshot) -> None:
         st.markdown("- " + words.plain(text))
     _links(record.name)
     _figures(snapshot)
+    control.draw(queries.storage(), snapshot)
     if record.state is SearchState.RUNNING:
         _now(snapshot)
     st.dataframe(

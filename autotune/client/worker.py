@@ -16,8 +16,8 @@ from autotune.client.wire import Wire
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import SpecError
-from autotune.search.changes import identity
 from autotune.search.events import Listener, Notice, ignore
+from autotune.search.facts import identity
 from autotune.search.opening import prepare, task_arguments
 from autotune.search.taken import Taken
 from autotune.search.worker import FAILURES, Guard, Terms, TooManyFailures

@@ -17,8 +17,9 @@ from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import delete, earlier, foreign, words
-from autotune.search.changes import KEPT_FACTS, another, changed_since
+from autotune.search.changes import another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
+from autotune.search.facts import KEPT_FACTS
 from autotune.search.growth import Growth, growth
 from autotune.search.stored import refuse_other_kind
 from autotune.search.turns import merge

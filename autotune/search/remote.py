@@ -16,9 +16,9 @@ from typing import Any
 from autotune.errors import AlreadyThere, LeaseLost, SpecError, StorageError
 from autotune.scheduler.budget import BudgetTracker
 from autotune.search import telling
-from autotune.search.changes import changed_facts
 from autotune.search.deciding import Decider
 from autotune.search.events import Listener
+from autotune.search.facts import changed_facts
 from autotune.search.joining import prepare
 from autotune.search.lock import folder_of
 from autotune.search.opening import Opened, going_on, known, open_search

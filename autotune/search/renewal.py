@@ -8,7 +8,8 @@ from typing import Any
 
 from autotune.errors import NothingUsable
 from autotune.scheduler.study_state import StudyState
-from autotune.search.changes import another, changed_facts, changed_since
+from autotune.search.changes import another, changed_since
+from autotune.search.facts import changed_facts
 from autotune.search.opening import (
     Checked,
     Prepared,

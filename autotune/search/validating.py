@@ -23,11 +23,11 @@ from autotune.scheduler.fitting import Cost
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.search import entrants
-from autotune.search.changes import changed_facts
 from autotune.search.coordinator import Loop
 from autotune.search.device import as_here
 from autotune.search.entrants import Asked
 from autotune.search.events import Listener, Notice
+from autotune.search.facts import changed_facts
 from autotune.search.lock import coordinator, exclusive, folder_of
 from autotune.search.opening import Opened, facts_of
 from autotune.search.renewal import TRIES

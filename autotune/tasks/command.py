@@ -16,7 +16,7 @@ from autotune.studies.names import COMMAND as MODEL
 from autotune.tasks.base import LOOP, Assignment, Training
 from autotune.tasks.command_files import contents
 from autotune.tasks.command_training import CommandTraining
-from autotune.tasks.function import MODULE
+from autotune.tasks.content import MODULE
 from autotune.tasks.surroundings import outside
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from autotune.tasks.source import meaning
 
 OURS = "autotune"  # never a module of the user's, even where the user's file lies beside it
+MODULE = "module "  # begins the names of facts about modules beside the file
 _IMPORTERS = frozenset({"import_module", "__import__"})
 
 

@@ -15,12 +15,11 @@ from autotune.data.seeds import seeded
 from autotune.errors import SpecError, UnknownName
 from autotune.studies.names import COMMAND
 from autotune.tasks import command_files
-from autotune.tasks.content import beside, differing, meaning_of
+from autotune.tasks.content import MODULE, beside, differing, meaning_of
 from autotune.tasks.script import Loaded, is_own, load, located
 from autotune.tasks.source import meaning
 from autotune.tasks.surroundings import Surroundings, make_again, outside, put_back, taken
 
-MODULE = "module "  # begins the names of facts about modules beside the file
 PREFIX = "python:"  # begins the text of a function of this process, which has no file
 
 

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from autotune.app import serve
 from autotune.studies.records import Point, TrialState
 from autotune.testing import sample
 from autotune.testing.trials import search_trial
@@ -23,6 +24,25 @@ def sample_url(tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('sample')}/autotune.db"
     sample.make(url)
     return url
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Open a page of a database as a browser would."""
+
+    def open_page(name, url, **address):
+        monkeypatch.setenv("AUTOTUNE_STORAGE", url)
+        from streamlit.testing.v1 import AppTest
+
+        at = AppTest.from_file(str(serve.HERE / "pages" / "main.py"), default_timeout=30)
+        for key, value in address.items():
+            at.query_params[key] = value
+        at.run()
+        if name != "overview":
+            at.switch_page(f"{name}.py").run()
+        return at
+
+    return open_page
 
 
 @pytest.fixture

@@ -15,29 +15,12 @@ from autotune.testing import sample
 from autotune.testing.longer import validated
 from autotune.testing.trials import setting_of
 
-PAGES = ("overview", "compare", "study", "export", "trial")
+PAGES = ("overview", "compare", "across", "study", "export", "trial")
 TABS = (
     *("History", "Curves", "Importance and slices", "Parallel coordinates", "Reliability"),
     *("Rungs and workers", "Trials", "Failures"),
 )
 HOSTILE = "<img src=x onerror=alert(1)> **b** $x$ [a](javascript:1) :red[c]"
-
-
-@pytest.fixture
-def page(monkeypatch):
-    """Open a page of a database as a browser would."""
-
-    def open_page(name, url, **address):
-        monkeypatch.setenv("AUTOTUNE_STORAGE", url)
-        at = AppTest.from_file(str(serve.HERE / "pages" / "main.py"), default_timeout=30)
-        for key, value in address.items():
-            at.query_params[key] = value
-        at.run()
-        if name != "overview":
-            at.switch_page(f"{name}.py").run()
-        return at
-
-    return open_page
 
 
 @pytest.fixture

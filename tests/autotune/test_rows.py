@@ -10,7 +10,7 @@ import torch
 from autotune import Problem
 from autotune.errors import SpecError
 from autotune.results.tuned import tuned
-from autotune.search.changes import changed_facts
+from autotune.search.facts import changed_facts
 from autotune.search.coordinator import run
 from autotune.search.events import Notice
 from autotune.studies.spec import parse

@@ -262,3 +262,20 @@ def test_who_waits_may_give_up():
     with pytest.raises(Unavailable, match=r"^it is away$"):
         away.ask()
     assert away.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "told", "now"),
+    [
+        (Command.CONTINUE, True, Command.STOP),
+        (Command.PAUSE, False, Command.CONTINUE),
+        (None, True, Command.STOP),
+    ],
+)
+def test_a_command_is_left_only_where_nobody_left_another_since(store, search, seen, told, now):
+    assert store.tell("net", Command.STOP, seen=seen) is told
+    assert store.beat(1, "w1", {}).command is now
+
+
+def test_the_same_command_of_two_people_is_left_by_both(store, search):
+    assert [store.tell("net", Command.STOP, seen=Command.CONTINUE) for _ in range(2)] == [True] * 2

@@ -24,16 +24,22 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser.")
 @click.option("--allow-remote", is_flag=True, help="Allow a --host that other machines can reach.")
+@click.option(
+    "--allow-control", is_flag=True, help="Let viewers stop, pause and continue searches."
+)
 @click.option("--base-path", default="", help="Path under which a proxy shows it, as in /tuning.")
 @storage
 @verbosity
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
+    *,
     host: str,
     port: int,
     browser: bool,
     allow_remote: bool,
+    allow_control: bool,
     base_path: str,
     storage: str | None,
 ) -> None:
@@ -50,7 +56,8 @@ def command(
 
     # Imported by name: the dashboard depends on this package, not the other way round.
     serve = import_module("autotune.app.serve").serve
+    terms = import_module("autotune.app.terms").Terms(control=allow_control)
     try:
-        ctx.exit(serve(urls.resolve(storage), host, port, browser, base_path))
+        ctx.exit(serve(urls.resolve(storage), host, port, browser, base_path, terms))
     except KeyboardInterrupt:  # the usual way to stop a dashboard
         ctx.exit(0)

@@ -24,13 +24,8 @@ def command(search: str, word: str, storage: str | None) -> None:
 
     Example: autotune tell resnet50 stop
     """
-    from autotune.search.stored import opened
-    from autotune.studies import urls
+    from autotune.search import orders
     from autotune.studies.records import Command as Order
-    from autotune.studies.store import Store
 
-    with opened(storage) as found:
-        found.search(search)
-    with Store(urls.resolve(storage)) as store:
-        store.tell(search, Order(word))
+    orders.give(storage, search, Order(word))
     say(f"the workers of '{search}' are told to {word}")
