@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autotune.drivers import errors, memory, nvml
+from autotune.drivers import errors, graphs, memory, nvml
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -55,10 +55,9 @@ class Device:
 
         if self.kind in ("cpu", "mps", "meta"):
             return torch.device(self.kind)
-        index = self.index or 0
         if self.kind == "cuda" and self.index is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            index = torch.cuda.current_device()
-        return torch.device(self.kind, index)
+            return torch.device(self.kind, torch.cuda.current_device())
+        return torch.device(self.kind, self.index or 0)
 
     @property
     def waits(self) -> bool:
@@ -123,6 +122,10 @@ class Device:
             return numbers
 
         return answer
+
+    def graph(self) -> graphs.Graph | None:
+        """Return an empty graph of it, where it takes whole pieces of work as such."""
+        return graphs.Graph() if self.kind == "cuda" else None
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
@@ -283,12 +286,9 @@ def _gpu(text: str, index: int | None) -> Device:
 
     count = len(gpus(os.environ.get(VISIBLE)))
     if not count:
-        built = torch.version.cuda or torch.version.hip
-        why = (
-            "no GPU is to be seen"
-            if built
-            else f"PyTorch {torch.__version__} is built without CUDA"
-        )
+        why = "no GPU is to be seen"
+        if not (torch.version.cuda or torch.version.hip):
+            why = f"PyTorch {torch.__version__} is built without CUDA"
         raise SpecError(f"device '{text}' is not there: {why}; use device cpu")
     if index is not None and index >= count:
         known = "cuda:0 alone is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
@@ -312,7 +312,7 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-sticky = errors.sticky
+sticky, of_capture = errors.sticky, errors.of_capture
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from autotune.studies.errors import SpecError
 
 COMMAND = "command"  # the model of a search whose trials run a command
+PRECISIONS = ("auto", "float32", "bf16", "fp16")  # what --precision takes
 LONGEST = 200  # characters; servers enforce the column's length, SQLite does not
 _SHOWN = 8
 # Keys of a spec whose values are words, whatever a format takes 2024, 1.10 or 12:30 for.

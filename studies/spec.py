@@ -121,6 +121,13 @@ def _device(text: str) -> str:
     raise ValueError(f"must be auto, cpu, cuda, cuda:<index> or mps, got '{text}'")
 
 
+def _precision(text: str) -> str:
+    if text in names.PRECISIONS:
+        return text
+    *others, last = names.PRECISIONS
+    raise ValueError(f"must be {', '.join(others)} or {last}, got '{text}'")
+
+
 class Ray(BaseModel):
     """Where the engine of that name runs trials."""
 
@@ -153,6 +160,7 @@ class SearchSpec(BaseModel):
     workers: Annotated[Whole, Field(ge=1)] = 2
     engine: Text = "processes"
     device: Annotated[Text, AfterValidator(_device)] = "auto"
+    precision: Annotated[Text, AfterValidator(_precision)] = "auto"
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
     per_gpu: Annotated[Whole, Field(ge=1)] = 1  # trials at the same time on one GPU
     record_norms: Flag = False  # keep the gradient norms of each step, for refine
@@ -240,10 +248,11 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 
 
 # What may change from one run of a search to the next: how much, where and what is kept besides,
-# never what is compared. The kind of device is a fact of the task, which may not; its index may.
+# never what is compared. The kind of device and the precision are facts of the task, which may not;
+# a device's index may.
 _FREE = {
-    "name", "budget", "workers", "engine", "device", "step_timeout", "per_gpu", "ray", "finalists",
-    "seeds", "record_norms",
+    "name", "budget", "workers", "engine", "device", "precision", "step_timeout", "per_gpu", "ray",
+    "finalists", "seeds", "record_norms",
 }  # fmt: skip
 
 

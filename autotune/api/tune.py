@@ -70,10 +70,11 @@ def tune(  # noqa: PLR0913  what a search is made of
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
-            ``"cpu"``, ``"cuda:1"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu`` and, in seconds,
-            ``step_timeout`` (engine ``"processes"``); ``try_first``, settings that are known from
-            elsewhere, or the path of a file with them (``autotune import``); ``patience``, settings
-            without a better one; ``record_norms`` of each step's gradient, for ``Result.refine``;
+            ``"cpu"``, ``"cuda:1"``), ``precision`` (as ``"bf16"``), ``sampler``, ``pruner``,
+            ``ray``; ``per_gpu`` and, in seconds, ``step_timeout`` (engine ``"processes"``);
+            ``try_first``, settings that are known from elsewhere, or the path of a file with them
+            (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
+            each step's gradient, for ``Result.refine``;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
             and ``steps`` to tune a command of your own (docs/commands.md).
 

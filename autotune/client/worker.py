@@ -16,13 +16,15 @@ from autotune.client.wire import Wire
 from autotune.engines import from_spec
 from autotune.engines.base import Engine
 from autotune.errors import SpecError
+from autotune.search.carried import task_arguments
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.facts import identity
-from autotune.search.opening import prepare, task_arguments
+from autotune.search.opening import prepare
 from autotune.search.taken import Taken
 from autotune.search.worker import FAILURES, Guard, Terms, TooManyFailures
 from autotune.studies.spec import SearchSpec, parse
 from autotune.tasks.function import expected
+from autotune.tasks.precision import AUTO
 from autotune.training.job import Outcome
 
 POLL = 0.5  # seconds to wait for reports before trials are asked for again
@@ -103,7 +105,9 @@ def _spec(found: Mapping[str, Any], terms: Terms) -> SearchSpec:
         )
     own = {"engine": terms.engine, "workers": terms.workers, "per_gpu": terms.per_gpu}
     device = found["task"].get("device", "cpu") if terms.device == "auto" else terms.device
-    return spec.model_copy(update={**own, "device": device, "step_timeout": None})
+    precision = spec.precision if terms.precision == AUTO else terms.precision
+    where = {"device": device, "precision": precision}
+    return spec.model_copy(update={**own, **where, "step_timeout": None})
 
 
 def _names(name: str, slots: int) -> list[str]:

@@ -13,6 +13,11 @@ _ANY_LIBRARY = re.compile(r"[A-Z]+_STATUS_[A-Z_]+")
 _RUNTIME = ("CUDA error", "HIP error", "Triton Error [CUDA]", "CUDA driver error")
 
 
+def of_capture(error: BaseException) -> bool:
+    """Tell whether an error is of work that no graph can hold: what was recorded is then void."""
+    return "captur" in str(error).lower()
+
+
 def sticky(error: BaseException) -> bool:
     """Tell whether an error of a GPU has spoilt this process: whatever it runs next fails, too.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from autotune.studies.records import SearchRecord, TrialRecord
 from autotune.studies.store import Store
-from autotune.tasks.training import Precision
+from autotune.tasks.precision import Precision
 from autotune.training.job import FIRST, Report
 
 LOSSES = "losses"

@@ -9,8 +9,12 @@ from typing import Any
 from autotune import devices
 from autotune.devices import AUTO, CPU, GPU, Device
 from autotune.errors import SpecError
+from autotune.optimizers.registry import second_order
 from autotune.studies.records import SearchRecord
 from autotune.studies.spec import SearchSpec
+from autotune.tasks import precision
+from autotune.tasks.base import Task
+from autotune.tasks.resolve import in_precision
 
 RAY = "ray"  # the engine whose trials compute on other machines than the one that asks
 
@@ -50,6 +54,32 @@ def check_kind(search: SearchRecord, asked: str, *, mixed: bool = False) -> None
             f"search '{search.name}' computes on {kind_of(search)}, got device '{asked}': the "
             f"losses of one search are of one kind of device; leave --device out, or {MIX}"
         )
+
+
+def check_precision(search: SearchRecord, asked: str, *, mixed: bool = False) -> None:
+    """Refuse to join a search in another precision; raises SpecError."""
+    own = search.task.get("precision")
+    if not mixed and asked != precision.AUTO and own is not None and own.split()[0] != asked:
+        raise SpecError(
+            f"search '{search.name}' computes in {own}, got precision '{asked}': the losses of one "
+            f"search are of one precision; leave --precision out, or {MIX}"
+        )
+
+
+def computed(task: Task, spec: SearchSpec) -> Task:
+    """Return a task in the precision that a spec asks for.
+
+    Raises:
+        SpecError: The task, its device or one of the optimizers does not compute in it.
+    """
+    found = in_precision(task, spec.precision)
+    twice = [name for name in spec.optimizers if second_order(name)]
+    if twice and spec.precision == precision.FP16:
+        raise SpecError(
+            f"precision 'fp16' scales losses, which {twice[0]} cannot undo in its second "
+            "derivatives; use precision bf16 or float32, or leave it out"
+        )
+    return found
 
 
 def computing(task: Mapping[str, Any]) -> str:

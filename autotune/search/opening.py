@@ -17,8 +17,9 @@ from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import delete, earlier, foreign, words
+from autotune.search.carried import task_arguments
 from autotune.search.changes import another, changed_since
-from autotune.search.device import KINDS, MIX, as_here, computing, device_of
+from autotune.search.device import KINDS, MIX, as_here, computed, computing, device_of
 from autotune.search.facts import KEPT_FACTS
 from autotune.search.growth import Growth, growth
 from autotune.search.stored import refuse_other_kind
@@ -28,12 +29,13 @@ from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
+from autotune.tasks import precision
 from autotune.tasks.base import LOOP, Measurement, Shortest, Task
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.script import is_own
 from autotune.tasks.surroundings import Surroundings
-from autotune.tasks.training import Precision, has_bfloat16
+from autotune.tasks.training import has_bfloat16
 
 SHORTENED = "shortened_from"  # fact of a task: what it was before minutes made it smaller
 
@@ -104,31 +106,6 @@ class Checked:
         return same and old.budget.resolved == self.spec.budget.resolved
 
 
-def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``autotune.tasks.resolve.resolve``: what a job carries.
-
-    ``facts`` of the task say the kind of its device, if it is not the CPU, and on a CPU whether it
-    computes in bfloat16, as searches with ``resnet50`` once did.
-    """
-    half = "device" not in facts and facts.get("precision") == Precision.BFLOAT16
-    return {
-        "model": spec.model,
-        "data": spec.data,
-        "steps": spec.steps,
-        "batch_size": spec.batch_size,
-        **_command(spec),
-        **({"device": facts["device"]} if "device" in facts else {}),
-        **({"precision": facts["precision"]} if half else {}),
-    }
-
-
-def _command(spec: SearchSpec) -> dict[str, Any]:
-    """Return what a job carries of a command; nothing of another task."""
-    if spec.command is None:
-        return {}
-    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
-
-
 def prepare(
     spec: SearchSpec, engine: str | None = None, stored: SearchRecord | None = None
 ) -> Prepared:
@@ -187,11 +164,12 @@ def known(spec: SearchSpec, stored: SearchRecord) -> Prepared:
 
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
-    precision = {"precision": begun["precision"]} if "precision" in begun else {}
-    task = resolve(**task_arguments(spec, precision))
+    known = {"precision": begun["precision"]} if "precision" in begun else {}
+    task = resolve(**task_arguments(spec, known))
     wanted = getattr(task, "wants", None) if spec.device == AUTO else None
     device = devices.resolve(wanted) if wanted else device
-    return placed(task, device) if movable(task) or spec.device != AUTO else task
+    task = placed(task, device) if movable(task) or spec.device != AUTO else task
+    return computed(task, spec)
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
@@ -213,7 +191,10 @@ def check_sampler(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
 
 
 def checked(
-    spec: SearchSpec, store: Store, engine: str | None = None, mixed: str | None = None
+    spec: SearchSpec,
+    store: Store,
+    engine: str | None = None,
+    mixed: Mapping[str, str] | None = None,
 ) -> Checked:
     """Check a search that this process joins.
 
@@ -221,15 +202,15 @@ def checked(
         spec: Its spec.
         store: Where it is stored.
         engine: The engine of this process.
-        mixed: The device of a process that may compute otherwise than the search has; None: of one
-            that may not.
+        mixed: Device and precision of a process that may compute otherwise than the search has, as
+            keys of a spec; None: of one that may not.
 
     Raises:
         AlreadyThere: Its name belongs to another search.
         SpecError: It has another kind of device or precision than this process.
     """
     stored = stored_as(spec, store)
-    here = spec if mixed is None else spec.model_copy(update={"device": mixed})
+    here = spec if mixed is None else spec.model_copy(update=dict(mixed))
     prepared = prepare(here, engine, stored if mixed is None else None)
     if stored is None:
         return beginning(spec, prepared)
@@ -291,9 +272,14 @@ def stored_as(spec: SearchSpec, store: Store) -> SearchRecord | None:
 
 
 def as_begun(spec: SearchSpec, stored: SearchRecord | None) -> SearchSpec:
-    """Return a spec with what the stored search was shortened to, where it does not say it."""
-    own: Mapping[str, Any] = {} if stored is None else stored.task.get(SHORTENED, {})
-    kept = {key: stored.spec[key] for key in own if stored and getattr(spec, key) is None}
+    """Return a spec with what the stored search was shortened to, and its precision, if silent."""
+    if stored is None:
+        return spec
+    own: Mapping[str, Any] = stored.task.get(SHORTENED, {})
+    kept = {key: stored.spec[key] for key in own if getattr(spec, key) is None}
+    asked = stored.spec.get("precision", precision.AUTO)
+    if spec.precision == precision.AUTO != asked:
+        kept["precision"] = asked
     return spec.model_copy(update=kept) if kept else spec
 
 

@@ -14,8 +14,9 @@ from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
 from autotune.search import earlier
 from autotune.search.alike import Alike, coarse
+from autotune.search.carried import task_arguments
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
-from autotune.search.opening import task_arguments, unknown_size
+from autotune.search.opening import unknown_size
 from autotune.search.repeats import Repeats
 from autotune.search.turns import Participant
 from autotune.seeds import training

@@ -10,8 +10,8 @@ from autotune.config import refuse_asked
 from autotune.engines.inline import Inline
 from autotune.errors import NothingUsable, SpecError
 from autotune.pruners.ladder import rungs_of
+from autotune.search.carried import task_arguments
 from autotune.search.facts import changed_facts
-from autotune.search.opening import task_arguments
 from autotune.seeds import training
 from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState, mixed
 from autotune.studies.spec import parse

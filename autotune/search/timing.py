@@ -12,7 +12,7 @@ from typing import Any
 from autotune.engines.base import Engine
 from autotune.scheduler.fitting import Cost, slowest
 from autotune.scheduler.pace import Pace
-from autotune.search.opening import task_arguments
+from autotune.search.carried import task_arguments
 from autotune.seeds import training
 from autotune.space.presets import presets_of
 from autotune.space.spaces import Space

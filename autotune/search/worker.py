@@ -19,7 +19,7 @@ from autotune.engines.base import Engine
 from autotune.errors import AlreadyThere, AutotuneError, SpecError
 from autotune.search.asking import Asker
 from autotune.search.coordinator import Loop
-from autotune.search.device import check_kind, computing
+from autotune.search.device import check_kind, check_precision, computing
 from autotune.search.events import Listener, Notice, ignore
 from autotune.search.lock import exclusive, folder_of
 from autotune.search.opening import Checked, checked, open_search
@@ -28,6 +28,7 @@ from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Command, SearchRecord, SearchState, mixed
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.tasks import precision
 from autotune.training.job import Job, Outcome, Report
 
 EARLY = 30.0  # a failure within so many seconds is probably the machine's fault
@@ -54,6 +55,7 @@ class Terms:
         per_gpu: Trials that run at the same time on each GPU.
         strict: Refuse to run with other versions than those of the search.
         device: As ``--device``; its kind has to be the search's.
+        precision: As ``--precision``; it has to be the search's.
         mixed: Let the kind of device and the precision be others than the search's.
     """
 
@@ -63,6 +65,7 @@ class Terms:
     per_gpu: int = 1
     strict: bool = False
     device: str = AUTO
+    precision: str = precision.AUTO
     mixed: bool = False
 
 
@@ -91,6 +94,7 @@ def work(
     terms, halt = terms or Terms(), halt or threading.Event()
     search = store.search(study)
     check_kind(search, terms.device, mixed=terms.mixed)
+    check_precision(search, terms.precision, mixed=terms.mixed)
     _same_versions(search, listen, strict=terms.strict)
     while search.state is not SearchState.COMPLETE and not halt.is_set():
         command = store.changes(search.id, _NEVER).command
@@ -128,12 +132,19 @@ _NEVER = 2**31 - 1  # a revision that no search reaches, to read only the state
 
 def _joined(search: SearchRecord, store: Store, terms: Terms, listen: Listener) -> Checked:
     """Check a search that this process joins; note it if its losses are then mixed."""
-    device = terms.device.partition(":")[0] if terms.mixed else None  # an index is this process's
-    asked = checked(parse(dict(search.spec)), store, terms.engine, device)
+    asked = checked(parse(dict(search.spec)), store, terms.engine, _otherwise(terms))
     kinds = [computing(search.task), computing(asked.facts)]
     if kinds[0] != kinds[1]:
         listen(Notice(text=mixed(store.mix_search(search.name, kinds).task)))
     return asked
+
+
+def _otherwise(terms: Terms) -> dict[str, str] | None:
+    """Return what a worker that may compute otherwise says of it, as keys of a spec."""
+    if not terms.mixed:
+        return None
+    said = {} if terms.precision == precision.AUTO else {"precision": terms.precision}
+    return {"device": terms.device.partition(":")[0], **said}  # an index is this process's
 
 
 def _engine(asked: Checked, terms: Terms) -> Engine:

@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from autotune.data.boxes import NOTHING, BoxBatch
 from autotune.tasks.constant import ACCURACY, LOSS
-from autotune.tasks.training import Precision, Unread
+from autotune.tasks.precision import Precision
+from autotune.tasks.training import Unread
 
 CLASS, DISTANCE, OVERLAP = 1.0, 5.0, 2.0  # weights of the paper, in the matching and in the loss
 EMPTY = 0.1  # weight of "no object" among the classes
@@ -72,10 +73,8 @@ class SetLoss:
         }
 
     def _answers(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-        if self.precision is Precision.BFLOAT16:
-            images = images.contiguous(memory_format=torch.channels_last)
         with self.precision.computing(images.device.type):
-            logits, boxes = model(images)
+            logits, boxes = model(self.precision.laid(images))
         return logits.float(), boxes.float()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autotune.data import sources
 from autotune.data.digits_boxes import Recipe
 from autotune.errors import SpecError
 from autotune.models.detr import DETR, MINI, R50, Shape
-from autotune.tasks.base import Presets
+from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.boxes import SetLoss
 from autotune.tasks.supervised import Supervised
 
@@ -28,7 +30,8 @@ _LARGE = Recipe(size=512, most=4)
 
 def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
     """DETR of 0.22 million parameters on digits in 32x32, 7 seconds a full run; for detection."""
-    return _task("detr-mini", MINI, data, _DIGITS, steps or 216, batch_size or 32)
+    made = _task("detr-mini", MINI, data, _DIGITS, steps or 216, batch_size or 32)
+    return replace(made, shortest=Shortest(steps=54))
 
 
 def r50(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from autotune.data.base import Batch
 from autotune.data.seeds import generator
 from autotune.tasks.constant import LOSS
-from autotune.tasks.training import Precision, Unread
+from autotune.tasks.precision import Precision
+from autotune.tasks.training import Unread
 
 TINY = 1e-6  # added to a patch's variance, as the authors do
 

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from autotune.data.base import Batch
 from autotune.data.masked import NOTHING
 from autotune.tasks.constant import of_labels
-from autotune.tasks.training import CrossEntropy, Precision, Unread
+from autotune.tasks.precision import Precision
+from autotune.tasks.training import CrossEntropy, Unread
 
 
 @dataclass(frozen=True)

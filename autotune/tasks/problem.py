@@ -27,11 +27,12 @@ from autotune.tasks.base import Measurement, Problem, Run, Shortest
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
 from autotune.tasks.kept import Kept, Lazy
+from autotune.tasks.precision import Precision
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.rows import total, usual
 from autotune.tasks.stream import Source, Stream, first, is_stream
-from autotune.tasks.training import Precision, Training, Unread, size
+from autotune.tasks.training import Training, Unread, size
 
 MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
 # Nobody knows when the losses of a stranger's model tell settings apart: four rungs, 1 to 27.
@@ -39,7 +40,10 @@ SHORTEST = Shortest(steps=27)
 LOOKED_AT = 2  # training batches that tell what a problem is; of a stream, one
 HALF = "bfloat16"
 # What Problem(precision=...) may be, and the fact that says so.
-PRECISIONS = {Precision.FLOAT32.value: Precision.FLOAT32.value, HALF: "bf16 autocast"}
+PRECISIONS = {
+    Precision.FLOAT32.value: Precision.FLOAT32.value,
+    HALF: Precision.BFLOAT16_ALONE.value,
+}
 
 
 @dataclass(frozen=True)

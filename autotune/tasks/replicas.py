@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from autotune.errors import SpecError
 from autotune.optimizers.groups import split
 from autotune.tasks.base import Measurement, Task
 from autotune.tasks.likeness import first
+from autotune.tasks.precision import Precision
 from autotune.tasks.supervised import Forward, Supervised
 
 SLICE = 4  # training batches whose samples are measured at once
@@ -109,10 +110,24 @@ class Replicas:
         return every.view(len(self.seeds), -1).mean(1)
 
 
+def replicable(task: Task) -> TypeGuard[Supervised]:
+    """Tell whether runs of a task can be trained side by side."""
+    return (
+        isinstance(task, Supervised)
+        and task.side_by_side is not None
+        and task.precision is Precision.FLOAT32
+    )
+
+
 def batchable(task: Task) -> Supervised:
     """Return a task whose runs can be trained side by side; raises SpecError of another."""
-    if isinstance(task, Supervised) and task.side_by_side:
+    if replicable(task):
         return task
+    if isinstance(task, Supervised) and task.side_by_side:
+        raise SpecError(
+            f"runs side by side compute in float32, got model '{task.name}' in {task.precision}; "
+            "run it on the engine 'processes'"
+        )
     raise SpecError(
         f"model '{task.name}' cannot be trained side by side, or is no quicker that way; "
         "run it on the engine 'processes'"

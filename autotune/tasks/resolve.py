@@ -13,9 +13,9 @@ from autotune.studies.names import COMMAND
 from autotune.tasks import command, user
 from autotune.tasks.base import Task
 from autotune.tasks.function import PREFIX
+from autotune.tasks.precision import AUTO, Precision
 from autotune.tasks.script import is_own
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import Precision
 
 
 def resolve(
@@ -31,9 +31,9 @@ def resolve(
 ) -> Task:
     """Return the task of a registered model's name, of the user's own function or of a command.
 
-    ``own``: what a spec says of a command, under the names that it has there. ``precision``: of a
-    search on the CPU whose task computed in another one when it was begun. ``look``: read some of
-    its data to refuse what cannot be trained; a job's was looked at.
+    ``own``: what a spec says of a command, under the names that it has there. ``precision``: the
+    fact of a task that computes otherwise than it would by itself. ``look``: read some of its data
+    to refuse what cannot be trained; a job's was looked at.
     """
     place = devices.resolve(device)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -43,11 +43,12 @@ def resolve(
     # A default that a small folder cannot fill goes over it again within a batch.
     if batch_size is not None and isinstance(task, Supervised):
         _check_batch(task.data, batch_size)
-    if precision is not None and isinstance(task, Supervised):
-        task = replace(task, precision=Precision(precision))
     if look and hasattr(task, "look"):
         task.look()
-    return placed(task, place)
+    task = placed(task, place)
+    if precision is not None and isinstance(task, Supervised):
+        task = replace(task, precision=Precision(precision))
+    return task
 
 
 def placed(task: Task, device: Device) -> Task:
@@ -67,6 +68,23 @@ def chosen(task: Task, device: str) -> Task:
     if device == devices.AUTO and not movable(task):
         return task
     return placed(task, devices.resolve(device))
+
+
+def in_precision(task: Task, word: str) -> Task:
+    """Return a task in the precision that ``--precision`` names; ``auto`` leaves it as it is.
+
+    Raises:
+        SpecError: It says itself what it computes in, or its device does not compute in it.
+    """
+    if word == AUTO:
+        return task
+    if isinstance(task, Supervised):
+        return task.computed(word)
+    own = "Problem(precision='bfloat16')" if hasattr(task, "start") else "its own code"
+    raise SpecError(
+        f"precision is for models that are trained by this package's losses, '{task.name}' brings "
+        f"its own, whose precision is said by {own}; got '{word}', leave it out"
+    )
 
 
 def movable(task: Task) -> bool:

@@ -15,11 +15,11 @@ from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.models.stacked import Weights
 from autotune.tasks.base import Measurement, Presets, Shortest
+from autotune.tasks.precision import BFLOAT16_FROM, Precision, convolves, precise
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
-from autotune.tasks.training import CrossEntropy, Described, Precision, Training, size
+from autotune.tasks.training import CrossEntropy, Described, Training, size
 
-BFLOAT16_FROM = (8, 0)  # compute capability from which GPUs multiply bfloat16 quickly
 Forward = Callable[[Weights, Tensor], Tensor]  # of stacked weights and inputs
 
 
@@ -64,6 +64,14 @@ class Supervised:
             return self
         return replace(self, device=device, precision=self._precision_on(device))
 
+    def computed(self, word: str) -> Supervised:
+        """Return the task in a precision that was asked for, on the device that it is on.
+
+        Raises:
+            SpecError: The device does not compute in it.
+        """
+        return replace(self, precision=precise(word, self._built(0), self.device))
+
     @property
     def waits(self) -> bool:
         """Return whether a step reads numbers of its device, which then stands idle for a while."""
@@ -78,7 +86,7 @@ class Supervised:
 
     def start(self, seed: int) -> Training:
         """Build a run whose initialisation and batch order follow ``seed``."""
-        return Training(
+        run = Training(
             model=self.model(seed),
             seed=seed,
             objective=self._objective,
@@ -86,6 +94,9 @@ class Supervised:
             validation=self.validation(),
             device=self.device,
         )
+        run.scaler = self.precision.scaler(self.device)
+        run.capturable = not self.origin and not self.waits
+        return run
 
     def rehearse(self) -> Measurement | None:
         """Try a user's model on a batch to train on and on one to measure; ours are known.
@@ -98,7 +109,7 @@ class Supervised:
             return rehearse(
                 self.origin["model"],
                 self._built(0),
-                self._objective,
+                self.objective(Precision.FLOAT32),
                 train=self.data.batch(0, 0, self.batch_size),
                 validation=self.data.validation()[0],
             )
@@ -116,7 +127,7 @@ class Supervised:
     def model(self, seed: int) -> nn.Module:
         """Build the model on the CPU, initialised by the seed, and move it to the device."""
         model = self.device.place_model(self._built(seed))
-        if self.precision is Precision.BFLOAT16:
+        if self.precision.channels_last:
             # nn.Module.to's overload for memory_format alone is not in torch's types.
             for weight in model.parameters():
                 if weight.ndim == 4:
@@ -138,8 +149,3 @@ class Supervised:
     @cached_property
     def _size(self) -> Mapping[str, int]:
         return size(self._built(0))
-
-
-def convolves(model: nn.Module) -> bool:
-    """Tell whether a model has convolutions of images."""
-    return any(weight.ndim == 4 for weight in model.parameters())

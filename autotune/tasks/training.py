@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 import torch
@@ -23,20 +22,11 @@ from autotune.tasks.constant import of_labels
 from autotune.tasks.likeness import first
 from autotune.tasks.mistakes import on_one_device
 from autotune.tasks.modes import Modes, evaluating
+from autotune.tasks.precision import Precision
 from autotune.tasks.stream import Stream
 
+SCALE = "scale"  # of losses, in what a checkpoint holds of a run
 PASSES = 8  # training batches that batch normalisation is measured on before evaluating
-
-
-class Precision(StrEnum):
-    """What the model computes in; weights stay float32."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bf16 autocast, channels_last"
-
-    def computing(self, kind: str) -> AbstractContextManager[Any]:
-        """Return the context in which a model computes in it on devices of a kind."""
-        return torch.autocast(kind, torch.bfloat16) if self is Precision.BFLOAT16 else nullcontext()
 
 
 def has_bfloat16() -> bool:
@@ -115,10 +105,8 @@ class CrossEntropy:
 
     def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Return logits of shape (labels, classes) in float32."""
-        if self.precision is Precision.BFLOAT16:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with self.precision.computing(inputs.device.type):
-            output = model(inputs)
+            output = model(self.precision.laid(inputs))
         found: Tensor = getattr(output, "logits", output)
         return found.float().flatten(0, -2)
 
@@ -143,17 +131,32 @@ class Training:
         self._objective = objective
         self.batch = batch
         self._stream = stream
+        self.capturable = False  # whether a step is the same work on other numbers, as a task says
+        self.graph: str | None = None  # whether steps are recorded on a device, or why not
+        self.scaler: torch.amp.GradScaler | None = None  # of losses, in fp16
         self.validation = validation
         self.first: Mapping[str, float] = {}  # likenesses of its data, from step 0 on
 
     def loss(self, step: int) -> Tensor:
         """Return the training loss of batch ``step`` (from 0), with its graph."""
-        with seeded("step", self._seed, step, device=self.device):
-            batch = self.batch(step)
-            if step == 0:
-                self.first = first(batch, self.validation[0])
-            with on_one_device(self.device):
-                return self._objective.loss(self.model, batch)
+        with self.chance(step):
+            return self.loss_of(self.take(step))
+
+    def chance(self, step: int) -> AbstractContextManager[None]:
+        """Return the context in which what a step draws follows the seed."""
+        return seeded("step", self._seed, step, device=self.device)
+
+    def take(self, step: int) -> Any:
+        """Return the batch of a step that trains on it next."""
+        batch = self.batch(step)
+        if step == 0:
+            self.first = first(batch, self.validation[0])
+        return batch
+
+    def loss_of(self, batch: Any) -> Tensor:
+        """Return the training loss of a batch, with its graph."""
+        with on_one_device(self.device):
+            return self._objective.loss(self.model, batch)
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""
@@ -190,12 +193,19 @@ class Training:
         return self.batch(step) if self._stream is None else self._stream.again(step)
 
     def data_state(self) -> dict[str, Any] | None:
-        """Return where its batches are read, if what gives them can go on from there."""
+        """Return where its batches are read or how its losses are scaled, if steps tell neither.
+
+        Of batches only if what gives them can go on from there.
+        """
+        if self.scaler is not None:
+            return {SCALE: self.scaler.state_dict()}
         return None if self._stream is None else self._stream.state()
 
     def load_data(self, state: Mapping[str, Any]) -> None:
-        """Read its batches from where another run of the seed was."""
-        if self._stream is not None:
+        """Go on where another run of the seed was."""
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state[SCALE])
+        elif self._stream is not None:
             self._stream.load(state)
 
     def close(self) -> None:

@@ -18,9 +18,10 @@ from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.tasks.modes import begin_training
 from autotune.training.averages import to_training
+from autotune.training.captured import stepper
 from autotune.training.lr_schedule import shape_of
 from autotune.training.pulse import Phase, Pulse
-from autotune.training.steps import Segment, finite, measure, queue_step, set_rates
+from autotune.training.steps import Segment, finite, measure, rates, set_rates
 
 LOOK = 16  # steps between two looks at what the device has done
 PATIENCE = 0.5  # seconds after which to look all the same
@@ -69,13 +70,14 @@ def train_ahead(
     began = looked = time.perf_counter()
     modes = begin_training(run.model)
     to_training(optimizer)
-    peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
+    peaks, shape = rates(optimizer), shape_of(optimizer)
+    take = stepper(run, optimizer, device, segment.stop - segment.start)
     losses = _Losses(device)
     for step in range(segment.start, segment.stop):
         set_rates(optimizer, peaks, segment.factor(step, shape))
         modes.restore()
         try:
-            losses.add(step + 1, queue_step(run, optimizer, step))
+            losses.add(step + 1, take(step))
         except Exception:
             yield from _points(losses.settle(), began, segment)  # a NaN may be why it raised
             raise

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autotune.tasks.base import Run
+
 
 def twice(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether an optimizer differentiates gradients once more."""
@@ -24,6 +26,21 @@ def differentiable(optimizer: torch.optim.Optimizer) -> AbstractContextManager[A
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def descend(run: Run, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Compute the gradients of a run's loss, and step.
+
+    Where the loss is scaled, a step whose gradients overflow is left out, and the scale halved.
+    """
+    scaler = getattr(run, "scaler", None)
+    if scaler is None:
+        backward(optimizer, loss)
+        optimizer.step()
+        return
+    backward(optimizer, scaler.scale(loss))
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def backward(optimizer: Any, loss: Tensor) -> None:

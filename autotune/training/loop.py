@@ -15,7 +15,7 @@ from autotune.training.ahead import train_ahead
 from autotune.training.averages import to_training
 from autotune.training.lr_schedule import shape_of
 from autotune.training.pulse import Phase, Pulse, silent
-from autotune.training.steps import Segment, measure, set_rates, take_step
+from autotune.training.steps import Segment, measure, rates, set_rates, take_step
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
     began = time.perf_counter()
     modes = begin_training(run.model)
     to_training(optimizer)
-    peaks, shape = [group["lr"] for group in optimizer.param_groups], shape_of(optimizer)
+    peaks, shape = rates(optimizer), shape_of(optimizer)
     for step in range(segment.start, segment.stop):
         set_rates(optimizer, peaks, segment.factor(step, shape))
         modes.restore()

@@ -24,7 +24,7 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint, foreign, paused
-from autotune.training.building import optimizer_of
+from autotune.training.captured import optimizer_for, sending
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
 from autotune.training.memory import release
@@ -189,6 +189,7 @@ class _Running:
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
+            self._facts |= sending(trial.run)
             self._measured = self._measured or point.loss is not None
             self._points.append(point)
             if point.step == 1:
@@ -285,7 +286,7 @@ def build(
 ) -> tuple[Run, torch.optim.Optimizer]:
     """Return a run at its first step, and its optimizer."""
     run = task.start(seed)
-    return run, optimizer_of(run.model, optimizer, hyper)
+    return run, optimizer_for(run, optimizer, hyper, getattr(task, "device", CPU))
 
 
 def _identity(job: Job) -> int:

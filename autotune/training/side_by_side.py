@@ -18,7 +18,7 @@ from autotune.optimizers.registry import stacks
 from autotune.optimizers.stacked import alike
 from autotune.studies.setting import Setting
 from autotune.tasks.base import Measurement, Task
-from autotune.tasks.replicas import Replicas
+from autotune.tasks.replicas import Replicas, replicable
 from autotune.tasks.supervised import Supervised
 from autotune.training.averages import averaged
 from autotune.training.loop import train
@@ -115,7 +115,7 @@ def _curves(
     task: Task, optimizer: str, members: Sequence[Member], rungs: Sequence[int]
 ) -> NDArray[np.float32]:
     found = np.empty((len(members), len(rungs)), dtype=np.float32)
-    if isinstance(task, Supervised) and task.side_by_side and stacks(optimizer):
+    if replicable(task) and stacks(optimizer):
         for part in alike(optimizer, [member.setting.hyper for member in members]):
             runs = SideBySide(task, optimizer, [members[k] for k in part])
             found[part] = _together(runs, rungs)

@@ -14,7 +14,7 @@ from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.training.averages import averaged
-from autotune.training.gradients import backward, differentiable
+from autotune.training.gradients import backward, descend, differentiable
 from autotune.training.lr_schedule import multiplier
 
 
@@ -55,8 +55,7 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> float:
     with differentiable(optimizer):
         loss = run.loss(step)
     value = finite(float(loss.detach()), "training", step + 1)
-    backward(optimizer, loss)
-    optimizer.step()
+    descend(run, optimizer, loss)
     return value
 
 
@@ -65,8 +64,7 @@ def queue_step(run: Run, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
     eager(optimizer.zero_grad)(set_to_none=True)
     with differentiable(optimizer):
         loss = run.loss(step)
-    backward(optimizer, loss)
-    optimizer.step()
+    descend(run, optimizer, loss)
     return loss.detach()
 
 
@@ -77,10 +75,18 @@ def finite(loss: float, which: str, step: int) -> float:
     return loss
 
 
+def rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Return the learning rates of an optimizer's groups."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
 def set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], factor: float) -> None:
-    """Set learning rates to a part of their peaks."""
+    """Set learning rates to a part of their peaks; tensors, which a graph reads, are filled."""
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"] = peak * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(peak * factor)
+        else:
+            group["lr"] = peak * factor
 
 
 def measure(

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import update
 
 from autotune.errors import AlreadyThere, SpecError
-from autotune.search.opening import checked, open_search, task_arguments
+from autotune.search.carried import task_arguments
+from autotune.search.opening import checked, open_search
 from autotune.studies.models import Search
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
+from autotune.tasks.precision import Precision
 from autotune.tasks.resolve import resolve
-from autotune.tasks.training import Precision
 
 NET = """
 from torch import nn

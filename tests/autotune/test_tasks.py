@@ -11,8 +11,8 @@ from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.models.gpt import GPT, NANO
 from autotune.models.resnet import ResNetMini, resnet50
 from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.precision import Precision
 from autotune.tasks.resolve import resolve
-from autotune.tasks.training import Precision
 from autotune.testing.tasks import LARGE, TaskContract, weights
 
 

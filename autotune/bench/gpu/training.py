@@ -1,24 +1,26 @@
-"""Whole training steps of built-in tasks on a device, which the engine trains on CPUs today."""
+"""Whole training steps of built-in tasks on a device, taken as trials take them."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
-from autotune.bench.gpu.graphs import captured
 from autotune.bench.gpu.section import Late, Row, tried
+from autotune.devices import Device
 from autotune.optimizers import create
 from autotune.optimizers.groups import split
-from autotune.tasks.resolve import resolve
+from autotune.tasks.precision import BF16, SINGLE, Precision
+from autotune.tasks.resolve import placed, resolve
 from autotune.tasks.supervised import Supervised
-from autotune.tasks.training import Precision
+from autotune.training.captured import WHOLE, Captured
+from autotune.training.steps import queue_step
 
 _BATCHES = 64  # kept on the device
 _WARM = 5
@@ -38,38 +40,33 @@ class Mode:
 
 
 class Trainer:
-    """A task in training whose batches lie on the device beforehand: its steps never wait.
+    """A task in training as a search trains it, whose batches lie on the device beforehand.
 
     Losses stay there too: a search needs them where it decides, not at every step.
     """
 
     def __init__(self, task: Supervised, device: str, mode: Mode, seed: int = 0) -> None:
-        self.device, self.mode = device, mode
-        self.model = _model(task, seed, device, mode.half)
-        self.batches = [_batch(task, seed, k, device) for k in range(min(_BATCHES, task.steps))]
-        self.optimizer = create("adan", split(self.model, 0.02), lr=0.01, capturable=mode.graph)
+        place = Device(device)
+        computed = cast(Supervised, placed(task, place)).computed(BF16 if mode.half else SINGLE)
+        self.mode, self.run = mode, computed.start(seed)
+        self.batches = [self.run.batch(k) for k in range(min(_BATCHES, task.steps))]
+        groups = split(self.run.model, 0.02)
+        self.optimizer = create("adan", groups, lr=0.01, capturable=mode.graph)
         self.losses = torch.zeros(len(self.batches), device=device)
-        self.inputs, self.labels = (each.clone() for each in self.batches[0])
-        self.loss = torch.zeros((), device=device)
-        self._run = captured(self._step).replay if mode.graph else self._step
+        alone = partial(queue_step, self.run, self.optimizer)
+        # Steps without end are worth a graph, whatever one saves.
+        graph = partial(Captured, self.run, self.optimizer, place, math.inf)
+        self._take = graph() if mode.graph else alone
 
     def step(self, step: int) -> None:
         """Take step number ``step``, and keep its loss."""
         k = step % len(self.batches)
-        for place, new in zip((self.inputs, self.labels), self.batches[k], strict=True):
-            place.copy_(new, non_blocking=True)
-        self._run()
-        self.losses[k].copy_(self.loss)
+        self.losses[k].copy_(self._take(k))
 
-    def _step(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        # Autocast's cache would outlive a capture.
-        with torch.autocast(self.device, torch.bfloat16, self.mode.half, cache_enabled=False):
-            output = self.model(self.inputs)
-        loss = _loss(output, self.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.loss = loss.detach()
+    def check(self) -> None:
+        """Refuse a mode that is not the one in which steps were taken; raises RuntimeError."""
+        if self.mode.graph and self.run.graph != WHOLE:
+            raise RuntimeError(self.run.graph or "no step was recorded yet")
 
 
 def supervised(name: str) -> Supervised:
@@ -78,25 +75,6 @@ def supervised(name: str) -> Supervised:
     if not isinstance(task, Supervised):
         raise TypeError(f"{name} must be a supervised task, got {type(task).__name__}")
     return replace(task, precision=Precision.FLOAT32)
-
-
-def _model(task: Supervised, seed: int, device: str, channels_last: bool) -> nn.Module:
-    model = task.model(seed).to(device)
-    if channels_last:
-        for weight in model.parameters():
-            if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return model
-
-
-def _batch(task: Supervised, seed: int, step: int, device: str) -> tuple[Tensor, Tensor]:
-    inputs, labels = task.data.batch(seed, step, task.batch_size)
-    return inputs.to(device), labels.to(device)
-
-
-def _loss(output: Any, labels: Tensor) -> Tensor:
-    logits: Tensor = getattr(output, "logits", output)
-    return cross_entropy(logits.float().flatten(0, -2), labels.flatten())
 
 
 def rate(step: Callable[[int], None], device: str) -> float:
@@ -134,7 +112,10 @@ def modes(names: Sequence[str], device: str, late: Late) -> Iterator[Row]:
 
 
 def _alone(task: Supervised, device: str, mode: Mode) -> Row:
-    return _pace(task, rate(Trainer(task, device, mode).step, device))
+    trainer = Trainer(task, device, mode)
+    per_second = rate(trainer.step, device)
+    trainer.check()
+    return _pace(task, per_second)
 
 
 def streams(chosen: Mapping[str, Mode], counts: Sequence[int], late: Late) -> Iterator[Row]:
@@ -155,7 +136,10 @@ def _together(task: Supervised, mode: Mode, count: int) -> Row:
             with torch.cuda.stream(stream):
                 trial.step(k)
 
-    return _pace(task, count * rate(step, "cuda"))
+    per_second = count * rate(step, "cuda")
+    for trial in trials:
+        trial.check()
+    return _pace(task, per_second)
 
 
 def agreement(names: Sequence[str], steps: int, device: str, late: Late) -> Iterator[Row]:

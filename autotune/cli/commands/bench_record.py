@@ -13,6 +13,7 @@ from autotune.cli.shared.help import Command
 from autotune.cli.shared.options import QUIET, say, verbosity
 from autotune.cli.views.progress_line import progress_line
 from autotune.errors import SpecError
+from autotune.studies.names import PRECISIONS
 
 if TYPE_CHECKING:
     from autotune.bench.search.record import Recording
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="NAME",
     help="Where to train: auto, cpu, cuda, cuda:<index> or mps.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What to compute in: auto, float32, bf16 or fp16.",
 )
 @click.option("--optimizer", default="adan-win", show_default=True, help="Optimizer to record.")
 @click.option(
@@ -62,6 +71,7 @@ def command(
     grid: str,
     seeds: int,
     device: str,
+    precision: str,
     out: Path,
     **asked: Any,
 ) -> None:
@@ -74,7 +84,7 @@ def command(
     """
     from autotune import devices
     from autotune.bench.search import record
-    from autotune.tasks.resolve import chosen, resolve
+    from autotune.tasks.resolve import chosen, in_precision, resolve
 
     if out.suffix != ".npz":
         raise SpecError(f"a table's name must end in .npz, got {out}")
@@ -82,7 +92,7 @@ def command(
         raise SpecError(f"{out} is in a folder that does not exist: {out.absolute().parent}")
     given = {name: value for name, value in asked.items() if value is not None}
     with devices.only(device) as place:
-        task = chosen(resolve(**given), place)
+        task = in_precision(chosen(resolve(**given), place), precision)
         _record(ctx, record.plan(task, given, optimizer, _grid(grid), seeds), out)
 
 

@@ -14,6 +14,7 @@ from autotune.cli.shared.search_option import SearchOption
 from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.progress import progress
 from autotune.errors import SpecError
+from autotune.studies.names import PRECISIONS
 
 
 @click.command("worker", cls=Command)
@@ -51,6 +52,14 @@ from autotune.errors import SpecError
     metavar="NAME",
     help="Where trials compute, of the search's kind: cuda:<index> takes one GPU of several.  "
     "[default: the search's kind]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    metavar="NAME",
+    help="What networks compute in, as the search does: another one is refused without --mixed.  "
+    "[default: the search's]",
 )
 @click.option(
     "--strict", is_flag=True, help="Stop if package versions differ from those of the search."

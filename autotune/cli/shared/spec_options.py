@@ -142,6 +142,15 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--precision",),
+            {
+                "metavar": "NAME",
+                "help": "What networks compute in: float32, bf16 or, on a GPU, fp16 with scaled "
+                "losses, or auto: float32, but bf16 for convolutions on a GPU built for it.  "
+                "[default: auto]",
+            },
+        ),
+        (
             ("--per-gpu",),
             {"type": int, "help": "Trials at the same time on each GPU.  [default: 1]"},
         ),
