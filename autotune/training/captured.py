@@ -73,9 +73,12 @@ def stepper(
         steps: How many are to be taken.
     """
     if isinstance(run, Training) and capturable(run, device):
-        if getattr(optimizer, "capturable", False):
+        if not getattr(optimizer, "capturable", False):
+            run.graph = f"steps one by one: no graph holds those of {type(optimizer).__name__}"
+        elif optimizer._optimizer_step_pre_hooks:  # of a controller, or what measures gradients
+            run.graph = "steps one by one: what looks at each step's gradients is in no graph"
+        else:
             return Captured(run, optimizer, device, steps)
-        run.graph = f"steps one by one: no graph holds those of {type(optimizer).__name__}"
     return lambda step: queue_step(run, optimizer, step)
 
 

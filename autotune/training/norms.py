@@ -77,7 +77,11 @@ def norms_of_each(weights: Sequence[Tensor]) -> Tensor:
 
 
 def _gradients(optimizer: Optimizer) -> list[Tensor]:
-    return [g.detach() for g in _each(optimizer) if g is not None]
+    scale = getattr(
+        optimizer, "grad_scale", None
+    )  # where a GradScaler leaves gradients to the step
+    found = [g.detach() for g in _each(optimizer) if g is not None]
+    return found if scale is None else [g.float() / scale.to(g.device) for g in found]
 
 
 def _each(optimizer: Optimizer) -> Iterable[Tensor | None]:

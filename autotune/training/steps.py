@@ -14,7 +14,7 @@ from autotune.optimizers.eager import eager
 from autotune.studies.records import Point
 from autotune.tasks.base import Run
 from autotune.training.averages import averaged
-from autotune.training.gradients import backward, descend, differentiable
+from autotune.training.gradients import descend, differentiable
 from autotune.training.lr_schedule import multiplier
 
 

@@ -20,6 +20,7 @@ from autotune.testing.launches import calls
 from autotune.training import captured, checkpoint
 from autotune.training.ahead import train_ahead
 from autotune.training.captured import WARM, WHOLE, Captured, optimizer_for, sending, stepper
+from autotune.training.norms import Norms
 from autotune.training.pulse import silent
 from autotune.training.steps import Segment, queue_step
 
@@ -225,6 +226,15 @@ def test_an_optimizer_that_no_graph_holds_steps_as_before(task):
     run, optimizer = begun(task, "torch.optim.RMSprop", {"lr": 0.05})
     stepper(run, optimizer, DEVICE, STEPS)
     assert run.graph == "steps one by one: no graph holds those of RMSprop"
+
+
+def test_steps_whose_gradients_are_looked_at_are_taken_one_by_one(task):
+    run, optimizer = begun(task)
+    norms = Norms(optimizer)
+    take = stepper(run, optimizer, DEVICE, STEPS)
+    assert run.graph == "steps one by one: what looks at each step's gradients is in no graph"
+    taken(take, optimizer, 0, STEPS)
+    assert [one.step for one in norms.read()] == list(range(1, STEPS + 1))
 
 
 class Waiting(CrossEntropy):

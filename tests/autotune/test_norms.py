@@ -10,6 +10,7 @@ from autotune.engines import measuring
 from autotune.engines.batched import Batched
 from autotune.engines.inline import Inline
 from autotune.errors import SpecError
+from autotune.optimizers import create
 from autotune.search.coordinator import run
 from autotune.studies import gradients
 from autotune.studies.records import Role, TrialState
@@ -75,6 +76,17 @@ def test_norms_are_over_all_parameters_and_taken_before_the_optimizer_changes_gr
 def test_norms_of_half_precision_are_summed_in_single():
     ones = torch.full((4, 512), 1.0, dtype=torch.bfloat16)
     assert norms_of([ones, ones]).tolist() == pytest.approx([4096.0, 64.0], rel=1e-6)
+
+
+def test_norms_are_without_the_scale_that_a_scaler_leaves_to_the_step():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = create("adamw", [weight], lr=0.1)
+    norms = Norms(optimizer)
+    weight.grad = torch.tensor([3.0, -4.0]) * 1024
+    optimizer.grad_scale = torch.tensor(1024.0)
+    optimizer.step()
+    [first] = norms.read()
+    assert (first.l1, first.l2) == (7.0, 5.0)
 
 
 def test_recording_leaves_a_run_as_it_is_and_goes_on_over_a_pause(tmp_path):
