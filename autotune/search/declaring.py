@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from autotune.errors import AlreadyThere, AutotuneError, NotFound
+from autotune.errors import AlreadyThere, AutotuneError, NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import stages
 from autotune.scheduler.policy import Policy
@@ -15,7 +15,14 @@ from autotune.search.joining import prepare
 from autotune.search.opening import beginning, open_search
 from autotune.search.renewal import TRIES
 from autotune.studies import remote
-from autotune.studies.records import Command, SearchRecord, SearchState
+from autotune.studies.records import (
+    Command,
+    Role,
+    SearchRecord,
+    SearchState,
+    TrialRecord,
+    TrialState,
+)
 from autotune.studies.remote import Standing
 from autotune.studies.spec import ASKED, SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -148,6 +155,32 @@ def change(store: Store, name: str, command: Command | None, more: Mapping[str, 
         store.take_up(stored.id, again)
         if again and stored.state is SearchState.COMPLETE:
             store.update_search(name, state=SearchState.RUNNING)
+
+
+def void(store: Store, name: str, trial: TrialRecord, reason: str, *, again: bool) -> TrialRecord:
+    """Let nothing that was measured of a trial count; a search that was over goes on.
+
+    Args:
+        store: Where the search is.
+        name: Of the search.
+        trial: The trial.
+        reason: Why.
+        again: Whether it is run again, from its first step.
+
+    Raises:
+        SpecError: Its seed is needed to compare others on.
+    """
+    if trial.role is not Role.SEARCH and not again:
+        raise SpecError(
+            f"trial {trial.number} was run to {trial.role} a setting, on a seed that others share, "
+            'so it has to be run again: give "again": true'
+        )
+    if trial.final and trial.state is TrialState.FAILED and not again:
+        return trial
+    kept = store.void(trial.id, f"void: {reason}", again=again)
+    if store.search(name).state is SearchState.COMPLETE:
+        store.update_search(name, state=SearchState.RUNNING)
+    return kept
 
 
 def remove(store: Store, name: str) -> None:

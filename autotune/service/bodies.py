@@ -299,6 +299,17 @@ class EndAnswer(Answer):
     loss: float | None
 
 
+class Void(Body):
+    """That nothing which was measured of a trial counts."""
+
+    reason: Annotated[Reason, Field(min_length=1)] = Field(
+        description="Why.", examples=["its GPU was broken"]
+    )
+    again: bool = Field(
+        default=False, strict=True, description="Run it again; else it is over for good."
+    )
+
+
 class TokenBody(Body):
     """A token to make."""
 
