@@ -139,6 +139,16 @@ class Leases(Reader):
                 retries.take_up(connection, sorted(again), revision)
 
     @retried
+    def void(self, trial_id: int, reason: str, *, again: bool) -> TrialRecord:
+        """Let nothing that was measured of a trial count; it is run ``again``, or over for good."""
+        with self._database.writing() as connection:
+            revision = self._touch_trial(connection, trial_id)
+            retries.void(connection, trial_id, reason, revision)
+            if again:
+                retries.take_up(connection, [trial_id], revision)
+            return self._trial(connection, trial_id)
+
+    @retried
     def go_on(self, trial_id: int, attempt: int, stop: int, turn: str) -> None:
         """Let a trial train on to a later step, as the process decided whose ``turn`` it was.
 

@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 from autotune.studies import names
 from autotune.studies.errors import SpecError
 
+LONGEST = 200  # characters of a value that a sentence holds
+
 _RULES = {
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
@@ -52,7 +54,8 @@ def sentence(problem: ErrorDetails, model: type[BaseModel] | None = None) -> str
         return str(own) if isinstance(own, SpecError) else f"{path} {own}"
     rule = _RULES.get(kind)
     if rule is None:
-        return f"{path}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+        said = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        return f"{path}: {said}, got {_short(repr(problem['input']))}"
     return f"{path} {rule.format(**context)}, got {_shown(problem['input'])}"
 
 
@@ -68,4 +71,9 @@ def _hint(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return "a mapping" if isinstance(value, Mapping) else repr(value)
+    return "a mapping" if isinstance(value, Mapping) else _short(repr(value))
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text of which a sentence cannot hold all."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -145,7 +145,7 @@ class Trial(Base):
     accuracy: Mapped[float | None]
     seconds: Mapped[float]
     reason: Mapped[str | None]
-    final: Mapped[bool | None]  # True: stopped at a rung for good, because its worker cannot pause
+    final: Mapped[bool | None]  # True: over for good: void, or its worker could not pause at a rung
     created: Mapped[datetime]
     updated: Mapped[datetime]
 

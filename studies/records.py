@@ -108,7 +108,7 @@ class TrialRecord:
     checksum: str | None = None  # SHA-256 of that file
     created: datetime | None = None
     updated: datetime | None = None
-    final: bool = False  # stopped at a rung for good, because its worker cannot pause
+    final: bool = False  # over for good: void, or stopped at a rung where it could not pause
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.sql import ColumnElement
 
 from autotune.studies import attempts, gradients
+from autotune.studies.database import storable
 from autotune.studies.models import Attempt, CurvePoint, Recommendation, Study, Trial
 from autotune.studies.records import Role, TrialState
 
@@ -17,6 +18,7 @@ _OUTCOMES = (TrialState.FAILED, attempts.LOST)
 def failed(connection: Connection, search_id: int, most: int | None) -> list[int]:
     """Return the failed trials of a search, without those that failed ``most`` times."""
     which = (Study.search_id == search_id, Trial.state == TrialState.FAILED)
+    which += (Trial.final.is_not(True),)  # else it is void
     query = select(Trial.id).join(Study, Study.id == Trial.study_id).where(*which)
     found = list(connection.scalars(query.order_by(Trial.id)))
     return [each for each in found if most is None or _times(connection, each) < most]
@@ -45,6 +47,29 @@ def take_up(connection: Connection, trials: Sequence[int], revision: int) -> Non
     }
     connection.execute(update(Trial).where(Trial.id.in_(trials)).values(values))
     studies = select(Trial.study_id).where(Trial.id.in_(trials), Trial.role == Role.SEARCH)
+    reopen(connection, Recommendation.study_id.in_(studies))
+
+
+def void(connection: Connection, trial_id: int, reason: str, revision: int) -> None:
+    """Let nothing that was measured of a trial count, and end it for good.
+
+    Whoever runs it learns that its attempt is over; the steps that were taken stay spent.
+    """
+    moment = attempts.now(connection)
+    which = (Attempt.trial_id == trial_id, Attempt.ended.is_(None))
+    ended = {"ended": moment, "outcome": attempts.KILLED}
+    connection.execute(update(Attempt).where(*which).values(ended))
+    connection.execute(delete(CurvePoint).where(CurvePoint.trial_id == trial_id))
+    values = {
+        "state": TrialState.FAILED,
+        "final": True,
+        "reason": storable(reason),
+        **dict.fromkeys(("loss", "accuracy", "checkpoint", "checksum", "saved")),
+        "updated": moment,
+        "revision": revision,
+    }
+    connection.execute(update(Trial).where(Trial.id == trial_id).values(values))
+    studies = select(Trial.study_id).where(Trial.id == trial_id, Trial.role == Role.SEARCH)
     reopen(connection, Recommendation.study_id.in_(studies))
 
 

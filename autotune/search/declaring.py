@@ -6,16 +6,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from autotune.errors import AlreadyThere, AutotuneError, NotFound
+from autotune import registry
+from autotune.errors import AlreadyThere, AutotuneError, NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import stages
 from autotune.scheduler.policy import Policy
 from autotune.search import delete
 from autotune.search.joining import prepare
-from autotune.search.opening import beginning, open_search
+from autotune.search.opening import Prepared, beginning, open_search, registered
 from autotune.search.renewal import TRIES
 from autotune.studies import remote
-from autotune.studies.records import Command, SearchRecord, SearchState
+from autotune.studies.names import listing, suggestion
+from autotune.studies.records import (
+    Command,
+    Role,
+    SearchRecord,
+    SearchState,
+    TrialRecord,
+    TrialState,
+)
 from autotune.studies.remote import Standing
 from autotune.studies.spec import ASKED, SearchSpec, differences, parse
 from autotune.studies.store import Store
@@ -41,20 +50,38 @@ class Busy(AutotuneError):
     """Another process decides at this moment."""
 
 
-def spec_of(external: Mapping[str, Any], given: Mapping[str, Any], name: str) -> SearchSpec:
-    """Return the spec of a search whose workers train it; raises SpecError.
+def spec_of(task: Mapping[str, Any], given: Mapping[str, Any], name: str) -> SearchSpec:
+    """Return the spec of a search that remote workers train; raises SpecError.
 
     Args:
-        external: The task: ``model``, ``steps``, perhaps ``data`` and ``batch_size``.
+        task: ``external`` or ``registered``: ``model``, perhaps ``steps`` and ``batch_size``; of an
+            external one perhaps ``data``.
         given: Other keys of a spec.
         name: Of the search.
     """
-    return parse({**external, **given, "name": name, "engine": ASKED, "workers": 1})
+    if task.get("external") is not None:
+        own = {"engine": ASKED, "workers": 1}
+        return parse({**task["external"], **given, "name": name, **own})
+    chosen = task["registered"]
+    known = registry.names("autotune.tasks")
+    if chosen["model"] not in known:
+        # Families as hf: and timm: read files of the server, which are not a caller's to name.
+        hint = suggestion(chosen["model"], known) or f" {listing(known)}"
+        raise SpecError(
+            "task.registered.model must be a task that is installed here, as another model is "
+            "code, which is never taken over HTTP: give task.external and build it in the worker, "
+            f"or begin the search where its file is; got '{chosen['model']}'{hint}"
+        )
+    return parse({**chosen, **given, "name": name, "device": "cpu"})
+
+
+def _prepared(spec: SearchSpec) -> Prepared:
+    return prepare(spec) if spec.asked else registered(spec)
 
 
 def foreseen(spec: SearchSpec) -> dict[str, Any]:
     """Return what is known of a search before it begins; raises SpecError for what cannot be."""
-    prepared, budget = prepare(spec), spec.budget.resolved
+    prepared, budget = _prepared(spec), spec.budget.resolved
     rungs, runs = rungs_of(prepared.facts), budget.runs
     if budget.trials is not None:
         policy = Policy.of(spec)
@@ -71,7 +98,7 @@ def begin(spec: SearchSpec, store: Store) -> bool:
         Differs: A search of that name has another spec.
         SpecError: It cannot be searched.
     """
-    prepared = prepare(spec)
+    prepared = _prepared(spec)
     try:
         stored = store.search(spec.search_name)
     except NotFound:
@@ -148,6 +175,32 @@ def change(store: Store, name: str, command: Command | None, more: Mapping[str, 
         store.take_up(stored.id, again)
         if again and stored.state is SearchState.COMPLETE:
             store.update_search(name, state=SearchState.RUNNING)
+
+
+def void(store: Store, name: str, trial: TrialRecord, reason: str, *, again: bool) -> TrialRecord:
+    """Let nothing that was measured of a trial count; a search that was over goes on.
+
+    Args:
+        store: Where the search is.
+        name: Of the search.
+        trial: The trial.
+        reason: Why.
+        again: Whether it is run again, from its first step.
+
+    Raises:
+        SpecError: Its seed is needed to compare others on.
+    """
+    if trial.role is not Role.SEARCH and not again:
+        raise SpecError(
+            f"trial {trial.number} was run to {trial.role} a setting, on a seed that others share, "
+            'so it has to be run again: give "again": true'
+        )
+    if trial.final and trial.state is TrialState.FAILED and not again:
+        return trial
+    kept = store.void(trial.id, f"void: {reason}", again=again)
+    if store.search(name).state is SearchState.COMPLETE:
+        store.update_search(name, state=SearchState.RUNNING)
+    return kept
 
 
 def remove(store: Store, name: str) -> None:

@@ -140,6 +140,21 @@ def prepare(
         )
 
 
+def registered(spec: SearchSpec) -> Prepared:
+    """Return what is known of a task of the registry, for a process that trains nothing.
+
+    Its data are built in and it computes on the CPU. Raises SpecError for what cannot be searched.
+    """
+    check_names(spec)
+    check_budget(Policy.of(spec))
+    task = resolve(**task_arguments(spec, {}))
+    spaces = spaces_of(spec, getattr(task, "presets", {}))
+    check_spaces(spec, spaces)
+    foreign.check(spaces)
+    facts = dict(task.facts())
+    return Prepared(facts=facts, spaces=over_runs(spaces, facts["steps"]))
+
+
 def facts_of(spec: SearchSpec, stored: SearchRecord | None = None) -> dict[str, Any]:
     """Return the facts of a task that was prepared before, in another size.
 

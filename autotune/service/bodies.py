@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
@@ -45,10 +52,27 @@ def _listed(names: Iterable[str]) -> Callable[[dict[str, Any]], None]:
     return add
 
 
+def _one_of(schema: dict[str, Any]) -> None:
+    """Say in a body's schema that it has exactly one of its keys, which is not null."""
+    for one in schema["properties"].values():
+        (kind,) = (kind for kind in one.pop("anyOf") if kind.get("type") != "null")
+        del one["default"]
+        one.update(kind)
+    schema |= {"minProperties": 1, "maxProperties": 1}
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         raise ValueError(
             f"must be finite, got {value}; end the lease with the outcome 'diverged' instead"
+        )
+    return value
+
+
+def _few(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > POINTS:
+        raise ValueError(
+            f"must be at most {POINTS} in one call, got {len(value)}; tell the rest in the next"
         )
     return value
 
@@ -116,10 +140,34 @@ class External(Body):
     batch_size: Count | None = Field(default=None, description="Samples of an optimizer step.")
 
 
-class Task(Body):
-    """What is tuned."""
+class Registered(Body):
+    """A task that is installed with the service and with its workers."""
 
-    external: External
+    model: Label = Field(
+        description="Its name, as `autotune list models` has it.",
+        examples=["mlp"],
+        json_schema_extra=_listed(registry.names("autotune.tasks")),
+    )
+    steps: Count | None = Field(default=None, description="Optimizer steps of a full run.")
+    batch_size: Count | None = Field(default=None, description="Samples of an optimizer step.")
+
+
+class Task(Body):
+    """What is tuned: one of the two."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of)
+
+    external: External | None = None
+    registered: Registered | None = None
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.external is None) == (self.registered is None):
+            raise ValueError(
+                "must have one of external (its workers' own loops train it) and registered "
+                "(autotune worker trains it)"
+            )
+        return self
 
 
 class BudgetBody(Body):
@@ -220,7 +268,7 @@ class StateBody(Body):
 class Points(Body):
     """Measurements of a trial, in the order of their steps."""
 
-    points: Annotated[list[PointBody], Field(max_length=POINTS)] = []
+    points: Annotated[list[PointBody], Field(max_length=POINTS), BeforeValidator(_few)] = []
     state: StateBody | Literal["missing"] | None = Field(
         default=None,
         description="The trial's state after a step; 'missing': it cannot be read any more.",
@@ -297,6 +345,17 @@ class EndAnswer(Answer):
     state: TrialState
     step: int
     loss: float | None
+
+
+class Void(Body):
+    """That nothing which was measured of a trial counts."""
+
+    reason: Annotated[Reason, Field(min_length=1)] = Field(
+        description="Why.", examples=["its GPU was broken"]
+    )
+    again: bool = Field(
+        default=False, strict=True, description="Run it again; else it is over for good."
+    )
 
 
 class TokenBody(Body):

@@ -12,7 +12,7 @@ from autotune.errors import NotFound, NothingUsable
 from autotune.results.comparison import Row
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import tuned
-from autotune.search import details
+from autotune.search import declaring, details
 from autotune.search.stored import studies
 from autotune.service.answers import (
     EstimateAnswer,
@@ -21,7 +21,7 @@ from autotune.service.answers import (
     TrialAnswer,
     Trials,
 )
-from autotune.service.bodies import LARGEST
+from autotune.service.bodies import LARGEST, Void
 from autotune.service.core import Service
 from autotune.service.paths import Optimizer, Search, service_of, study_url
 from autotune.service.problems import responses
@@ -32,6 +32,7 @@ from autotune.studies.records import SearchState, TrialRecord, TrialState
 routes = APIRouter(tags=["results"])
 
 STUDY = "/v1/searches/{name}/studies/{optimizer}"
+Number = Annotated[int, Path(ge=0, le=LARGEST, description="Of the trial in its study.")]
 
 
 @routes.get(STUDY + "/trials", responses=responses(404))
@@ -54,17 +55,28 @@ async def trials(
     return Trials(trials=[trial_answer(one, base) for one in found[:limit]], next=following)
 
 
-@routes.get(STUDY + "/trials/{number}", responses=responses(404))
+# The kind of its last part keeps it apart from the address below.
+@routes.get(STUDY + "/trials/{number:int}", responses=responses(404))
 async def trial(
     name: Search,
     optimizer: Optimizer,
-    number: Annotated[int, Path(ge=0, le=LARGEST, description="Of the trial in its study.")],
+    number: Number,
     request: Request,
 ) -> TrialAnswer:
     """Read a trial with its curve."""
     service = service_of(request)
     base = request.scope.get("root_path", "") + study_url(name, optimizer)
     return await service.run(_trial, service, name, optimizer, number, base)
+
+
+@routes.post(STUDY + "/trials/{number:int}:void", responses=responses(404))
+async def void(
+    name: Search, optimizer: Optimizer, number: Number, body: Void, request: Request
+) -> TrialAnswer:
+    """Let nothing that was measured of a trial count: it failed for good, or is run again."""
+    service = service_of(request)
+    base = request.scope.get("root_path", "") + study_url(name, optimizer)
+    return await service.run(_void, service, name, optimizer, number, body, base)
 
 
 @routes.get(
@@ -109,12 +121,27 @@ def _trials(
     return service.store.trials(study.id, state=state, after=after, limit=limit)
 
 
-def _trial(service: Service, name: str, optimizer: str, number: int, base: str) -> TrialAnswer:
+def _known(service: Service, name: str, optimizer: str, number: int) -> TrialRecord:
     found = _trials(service, name, optimizer, None, number - 1, 1)
     if not found or found[0].number != number:
         raise NotFound(f"no trial {number} of {optimizer} in search '{name}'")
-    points = [PointAnswer(**vars(one)) for one in service.store.curve(found[0].id)]
-    return trial_answer(found[0], base).model_copy(update={"points": points})
+    return found[0]
+
+
+def _trial(service: Service, name: str, optimizer: str, number: int, base: str) -> TrialAnswer:
+    found = _known(service, name, optimizer, number)
+    points = [PointAnswer(**vars(one)) for one in service.store.curve(found.id)]
+    return trial_answer(found, base).model_copy(update={"points": points})
+
+
+def _void(
+    service: Service, name: str, optimizer: str, number: int, body: Void, base: str
+) -> TrialAnswer:
+    standing = remote.standing(service.store, name)
+    with declaring.turn(service.store, standing, service.name):
+        found = _known(service, name, optimizer, number)
+        kept = declaring.void(service.store, name, found, body.reason, again=body.again)
+    return trial_answer(kept, base)
 
 
 def _recommended(service: Service, name: str, optimizer: str) -> tuple[str, Recommendation]:

@@ -36,7 +36,7 @@ def spec_of(body: SearchBody, name: str) -> SearchSpec:
     """Return the spec that a body says."""
     refuse_others(body.optimizers)
     given = body.model_dump(mode="json", exclude={"task"})
-    return declaring.spec_of(body.task.external.model_dump(), given, name)
+    return declaring.spec_of(body.task.model_dump(), given, name)
 
 
 @routes.post("/v1/searches:validate", responses=responses())

@@ -7,6 +7,7 @@ import math
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -94,12 +95,14 @@ def address(text: str, *, remote: bool = False) -> tuple[str, int]:
     return host, int(found["port"])
 
 
-def serve(storage: str, options: Options) -> int:
+def serve(storage: str, options: Options, listening: Callable[[str], object] | None = None) -> int:
     """Serve the searches of a database until SIGTERM or Ctrl-C.
 
     Args:
         storage: The database.
         options: How it is reached.
+        listening: Called with its address once connections wait there, as
+            ``http://127.0.0.1:40123`` where ``options`` ask for port 0.
 
     Raises:
         SpecError: The address or the certificate cannot be used, or others could connect without
@@ -115,8 +118,12 @@ def serve(storage: str, options: Options) -> int:
         if host not in LOOPBACK:
             _refuse_open(service, host)
         logs.configure(options.log_format)
-        scheme, (_, taken, *_) = "https" if tls else "http", listener.getsockname()
-        _log.info("serving %s on %s://%s:%d", service.store, scheme, host, taken)
+        shown = f"[{host}]" if ":" in host else host
+        where = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"
+        _log.info("serving %s on %s", service.store, where)
+        if listening is not None:
+            listener.listen()
+            listening(where)
         config = uvicorn.Config(
             Hosts(app, allowed_hosts(host)),
             log_config=None,

@@ -23,7 +23,7 @@ from autotune.studies.models import Attempt, Trial
 from autotune.studies.records import Asked, Point, Role, SearchState, TrialRecord, TrialState
 from autotune.studies.store import Store
 from autotune.testing.remote import loss_of
-from autotune.testing.victims import context, kill, serving
+from autotune.testing.victims import context, kill, served, serving
 
 ENDED = (TrialState.COMPLETE, TrialState.STOPPED)
 REACHED = frozenset({TrialState.COMPLETE, TrialState.PAUSED})
@@ -53,7 +53,7 @@ class Crowd:
     Args:
         url: The database.
         search: Name of the search.
-        ports: Where servers listen, one each.
+        ports: Where servers listen, one each; 0 takes a free one.
         clients: How many there are; each has one server's address.
         trains: Seconds that a client trains a stretch, about.
         folder: For errors and states.
@@ -72,7 +72,13 @@ class Crowd:
 
     def __post_init__(self) -> None:
         """Start the servers."""
-        self.servers = [serving(self.url, port, self.folder / "server.log") for port in self.ports]
+        log = self.folder / "server.log"
+        begun = [
+            (serving(self.url, port, log), port) if port else served(self.url, log)
+            for port in self.ports
+        ]
+        self.servers = [process for process, _ in begun]
+        self.ports = tuple(port for _, port in begun)
 
     def begin(self, given: Mapping[str, Any]) -> None:
         """Begin the search and start the clients."""

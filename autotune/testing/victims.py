@@ -6,6 +6,7 @@ import multiprocessing
 import time
 import traceback
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -66,6 +67,16 @@ def serving(url: str, port: int, log: Path) -> ForkServerProcess:
     process = context().Process(target=_serve, args=(url, port, log), daemon=True)
     process.start()
     return process
+
+
+def served(url: str, log: Path) -> tuple[ForkServerProcess, int]:
+    """Start a server likewise on a free port; return it with the port, once it listens there."""
+    told, tells = context().Pipe(duplex=False)
+    process = context().Process(target=_serve, args=(url, 0, log, tells), daemon=True)
+    process.start()
+    tells.close()  # so that a server which ends early is heard of
+    with told:
+        return process, int(told.recv().rpartition(":")[2])
 
 
 def own_loop(given: dict[str, Any], url: str) -> None:
@@ -163,11 +174,12 @@ def damage(folder: Path) -> int:
     return len(files)
 
 
-def _serve(url: str, port: int, log: Path) -> None:
+def _serve(url: str, port: int, log: Path, tells: Connection | None = None) -> None:
     from autotune.service.server import Options, serve
 
     try:
-        serve(url, Options(listen=f"127.0.0.1:{port}"))
+        options = Options(listen=f"127.0.0.1:{port}")
+        serve(url, options, None if tells is None else tells.send)
     except BaseException:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import runpy
-import socket
 
 from autotune.client import Client
 from autotune.testing.remote import LARGER, by_hand, stored
-from autotune.testing.victims import context, kill, serving
+from autotune.testing.victims import context, kill, served, serving
 
 KILLS = 2  # of one trial three in a row would give it up
 SCRIPT = """
@@ -24,12 +23,6 @@ for trial in Client(address, states=folder, patience=60).trials("bowl", worker="
             break
     trial.save({"level": level})
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def training(script, **given):
@@ -52,9 +45,9 @@ def test_a_search_outlives_its_client_and_its_server(places, rounds, moments, tm
     script.write_text(SCRIPT)
     by_hand(other, LARGER)
     for number in range(rounds):
-        url, port = places(), free_port()
+        url = places()
+        server, port = served(url, log)
         given = {"address": f"http://127.0.0.1:{port}", "folder": str(tmp_path / f"s{number}")}
-        server = serving(url, port, log)
         with Client(given["address"]) as client:
             client.begin("bowl", LARGER)
         for _ in range(KILLS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 
@@ -10,16 +9,10 @@ import httpx2
 
 from autotune.studies.store import Store
 from autotune.testing.remote import LARGER, Insists, heard, train
-from autotune.testing.victims import serving
+from autotune.testing.victims import served, serving
 
 KILLS = 2
 SEARCH = "/v1/searches/bowl"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def work(client, over):
@@ -44,9 +37,9 @@ def listen(address, told, over):
 def test_a_listener_misses_nothing_of_a_server_that_is_killed(places, rounds, moments, tmp_path):
     log = tmp_path / "log"
     for _ in range(rounds):
-        url, port = places(), free_port()
-        address, told, done = f"http://127.0.0.1:{port}", [], []
-        server, over = serving(url, port, log), threading.Event()
+        url, told, done, over = places(), [], [], threading.Event()
+        server, port = served(url, log)
+        address = f"http://127.0.0.1:{port}"
         with httpx2.Client(base_url=address, timeout=20) as client:
             insists = Insists(client, httpx2.TransportError, 0.05)
             assert insists.put(SEARCH, json=dict(LARGER)).status_code == 201
@@ -74,9 +67,9 @@ def test_a_listener_misses_nothing_of_a_server_that_is_killed(places, rounds, mo
 
 def test_a_database_that_goes_away_is_waited_for(restartable, tmp_path):
     restartable.clear()
-    port, told, over = free_port(), [], threading.Event()
-    address, log = f"http://127.0.0.1:{port}", tmp_path / "log"
-    server = serving(restartable.url, port, log)
+    told, over = [], threading.Event()
+    server, port = served(restartable.url, tmp_path / "log")
+    address = f"http://127.0.0.1:{port}"
     with httpx2.Client(base_url=address, timeout=60) as client:
         insists = Insists(client, httpx2.TransportError, 0.05)
         assert insists.put(SEARCH, json=dict(LARGER)).status_code == 201

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 
@@ -12,15 +11,9 @@ from autotune.studies.store import Store
 from autotune.testing import crowds
 from autotune.testing.crowds import Crowd
 from autotune.testing.remote import LARGER, Insists, by_hand, stored, train
-from autotune.testing.victims import serving
+from autotune.testing.victims import served, serving
 
 KILLS = 3
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def work(client, over):
@@ -33,7 +26,7 @@ def test_many_workers_outlive_servers_and_each_other(server, rounds, moments, tm
     for number in range(rounds):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ports = tuple(free_port() for _ in range(2 - number % 2))  # two servers, then one
+        ports = (0,) * (2 - number % 2)  # two servers, then one
         crowd = Crowd(url=server, search="crowd", ports=ports, clients=3, trains=0.1, folder=folder)
         try:
             crowd.begin(body)
@@ -57,8 +50,8 @@ def test_a_search_outlives_its_server(places, rounds, moments, tmp_path):
     other, log = f"sqlite:///{tmp_path}/by-hand.db", tmp_path / "log"
     by_hand(other, LARGER)
     for _ in range(rounds):
-        url, port = places(), free_port()
-        server, over = serving(url, port, log), []
+        url, over = places(), []
+        server, port = served(url, log)
         address = f"http://127.0.0.1:{port}"
         with httpx2.Client(base_url=address, timeout=20) as client:
             insists = Insists(client, httpx2.TransportError, 0.05)

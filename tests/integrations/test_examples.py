@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ import optuna
 import pytest
 
 import autotune
-from autotune.testing.victims import serving
+from autotune.testing.victims import served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SLOW = pytest.mark.skipif(not os.environ.get("INTEGRATIONS"), reason="make integrations runs it")
@@ -158,10 +157,7 @@ def test_the_page_s_study_runs_as_printed():
 
 @SLOW
 def test_a_worker_of_the_service_trains_its_search_to_verdicts(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = serving(f"sqlite:///{tmp_path}/autotune.db", port, tmp_path / "log")
+    server, port = served(f"sqlite:///{tmp_path}/autotune.db", tmp_path / "log")
     found = example("service_worker", "httpx2").main(f"http://127.0.0.1:{port}", 2, 9)
     assert all(one["complete"] and len(one["seeds"]) == 3 for one in found)
     server.terminate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from autotune.client import Client
 from autotune.search import opening
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
-from autotune.testing.victims import kill, serving
+from autotune.testing.victims import kill, served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SLOW = pytest.mark.skipif(not os.environ.get("INTEGRATIONS"), reason="make integrations runs it")
@@ -33,10 +32,7 @@ def url(tmp_path, monkeypatch):
 @pytest.fixture
 def server(url, tmp_path):
     """The address of a server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = serving(url, port, tmp_path / "log")
+    process, port = served(url, tmp_path / "log")
     yield f"http://127.0.0.1:{port}"
     kill(process)
 

@@ -33,8 +33,14 @@ def test_ten_megabytes_of_points_are_refused_while_they_come(listening):
             said = refused(answer, 413, "content-too-large")
             assert said == "the body is larger than 1 MB; send fewer points in one call"
         many = [{"step": step, "loss": 1.0} for step in range(1, 10_002)]
-        assert "10000" in refused(client.post(path, json={"points": many}), 422, "invalid")
+        said = refused(client.post(path, json={"points": many}), 422, "invalid")
+        assert said.startswith("points must be at most 10000 in one call, got 10001; tell the rest")
         assert client.post(f"{held['url']}/beat").status_code == 200
+
+
+def test_a_sentence_holds_the_beginning_of_what_cannot_be_used(client):
+    answer = client.put("/v1/searches/x", json={**BODY, "sampler": ["s" * 99] * 99})
+    assert len(refused(answer, 422, "invalid")) < 300
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,15 @@ def test_a_silent_worker_loses_its_trial_and_may_not_report_it(begun, monkeypatc
     assert refused(begun.post(f"{held['url']}/beat"), 409, "lease-lost")
 
 
+def test_a_worker_that_was_away_goes_on_where_nobody_took_its_trial(begun, monkeypatch):
+    monkeypatch.setenv("AUTOTUNE_LEASE", "0.1")
+    held = lease(begun)
+    time.sleep(0.15)
+    assert points(begun, held, *told(held)).json()["command"] == "pause"
+    time.sleep(0.15)
+    assert end(begun, held).json()["state"] == "paused"
+
+
 def test_a_sign_of_life_keeps_a_lease(begun, monkeypatch):
     monkeypatch.setenv("AUTOTUNE_LEASE", "0.6")
     held = lease(begun)

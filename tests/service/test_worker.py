@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -74,6 +75,67 @@ def test_a_worker_behind_the_service_trains_what_the_command_would(server, url, 
         run(parse(SPEC), store=store)
     assert work("net", server=server, terms=ALONE)
     assert stored(url, "net") == stored(alone, "net")
+
+
+GENERATOR = """
+import torch
+
+
+def train(optimizer, seed, steps):
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(4, 1)
+    (opt, schedule), inputs = optimizer(model), torch.randn(32, 4)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    for step in range(1, steps + 1):
+        opt.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        opt.step()
+        schedule.step()
+        yield step, loss.item()
+"""
+
+
+def test_a_worker_of_two_places_trains_the_generator_of_a_file(folder, url, listening):
+    (folder / "gen.py").write_text(GENERATOR)
+    spec = parse({**SPEC, "model": "gen.py:train", "optimizers": ["adamw"]})
+    begin(url, spec)
+    server = f"http://127.0.0.1:{listening}"
+    assert work("net", server=server, terms=Terms(name="w", engine="processes", workers=2))
+    with Store(url, read_only=True) as store:
+        trials, held = store.trials(1), store.attempts(1)
+    assert {one.worker for one in held} == {"w.0", "w.1"}
+    assert {trial.state for trial in trials} <= {"complete", "stopped"}
+    assert sum(trial.role == "judge" for trial in trials) in {2, 4}
+
+
+def test_a_task_that_is_installed_is_begun_by_its_name_and_trained_by_workers(folder, listening):
+    server = f"http://127.0.0.1:{listening}"
+    task = {"registered": {"model": "mlp", "steps": 3, "batch_size": 16}}
+    with closing(Wire(server, None)) as wire:
+        wire.call("PUT", "/v1/searches/mlp", {**BODY, "task": task})
+        assert work("mlp", server=server, terms=ALONE)
+        found = wire.call("GET", "/v1/searches/mlp").body
+    assert (found["state"], found["task"]["model"]) == ("complete", "mlp")
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("hf:gpt2", "got 'hf:gpt2'; did you mean 'gpt2'?"),
+        ("mpl", "must be a task that is installed here, as another model is code"),
+        ("own.py:problem", "must be a label, got 'own.py:problem'"),
+    ],
+)
+def test_no_other_task_is_begun_by_its_name(model, sentence, listening):
+    with closing(Wire(f"http://127.0.0.1:{listening}", None)) as wire:
+        body = {**BODY, "task": {"registered": {"model": model}}}
+        with pytest.raises(SpecError, match=re.escape(sentence)):
+            wire.call("PUT", "/v1/searches/x", body)
+        body["task"]["external"] = BODY["task"]["external"]
+        body["task"]["registered"]["model"] = "mlp"
+        with pytest.raises(SpecError, match="task must have one of external"):
+            wire.call("PUT", "/v1/searches/x", body)
 
 
 def test_a_worker_with_another_file_is_refused(server, url, folder):
