@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete, foreign, words
+from autotune.search import controlling, delete, foreign, words
 from autotune.search.changes import KEPT_FACTS, another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import Growth, growth
@@ -146,6 +146,7 @@ def prepare(
         from_spec.check(engine or spec.engine, task, spec.optimizers)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
+        controlling.check(spec, task, engine or spec.engine, spaces)
         foreign.check(spaces)
         words.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
