@@ -42,6 +42,7 @@ FLAGS = {
     "metric": "metric",
     "data": "data",
     "optimizer": "optimizers",
+    "controller": "space.controller",
     "trials": "budget.trials",
     "runs": "budget.runs",
     "minutes": "budget.minutes",

@@ -15,6 +15,7 @@ from autotune.studies.names import suggestion
 
 _KINDS = {
     "autotune.arguments": "form of arguments",
+    "autotune.controllers": "controller",
     "autotune.engines": "engine",
     "autotune.exports": "export",
     "autotune.optimizers": "optimizer",

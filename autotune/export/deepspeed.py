@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.arguments.parts import clipped
 from autotune.export.header import lines
-from autotune.export.run import OURS, run_of, terms
+from autotune.export.run import OURS, refuse_controlled, run_of, terms
 from autotune.results.tuned import Tuned
 
 suffix = ".json"
@@ -27,6 +27,7 @@ def render(tuned: Tuned) -> str:
     Its own names are a few (Adam, AdamW, Lamb, Lion, Muon), without our groups: it is handed the
     optimizer, and told to let ZeRO step one that it has not tested.
     """
+    refuse_controlled(tuned)
     run, norm = run_of(tuned, FORM), clipped(tuned.hyper)
     hyper = {k: 0.0 if k == "max_grad_norm" else v for k, v in tuned.hyper.items()}
     batch: dict[str, Any] = {} if run.batch is None else {"train_batch_size": run.batch}

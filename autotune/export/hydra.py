@@ -22,7 +22,7 @@ Save it as conf/tuned/NAME.yaml, add tuned: NAME to the defaults of the config. 
 def render(tuned: Tuned) -> str:
     """Write two groups: ``optimizer`` takes the model, ``schedule`` the optimizer."""
     run = run_of(tuned, FORM)
-    made = {"name": tuned.optimizer, "hyper": complete(tuned)}
+    made = {"name": tuned.optimizer, "hyper": complete(tuned, controlled=True)}
     document = {
         "optimizer": instances.hydra("autotune.optimizers.build", made),
         "schedule": instances.hydra(

@@ -9,6 +9,7 @@ from typing import Any
 from autotune.arguments.parts import rising
 from autotune.errors import SpecError
 from autotune.optimizers.base import RuleOptimizer
+from autotune.optimizers.controllers import wanted
 from autotune.optimizers.registry import is_foreign, resolve, second_order
 from autotune.results.tuned import Tuned
 
@@ -111,13 +112,30 @@ def whole_epochs(run: Run, updates: int, form: str) -> int:
     return run.steps // updates
 
 
-def complete(tuned: Tuned) -> dict[str, Any]:
-    """Return the arguments of a setting's class, with the acceleration that its name says."""
+def complete(tuned: Tuned, controlled: bool = False) -> dict[str, Any]:
+    """Return the arguments of a setting's class, with the acceleration that its name says.
+
+    Args:
+        tuned: The record.
+        controlled: Whether those of a controller go along; else raises SpecError where it has one.
+    """
+    if not controlled:
+        refuse_controlled(tuned)
     hyper = dict(tuned.hyper)
     if is_foreign(tuned.optimizer):
         return hyper
     _, acceleration = resolve(tuned.optimizer)
     return hyper if acceleration == "none" else {"acceleration": acceleration, **hyper}
+
+
+def refuse_controlled(tuned: Tuned) -> None:
+    """Refuse a setting with a controller, which a class alone does not have; raises SpecError."""
+    name = wanted(tuned.hyper)
+    if name is not None:
+        raise SpecError(
+            f"{tuned.optimizer} was tuned with controller '{name}', which needs the model: "
+            "autotune.optimizers.build has it; use --as torch, hydra, huggingface or json"
+        )
 
 
 def warned(tuned: Tuned, *doubts: str) -> Tuned:

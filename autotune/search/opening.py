@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete, earlier, foreign, words
+from autotune.search import controlling, delete, earlier, foreign, words
 from autotune.search.carried import task_arguments
 from autotune.search.changes import another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computed, computing, device_of
@@ -125,6 +125,7 @@ def prepare(
         measuring.check(spec, task)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
+        controlling.check(spec, task, engine or spec.engine, spaces)
         foreign.check(spaces)
         words.check(spec, spaces)
         earlier.check(spec, spaces)

@@ -11,7 +11,7 @@ from autotune import optimizers
 from autotune.errors import UnknownName
 from autotune.optimizers import registry
 from autotune.registry import unknown
-from autotune.space import spaces
+from autotune.space import controlled, spaces
 from autotune.space.coordinates import DEFAULT_WARMUP
 from autotune.space.spaces import Candidate, Range, Space
 from autotune.studies.spec import SearchSpec
@@ -30,7 +30,7 @@ def spaces_of(
     names = set().union(*map(_known, spec.optimizers))
     takers = names.union(*map(optimizers.defaults, spec.optimizers))
     for key in _shared(spec):
-        if key not in takers:
+        if key not in takers and not controlled.is_word(key):
             raise UnknownName(unknown("parameter", key, names))
     return {
         optimizer: replace(space_of(spec, optimizer), published=tuple(published.get(optimizer, ())))
@@ -42,10 +42,12 @@ def space_of(spec: SearchSpec, optimizer: str) -> Space:
     """Return an optimizer's space with the spec's changes: its own win over the shared ones."""
     defaults = optimizers.defaults(optimizer)
     takes = _known(optimizer).union(defaults)
-    changes = {key: value for key, value in _shared(spec).items() if key in takes}
+    shared = _shared(spec).items()
+    changes = {key: value for key, value in shared if key in takes or controlled.is_word(key)}
     for key, value in spec.space.get(optimizer, {}).items():
         changes[key] = _over(changes.get(key), value)
-    return spaces.build(optimizers.space(optimizer), defaults, changes)
+    own = {**defaults, **controlled.defaults(changes)}
+    return spaces.build(optimizers.space(optimizer), own, controlled.spelled(changes))
 
 
 def over_runs(found: Mapping[str, Space], steps: int) -> dict[str, Space]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import SpecError, UnknownName
+from autotune.optimizers.controllers import KEY, NONE
 from autotune.registry import unknown
 from autotune.space.coordinates import DEFAULT_WARMUP, Params, Value, decode, encode, told
 from autotune.studies.setting import Setting
@@ -327,7 +328,9 @@ def _parameter(entry: Sequence[Any]) -> Parameter:
 
 def idle(name: str, params: Params) -> bool:
     """Return whether a coordinate has no effect: without decay there is no timescale."""
-    return name == "timescale" and params.get("decayed") == "no"
+    if name == "timescale":
+        return params.get("decayed") == "no"
+    return name.startswith(f"{KEY}_") and params.get(KEY) == NONE
 
 
 def from_data(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> Space:

@@ -21,7 +21,8 @@ KINDS = ("searches", *catalog.GROUPS)
 def command(kind: str, storage: str | None, as_json: bool) -> None:
     """List searches, or the names that options accept.
 
-    KIND is searches, optimizers, models, exports, samplers, pruners, engines or rules.
+    KIND is searches, optimizers, controllers, models, exports, samplers, pruners,
+    engines or rules.
     Optimizers of other packages are known by their dotted names, as
     torch.optim.RMSprop, and not listed.
 

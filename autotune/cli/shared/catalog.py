@@ -12,6 +12,7 @@ from autotune import optimizers, registry
 
 GROUPS = {
     "optimizers": "autotune.optimizers",
+    "controllers": "autotune.controllers",
     "models": "autotune.tasks",
     "exports": "autotune.exports",
     "samplers": "autotune.samplers",

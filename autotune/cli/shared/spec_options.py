@@ -46,6 +46,15 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--controller",),
+            {
+                "metavar": "NAME",
+                "shell_complete": registered("controllers"),
+                "help": "What multiplies rates of the model's parts by what their gradients show: "
+                "agvm or lanton.  [default: none]",
+            },
+        ),
+        (
             ("--steps",),
             {
                 "type": int,
