@@ -28,6 +28,7 @@ from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import LOOP, Measurement, Shortest, Task
+from autotune.tasks.command import ARGS
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.script import is_own
@@ -115,17 +116,21 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
-        **_command(spec),
+        **_command(spec, facts),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if half else {}),
     }
 
 
-def _command(spec: SearchSpec) -> dict[str, Any]:
-    """Return what a job carries of a command; nothing of another task."""
+def _command(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job carries of a command; nothing of another task.
+
+    One that was begun before ``{args}`` left anything out goes on as it began.
+    """
     if spec.command is None:
         return {}
-    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
+    whole = {"brief": False} if LOOP in facts and ARGS not in facts else {}
+    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric, **whole}
 
 
 def prepare(
@@ -185,8 +190,10 @@ def known(spec: SearchSpec, stored: SearchRecord) -> Prepared:
 
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
-    precision = {"precision": begun["precision"]} if "precision" in begun else {}
-    task = resolve(**task_arguments(spec, precision))
+    known = {"precision": begun["precision"]} if "precision" in begun else {}
+    if stored is not None and spec.command is not None:
+        known |= {name: stored.task[name] for name in (LOOP, ARGS) if name in stored.task}
+    task = resolve(**task_arguments(spec, known))
     wanted = getattr(task, "wants", None) if spec.device == AUTO else None
     device = devices.resolve(wanted) if wanted else device
     return placed(task, device) if movable(task) or spec.device != AUTO else task
