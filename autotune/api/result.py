@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from autotune.search.events import Listener
 from autotune.search.status import current
 from autotune.search.stored import opened
 from autotune.studies import urls
-from autotune.studies.records import SearchState, TrialRecord
+from autotune.studies.records import Point, SearchState, TrialRecord
 from autotune.studies.store import Store
 
 if TYPE_CHECKING:
@@ -246,6 +246,17 @@ class Result:
             studies = store.search(self.name).studies
             points = {key: those for s in studies for key, those in store.curves(s.id).items()}
             return frames.curves(self._trials(store), points)
+
+    def records(self) -> Iterator[tuple[str, TrialRecord, Sequence[Point]]]:
+        """Yield each trial with its optimizer's name before it and its curve behind it.
+
+        ``autotune.integrations.mlflow`` and ``.wandb`` write these to their trackers.
+        """
+        with opened(self.storage) as store:
+            curves = {s.optimizer: store.curves(s.id) for s in store.search(self.name).studies}
+            for optimizer, trials in self._trials(store).items():
+                for trial in trials:
+                    yield optimizer, trial, curves[optimizer].get(trial.id, ())
 
     def _trials(self, store: Store) -> dict[str, list[TrialRecord]]:
         search = current(store.search(self.name), store)

@@ -8,6 +8,8 @@ from typing import Any
 from autotune.studies.records import own_data
 from autotune.studies.spec import SearchSpec
 from autotune.tasks import precision
+from autotune.tasks.base import LOOP
+from autotune.tasks.command import ARGS
 
 
 def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,17 +23,21 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
-        **_command(spec),
+        **_command(spec, facts),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if _says_precision(spec, facts) else {}),
     }
 
 
-def _command(spec: SearchSpec) -> dict[str, Any]:
-    """Return what a job carries of a command; nothing of another task."""
+def _command(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job carries of a command; nothing of another task.
+
+    One that was begun before ``{args}`` left anything out goes on as it began.
+    """
     if spec.command is None:
         return {}
-    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
+    whole = {"brief": False} if LOOP in facts and ARGS not in facts else {}
+    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric, **whole}
 
 
 def _says_precision(spec: SearchSpec, facts: Mapping[str, Any]) -> bool:

@@ -31,6 +31,7 @@ from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.tasks import precision
 from autotune.tasks.base import LOOP, Measurement, Shortest, Task
+from autotune.tasks.command import ARGS
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.script import is_own
@@ -181,6 +182,8 @@ def known(spec: SearchSpec, stored: SearchRecord) -> Prepared:
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
     known = {"precision": begun["precision"]} if "precision" in begun else {}
+    if stored is not None and spec.command is not None:
+        known |= {name: stored.task[name] for name in (LOOP, ARGS) if name in stored.task}
     task = resolve(**task_arguments(spec, known))
     wanted = getattr(task, "wants", None) if spec.device == AUTO else None
     device = devices.resolve(wanted) if wanted else device
