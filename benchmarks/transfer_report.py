@@ -91,6 +91,15 @@ class Recorded:
         wanted = set(targets)
         return sorted(case for case in self.carried if (case.steps, case.batch) in wanted)
 
+    def complete(self) -> list[Target]:
+        """Return the targets of another length or batch that every task was run at."""
+        ran: dict[Target, set[tuple[str, str]]] = {}
+        for case in self.carried:
+            if self.losses(case, self.tuned) is not None:
+                ran.setdefault((case.steps, case.batch), set()).add((case.task, case.optimizer))
+        everyone = set().union(*ran.values())
+        return sorted(target for target in ran if target != (1, 1) and ran[target] == everyone)
+
     def against(self, targets: Iterable[Target], rival: Who) -> dict[str, list[Array]]:
         """Return by task each case's differences of the tuned setting to another, by set."""
         found: dict[str, list[Array]] = {}
@@ -125,7 +134,7 @@ def report(
 ) -> str:
     """Return all tables."""
     recorded = Recorded(runs, log, carried, sets, reference)
-    targets = sorted({(case.steps, case.batch) for case in carried} - {(1, 1)})
+    targets = recorded.complete()
     parts = [_counted(recorded), _short(recorded)]
     for title, some in _families(targets).items():
         parts += _compared(recorded, title, some)

@@ -113,15 +113,14 @@ def test_a_larger_batch_holds_the_samples_of_several(study):
     assert study.task("mlp", batch=4).batch_size == 4 * study.task("mlp").batch_size
 
 
-def test_each_seed_runs_every_task_before_the_next_seed(study):
+def test_a_target_runs_all_tasks_on_a_seed_before_the_next_seed(study):
     todo = study.units(3, list(study.OPTIMIZERS))
-    short = [u for u in todo if u.seed is not None and u.case.steps < 10]
-    cases = Counter(unit.case for unit in short[: len(short) // 3])
-    assert set(cases.values()) == {1}
-    assert len({case.task for case in cases}) == 11
-    assert todo[0].case.steps == 1
-    grids = [unit.seed for unit in todo].index(None)
-    assert sum(unit.case.steps < 10 for unit in todo[:grids]) == 2 * len(short) // 3
+    first = Counter((unit.case.steps, unit.case.batch, unit.seed) for unit in todo[:66])
+    assert first == {(1, 1, 0): 22, (3, 1, 0): 22, (1, 4, 0): 22}
+    for target in study.TARGETS:
+        own = [unit.seed for unit in todo if (unit.case.steps, unit.case.batch) == target]
+        grids = [None] * 22 if target in study.GRIDS else []
+        assert own == [0] * 22 + [1] * 22 + grids + [2] * 22
 
 
 @pytest.fixture
@@ -196,7 +195,9 @@ def test_the_report_names_the_rules_that_were_planted_as_needed(study, tmp_path,
         case = study.Case(task=name, optimizer="adan", steps=1, batch=4)
         for seed in (0, 1, None):
             own.work(study.Unit(case=case, seed=seed))
+    own.work(study.Unit(case=replace(case, steps=3), seed=0))  # no other task was run there
     said = study.report(own)
+    assert "### All targets (1x/4x)" in said
     (verdict,) = {line for line in said.splitlines() if line.startswith("no set is shown")}
     assert "shown to be worse: none, timescale, betas-samples" in verdict
     assert "shown to be at most 1 % worse: batch," in verdict
