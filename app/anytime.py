@@ -1,4 +1,4 @@
-"""Best loss so far against what it had cost, in full runs."""
+"""Best loss so far against what it had cost, or against the clock."""
 
 from __future__ import annotations
 
@@ -7,47 +7,52 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autotune.app import look
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.app import clock, look
+from autotune.studies.records import TrialRecord, TrialState
+
+UNITS = {clock.COST: "full runs", clock.CLOCK: "minutes"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How the lowest full-length loss fell while a study spent its budget."""
+    """How the lowest full-length loss fell while a study spent its budget.
+
+    Args:
+        costs: Full runs spent, or minutes passed, when a loss was the lowest.
+        losses: Those losses.
+        against: ``clock.COST`` or ``clock.CLOCK``.
+    """
 
     costs: tuple[float, ...]
     losses: tuple[float, ...]
+    against: str = clock.COST
 
 
-def progress(trials: Sequence[TrialRecord]) -> Progress:
-    """Add up search trials in the order they ended; the last point is all that was spent."""
-    spent, best = 0.0, float("inf")
+def progress(trials: Sequence[TrialRecord], against: str = clock.COST) -> Progress:
+    """Follow search trials in the order they ended; the last point is all that was spent."""
+    places = clock.places(trials, against)
+    best, end = float("inf"), 0.0
     costs: list[float] = []
     losses: list[float] = []
-    for trial in sorted(_searched(trials), key=_ended):
-        spent += trial.step / trial.target
+    for trial in clock.searched(trials):
+        if trial.number not in places:
+            continue
+        end = places[trial.number]
         if trial.state is TrialState.COMPLETE and trial.loss is not None and trial.loss < best:
             best = trial.loss
-            costs.append(spent)
+            costs.append(end)
             losses.append(best)
-    if losses and costs[-1] < spent:
-        costs.append(spent)
+    if losses and costs[-1] < end:
+        costs.append(end)
         losses.append(best)
-    return Progress(costs=tuple(costs), losses=tuple(losses))
-
-
-def _searched(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return [trial for trial in trials if trial.role is Role.SEARCH]
-
-
-def _ended(trial: TrialRecord) -> tuple[float, int]:
-    return (trial.updated.timestamp() if trial.updated else 0.0, trial.number)
+    return Progress(costs=tuple(costs), losses=tuple(losses), against=against)
 
 
 def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:
     """Draw a falling staircase for each optimizer."""
     chart = go.Figure()
     colours = look.colours(lines)
+    against = next((line.against for line in lines.values()), clock.COST)
     for name, line in lines.items():
         chart.add_scatter(
             x=line.costs,
@@ -55,9 +60,10 @@ def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:
             name=name,
             mode="lines+markers",
             line={"shape": "hv", "width": 2.5, "color": colours[name]},
-            hovertemplate="%{y:.6~g} after %{x:.2f} full runs<extra>%{fullData.name}</extra>",
+            hovertemplate=f"%{{y:.6~g}} after %{{x:.2f}} {UNITS[against]}"
+            "<extra>%{fullData.name}</extra>",
         )
-    look.frame(chart, x="cost of the search (full runs)", y="best validation loss so far")
+    look.frame(chart, x=clock.SEARCH[against], y="best validation loss so far")
     chart.update_xaxes(rangemode="tozero")
     if log:
         look.log_axis(chart, [loss for line in lines.values() for loss in line.losses])

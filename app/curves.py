@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+import pandas as pd
 import plotly.graph_objects as go
 
-from autotune.app import look
+from autotune.app import clock, look
 from autotune.app.fidelity import Curves
 from autotune.studies.records import Role, TrialRecord, TrialState
 
@@ -35,11 +36,23 @@ def metrics(curves: Curves) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One trial's measurements of one metric."""
+    """One trial's measurements of one metric.
+
+    Args:
+        trial: The trial.
+        steps: After which it was measured.
+        values: What was measured.
+        seconds: For which it had trained by then.
+    """
 
     trial: TrialRecord
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    def along(self, against: str) -> tuple[float, ...]:
+        """Return where the measurements stand on an axis, a key of ``clock.CURVE``."""
+        return self.seconds if against == clock.SECONDS else self.steps
 
 
 def ema(values: Sequence[float], weight: float) -> list[float]:
@@ -52,8 +65,8 @@ def ema(values: Sequence[float], weight: float) -> list[float]:
 
 
 def decimate(
-    steps: Sequence[int], values: Sequence[float], limit: int = POINTS
-) -> tuple[list[int], list[float]]:
+    steps: Sequence[float], values: Sequence[float], limit: int = POINTS
+) -> tuple[list[float], list[float]]:
     """Keep each bucket's lowest and highest point, and both ends of the line."""
     if len(steps) <= limit:
         return list(steps), list(values)
@@ -72,7 +85,7 @@ def pick(
 ) -> list[Line]:
     """Return the curves of search trials, the best last so that it is drawn on top."""
     searched = [trial for trial in trials if trial.role is Role.SEARCH]
-    ranked = (_line_of(trial, curves, metric) for trial in sorted(searched, key=_merit))
+    ranked = (line_of(trial, curves, metric) for trial in sorted(searched, key=_merit))
     return list(islice((line for line in ranked if line.steps), limit))[::-1]
 
 
@@ -81,14 +94,21 @@ def among(
 ) -> list[Line]:
     """Return the curves of a trial's stage by rank, the best first."""
     alike = sorted((trial for trial in trials if trial.role is chosen.role), key=_merit)
-    lines = (_line_of(trial, curves, metric) for trial in alike)
+    lines = (line_of(trial, curves, metric) for trial in alike)
     return [line for line in lines if line.steps]
 
 
-def _line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:
-    points = [(p.step, getattr(p, metric)) for p in curves.get(trial.id, ())]
-    known = [(step, value) for step, value in points if value is not None]
-    return Line(trial=trial, steps=tuple(s for s, _ in known), values=tuple(v for _, v in known))
+def line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:
+    """Return a trial's curve of one metric, empty where it was not measured."""
+    points = curves.get(trial.id, ())
+    passed = clock.elapsed(trial, points)
+    known = [
+        (point.step, value, seconds)
+        for point, seconds in zip(points, passed, strict=True)
+        if (value := getattr(point, metric)) is not None
+    ]
+    steps, values, times = zip(*known, strict=True) if known else ((), (), ())
+    return Line(trial=trial, steps=steps, values=values, seconds=times)
 
 
 def _merit(trial: TrialRecord) -> tuple[bool, float]:
@@ -98,32 +118,59 @@ def _merit(trial: TrialRecord) -> tuple[bool, float]:
 
 
 def figure(
-    lines: Sequence[Line], colour: str, *, metric: str, smooth: float = 0.0, log: bool = False
+    lines: Sequence[Line],
+    colour: str,
+    *,
+    metric: str,
+    smooth: float = 0.0,
+    log: bool = False,
+    against: str = clock.STEP,
 ) -> go.Figure:
-    """Draw completed trials in ``colour``, the best one bold, others in their state's colour."""
+    """Draw completed trials in ``colour``, the best one bold, others in their state's colour.
+
+    Args:
+        lines: The curves, the best last.
+        colour: Of the optimizer.
+        metric: A key of ``METRICS``.
+        smooth: Weight of the moving average, from 0 to below 1.
+        log: Whether the axis of the metric is logarithmic.
+        against: What the other axis is, a key of ``clock.CURVE``.
+    """
     chart = go.Figure()
     if smooth > 0:
-        _shadows(chart, lines, colour)
+        _shadows(chart, lines, colour, against)
     named: set[TrialState] = set()
     for line in lines:
-        _line(chart, line, _colour(line.trial, colour), smooth)
+        _line(chart, line, _colour(line.trial, colour), smooth, against)
         chart.data[-1].showlegend = line.trial.state not in named
         named.add(line.trial.state)
     best = lines[-1] if lines else None
     if best and best.trial.state is TrialState.COMPLETE:
         chart.data[-1].update(line_width=3.5, opacity=1, showlegend=True)
         chart.data[-1].update(name=f"best (trial {best.trial.number})", legendgroup="best")
-    look.frame(chart, x="step", y=METRICS[metric], height=460)
+    look.frame(chart, x=clock.CURVE[against], y=METRICS[metric], height=460)
     chart.update_xaxes(rangemode="tozero")
     return look.log_axis(chart, [v for line in lines for v in line.values]) if log else chart
+
+
+def frame(lines: Sequence[Line], metric: str) -> pd.DataFrame:
+    """Return every measurement of some curves, a row for each."""
+    rows = [
+        (line.trial.number, line.trial.state.value, *point)
+        for line in lines
+        for point in zip(line.steps, line.seconds, line.values, strict=True)
+    ]
+    columns = ["trial", "state", "step", "training time (s)", METRICS[metric]]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _colour(trial: TrialRecord, colour: str) -> str:
     return colour if trial.state is TrialState.COMPLETE else look.STATES[trial.state]
 
 
-def _line(chart: go.Figure, line: Line, colour: str, smooth: float) -> None:
-    steps, values = decimate(line.steps, ema(line.values, smooth))
+def _line(chart: go.Figure, line: Line, colour: str, smooth: float, against: str) -> None:
+    steps, values = decimate(line.along(against), ema(line.values, smooth))
+    unit = clock.hover(against)
     done = line.trial.state is TrialState.COMPLETE
     chart.add_scatter(
         x=steps,
@@ -134,18 +181,18 @@ def _line(chart: go.Figure, line: Line, colour: str, smooth: float) -> None:
         line={"color": colour, "width": 1.5, "dash": "solid" if done else "dot"},
         marker={"color": colour, "symbol": look.SYMBOLS[line.trial.state]},
         opacity=0.6,
-        hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.6~g}}<extra></extra>",
+        hovertemplate=f"trial {line.trial.number}, {unit}: %{{y:.6~g}}<extra></extra>",
     )
 
 
-def _shadows(chart: go.Figure, lines: Sequence[Line], colour: str) -> None:
+def _shadows(chart: go.Figure, lines: Sequence[Line], colour: str, against: str) -> None:
     """Add the raw curves, one trace for each state with gaps between trials."""
     for state in dict.fromkeys(line.trial.state for line in lines):
-        x: list[int | None] = []
+        x: list[float | None] = []
         y: list[float | None] = []
         for line in lines:
             if line.trial.state is state:
-                steps, values = decimate(line.steps, line.values)
+                steps, values = decimate(line.along(against), line.values)
                 x += [*steps, None]
                 y += [*values, None]
         shade = colour if state is TrialState.COMPLETE else look.STATES[state]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
@@ -69,6 +69,20 @@ def _at(
         trials=tuple(trial for _, trial in pairs),
         losses=tuple(loss for loss, _ in pairs),
         diverged=diverged,
+    )
+
+
+def narrowed(sample: Sample, numbers: Collection[int] | None) -> Sample:
+    """Return the part of a sample that is of these trials; None: all of it."""
+    if numbers is None:
+        return sample
+    pairs = zip(sample.trials, sample.losses, strict=True)
+    kept = [(trial, loss) for trial, loss in pairs if trial.number in numbers]
+    return replace(
+        sample,
+        trials=tuple(trial for trial, _ in kept),
+        losses=tuple(loss for _, loss in kept),
+        diverged=tuple(trial for trial in sample.diverged if trial.number in numbers),
     )
 
 

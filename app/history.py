@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune.app import look, words
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.app import clock, look, words
+from autotune.studies.records import TrialRecord, TrialState
 
 LOST = "no loss"
 CROWD = 100  # points beyond which markers hide the line
 
 
-def figure(trials: Sequence[TrialRecord], colour: str, *, log: bool = False) -> go.Figure:
-    """Draw search trials by number; those without a loss stand in a strip below."""
-    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+def figure(
+    trials: Sequence[TrialRecord],
+    colour: str,
+    *,
+    log: bool = False,
+    against: str = clock.TRIAL,
+    shown: Collection[int] | None = None,
+) -> go.Figure:
+    """Draw search trials in turn; those without a loss stand in a strip below.
+
+    Args:
+        trials: Of a study.
+        colour: Of its best line.
+        log: Whether the loss axis is logarithmic.
+        against: What the other axis is, a key of ``clock.SEARCH``.
+        shown: Numbers of the trials that are drawn; None: all. The best line is that of all.
+    """
+    places = clock.places(trials, against)
+    searched = [trial for trial in trials if trial.number in places]
+    drawn = [trial for trial in searched if shown is None or trial.number in shown]
     # An empty strip would take the upper chart's axis with it.
-    rows = 2 if any(trial.loss is None for trial in searched) else 1
+    rows = 2 if any(trial.loss is None for trial in drawn) else 1
     heights = [0.88, 0.12] if rows == 2 else None
     chart = make_subplots(rows=rows, shared_xaxes=True, row_heights=heights, vertical_spacing=0.03)
     for state in TrialState:
-        _states(chart, state, [trial for trial in searched if trial.state is state])
-    losses = _best(chart, searched, colour)
-    look.frame(chart, x="trial", y="validation loss", height=440)
+        _states(chart, state, [trial for trial in drawn if trial.state is state], places)
+    losses = _best(chart, searched, places, colour)
+    look.frame(chart, x=clock.SEARCH[against], y="validation loss", height=440)
     if rows == 2:
         chart.update_xaxes(title_text="", row=1, col=1)
         chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
@@ -34,7 +51,12 @@ def figure(trials: Sequence[TrialRecord], colour: str, *, log: bool = False) -> 
     return chart
 
 
-def _states(chart: go.Figure, state: TrialState, trials: Sequence[TrialRecord]) -> None:
+def _states(
+    chart: go.Figure,
+    state: TrialState,
+    trials: Sequence[TrialRecord],
+    places: Mapping[int, float],
+) -> None:
     """Add one trace for those with a loss and one for those without."""
     size = 8 if len(trials) <= look.MANY else 4
     marker = {"symbol": look.SYMBOLS[state], "color": look.STATES[state], "size": size}
@@ -44,16 +66,17 @@ def _states(chart: go.Figure, state: TrialState, trials: Sequence[TrialRecord]) 
             continue
         trace = look.scatter(
             len(chosen),
-            x=[trial.number for trial in chosen],
+            x=[places[trial.number] for trial in chosen],
             y=[LOST if lost else trial.loss for trial in chosen],
             name=state.value,
             mode="markers",
             marker=marker,
             legendgroup=state.value,
             showlegend=row == 1 or all(trial.loss is None for trial in trials),
-            customdata=[_note(trial) for trial in chosen],
-            hovertemplate="trial %{x}: " + ("" if lost else "%{y:.6~g}, ") + "%{customdata}"
-            "<extra>%{fullData.name}</extra>",
+            customdata=[(trial.number, _note(trial)) for trial in chosen],
+            hovertemplate="trial %{customdata[0]}: "
+            + ("" if lost else "%{y:.6~g}, ")
+            + "%{customdata[1]}<extra>%{fullData.name}</extra>",
         )
         chart.add_trace(trace, row=row, col=1)
 
@@ -62,19 +85,19 @@ def _note(trial: TrialRecord) -> str:
     return f"step {trial.step} of {trial.target}, {words.markup(trial.origin)}"
 
 
-def _best(chart: go.Figure, trials: Sequence[TrialRecord], colour: str) -> list[float]:
+def _best(
+    chart: go.Figure, trials: Sequence[TrialRecord], places: Mapping[int, float], colour: str
+) -> list[float]:
     """Add the staircase of the lowest completed loss, and return every loss drawn."""
-    done = [
-        (trial.number, trial.loss)
+    done = sorted(
+        (places[trial.number], trial.loss)
         for trial in trials
         if trial.state is TrialState.COMPLETE and trial.loss is not None
-    ]
+    )
     if done:
-        numbers = [number for number, _ in done]
         best = list(accumulate((loss for _, loss in done), min))
-        numbers.append(max(trial.number for trial in trials))
         chart.add_scatter(
-            x=numbers,
+            x=[*(place for place, _ in done), max(places.values())],
             y=[*best, best[-1]],
             name="best so far",
             mode="lines",

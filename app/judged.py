@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autotune.app import look
-from autotune.app.curves import METRICS
+from autotune.app import clock, look
+from autotune.app.curves import METRICS, line_of
 from autotune.app.fidelity import Curves
 from autotune.results.comparison import Contender, Row
 from autotune.studies.records import Role, TrialRecord
@@ -28,6 +28,7 @@ class Band:
         lows: The lowest value of a seed at each step.
         means: The mean over seeds.
         highs: The highest value.
+        seconds: For which they had trained at each step, as a mean.
     """
 
     optimizer: str
@@ -37,11 +38,16 @@ class Band:
     lows: tuple[float, ...]
     means: tuple[float, ...]
     highs: tuple[float, ...]
+    seconds: tuple[float, ...]
 
     @property
     def name(self) -> str:
         """How a legend calls it."""
         return f"{self.optimizer} {self.word}"
+
+    def along(self, against: str) -> tuple[float, ...]:
+        """Return where the measurements stand on an axis, a key of ``clock.CURVE``."""
+        return self.seconds if against == clock.SECONDS else self.steps
 
 
 def bands(
@@ -81,12 +87,17 @@ def _band(
 ) -> Band:
     word, judged = contender
     runs = [
-        {p.step: value for p in curves.get(t.id, ()) if (value := getattr(p, metric)) is not None}
+        {
+            step: (value, time)
+            for step, value, time in zip(one.steps, one.values, one.seconds, strict=True)
+        }
         for t in trials
         if t.role is Role.JUDGE and t.setting.trains_like(judged.setting)
+        for one in [line_of(t, curves, metric)]
     ]
     steps = sorted(set.intersection(*map(set, runs))) if runs else []
-    values = [[run[step] for run in runs] for step in steps]
+    values = [[run[step][0] for run in runs] for step in steps]
+    times = [[run[step][1] for run in runs] for step in steps]
     return Band(
         optimizer=optimizer,
         word=word,
@@ -95,25 +106,29 @@ def _band(
         lows=tuple(map(min, values)),
         means=tuple(sum(each) / len(each) for each in values),
         highs=tuple(map(max, values)),
+        seconds=tuple(sum(each) / len(each) for each in times),
     )
 
 
-def figure(found: Sequence[Band], *, metric: str, log: bool = False) -> go.Figure:
+def figure(
+    found: Sequence[Band], *, metric: str, log: bool = False, against: str = clock.STEP
+) -> go.Figure:
     """Draw means as lines, tuned solid and references dashed, and seeds as bands around them."""
     chart = go.Figure()
     colours = look.colours(band.optimizer for band in found)
     for band in found:
-        _shade(chart, band, colours[band.optimizer])
+        _shade(chart, band, colours[band.optimizer], against)
     for band in found:
-        _mean(chart, band, colours[band.optimizer])
-    look.frame(chart, x="step", y=f"{METRICS[metric]} (mean over seeds)", height=460)
+        _mean(chart, band, colours[band.optimizer], against)
+    look.frame(chart, x=clock.CURVE[against], y=f"{METRICS[metric]} (mean over seeds)", height=460)
     chart.update_xaxes(rangemode="tozero")
     return look.log_axis(chart, [low for band in found for low in band.lows]) if log else chart
 
 
-def _shade(chart: go.Figure, band: Band, colour: str) -> None:
+def _shade(chart: go.Figure, band: Band, colour: str, against: str) -> None:
+    places = band.along(against)
     chart.add_scatter(
-        x=[*band.steps, *reversed(band.steps)],
+        x=[*places, *reversed(places)],
         y=[*band.highs, *reversed(band.lows)],
         fill="toself",
         fillcolor=colour,
@@ -127,10 +142,11 @@ def _shade(chart: go.Figure, band: Band, colour: str) -> None:
     )
 
 
-def _mean(chart: go.Figure, band: Band, colour: str) -> None:
+def _mean(chart: go.Figure, band: Band, colour: str, against: str) -> None:
+    unit = clock.hover(against)
     tuned = band.word.endswith("tuned")
     chart.add_scatter(
-        x=band.steps,
+        x=band.along(against),
         y=band.means,
         customdata=list(zip(band.lows, band.highs, strict=True)),
         mode="lines+markers",
@@ -138,6 +154,7 @@ def _mean(chart: go.Figure, band: Band, colour: str) -> None:
         marker={"size": 6},
         name=band.name,
         legendgroup=band.name,
-        hovertemplate="step %{x}: %{y:.6~g} (seeds %{customdata[0]:.6~g} to %{customdata[1]:.6~g})"
+        hovertemplate=f"{unit}: %{{y:.6~g}} "
+        "(seeds %{customdata[0]:.6~g} to %{customdata[1]:.6~g})"
         f"<extra>{band.name}</extra>",
     )

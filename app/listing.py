@@ -146,7 +146,7 @@ def matching(
         for record in records
         if (not states or record.state in states)
         and (not roles or record.role in roles)
-        and wanted in _text(record)
+        and (not wanted or wanted in _text(record))
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from autotune.app import look
+from autotune.app import clock, look
 from autotune.app.curves import METRICS, Line, decimate
 
 NEXT = 5  # neighbours drawn on each side
@@ -26,12 +26,15 @@ def among(lines: Sequence[Line], number: int) -> list[Line]:
     return [*near, lines[at]]
 
 
-def figure(lines: Sequence[Line], colour: str, *, metric: str) -> go.Figure:
+def figure(
+    lines: Sequence[Line], colour: str, *, metric: str, against: str = clock.STEP
+) -> go.Figure:
     """Draw the last line in colour and the others in grey."""
     chart = go.Figure()
+    unit = clock.hover(against)
     for line in lines:
         own = line is lines[-1]
-        steps, values = decimate(line.steps, line.values)
+        steps, values = decimate(line.along(against), line.values)
         chart.add_scatter(
             x=steps,
             y=values,
@@ -42,7 +45,7 @@ def figure(lines: Sequence[Line], colour: str, *, metric: str) -> go.Figure:
             line={"color": colour if own else look.NEUTRAL, "width": 3 if own else 1},
             marker={"size": 6 if own else 3},
             opacity=1 if own else 0.5,
-            hovertemplate=f"trial {line.trial.number}, step %{{x}}: %{{y:.6~g}}<extra></extra>",
+            hovertemplate=f"trial {line.trial.number}, {unit}: %{{y:.6~g}}<extra></extra>",
         )
-    look.frame(chart, x="step", y=METRICS[metric], height=420)
+    look.frame(chart, x=clock.CURVE[against], y=METRICS[metric], height=420)
     return chart.update_xaxes(rangemode="tozero")

@@ -68,8 +68,8 @@ def _diverged(chart: go.Figure, sample: Sample, x: Axis, y: Axis) -> None:
         name="diverged",
         mode="markers",
         marker={"symbol": "x", "color": look.VERMILION, "size": 8},
-        customdata=[trial.number for trial in lost],
-        hovertemplate="trial %{customdata} diverged at %{x}, %{y}<extra></extra>",
+        customdata=[(trial.number,) for trial in lost],
+        hovertemplate="trial %{customdata[0]} diverged at %{x}, %{y}<extra></extra>",
     )
 
 

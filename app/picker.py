@@ -22,7 +22,7 @@ def search(url: str) -> Snapshot | None:
     if not names:
         empty(url)
         return None
-    return queries.snapshot(url, _pick("search", names))
+    return queries.snapshot(url, pick("search", names))
 
 
 def another(url: str, name: str) -> Snapshot | None:
@@ -30,15 +30,15 @@ def another(url: str, name: str) -> Snapshot | None:
     names = [record.name for record in queries.searches(url) if record.name != name]
     if st.query_params.get(BESIDE) == name:  # the first one was just set to the second
         del st.query_params[BESIDE]
-    return queries.snapshot(url, _pick(BESIDE, names)) if names else None
+    return queries.snapshot(url, pick(BESIDE, names)) if names else None
 
 
 def optimizer(snapshot: Snapshot) -> str:
     """Let the reader pick one of the search's optimizers, the best first."""
-    return _pick("optimizer", [row.optimizer for row in snapshot.comparison.rows])
+    return pick("optimizer", [row.optimizer for row in snapshot.comparison.rows])
 
 
-def _pick(key: str, names: Sequence[str]) -> str:
+def pick(key: str, names: Sequence[str]) -> str:
     """Offer the names; remember the pick in the address and, for other pages, in the session.
 
     The widget gets its value as a default, in every run: what is written into its state is sent

@@ -49,7 +49,7 @@ def serve(
         port: To listen on; 0 takes a free one.
         open_browser: Whether to open one.
         base_path: Under which path of its own address a proxy shows the dashboard.
-        allowed: What viewers may do.
+        allowed: What viewers may do and see beside the searches.
 
     Raises:
         SpecError: Something given cannot be used.
@@ -113,7 +113,9 @@ def _path(given: str) -> str:
 
 
 def _check(allowed: Terms, host: str) -> None:
-    """Refuse to let strangers stop searches."""
+    """Refuse to let strangers stop searches, and a folder that is none."""
+    if allowed.benchmarks is not None and not allowed.benchmarks.is_dir():
+        raise SpecError(f"--benchmarks must name a folder that exists, got {allowed.benchmarks}")
     if not allowed.control:
         return
     if host not in LOOPBACK:

@@ -25,12 +25,12 @@ def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.
         name="measured",
         mode="markers",
         marker={"color": colour, "size": 7, "opacity": 0.75},
-        customdata=[trial.number for trial in trials],
-        hovertemplate="trial %{customdata}: %{y:.6~g} at %{x}<extra></extra>",
+        customdata=[(trial.number,) for trial in trials],
+        hovertemplate="trial %{customdata[0]}: %{y:.6~g} at %{x}<extra></extra>",
     )
     lost = [trial for trial in sample.diverged if value(trial, axis.name) is not None]
     if lost:
-        _diverged(chart, axis, max(sample.losses), lost)
+        _diverged(chart, axis, max(sample.losses, default=1.0), lost)
     look.frame(chart, x=words.label(axis.name), y="validation loss", height=270, legend=False)
     _scale(chart, axis)
     return look.log_axis(chart, sample.losses) if log else chart
@@ -43,8 +43,8 @@ def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialReco
         name="diverged",
         mode="markers",
         marker={"symbol": "x", "color": look.VERMILION, "size": 8},
-        customdata=[trial.number for trial in lost],
-        hovertemplate="trial %{customdata} diverged at %{x}<extra></extra>",
+        customdata=[(trial.number,) for trial in lost],
+        hovertemplate="trial %{customdata[0]} diverged at %{x}<extra></extra>",
     )
 
 

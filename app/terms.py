@@ -1,8 +1,9 @@
-"""What whoever starts the dashboard lets its viewers do."""
+"""What whoever starts the dashboard lets its viewers do and see beside searches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +12,11 @@ class Terms:
 
     Args:
         control: Whether viewers may stop, pause and continue searches.
+        benchmarks: Folder with results of ``autotune bench step``; None: there is none.
     """
 
     control: bool = False
+    benchmarks: Path | None = None
 
 
 _agreed = [Terms()]  # of this process, which serves one dashboard

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import (
-    anytime,
-    curves,
-    judged,
-    listing,
-    look,
-    outcome,
-    pareto,
-    picker,
-    queries,
-    words,
-)
+from autotune.app import contenders, drawn, listing, look, outcome, pareto, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.results.comparison import Comparison
 
@@ -69,7 +58,7 @@ def _report(url: str, name: str) -> str:
 def _judged(comparison: Comparison) -> None:
     st.subheader("Loss at full length")
     st.caption("Small points are seeds, diamonds their means.")
-    st.plotly_chart(outcome.losses(comparison.rows), key="losses", config=look.CONFIG)
+    drawn.figure(outcome.losses(comparison.rows), "losses")
     gained = {row.optimizer: row.difference for row in comparison.rows if row.difference}
     against = {row.optimizer: row.against_reference for row in comparison.rows}
     rivals = {name: difference for name, difference in against.items() if difference}
@@ -83,30 +72,13 @@ def _judged(comparison: Comparison) -> None:
         if pairs:
             column.subheader(title)
             chart = outcome.differences(pairs, colours, against=other)
-            column.plotly_chart(chart, key=title, config=look.CONFIG)
+            drawn.figure(chart, title, place=column)
 
 
 def _curves(snapshot: Snapshot) -> None:
     url = queries.storage()
-    each = {name: queries.curves(url, snapshot, name) for name in snapshot.trials}
-    every = {key: points for own in each.values() for key, points in own.items()}
-    st.subheader("Learning curves of the judged settings")
-    pick, switch = st.columns([2, 5], vertical_alignment="bottom")
-    metric = pick.selectbox(
-        "Metric",
-        curves.metrics(every),
-        format_func=curves.METRICS.__getitem__,
-        key="metric",
-        bind="query-params",
-    )
-    log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
-    bands = judged.bands(snapshot.comparison.rows, snapshot.trials, each, metric)
-    if not bands:
-        st.info("No curve of a judged run was recorded.")
-        return
-    chart = judged.figure(bands, metric=metric, log=log)
-    st.plotly_chart(chart, key="judged", config=look.CONFIG)
-    st.caption("Lines are means over seeds, shades reach from the lowest seed to the highest.")
+    known = {name: queries.curves(url, snapshot, name) for name in snapshot.trials}
+    contenders.draw_curves(snapshot.comparison.rows, snapshot.trials, known)
 
 
 def _references(comparison: Comparison) -> str:
@@ -114,17 +86,11 @@ def _references(comparison: Comparison) -> str:
 
 
 def _cost(snapshot: Snapshot) -> None:
-    lines = {name: anytime.progress(trials) for name, trials in snapshot.trials.items()}
-    if not any(line.costs for line in lines.values()):
-        return
-    st.subheader("Best loss against cost")
-    st.caption("Lowest loss of a completed search trial, on one seed; the judged losses are above.")
-    log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
-    st.plotly_chart(anytime.figure(lines, log=log), key="anytime", config=look.CONFIG)
+    contenders.draw_spending(snapshot.trials)
     if any(pareto.measured(trials) for trials in snapshot.trials.values()):
         st.subheader("Loss against the time of a step")
         st.caption("Of completed search trials; trials that ran side by side slow each other down.")
-        st.plotly_chart(pareto.figure(snapshot.trials), key="pareto", config=look.CONFIG)
+        drawn.figure(pareto.figure(snapshot.trials), "pareto")
 
 
 if __name__ == "__main__":

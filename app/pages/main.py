@@ -12,7 +12,7 @@ from streamlit.navigation.page import StreamlitPage
 from autotune.app import look, words
 from autotune.errors import AutotuneError
 
-PAGES = ("overview", "compare", "across", "study", "export")
+PAGES = ("overview", "compare", "across", "study", "export", "kernels")
 TITLES = {"across": "Two searches"}
 LINKED = "trial"  # reached from other pages, and by its address
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import anytime, control, history, listing, look, now, picker, queries, words
+from autotune.app import (
+    anytime,
+    control,
+    drawn,
+    history,
+    listing,
+    now,
+    picker,
+    queries,
+    words,
+)
 from autotune.app.queries import Snapshot
 from autotune.results.figures import figure
 from autotune.studies.records import SearchState
@@ -70,10 +80,13 @@ def _search(snapshot: Snapshot) -> None:
     with left:
         st.subheader("Best loss against cost")
         lines = {name: anytime.progress(trials) for name, trials in snapshot.trials.items()}
-        st.plotly_chart(anytime.figure(lines), key="anytime", config=look.CONFIG)
+        if any(line.costs for line in lines.values()):
+            drawn.figure(anytime.figure(lines), "anytime")
+        else:
+            st.info("No trial was completed yet.")
     with right:
         st.subheader("Activity")
-        st.plotly_chart(history.activity(every), key="activity", config=look.CONFIG)
+        drawn.figure(history.activity(every), "activity")
 
 
 def _now(snapshot: Snapshot) -> None:

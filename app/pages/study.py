@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import streamlit as st
 
 from autotune.app import (
+    clock,
     curves,
+    drawn,
     fidelity,
     history,
     importance,
@@ -17,6 +21,7 @@ from autotune.app import (
     pairs,
     parallel,
     picker,
+    picks,
     queries,
     reliability,
     slices,
@@ -29,9 +34,10 @@ from autotune.app.queries import Snapshot
 from autotune.app.reliability import Reliability
 from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import widening
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import Role, TrialRecord
 
 COLUMNS = 3
+NONE = "No trial matches."
 SMALL = st.column_config.NumberColumn(format="%.3g")
 LOSS = st.column_config.NumberColumn(format="%.6g")
 FORMATS = {"lr": SMALL, "weight_decay": SMALL, "loss": LOSS, "accuracy": LOSS}
@@ -44,11 +50,25 @@ class Shown:
     url: str
     snapshot: Snapshot
     optimizer: str
+    numbers: frozenset[int] | None = None  # of the trials that match the filter; None: of all
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """Every trial of the optimizer."""
         return self.snapshot.trials[self.optimizer]
+
+    @property
+    def matching(self) -> tuple[TrialRecord, ...]:
+        """Those that match the filter."""
+        if self.numbers is None:
+            return self.trials
+        return tuple(trial for trial in self.trials if trial.number in self.numbers)
+
+    @property
+    def sample(self) -> tuple[Sample, list[Axis]]:
+        """Settings that match the filter and may be compared, and the axes that all vary on."""
+        found, varied = queries.sample(self.url, self.snapshot, self.optimizer)
+        return fidelity.narrowed(found, self.numbers), varied
 
     @property
     def colour(self) -> str:
@@ -76,6 +96,7 @@ def page() -> None:
     if not shown.trials:
         st.info(f"No trial of {optimizer} yet.")
         return
+    shown = replace(shown, numbers=picks.chosen(shown.trials))
     tabs = st.tabs(list(TABS), key="tab", bind="query-params")
     for tab, draw in zip(tabs, TABS.values(), strict=True):
         if tab.open:
@@ -84,17 +105,25 @@ def page() -> None:
 
 
 def _history(shown: Shown) -> None:
-    log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
-    chart = history.figure(shown.trials, shown.colour, log=log)
-    event = st.plotly_chart(
-        chart, key="history", config=look.CONFIG, on_select="rerun", selection_mode="points"
+    pick, switch = st.columns([2, 5], vertical_alignment="bottom")
+    against = drawn.against(pick, clock.SEARCH, "against")
+    log = switch.toggle("Logarithmic loss", key="logy", bind="query-params")
+    chart = history.figure(
+        shown.trials, shown.colour, log=log, against=against, shown=shown.numbers
     )
-    for point in event["selection"]["points"]:
-        if point.get("customdata"):  # the line of the best has none
-            _open(shown, int(point["x"]))
+    selection = drawn.figure(chart, "history", **_selecting("history"))["selection"]
+    if not (selection["box"] or selection["lasso"]):
+        for point in selection["points"]:
+            if point.get("customdata"):  # the line of the best has none
+                _open(shown, int(point["customdata"][0]))
     st.caption(
         "Open symbols stopped or paused before full length: their loss is that of fewer steps."
     )
+
+
+def _selecting(key: str) -> dict[str, Any]:
+    """Return what makes framed points of a figure the picked trials."""
+    return {"on_select": partial(picks.take, key), "selection_mode": ("points", "box", "lasso")}
 
 
 def _open(shown: Shown, number: int) -> None:
@@ -104,7 +133,7 @@ def _open(shown: Shown, number: int) -> None:
 
 
 def _curves(shown: Shown) -> None:
-    pick, slide, switch = st.columns([2, 3, 2], vertical_alignment="bottom")
+    pick, axis, slide, switch = st.columns([2, 2, 3, 2], vertical_alignment="bottom")
     metric = pick.selectbox(
         "Metric",
         curves.metrics(shown.curves),
@@ -112,26 +141,31 @@ def _curves(shown: Shown) -> None:
         key="metric",
         bind="query-params",
     )
+    against = drawn.against(axis, clock.CURVE, "along")
     smooth = slide.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
     log = switch.toggle("Logarithmic", key="logy", bind="query-params")
-    lines = curves.pick(shown.trials, shown.curves, metric)
+    lines = curves.pick(shown.matching, shown.curves, metric)
     if not lines:
-        st.info("No curve was recorded yet.")
+        st.info("No curve was recorded yet." if shown.numbers is None else NONE)
         return
-    chart = curves.figure(lines, shown.colour, metric=metric, smooth=smooth, log=log)
-    st.plotly_chart(chart, key="curves", config=look.CONFIG)
-    searched = sum(trial.role is Role.SEARCH for trial in shown.trials)
+    chart = curves.figure(
+        lines, shown.colour, metric=metric, smooth=smooth, log=log, against=against
+    )
+    drawn.figure(chart, "curves", numbers=lambda: curves.frame(lines, metric))
+    searched = sum(trial.role is Role.SEARCH for trial in shown.matching)
     if len(lines) == curves.LINES < searched:
         st.caption(f"The best {len(lines)} of {searched} search trials.")
 
 
 def _effects(shown: Shown) -> None:
-    compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
-    if not (compared.trials or compared.diverged) or not axes:
+    compared, axes = shown.sample
+    if not axes:
         st.info("No two settings have been measured yet.")
         return
     st.subheader("Importance")
     _importance(shown)
+    if not compared.trials and shown.numbers is not None:
+        st.info(NONE)
     if compared.trials:
         st.subheader("Slices")
         _slices(shown, compared, axes)
@@ -147,18 +181,19 @@ def _importance(shown: Shown) -> None:
         return
     st.caption(importance.caption(found))
     chart = importance.figure(found.explained.shares, found.best, shown.colour)
-    st.plotly_chart(chart, key="importance", config=look.CONFIG)
+    drawn.figure(chart, "importance")
 
 
 def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
-    drawn = fidelity.share(compared, slices.POINTS)
-    st.caption(f"{compared}, {drawn}. Crosses at the top edge diverged.")
+    part = fidelity.share(compared, slices.POINTS)
+    st.caption(f"{compared}, {part}. Crosses at the top edge diverged.")
     log = st.toggle("Logarithmic loss", key="logy", bind="query-params")
     for start in range(0, len(axes), COLUMNS):
         row = zip(st.columns(COLUMNS), axes[start : start + COLUMNS], strict=False)
         for column, axis in row:
             chart = slices.figure(compared, axis, shown.colour, log=log)
-            column.plotly_chart(chart, key=f"slice {axis.name}", config=look.CONFIG)
+            key = f"slice {axis.name}"
+            drawn.figure(chart, key, place=column, **_selecting(key))
 
 
 def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
@@ -169,7 +204,7 @@ def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
     y = right.selectbox("Up", others, format_func=words.label, key="up", bind="query-params")
     known = {axis.name: axis for axis in axes}
     chart = pairs.figure(compared, known[x], known[y])
-    st.plotly_chart(chart, key="pairs", config=look.CONFIG)
+    drawn.figure(chart, "pairs", **_selecting("pairs"))
     st.caption("Dark points have the lowest losses; crosses diverged.")
 
 
@@ -201,7 +236,7 @@ def _rungs(shown: Shown, found: Reliability) -> None:
         for column, agreement in row:
             chart = reliability.rungs(found, agreement, shown.colour)
             column.caption(reliability.title(agreement))
-            column.plotly_chart(chart, key=f"rung {agreement.long}", config=look.CONFIG)
+            drawn.figure(chart, f"rung {agreement.long}", place=column)
 
 
 def _promotions(shown: Shown) -> None:
@@ -215,42 +250,36 @@ def _promotions(shown: Shown) -> None:
     if tried:
         st.subheader("Workers")
         chart = timeline.figure(tried, {trial.id: trial for trial in shown.trials})
-        st.plotly_chart(chart, key="timeline", config=look.CONFIG)
+        drawn.figure(chart, "timeline")
 
 
 def _seeds(shown: Shown, found: Reliability) -> None:
     if found.found.noise is None:
         st.info("No two settings have run on the same two seeds yet.")
         return
-    st.plotly_chart(reliability.seeds(found.found, shown.colour), key="seeds", config=look.CONFIG)
+    drawn.figure(reliability.seeds(found.found, shown.colour), "seeds")
     st.caption("Where seeds differ more than the best settings do, which of these is best is luck.")
 
 
 def _parallel(shown: Shown) -> None:
-    compared, axes = queries.sample(shown.url, shown.snapshot, shown.optimizer)
+    compared, axes = shown.sample
     if not compared.trials or not axes:
-        st.info("No two settings have been measured yet.")
+        st.info("No two settings have been measured yet." if shown.numbers is None else NONE)
         return
     st.caption(
         f"{compared}, {fidelity.share(compared, parallel.LINES)}; coloured lines are the best. "
         "Drag along an axis to filter, click it to reset."
     )
     chart = parallel.figure(compared, axes, shown.colour)
-    st.plotly_chart(chart, key="parallel", config=look.CONFIG)
+    drawn.figure(chart, "parallel", numbers=lambda: listing.trials(compared.trials))
 
 
 def _trials(shown: Shown) -> None:
-    left, middle, right = st.columns(3)
-    states = left.multiselect(
-        "State", [state.value for state in TrialState], key="states", bind="query-params"
-    )
-    roles = middle.multiselect(
-        "Role", [role.value for role in Role], key="roles", bind="query-params"
-    )
-    text = right.text_input("Contains", key="text", bind="query-params", placeholder="any text")
-    chosen = listing.matching(shown.trials, states, roles, text or "")
+    values = [role.value for role in Role]
+    roles = st.multiselect("Role", values, key="roles", bind="query-params")
+    chosen = listing.matching(shown.matching, (), roles, "")
     if not chosen:
-        st.info("No trial matches.")
+        st.info(NONE)
         return
     table = listing.trials(chosen)
     st.caption(f"{len(chosen)} of {len(shown.trials)} trials; select one to open its page")
@@ -275,7 +304,7 @@ def _trials(shown: Shown) -> None:
 
 
 def _failures(shown: Shown) -> None:
-    table = listing.failures(shown.trials)
+    table = listing.failures(shown.matching)
     if table.empty:
         st.info("No trial diverged or failed.")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import curves, listing, look, neighbours, picker, queries, words
+from autotune.app import clock, curves, drawn, listing, look, neighbours, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.errors import AutotuneError
 from autotune.search import details
@@ -83,21 +83,23 @@ def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
 def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.subheader("Curve")
     known = queries.curves(url, snapshot, optimizer)
-    metric = st.selectbox(
+    pick, axis = st.columns(2)
+    metric = pick.selectbox(
         "Metric",
         curves.metrics(known),
         format_func=curves.METRICS.__getitem__,
         key="metric",
         bind="query-params",
     )
+    against = drawn.against(axis, clock.CURVE, "along")
     lines = curves.among(snapshot.trials[optimizer], known, trial, metric)
     shown = neighbours.among(lines, trial.number)
     if not shown:
         st.info("No curve was recorded.")
         return
     colour = look.colours(snapshot.trials)[optimizer]
-    chart = neighbours.figure(shown, colour, metric=metric)
-    st.plotly_chart(chart, key="curve", config=look.CONFIG)
+    chart = neighbours.figure(shown, colour, metric=metric, against=against)
+    drawn.figure(chart, "curve", numbers=lambda: curves.frame(shown, metric))
     st.caption(f"Grey: the {neighbours.NEXT} trials of the same stage on each side of its rank.")
 
 

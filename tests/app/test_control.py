@@ -47,7 +47,7 @@ def _script():
 def drawn(running, monkeypatch):
     """Draw the orders of that search as its page does."""
     monkeypatch.setenv("AUTOTUNE_STORAGE", running)
-    return lambda: AppTest.from_function(_script).run()
+    return lambda: AppTest.from_function(_script, default_timeout=30).run()
 
 
 def offered(at):

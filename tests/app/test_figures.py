@@ -214,7 +214,7 @@ def test_a_logarithmic_history_keeps_its_strip_of_lost_trials(trial):
 def test_an_origin_with_markup_is_escaped_on_hover(trial):
     chart = history.figure([trial(0, loss=1.0, origin="<b>x")], "#000000")
 
-    assert chart.data[0].customdata == ("step 90 of 90, &lt;b&gt;x",)
+    assert chart.data[0].customdata == ([0, "step 90 of 90, &lt;b&gt;x"],)
 
 
 def test_activity_counts_minutes_from_the_first_trial(trial):

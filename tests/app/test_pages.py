@@ -220,6 +220,30 @@ def test_a_filter_that_matches_nothing_says_so(page, sample_url):
     assert at.info[0].value == "No trial matches."
 
 
+@pytest.mark.parametrize("tab", ["Curves", "Importance and slices", "Parallel coordinates"])
+def test_one_filter_is_that_of_every_figure(page, sample_url, tab):
+    none = page("study", sample_url, tab=tab, optimizer="adan", text="no such words")
+
+    assert "No trial matches." in [each.value for each in none.info]
+
+
+def test_picked_trials_are_kept_in_the_address(page, sample_url):
+    at = page("study", sample_url, tab="Trials", optimizer="adan", picked="1, 3-5", states="failed")
+    both = page("study", sample_url, tab="Trials", optimizer="adan", picked="1, 3-5")
+
+    assert at.info[0].value == "No trial matches."
+    assert list(both.dataframe[0].value["trial"]) == [1, 3, 4, 5]
+
+
+def test_picked_trials_that_are_no_numbers_are_said(page, sample_url):
+    at = page("study", sample_url, tab="Trials", optimizer="adan", picked="best")
+
+    assert at.warning[0].value == words.plain(
+        "trials must be numbers and ranges, as 3, 7, 20-30, got 'best'"
+    )
+    assert len(at.dataframe[0].value) == 23
+
+
 def test_failures_are_counted_by_reason(page, sample_url):
     at = page("study", sample_url, tab="Failures", optimizer="adan")
 

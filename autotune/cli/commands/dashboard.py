@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -27,6 +28,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--allow-control", is_flag=True, help="Let viewers stop, pause and continue searches."
 )
+@click.option(
+    "--benchmarks",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Show the results of autotune bench step that were saved there.",
+)
 @click.option("--base-path", default="", help="Path under which a proxy shows it, as in /tuning.")
 @storage
 @verbosity
@@ -40,6 +47,7 @@ def command(
     browser: bool,
     allow_remote: bool,
     allow_control: bool,
+    benchmarks: Path | None,
     base_path: str,
     storage: str | None,
 ) -> None:
@@ -56,8 +64,10 @@ def command(
 
     # Imported by name: the dashboard depends on this package, not the other way round.
     serve = import_module("autotune.app.serve").serve
-    terms = import_module("autotune.app.terms").Terms(control=allow_control)
+    allowed = import_module("autotune.app.terms").Terms(
+        control=allow_control, benchmarks=benchmarks
+    )
     try:
-        ctx.exit(serve(urls.resolve(storage), host, port, browser, base_path, terms))
+        ctx.exit(serve(urls.resolve(storage), host, port, browser, base_path, allowed))
     except KeyboardInterrupt:  # the usual way to stop a dashboard
         ctx.exit(0)
