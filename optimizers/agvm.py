@@ -188,7 +188,7 @@ def _product(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
         for a, b in zip(first, second, strict=True)
     ]
     if not each:
-        return torch.zeros((), dtype=dtype)
+        return torch.zeros((), dtype=dtype, device="cpu")
     return torch.stack([part.to(each[0].device) for part in each]).sum()
 
 

@@ -135,7 +135,8 @@ class LANTON(Controller):
             return torch.stack(_nuclear([change.flatten(1) for change in changes])).sum()
         power = 2.0 if self.optimizer.family == "sgd" else 1.0
         each = [torch.linalg.vector_norm(change.float(), power) for change in changes]
-        return torch.linalg.vector_norm(torch.stack(each), power)
+        whole: Tensor = torch.linalg.vector_norm(torch.stack(each), power)
+        return whole
 
 
 def lowered(noise: Mapping[str, float], alpha: float) -> dict[str, float]:
