@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -30,8 +31,12 @@ def page() -> None:
     drawn.figure(steps.figure(shown), "steps", numbers=lambda: steps.table(shown))
     st.caption("Coloured: ours, named by rule and backend; grey: other packages'.")
     table = steps.table(shown)
-    numbers = [n for n in table if n in ("ms", "lower quartile", "upper quartile") or "times" in n]
-    formats = dict.fromkeys(numbers, NUMBER) | {"of the bandwidth": SHARE}
+    numbers = [
+        n
+        for n in map(str, table)
+        if n in ("ms", "lower quartile", "upper quartile") or "times" in n
+    ]
+    formats: dict[str, Any] = dict.fromkeys(numbers, NUMBER) | {"of the bandwidth": SHARE}
     st.dataframe(table, hide_index=True, column_config=formats, alt="times of steps")
     if any(step.noisy for step in shown):
         st.caption(
