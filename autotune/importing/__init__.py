@@ -103,8 +103,7 @@ def read(source: str, how: Reading | None = None) -> Imported:
         raise SpecError(f"top must be at least 1, got {how.top}")
     path = Path(source)
     if path.suffix in (".json", ".yaml") and not optuna.is_study(source):
-        kept = earlier.read(path)
-        return Imported(source=source, settings=kept[: how.top], runs=len(kept))
+        return _kept(source, how)
     return _chosen(_runs(source, how), how)
 
 
@@ -113,12 +112,33 @@ def written(found: Imported) -> str:
     return json.dumps({"settings": found.settings}, indent=2, allow_nan=False) + "\n"
 
 
+def _kept(source: str, how: Reading) -> Imported:
+    """Return the settings of a file of ours, which is in their order already."""
+    _refuse(how, source, "study", "metric", "maximize", "mapping", "ignore", "constants")
+    found = earlier.read(Path(source))
+    own = [one for one in found if how.optimizer in (None, one["optimizer"])]
+    if not own:
+        raise NothingUsable(f"{source} has no setting of {how.optimizer}")
+    return Imported(source=source, settings=own[: how.top], runs=len(found))
+
+
+def _refuse(how: Reading, source: str, *names: str) -> None:
+    """Refuse what is asked but means nothing for a source."""
+    options = {"mapping": "--map", "constants": "--constant"}
+    for name in names:
+        if getattr(how, name):
+            option = options.get(name, f"--{name}")
+            raise SpecError(f"{option} says nothing about {source}; leave it out")
+
+
 def _runs(source: str, how: Reading) -> Runs:
     path = Path(source)
     if optuna.is_study(source):
+        _refuse(how, "a study of Optuna", "metric")
         return optuna.read(source, how.study)
     if not path.exists():
         raise NotFound(f"no file or folder at {source}")
+    _refuse(how, source, "study")
     if path.suffix == ".csv":
         return table.read(path, how.metric)
     if ray.is_experiment(path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,13 @@ def read(source: str, study: str | None) -> Runs:
     """
     import optuna
 
-    storage = _storage(source)
-    names = sorted(one.study_name for one in storage.get_all_studies())
-    name = _chosen(names, study, source)
-    loaded = optuna.load_study(study_name=name, storage=storage)
+    with _storage(source) as storage:
+        names = sorted(one.study_name for one in storage.get_all_studies())
+        name = _chosen(names, study, source)
+        loaded = optuna.load_study(study_name=name, storage=storage)
+        maximize, trials = _maximizes(loaded), loaded.get_trials(deepcopy=False)
     sorting = Sorting()
-    for trial in loaded.get_trials(deepcopy=False):
+    for trial in trials:
         why = _unusable(trial)
         if why:
             sorting.left_out[why] += 1
@@ -53,7 +55,7 @@ def read(source: str, study: str | None) -> Runs:
         source=f"study '{name}' of Optuna",
         found=sorting.found,
         left_out=sorting.left_out,
-        maximize=_maximizes(loaded),
+        maximize=maximize,
     )
 
 
@@ -65,24 +67,32 @@ def _begins(source: str, head: bytes) -> bool:
         return file.read(len(head)) == head
 
 
-def _storage(source: str) -> BaseStorage:
+@contextmanager
+def _storage(source: str) -> Iterator[BaseStorage]:
+    """Give a storage of Optuna's; its connections are closed at the end."""
     from optuna.exceptions import StorageInternalError
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.exc import SQLAlchemyError
 
     if _begins(source, JOURNAL):
-        return JournalStorage(JournalFileBackend(source))
+        yield JournalStorage(JournalFileBackend(source))
+        return
     url = source if "://" in source else f"sqlite:///{source}"
     _check_there(url)
     try:
         # Tables that are missing are not made: the database may be another program's.
-        return RDBStorage(url, skip_table_creation=True)
+        storage = RDBStorage(url, skip_table_creation=True)
     except (StorageInternalError, SQLAlchemyError, ImportError, RuntimeError) as error:
         why = str(error.__cause__ or error).splitlines()[0]
         raise SpecError(
             f"{_masked(source)} cannot be read as a storage of Optuna ({why})"
         ) from None
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _check_there(url: str) -> None:

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from autotune import optimizers
 from autotune.results.tuned import Tuned
 from autotune.testing.exports import tuned_for_test
-from autotune.training.lr_schedule import multiplier
+from autotune.training.building import optimizer_of
+from autotune.training.lr_schedule import multiplier, schedule
 
 STEPS = 20
 COMPARED = ("lr", "betas", "eps", "weight_decay")
@@ -131,6 +132,36 @@ def walk(model: nn.Module, optimizer: Optimizer, steps: Iterable[int]) -> None:
         loss = nn.functional.cross_entropy(model(ids), ids.sum(1) % 2)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def followed(
+    model: nn.Module, tuned: Tuned, losses: Iterable[Callable[[nn.Module], Tensor]]
+) -> list[float]:
+    """Train a model in the search's own way; return the rate of each step.
+
+    Args:
+        model: Trained in place.
+        tuned: Its optimizer, groups and schedule are built as a search builds them.
+        losses: The loss of each step, of the model.
+    """
+    optimizer = optimizer_of(model, tuned.optimizer, tuned.hyper)
+    follow = schedule(optimizer, STEPS, tuned.warmup)
+    found = []
+    for group in optimizer.param_groups:
+        group["backend"] = "torch"  # nothing is compiled
+    for loss in losses:
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.zero_grad()
+        loss(model).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        follow.step()
+    return found
+
+
+def apart(one: nn.Module, other: nn.Module, begun: nn.Module) -> float:
+    """Return how far two trained models are apart, as a part of the way that one has gone."""
+    way = (weights(one) - weights(begun)).norm()
+    return float((weights(one) - weights(other)).norm() / way)
 
 
 def weights(model: nn.Module) -> Tensor:

@@ -247,6 +247,18 @@ def test_what_cannot_be_understood_is_said_in_a_sentence(tmp_path, sweep, experi
     assert sentence(tmp_path / "one.csv").startswith(f"{tmp_path}/one.csv is no table with a name")
 
 
+def test_what_says_nothing_about_a_source_is_refused(tmp_path, sweep):
+    source = journal(tmp_path / "s.log", ({"lr": 0.1}, 0.5))
+    assert sentence(source, metric="loss") == (
+        "--metric says nothing about a study of Optuna; leave it out"
+    )
+    assert sentence(sweep, study="s") == f"--study says nothing about {sweep}; leave it out"
+    (tmp_path / "k.json").write_text("{}", encoding="utf-8")
+    assert sentence(tmp_path / "k.json", mapping={"a": "lr"}) == (
+        f"--map says nothing about {tmp_path}/k.json; leave it out"
+    )
+
+
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_parameter_that_is_not_finite_is_refused(tmp_path, value):
     file = tmp_path / "t.csv"
@@ -276,6 +288,8 @@ def test_the_command_writes_what_a_search_reads(tmp_path, sweep):
     ]
     assert [one["hyper"]["weight_decay"] for one in earlier.read(file)] == [0.5, 0.5]
     assert read(str(file)).settings == earlier.read(file)
+    assert len(read(str(file), Reading(top=1, optimizer="adan")).settings) == 1
+    assert sentence(file, optimizer="sgd") == f"{file} has no setting of sgd"
     refused = CliRunner().invoke(main, [*words, "--map", "layers"])
     assert refused.exit_code == 2
     assert "must be NAME=OURS, got 'layers'" in refused.stderr

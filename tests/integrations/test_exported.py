@@ -14,9 +14,11 @@ from autotune import export
 from autotune.testing.readback import (
     STEPS,
     Probe,
+    apart,
     close,
     expected,
     faults,
+    followed,
     per_parameter,
     rates,
     record,
@@ -47,8 +49,10 @@ class Labelled(nn.Module):
     def __init__(self):
         super().__init__()
         self.probe = Probe()
+        self.seen = []  # its batches
 
     def forward(self, ids, labels):
+        self.seen.append((ids, labels))
         logits = self.probe(ids)
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
@@ -97,6 +101,7 @@ def check_huggingface(text, tuned, folder):
     same(per_parameter(model, [optimizer]), expected(tuned, model))
     close(traced, wanted(tuned))
     assert trainer.args.max_grad_norm == 0.0
+    return model
 
 
 def test_what_accelerate_has_wrapped_is_still_followed_by_a_cosine():
@@ -109,9 +114,17 @@ def test_what_accelerate_has_wrapped_is_still_followed_by_a_cosine():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_trainer_trains_as_the_search_did(name, tmp_path):
+def test_the_trainer_trains_as_the_search_did_step_by_step(name, tmp_path):
     tuned = record(name)
-    check_huggingface(export.render(tuned, "huggingface"), tuned, tmp_path)
+    model = check_huggingface(export.render(tuned, "huggingface"), tuned, tmp_path)
+    losses = [lambda model, batch=batch: model(*batch)["loss"] for batch in [*model.seen]]
+    ours, decayed = Labelled(), Labelled()
+    close(followed(ours, tuned, losses), wanted(tuned))
+    assert apart(ours, model, Labelled()) < 1e-6
+    # A twentieth more of decay is seen in the weights; a norm's would be, too.
+    more = replace(tuned, hyper={**tuned.hyper, "weight_decay": 0.042})
+    followed(decayed, more, losses)
+    assert apart(decayed, model, Labelled()) > 1e-5
 
 
 def test_the_trainer_follows_a_refined_schedule(tmp_path):
