@@ -62,7 +62,10 @@ def studies(record: SearchRecord) -> pd.DataFrame:
 
 
 def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
-    """Return each default and tuned setting, and what is the same in all of them in words."""
+    """Return each default and tuned setting, and what is the same in all of them in words.
+
+    A switch that is off in all of them is left out.
+    """
     judged = [(row, name) for row in comparison.rows for name in _judged(row)]
     outcomes = pd.DataFrame([_outcome(row, name) for row, name in judged])
     pairs = [getattr(row, name) for row, name in judged]
@@ -71,7 +74,8 @@ def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
     same = [name for name, values in said.items() if len(pairs) > 1 and len(values) == 1]
     varied = hyper.drop(columns=same)
     found = pd.DataFrame({"found by": [one.origin for one in pairs]})
-    alike = ", ".join(f"{name} {said[name][0]}" for name in same)
+    off = {name for one in pairs for name, value in one.setting.hyper.items() if value is False}
+    alike = ", ".join(f"{name} {said[name][0]}" for name in same if name not in off)
     return pd.concat([outcomes, varied, found], axis=1), alike
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from autotune import registry
 from autotune.errors import SpecError, UnknownName
-from autotune.studies import files
+from autotune.studies import earlier, files
 from autotune.studies import spec as specs
 from autotune.studies.names import TEXTS
 from autotune.studies.spec import SearchSpec
@@ -86,6 +86,7 @@ class Request:
     flags: Mapping[str, Any] = field(default_factory=dict)  # by name in FLAGS; None is not given
     files: Sequence[Path] = ()
     space: Path | None = None
+    try_first: Path | None = None
     assignments: Sequence[str] = ()
 
 
@@ -184,6 +185,8 @@ def _layers(request: Request, environment: Mapping[str, str], directory: Path) -
         yield str(path), _read(path)
     if request.space is not None:
         yield str(request.space), {"space": _read(request.space)}
+    if request.try_first is not None:
+        yield str(request.try_first), {earlier.KEY: earlier.read(request.try_first)}
     for name, text in sorted(environment.items()):
         if name.startswith(PREFIX) and name not in RESERVED:
             key = name.removeprefix(PREFIX).lower().replace("__", ".")
@@ -195,6 +198,7 @@ def _layers(request: Request, environment: Mapping[str, str], directory: Path) -
 def _resuming(request: Request) -> Iterator[Layer]:
     given = [f"--{name.replace('_', '-')}" for name in _given(request) if name not in RESUMABLE]
     given += ["-c"] * bool(request.files) + ["--space"] * (request.space is not None)
+    given += ["--try-first"] * (request.try_first is not None)
     given += ["--set"] * bool(request.assignments)
     if given:
         allowed = ", ".join(f"--{name.replace('_', '-')}" for name in RESUMABLE)

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from autotune.studies import messages, names, spec_space
+from autotune.studies.earlier import Earlier
 from autotune.studies.errors import SpecError
 
 ASKED = "ask"  # the engine of a search whose trials a caller's own loop trains
@@ -158,6 +159,7 @@ class SearchSpec(BaseModel):
     steps: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
     space: dict[str, Any] = Field(default_factory=dict)
+    try_first: tuple[Earlier, ...] = ()  # settings that are known from elsewhere
     ray: Ray = Ray()
     command: Annotated[tuple[Text, ...] | None, BeforeValidator(_words)] = None  # the model then
     report: Text | None = None  # file that the command writes

@@ -47,7 +47,7 @@ def watch(url: str, live: bool) -> None:
 def _search(snapshot: Snapshot) -> None:
     record, comparison = snapshot.search, snapshot.comparison
     st.markdown(f"**{words.plain(comparison.verdict)}**")
-    for text in filter(None, (comparison.mixed, comparison.tried)):
+    for text in filter(None, (comparison.mixed, comparison.unequal, comparison.tried)):
         st.caption(words.plain(text))
     for text in comparison.longer:
         st.markdown("- " + words.plain(text))

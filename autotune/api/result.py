@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from autotune.cli.views.comparison import report
 from autotune.cli.views.table import width
 from autotune.export import stored
 from autotune.results import frames
+from autotune.results.best import Ranked
 from autotune.results.comparison import Comparison, Row
 from autotune.results.validation import Validation
 from autotune.search import details
@@ -19,7 +20,7 @@ from autotune.search.events import Listener
 from autotune.search.status import current
 from autotune.search.stored import opened
 from autotune.studies import urls
-from autotune.studies.records import SearchState, TrialRecord
+from autotune.studies.records import Point, SearchState, TrialRecord
 from autotune.studies.store import Store
 
 if TYPE_CHECKING:
@@ -99,6 +100,29 @@ class Result:
         """
         return Tuned(record=stored.record(self.storage, self.name, optimizer))
 
+    def top(self, count: int, optimizer: str | None = None) -> tuple[Ranked, ...]:
+        """Return the best settings of an optimizer, the recommended one first.
+
+        The others follow by their loss on the search's own seed; each has its ``rank``, ``stage``,
+        ``losses`` by seed, and a ``record`` as ``Tuned.record``. ``autotune.export.render_best``
+        writes them.
+
+        Args:
+            count: How many; fewer where the search ran fewer to their last step.
+            optimizer: Whose; None: the one with the lowest loss.
+
+        Raises:
+            SpecError: ``count`` is less than 1.
+            NotFound: The search has no such optimizer.
+            NothingUsable: No setting was run to its last step.
+
+        Example:
+            >>> import autotune
+            >>> [one.rank for one in autotune.load("line").top(1)]
+            [1]
+        """
+        return stored.ranked(self.storage, self.name, optimizer, count)
+
     @property
     def validations(self) -> tuple[Validation, ...]:
         """What became of tuned settings in longer runs, the oldest first."""
@@ -174,6 +198,17 @@ class Result:
             studies = store.search(self.name).studies
             points = {key: those for s in studies for key, those in store.curves(s.id).items()}
             return frames.curves(self._trials(store), points)
+
+    def records(self) -> Iterator[tuple[str, TrialRecord, Sequence[Point]]]:
+        """Yield each trial with its optimizer's name before it and its curve behind it.
+
+        ``autotune.integrations.mlflow`` and ``.wandb`` write these to their trackers.
+        """
+        with opened(self.storage) as store:
+            curves = {s.optimizer: store.curves(s.id) for s in store.search(self.name).studies}
+            for optimizer, trials in self._trials(store).items():
+                for trial in trials:
+                    yield optimizer, trial, curves[optimizer].get(trial.id, ())
 
     def _trials(self, store: Store) -> dict[str, list[TrialRecord]]:
         search = current(store.search(self.name), store)

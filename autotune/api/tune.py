@@ -20,7 +20,7 @@ from autotune.errors import SpecError
 from autotune.search import details
 from autotune.search.events import Listener
 from autotune.search.stored import opened
-from autotune.studies import names, urls
+from autotune.studies import earlier, names, urls
 from autotune.studies import spec as specs
 from autotune.studies.spec import SearchSpec
 
@@ -71,7 +71,9 @@ def tune(  # noqa: PLR0913  what a search is made of
         **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
             ``"cpu"``, ``"cuda:1"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu`` and, in seconds,
-            ``step_timeout`` (engine ``"processes"``); ``patience``, settings without a better one;
+            ``step_timeout`` (engine ``"processes"``); ``try_first``, settings that are known from
+            elsewhere, or the path of a file with them (``autotune import``); ``patience``, settings
+            without a better one;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
             and ``steps`` to tune a command of your own (docs/commands.md).
 
@@ -110,6 +112,8 @@ def tune(  # noqa: PLR0913  what a search is made of
     patience = spec.pop("patience", None)
     asked = {"optimizers": optimizers, "name": name, "space": space or {}}
     asked |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in spec.items()}
+    if "try_first" in spec:
+        asked["try_first"] = earlier.settings(spec["try_first"])
     asked["budget"] = {**limits, "patience": patience}
     shown = form(progress, listen)
     with _parsed(model, asked) as (parsed, notice):

@@ -22,12 +22,12 @@ from autotune.search.joining import prepare
 from autotune.search.manual import Manual
 from autotune.search.renewal import refuse_nothing
 from autotune.search.stored import opened
-from autotune.studies import names, urls
+from autotune.studies import earlier, names, urls
 from autotune.studies import spec as specs
 from autotune.studies.records import SearchState
 from autotune.studies.spec import ASKED, SearchSpec
 
-POLICIES = ("seeds", "finalists", "seed", "sampler", "pruner", "patience")
+POLICIES = ("seeds", "finalists", "seed", "sampler", "pruner", "patience", "try_first")
 
 
 class Tuner:
@@ -69,7 +69,8 @@ class Tuner:
         progress: How to show what happens on stderr: ``"plain"`` (lines), ``"rich"`` (bars),
             ``"auto"``, ``"json"``, ``"off"``; None: lines, or nothing with ``listen``.
         **policies: Other keys of a spec: ``seeds`` to judge on, ``finalists``, ``seed``,
-            ``sampler``, ``pruner``; ``patience``, settings without a better one.
+            ``sampler``, ``pruner``; ``patience``, settings without a better one; ``try_first``,
+            settings that are known from elsewhere or the path of a file with them.
 
     Raises:
         SpecError: An argument cannot be used.
@@ -254,6 +255,8 @@ def _spec(
         if asked[key] is None:
             raise SpecError(f"{key} must be given, got None")
     own = {key: value for key, value in policies.items() if key != "patience"}
+    if "try_first" in own:
+        own["try_first"] = earlier.settings(own["try_first"])
     budget = {**limits, "patience": policies.get("patience")}
     return specs.parse({**asked, **own, "budget": budget, "engine": ASKED, "workers": 1})
 

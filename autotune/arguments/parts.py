@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.errors import SpecError
+from autotune.optimizers.registry import defaults
 
 FORM = ("acceleration", "reckless_steps", "r", "weight_lr_power")
 
@@ -52,6 +53,15 @@ def averages(framework: str, optimizer: str) -> SpecError:
 
 # Of this project; without, nothing is said.
 _OFF = {"cautious": False, "cautious_factor": 0.0, "cautious_decay": False}
+
+
+def on(optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments without switches that are off, where the optimizer has them off anyway.
+
+    A script of another's does not know most of them.
+    """
+    default = defaults(optimizer)
+    return {k: v for k, v in hyper.items() if v is not False or default.get(k) is not False}
 
 
 def refuse_unsaid(

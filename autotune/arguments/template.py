@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune import registry
 from autotune.arguments import forms, words
-from autotune.arguments.parts import literal, rising, text
+from autotune.arguments.parts import literal, on, rising, text
 from autotune.errors import SpecError, UnknownName
 
 WHOLE = ("args", "json", "yaml")  # words that say a whole setting
@@ -32,6 +32,7 @@ class Filling:
         trial: Name of the trial, fit for a file's name.
         json: File with all of this as JSON.
         yaml: The same as YAML.
+        brief: Whether ``{args}`` leaves out switches that are off.
     """
 
     optimizer: str
@@ -42,12 +43,14 @@ class Filling:
     trial: str
     json: str
     yaml: str
+    brief: bool = True
 
     def words(self, name: str) -> list[str]:
         """Return what ``{name}`` stands for: one word, or several for ``{args}``."""
         word, _, form = name.partition(":")
         if word == "args":
-            said = words(form or PLAIN, self.optimizer, self.hyper, self.warmup, self.steps)
+            hyper = on(self.optimizer, self.hyper) if self.brief else self.hyper
+            said = words(form or PLAIN, self.optimizer, hyper, self.warmup, self.steps)
             return said if form else [*said, "--seed", text(self.seed)]
         if name == "warmup_steps":
             return [text(rising(self.warmup, self.steps))]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.errors import SpecError
-from autotune.export import render
+from autotune.export import render, render_best
+from autotune.results import best as ranking
+from autotune.results.best import Ranked
 from autotune.results.restated import restated
 from autotune.results.tuned import Tuned, tuned
 from autotune.search.stored import opened, split, studies
@@ -24,6 +26,7 @@ class Exported:
     form: str
     study: str
     chosen: bool  # whether the optimizer was chosen by its loss rather than named
+    count: int = 1  # settings in it
 
 
 def rendered(
@@ -38,20 +41,69 @@ def rendered(
 ) -> Exported:
     """Render a setting of a study in a registered form, restated where a target is given."""
     name, optimizer = split(study)
-    found = record(storage, name, optimizer, which=which, number=number)
-    if target:
-        found = restated(found, target, rules)
-    elif rules is not None:
-        raise SpecError(
-            f"a rule restates a setting for a target, which is not given, got {' '.join(rules)}; "
-            "add --target-steps, --target-batch or another one"
-        )
+    found = _for_target(record(storage, name, optimizer, which=which, number=number), target, rules)
     return Exported(
         text=render(found, form),
         form=form,
         study=f"{name}/{found.optimizer}",
         chosen=optimizer is None,
     )
+
+
+def best(
+    storage: str | None,
+    study: str,
+    form: str,
+    *,
+    count: int,
+    target: Target | None = None,
+    rules: Sequence[str] | None = None,
+) -> Exported:
+    """Render the best settings of a study, each restated where a target is given.
+
+    Args:
+        storage: The database.
+        study: SEARCH/OPTIMIZER, or SEARCH for its optimizer with the lowest loss.
+        form: Name of an export that holds several settings.
+        count: How many; fewer where the search ran fewer to their end.
+        target: The run that they are wanted for.
+        rules: To restate by; None: the default ones.
+
+    Raises:
+        SpecError: The form holds one setting only, or the target cannot be restated for.
+        NothingUsable: No setting was run to its last step.
+    """
+    name, optimizer = split(study)
+    found = [
+        replace(one, record=_for_target(one.record, target, rules))
+        for one in ranked(storage, name, optimizer, count)
+    ]
+    return Exported(
+        text=render_best(found, form),
+        form=form,
+        study=f"{name}/{found[0].record.optimizer}",
+        chosen=optimizer is None,
+        count=len(found),
+    )
+
+
+def ranked(storage: str | None, name: str, optimizer: str | None, count: int) -> tuple[Ranked, ...]:
+    """Return the best settings of an optimizer of a stored search; raises as ``results.best``."""
+    if count < 1:
+        raise SpecError(f"top must be at least 1, got {count}")
+    with opened(storage) as store:
+        return ranking.best(store, name, optimizer, count)
+
+
+def _for_target(found: Tuned, target: Target | None, rules: Sequence[str] | None) -> Tuned:
+    if target:
+        return restated(found, target, rules)
+    if rules is not None:
+        raise SpecError(
+            f"a rule restates a setting for a target, which is not given, got {' '.join(rules)}; "
+            "add --target-steps, --target-batch or another one"
+        )
+    return found
 
 
 def record(

@@ -13,6 +13,7 @@ from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, v
 from autotune.results.learning import nothing_learned
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
+from autotune.studies.earlier import unequal
 from autotune.studies.records import (
     Role,
     SearchRecord,
@@ -101,7 +102,7 @@ class Comparison:
     def sentences(self) -> tuple[str, ...]:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
-        said = [self.verdict, *filter(None, [self.mixed]), *each, *self.longer]
+        said = [self.verdict, *filter(None, [self.mixed, self.unequal]), *each, *self.longer]
         return tuple(dict.fromkeys(said))
 
     @property
@@ -113,6 +114,11 @@ class Comparison:
     def mixed(self) -> str:
         """A sentence if losses come from different kinds of devices; else empty."""
         return mixed(self.search.task)
+
+    @property
+    def unequal(self) -> str:
+        """A sentence if not all optimizers began with as many settings known from elsewhere."""
+        return unequal(self.search.spec)
 
 
 def load(store: Store, name: str) -> Comparison:

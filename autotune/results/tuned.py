@@ -18,6 +18,7 @@ from autotune.results import comparison
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
+from autotune.studies.earlier import unequal
 from autotune.studies.records import (
     Role,
     SearchRecord,
@@ -137,14 +138,14 @@ def tuned(
         trial: Number of a single trial to take instead.
     """
     found = comparison.load(store, search_name)
-    row = _row(found, optimizer, trial)
+    row = row_of(found, optimizer, trial)
     study = next(s for s in found.search.studies if s.optimizer == row.optimizer)
     trials = store.trials(study.id)
     if trial is None:
-        chosen = _judged(found.search, row, which, trials)
+        chosen = judged_of(found.search, row, which, trials)
     else:
         chosen = _single(found.search, row, trials, trial)
-    record = _record(found.search, row, study, chosen)
+    record = recorded(found.search, row, study, chosen)
     return replace(record, longer=tuple(_longer(found, record)))
 
 
@@ -157,7 +158,7 @@ def _longer(found: Comparison, record: Tuned) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chosen:
+class Chosen:
     """A setting and the runs that support it."""
 
     setting: Setting
@@ -171,7 +172,7 @@ class _Chosen:
     caveats: tuple[str, ...] = ()
 
 
-def _row(comparison: Comparison, optimizer: str | None, trial: int | None) -> Row:
+def row_of(comparison: Comparison, optimizer: str | None, trial: int | None = None) -> Row:
     """Return an optimizer's row; without a name, the best one."""
     name, rows = comparison.search.name, {row.optimizer: row for row in comparison.rows}
     if optimizer is not None:
@@ -186,7 +187,7 @@ def _row(comparison: Comparison, optimizer: str | None, trial: int | None) -> Ro
     return comparison.rows[0]
 
 
-def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> _Chosen:
+def judged_of(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> Chosen:
     """Return the tuned or the default setting with its judging runs."""
     if which not in {"tuned", "default"}:
         raise SpecError(f"which must be 'tuned' or 'default', got '{which}'")
@@ -196,7 +197,7 @@ def _judged(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRe
     judged = (trial for trial in trials if trial.role is Role.JUDGE)
     run = next(trial for trial in judged if trial.setting.trains_like(contender.setting))
     is_tuned = which == "tuned"
-    return _Chosen(
+    return Chosen(
         setting=run.setting,
         number=run.source,
         origin=contender.origin,
@@ -222,7 +223,7 @@ def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> 
     )
 
 
-def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> _Chosen:
+def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> Chosen:
     """Return the setting of one trial, supported by one run."""
     where = f"{row.optimizer} in search '{search.name}'"
     run = next((t for t in trials if t.number == number), None)
@@ -233,7 +234,7 @@ def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], numbe
         raise NothingUsable(f"trial {number} of {where} has no loss, it is {run.state}{why}")
     partial = run.state is not TrialState.COMPLETE
     caveat = f"its loss was read at step {run.step} of {run.target}, before the schedule ended"
-    return _Chosen(
+    return Chosen(
         setting=run.setting,
         number=number,
         origin=f"trial {number} ({run.origin})",
@@ -252,7 +253,8 @@ def _schedule(search: SearchRecord, optimizer: str, warmup: float) -> Schedule:
     return Schedule(type=shape, warmup_fraction=warmup, final_lr_fraction=end)
 
 
-def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Tuned:
+def recorded(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Tuned:
+    """Return a setting of a search as a record."""
     return Tuned(
         optimizer=row.optimizer,
         hyper={name: _value(value) for name, value in chosen.setting.hyper.items()},
@@ -287,7 +289,7 @@ def _decay_convention(optimizer: str) -> str:
     return "multiplied by lr"
 
 
-def _evidence(row: Row, chosen: _Chosen) -> Evidence:
+def _evidence(row: Row, chosen: Chosen) -> Evidence:
     return Evidence(
         loss=estimate(list(chosen.losses.values())),
         accuracy=chosen.accuracy,
@@ -302,9 +304,9 @@ def _evidence(row: Row, chosen: _Chosen) -> Evidence:
     )
 
 
-def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: _Chosen) -> Iterator[str]:
+def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Iterator[str]:
     yield from chosen.caveats
-    yield from filter(None, [mixed(search.task)])
+    yield from filter(None, [mixed(search.task), unequal(search.spec)])
     if row.nothing_learned:
         yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)

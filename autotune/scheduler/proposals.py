@@ -1,5 +1,6 @@
 """Propose the next setting: the default, a learning-rate test, known settings, then the sampler.
 
+Settings that are known from elsewhere follow the default, where there are any.
 The first known setting did best in short runs of other tasks; it is also tried at other learning
 rates. The other known settings come from longer runs, so their turn gets less likely with every
 trial. No setting is tried twice.
@@ -86,8 +87,8 @@ def _believes(seed: int, number: int) -> bool:
 def _first(state: StudyState) -> list[Candidate]:
     """Return the settings that are always tried, the default first."""
     if state.policy.sampler != MIXED:
-        return list(state.presets)
-    return [*state.presets[:KNOWN], *_range_test(state)]
+        return [*state.presets[:1], *state.earlier, *state.presets[1:]]
+    return [*state.presets[:1], *state.earlier, *state.presets[1:KNOWN], *_range_test(state)]
 
 
 def _range_test(state: StudyState) -> Iterator[Candidate]:
@@ -99,6 +100,7 @@ def _range_test(state: StudyState) -> Iterator[Candidate]:
 def _beyond(state: StudyState) -> Iterator[Candidate]:
     """Yield a learning rate beyond the tested ones if the best tested one is the first or last."""
     known = len(state.presets[:KNOWN]) - 1
+    known += len(state.earlier) if known else 0
     trials = [t for t in state.of(Role.SEARCH) if t.number == known or t.origin.startswith(TEST)]
     losses = {trial.setting.hyper["lr"]: _short_loss(state, trial) for trial in trials}
     if len(losses) < 2 or None in losses.values():

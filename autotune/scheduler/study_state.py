@@ -31,6 +31,7 @@ class StudyState:
     space: Space
     presets: Sequence[Candidate]  # the first is the optimizer's default
     ladder: Ladder
+    earlier: Sequence[Candidate] = ()  # known from elsewhere; tried after the default
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     losses: dict[int, dict[int, float]] = field(default_factory=dict)  # trial -> step -> loss
     accuracies: dict[int, dict[int, float]] = field(default_factory=dict)  # likewise

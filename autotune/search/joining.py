@@ -11,7 +11,7 @@ from autotune.config import check_policies
 from autotune.errors import AlreadyThere
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
-from autotune.search import foreign
+from autotune.search import earlier, foreign
 from autotune.search.changes import another, changed_since
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import Growth
@@ -61,6 +61,7 @@ def prepare(spec: SearchSpec) -> Prepared:
     spaces = spaces_of(spec)
     check_spaces(spec, spaces)
     foreign.check(spaces)
+    earlier.check(spec, spaces)
     if spec.steps is not None:
         spaces = over_runs(spaces, spec.steps)
     return Prepared(facts=_facts(spec), spaces=spaces)

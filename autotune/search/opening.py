@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import delete, foreign, words
+from autotune.search import delete, earlier, foreign, words
 from autotune.search.changes import KEPT_FACTS, another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computing, device_of
 from autotune.search.growth import Growth, growth
@@ -28,6 +28,7 @@ from autotune.studies.records import SearchRecord, SearchState, own_data
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.tasks.base import LOOP, Measurement, Shortest, Task
+from autotune.tasks.command import ARGS
 from autotune.tasks.rehearsal import refuse_percent
 from autotune.tasks.resolve import movable, placed, resolve
 from autotune.tasks.script import is_own
@@ -115,17 +116,21 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
-        **_command(spec),
+        **_command(spec, facts),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if half else {}),
     }
 
 
-def _command(spec: SearchSpec) -> dict[str, Any]:
-    """Return what a job carries of a command; nothing of another task."""
+def _command(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job carries of a command; nothing of another task.
+
+    One that was begun before ``{args}`` left anything out goes on as it began.
+    """
     if spec.command is None:
         return {}
-    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric}
+    whole = {"brief": False} if LOOP in facts and ARGS not in facts else {}
+    return {"command": list(spec.command), "report": spec.report, "metric": spec.metric, **whole}
 
 
 def prepare(
@@ -148,6 +153,7 @@ def prepare(
         check_spaces(spec, spaces)
         foreign.check(spaces)
         words.check(spec, spaces)
+        earlier.check(spec, spaces)
         measured = task.rehearse() if hasattr(task, "rehearse") else None
         foreign.check_model(task, spaces)
         devices.release()  # workers need the memory of a GPU that a user's code has used
@@ -199,8 +205,10 @@ def known(spec: SearchSpec, stored: SearchRecord) -> Prepared:
 
 def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task:
     begun = stored.task if stored is not None and device == CPU and has_bfloat16() else {}
-    precision = {"precision": begun["precision"]} if "precision" in begun else {}
-    task = resolve(**task_arguments(spec, precision))
+    known = {"precision": begun["precision"]} if "precision" in begun else {}
+    if stored is not None and spec.command is not None:
+        known |= {name: stored.task[name] for name in (LOOP, ARGS) if name in stored.task}
+    task = resolve(**task_arguments(spec, known))
     wanted = getattr(task, "wants", None) if spec.device == AUTO else None
     device = devices.resolve(wanted) if wanted else device
     return placed(task, device) if movable(task) or spec.device != AUTO else task
@@ -400,6 +408,7 @@ def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space
         study=next(study for study in search.studies if study.optimizer == optimizer),
         space=space,
         presets=presets_of(optimizer, space),
+        earlier=earlier.candidates(found.spec, optimizer, space),
         policy=Policy.of(found.spec),
         # Early rungs save compute for more settings, which is useless if their number is fixed.
         ladder=found.ladder.from_safe() if counted else found.ladder,

@@ -12,12 +12,13 @@ from autotune.engines import from_spec
 from autotune.pruners.ladder import Ladder
 from autotune.scheduler import stages
 from autotune.scheduler.policy import Policy
-from autotune.search import opening, proxy
+from autotune.search import earlier, opening, proxy
 from autotune.search.events import Listener, ignore
 from autotune.search.opening import SHORTENED
 from autotune.search.proxy import Fit
 from autotune.search.stored import opened, there
 from autotune.space.presets import presets_of
+from autotune.space.spaces import Space
 from autotune.studies.records import SearchRecord
 from autotune.studies.spec import SearchSpec
 
@@ -130,12 +131,17 @@ def _plan(fit: Fit) -> Plan:
             "judge": float(2 * spec.seeds),
         },
         spaces={name: space.as_data() for name, space in spaces.items()},
-        presets={
-            name: [s.origin for s in presets_of(name, space)] for name, space in spaces.items()
-        },
+        presets={name: _tried(spec, name, space) for name, space in spaces.items()},
         schedule=_schedule(fit),
         told=fit.told(),
     )
+
+
+def _tried(spec: SearchSpec, optimizer: str, space: Space) -> list[str]:
+    """Return where the settings come from that are tried first."""
+    first, *others = presets_of(optimizer, space)
+    known = earlier.candidates(spec, optimizer, space)
+    return [each.origin for each in (first, *known, *others)]
 
 
 def _schedule(fit: Fit) -> Schedule | None:

@@ -12,6 +12,7 @@ from autotune.scheduler import stopping
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
+from autotune.search import earlier
 from autotune.search.alike import Alike, coarse
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
 from autotune.search.opening import task_arguments, unknown_size
@@ -60,6 +61,8 @@ class Recorder:
         self._alike = Alike(store=self.store, search=self.search, coarse=coarse(self.search.task))
         self._repeats = Repeats.of(self.search.task)
         if text := unknown_size(self.search.task):
+            listen(Notice(text=text))
+        for text in earlier.notices(spec, {s.study.optimizer: s.space for s in self.states}):
             listen(Notice(text=text))
         self.own: dict[int, int] = {}  # attempts that run here, by trial
         self.busy: dict[int, int] = {}  # the same, with trials that another process took over

@@ -147,6 +147,7 @@ def _sized(spec: SearchSpec, plan: Plan, way: Route, asked: Asked) -> SearchSpec
     batch = {"batch_size": way.batch[1]} if way.batch and way.batch_ratio != 1 else {}
     own = dict.fromkeys(each.optimizer for each in plan.entrants)
     sizes = {"steps": plan.steps, **batch, "optimizers": tuple(own), "space": {}}
+    sizes["try_first"] = ()
     return spec.model_copy(update={**sizes, "budget": budget})
 
 

@@ -178,6 +178,10 @@ class Space:
         setting = Setting(params=params, hyper=full, warmup=warm)
         return Candidate(origin=origin + moved, setting=setting)
 
+    def moved(self, hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
+        """Return the coordinates of a setting that the user's space forbids, with new values."""
+        return self._changes(told({**self.defaults, **hyper}), warmup)
+
     def _changes(self, hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
         """Return the coordinates that must change to satisfy the user's space."""
         lr = self._asked("lr", hyper["lr"])

@@ -19,6 +19,8 @@ from autotune.tasks.command_training import CommandTraining
 from autotune.tasks.function import MODULE
 from autotune.tasks.surroundings import outside
 
+ARGS, BRIEF = "args", "without switches that are off"  # a fact, and what it says
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLoop:
@@ -31,6 +33,8 @@ class CommandLoop:
         metric: Columns of that file by what they hold.
         batch_size: Samples of a batch, for what is written of a setting; None: not told.
         device: Where it is expected to compute.
+        brief: Whether ``{args}`` leaves out switches that are off; searches that were begun before
+            it did go on with all of them.
     """
 
     command: tuple[str, ...]
@@ -39,6 +43,7 @@ class CommandLoop:
     metric: Mapping[str, str] = field(default_factory=dict)
     batch_size: int | None = None
     device: Device = CPU
+    brief: bool = True
 
     name = MODEL
 
@@ -52,9 +57,14 @@ class CommandLoop:
             "command": shlex.join(self.command),
             "steps": self.steps,
             **size,
+            **({ARGS: BRIEF} if self.brief and self._says_all else {}),
             **files,
             **self.device.identity(),
         }
+
+    @property
+    def _says_all(self) -> bool:
+        return any("{args" in word for word in self.command)
 
     def look(self) -> None:
         """Refuse a command that cannot be started here; raises SpecError."""
@@ -73,7 +83,7 @@ class CommandLoop:
 
     def begin(self, assignment: Assignment) -> Training:
         """Begin a trial; the command starts when it is asked to advance."""
-        return CommandTraining(self.command, self.report, self.metric, assignment)
+        return CommandTraining(self.command, self.report, self.metric, assignment, brief=self.brief)
 
 
 def task(
@@ -84,6 +94,7 @@ def task(
     data: str | None,
     steps: int | None,
     batch_size: int | None,
+    brief: bool = True,
 ) -> CommandLoop:
     """Return the task of a command; raises SpecError for what it cannot use."""
     if not command:
@@ -108,6 +119,7 @@ def task(
         report=report,
         metric=dict(metric or {}),
         batch_size=batch_size,
+        brief=brief,
     )
 
 

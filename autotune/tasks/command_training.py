@@ -56,9 +56,11 @@ class CommandTraining:
         report: str | None,
         metric: Mapping[str, str],
         assignment: Assignment,
+        *,
+        brief: bool = True,
     ) -> None:
         self._command, self._report, self._metric = command, report, metric
-        self._of = assignment
+        self._of, self._brief = assignment, brief
         self._own = None if assignment.folder else tempfile.mkdtemp(prefix="autotune-")
         self._folder = Path(self._own or assignment.folder or "")
         self._came: queue.Queue[Said | Asked | Malformed] = queue.Queue(_WAITING)
@@ -163,6 +165,7 @@ class CommandTraining:
             trial=of.label,
             json=str(self._file("json")),
             yaml=str(self._file("yaml")),
+            brief=self._brief,
         )
 
     def _file(self, ending: str) -> Path:

@@ -54,6 +54,25 @@ def test_settings_show_what_differs_and_say_what_does_not(comparison):
     assert "acceleration win" in same  # of those that have it
 
 
+def switched(contender, **switches):
+    hyper = {**contender.setting.hyper, **switches}
+    return replace(contender, setting=replace(contender.setting, hyper=hyper))
+
+
+def test_what_is_the_same_leaves_out_switches_that_are_off(comparison):
+    def told(**switches):
+        rows = [
+            replace(row, **{n: switched(getattr(row, n), **switches) for n in ("default", "tuned")})
+            for row in comparison.rows
+        ]
+        return listing.contenders(replace(comparison, rows=tuple(rows)))[1]
+
+    said = told(cautious=False, nesterov=True, max_grad_norm=0.0)
+    assert "cautious" not in said
+    assert "nesterov True" in said or "nesterov yes" in said
+    assert "max_grad_norm 0" in said  # a number, which clipping is told by
+
+
 def test_each_setting_is_told_with_its_own_loss(comparison):
     table, _ = listing.contenders(comparison)
 

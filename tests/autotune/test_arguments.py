@@ -3,12 +3,16 @@
 import argparse
 import ast
 import shlex
+from dataclasses import replace
 
 import pytest
 
 from autotune import arguments, optimizers
 from autotune.arguments.template import Filling, check, filled, unsaid
 from autotune.errors import SpecError, UnknownName
+from autotune.search.opening import task_arguments
+from autotune.studies.spec import parse
+from autotune.tasks.resolve import resolve
 
 SETTINGS = {
     name: {**optimizers.defaults(name), "lr": 0.1 + 0.2, "weight_decay": 1e-05}
@@ -57,6 +61,37 @@ def test_a_script_with_argparse_reads_every_argument_to_the_last_bit(optimizer):
         read = found[name]
         assert tuple(read) == value if isinstance(value, tuple) else read == str(value)
     assert rest == ["--optimizer", optimizer, "--warmup", "0.1", "--steps", "1000"]
+
+
+def filling(optimizer, **changes):
+    hyper = SETTINGS[optimizer] | changes
+    how = {"warmup": 0.1, "steps": 9, "seed": 7, "trial": "t", "json": "t.json", "yaml": "t.yaml"}
+    return Filling(optimizer=optimizer, hyper=hyper, **how)
+
+
+def test_args_leave_out_switches_that_are_off_as_the_optimizer_has_them():
+    words = filling("adamw").words("args")
+    assert [word for word in words if word.startswith("--")] == [
+        *("--optimizer", "--lr", "--betas", "--eps", "--weight-decay", "--max-grad-norm"),
+        *("--warmup", "--steps", "--seed"),
+    ]
+    assert "--cautious" in filling("adamw", cautious=True).words("args")
+    # Off against the optimizer's own default, it has to be said.
+    assert "--nesterov" in filling("sgd", nesterov=False).words("args")
+    assert filling("adamw").words("cautious") == ["False"]
+    assert "++optimizer.cautious=false" not in filling("adamw").words("args:hydra")
+
+
+def test_a_search_that_was_begun_before_goes_on_with_all_of_them():
+    words = replace(filling("adamw"), brief=False).words("args")
+    assert words == [*said("argparse", "adamw")[:-1], "9", "--seed", "7"]
+    spec = parse({"model": "command", "command": ["train.sh", "{args}"], "steps": 9})
+    begun = task_arguments(spec, {"loop": "command"})
+    assert begun["brief"] is False
+    assert "args" not in resolve(**begun, look=False).facts()
+    new = resolve(**task_arguments(spec, {}), look=False).facts()
+    assert new["args"] == "without switches that are off"
+    assert "brief" not in task_arguments(spec, new)
 
 
 @pytest.mark.parametrize("optimizer", SETTINGS)
@@ -185,6 +220,7 @@ FILLING = Filling(
     optimizer="adan", hyper=SETTINGS["adan"], warmup=0.1, steps=1000, seed=7, trial="adan-3",
     json="/a folder/x.json", yaml="x.yaml",
 )  # fmt: skip
+SAID = {k: v for k, v in SETTINGS["adan"].items() if not k.startswith("cautious")}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +236,11 @@ FILLING = Filling(
         ("{json}", ["/a folder/x.json"]),
         ("{yaml}", ["x.yaml"]),
         ("{args:timm}", said("timm", "adan")),
-        ("{args}", [*said("argparse", "adan"), "--seed", "7"]),
-        ("x {args:kohya}", ["x " + shlex.join(said("kohya", "adan"))]),
+        ("{args}", [*arguments.words("argparse", "adan", SAID, 0.1, 1000), "--seed", "7"]),
+        (
+            "x {args:kohya}",
+            ["x " + shlex.join(arguments.words("kohya", "adan", SAID, 0.1, 1000))],
+        ),
     ],
 )
 def test_a_word_is_filled(word, words):

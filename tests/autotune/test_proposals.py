@@ -49,6 +49,24 @@ class Study:
         self.state.keep(replace(trial, state=TrialState.PAUSED, step=9, loss=loss), points)
 
 
+def origins(earlier, best):
+    study = Study(best=best)
+    space = study.state.space
+    hypers = [{"lr": 2e-4 * 1.1**place} for place in range(earlier)]
+    study.state.earlier = [space.preset(hyper, 0.1, "imported: x") for hyper in hypers]
+    return [proposal.origin for proposal in study.propose(7 + earlier)]
+
+
+@pytest.mark.parametrize("best", [0.001, 0.3])
+def test_settings_from_elsewhere_come_second_and_change_no_other(best):
+    without, found = origins(0, best), origins(2, best)
+    assert found[:3] == [without[0], "imported: x", "imported: x"]
+    assert found[3:7] == without[1:5]
+    assert [o.startswith("range test") for o in found[3:]] == [
+        o.startswith("range test") for o in without[1:]
+    ]  # also beyond the tested rates
+
+
 def test_what_is_expected_is_told_of_every_setting_that_was_measured_or_diverged():
     study = Study()
     study.propose(4)

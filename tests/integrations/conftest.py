@@ -13,6 +13,7 @@ LIBRARIES = (
     "hydra_plugins",
     "keras",
     "lightning",
+    "mlflow",
     "sweeps",
     "torchdata",
     "wandb",

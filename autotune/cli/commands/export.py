@@ -29,9 +29,13 @@ from autotune.errors import SpecError
 @click.option(
     "--which",
     type=click.Choice(["tuned", "default"]),
-    default="tuned",
-    show_default=True,
-    help="Which setting to export.",
+    help="Which setting to export.  [default: tuned]",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Export the N best settings, the tuned one first; as json or optuna.",
 )
 @click.option(
     "-o",
@@ -48,7 +52,8 @@ def command(
     study: str,
     form: str,
     number: int | None,
-    which: str,
+    which: str | None,
+    top: int | None,
     output: Path | None,
     force: bool,
     storage: str | None,
@@ -63,20 +68,25 @@ def command(
 
     Example: autotune export resnet50/adan --as torch -o tuned.py
     Example: autotune export resnet50 --as yaml --target-batch 1024 --target-steps 100000
+    Example: autotune export resnet50/adan --top 5 --as optuna -o continued.py
     """
     if output is not None and output.exists() and not force:
         raise SpecError(f"{output} is already there; add --force to overwrite it")
     from autotune.export import stored
 
-    exported = stored.rendered(
-        storage,
-        study,
-        form,
-        which=which,
-        number=number,
-        target=target_of(**target),
-        rules=rules or None,
-    )
+    aim, by = target_of(**target), rules or None
+    if top is None:
+        which = which or "tuned"
+        exported = stored.rendered(
+            storage, study, form, which=which, number=number, target=aim, rules=by
+        )
+    else:
+        if which is not None or number is not None:
+            given = "--which" if which is not None else "--trial"
+            raise SpecError(f"{given} names one setting and --top the best {top}; leave one out")
+        exported = stored.best(storage, study, form, count=top, target=aim, rules=by)
+        if exported.count < top:
+            say(f"no more than {exported.count} of its settings were run to their last step")
     if exported.chosen:
         say(f"exporting {exported.study}, the lowest loss of the search")
     if output is None:

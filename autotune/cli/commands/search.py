@@ -28,6 +28,7 @@ def command(
     *,
     files: tuple[Path, ...],
     space: Path | None,
+    try_first: Path | None,
     assignments: tuple[str, ...],
     resume: str | None,
     dry_run: bool,
@@ -52,7 +53,9 @@ def command(
         from autotune.cli.views import plan
         from autotune.config import Request
 
-        request = Request(flags=flags, files=files, space=space, assignments=assignments)
+        request = Request(
+            flags=flags, files=files, space=space, try_first=try_first, assignments=assignments
+        )
         resolved = run_search.resolve_request(request, storage, resume)
         form = "off" if ctx.meta.get(QUIET) else progress
         if dry_run:

@@ -14,8 +14,8 @@ from autotune.cli.shared import failures
 from autotune.training.process import loading
 
 COMMANDS = (
-    "search", "validate", "worker", "tell", "list", "show", "compare", "export", "report",
-    "delete", "doctor", "dashboard", "serve", "token", "bench", "completion",
+    "search", "validate", "worker", "tell", "list", "show", "compare", "export", "import",
+    "report", "delete", "doctor", "dashboard", "serve", "token", "bench", "completion",
 )  # fmt: skip
 
 

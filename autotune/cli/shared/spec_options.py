@@ -62,6 +62,15 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                 "help": "YAML file of ranges, choices and fixed values.",
             },
         ),
+        (
+            ("--try-first",),
+            {
+                "type": FILE,
+                "metavar": "FILE",
+                "help": "Settings to try after the default: of autotune import, or of autotune "
+                "export --top N --as json.",
+            },
+        ),
     ),
     "What a command reports": (
         (

@@ -32,6 +32,6 @@ def pairs(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) 
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not value:
-            raise click.BadParameter(f"must be NAME=COLUMN, got '{text}'", param=parameter)
+            raise click.BadParameter(f"must be {parameter.metavar}, got '{text}'", param=parameter)
         found[name] = value
     return found

@@ -12,7 +12,7 @@ from autotune.cli.views.progress import listening
 from autotune.cli.views.table import facts, table
 from autotune.config import Resolved, flat
 from autotune.search.plan import Plan, Schedule, plan
-from autotune.studies import urls
+from autotune.studies import earlier, urls
 
 _LEGEND = """\
 (one_minus_beta1 is 1 - beta1, since betas are close to one; timescale is 1 / (lr * weight decay),
@@ -39,8 +39,14 @@ def dry_run_text(
 
 
 def _settings(settings: Mapping[str, tuple[Any, str]]) -> str:
-    rows = [(key, format.value(value), source) for key, (value, source) in settings.items()]
+    rows = [(key, _value(key, value), source) for key, (value, source) in settings.items()]
     return table([("setting", "value", "from"), *rows])
+
+
+def _value(key: str, value: Any) -> str:
+    if key == earlier.KEY and value:
+        return "1 setting" if len(value) == 1 else f"{len(value)} settings"
+    return format.value(value)
 
 
 def _shape(planned: Plan, storage: str) -> str:
