@@ -17,6 +17,7 @@ from pydantic import (
 
 from autotune import optimizers, registry
 from autotune.search.telling import Order, Told
+from autotune.studies.earlier import Earlier
 from autotune.studies.records import Command, Role, TrialState
 from autotune.studies.tokens import LONGEST_DAYS, Scope
 
@@ -207,6 +208,11 @@ class SearchBody(Body):
         default_factory=dict,
         description="What to fix, narrow or choose, by parameter.",
         examples=[{"lr": {"high": 0.01}}],
+    )
+    try_first: list[Earlier] = Field(
+        default_factory=list,
+        max_length=LEASES,
+        description="Settings that are known from elsewhere, as `autotune import` writes them.",
     )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from autotune.client import Client
+from autotune.client.worker import work
 from autotune.search import opening
+from autotune.search.worker import Terms
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.victims import kill, served
@@ -101,3 +103,37 @@ def test_a_command_is_trained_by_a_worker_of_the_service(server, url):
         opening.open_search(opening.beginning(spec, opening.prepare(spec)), store)
     ran("-m", "autotune", "worker", "--search", "command", "--server", server)
     judged(url, "command", 9)
+
+
+GENERATOR = """
+import torch
+
+
+def train(optimizer, seed, steps):
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(4, 1)
+    (opt, schedule), inputs = optimizer(model), torch.randn(32, 4)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    for step in range(1, steps + 1):
+        opt.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        opt.step()
+        schedule.step()
+        yield step, loss.item()
+"""
+
+
+@SLOW
+def test_a_worker_of_two_places_trains_the_generator_of_a_file(server, url, tmp_path):
+    (tmp_path / "gen.py").write_text(GENERATOR)
+    given = {"model": "gen.py:train", "name": "net", "optimizers": ["adamw"], "steps": 9}
+    spec = parse({**given, "budget": {"trials": 3}, "seeds": 2})
+    with Store(url) as store:
+        opening.open_search(opening.beginning(spec, opening.prepare(spec)), store)
+    assert work("net", server=server, terms=Terms(name="w", engine="processes", workers=2))
+    with Store(url, read_only=True) as store:
+        trials, held = store.trials(1), store.attempts(1)
+    assert {one.worker for one in held} == {"w.0", "w.1"}
+    assert {trial.state for trial in trials} <= {"complete", "stopped"}
+    assert sum(trial.role == "judge" for trial in trials) in {2, 4}

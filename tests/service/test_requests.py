@@ -34,6 +34,21 @@ def refused(answer, status):
     return body["detail"]
 
 
+def earlier(**changes):
+    return {"try_first": [{"optimizer": "adamw", "hyper": {"lr": 4e-3}, **changes}]}
+
+
+def test_settings_known_from_elsewhere_are_tried_first(client):
+    given = earlier(origin="sweep 7", value=0.25)
+    assert put(client, "bowl", **given).status_code == 201
+    assert put(client, "bowl", **given).status_code == 200
+    assert "differs in try_first" in refused(put(client, "bowl"), 409)
+    tried = [lease(client, f"w{place}") for place in range(2)][1]
+    assert (tried["trial"], tried["hyper"]["lr"]) == (1, 4e-3)
+    path = "/v1/searches/bowl/studies/adamw/trials/1"
+    assert client.get(path).json()["origin"] == "imported: sweep 7"
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -44,8 +59,11 @@ def refused(answer, status):
         ({"budget": {"runs": True}}, "budget.runs must be a number, got true"),
         ({"space": {"lr": {"low": 2, "high": 1}}}, "space.lr: low must be below high"),
         ({"rungs": [1, 2]}, "unknown key 'rungs'"),
+        (earlier(optimizer="adan"), "is a setting of adan, which is not searched"),
+        (earlier(hyper={"momentum": 0.9}), "unknown argument 'momentum'"),
+        (earlier(hyper={"lr": -1}), "lr must be"),
     ],
-    ids=["code", "steps", "optimizer", "runs", "bool", "space", "key"],
+    ids=["code", "steps", "optimizer", "runs", "bool", "space", "key", "other", "argument", "lr"],
 )
 def test_a_search_that_cannot_be_is_refused_and_not_stored(body, sentence, client):
     assert sentence in refused(put(client, **body), 422)

@@ -77,46 +77,18 @@ def test_a_worker_behind_the_service_trains_what_the_command_would(server, url, 
     assert stored(url, "net") == stored(alone, "net")
 
 
-GENERATOR = """
-import torch
-
-
-def train(optimizer, seed, steps):
-    torch.manual_seed(seed)
-    model = torch.nn.Linear(4, 1)
-    (opt, schedule), inputs = optimizer(model), torch.randn(32, 4)
-    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
-    for step in range(1, steps + 1):
-        opt.zero_grad()
-        loss = torch.nn.functional.mse_loss(model(inputs), targets)
-        loss.backward()
-        opt.step()
-        schedule.step()
-        yield step, loss.item()
-"""
-
-
-def test_a_worker_of_two_places_trains_the_generator_of_a_file(folder, url, listening):
-    (folder / "gen.py").write_text(GENERATOR)
-    spec = parse({**SPEC, "model": "gen.py:train", "optimizers": ["adamw"]})
-    begin(url, spec)
+def test_a_task_that_is_installed_is_begun_by_its_name_for_workers(folder, listening):
     server = f"http://127.0.0.1:{listening}"
-    assert work("net", server=server, terms=Terms(name="w", engine="processes", workers=2))
-    with Store(url, read_only=True) as store:
-        trials, held = store.trials(1), store.attempts(1)
-    assert {one.worker for one in held} == {"w.0", "w.1"}
-    assert {trial.state for trial in trials} <= {"complete", "stopped"}
-    assert sum(trial.role == "judge" for trial in trials) in {2, 4}
-
-
-def test_a_task_that_is_installed_is_begun_by_its_name_and_trained_by_workers(folder, listening):
-    server = f"http://127.0.0.1:{listening}"
-    task = {"registered": {"model": "mlp", "steps": 3, "batch_size": 16}}
+    task = {"registered": {"model": "mlp", "steps": 9}}
     with closing(Wire(server, None)) as wire:
         wire.call("PUT", "/v1/searches/mlp", {**BODY, "task": task})
-        assert work("mlp", server=server, terms=ALONE)
         found = wire.call("GET", "/v1/searches/mlp").body
-    assert (found["state"], found["task"]["model"]) == ("complete", "mlp")
+        assert found["task"]["data"] == "digits-pair"
+        spec = parse(dict(found["spec"])).model_copy(update={"device": "cpu"})
+        facts = changes.identity(opening.prepare(spec).facts)
+        body = {"worker": "w", "facts": facts, "can_pause": "checkpoint"}
+        answer = wire.call("POST", "/v1/searches/mlp/leases", body)
+    assert answer.body["leases"][0]["evaluate_at"] == [1, 3]
 
 
 @pytest.mark.parametrize(
