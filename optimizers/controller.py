@@ -257,7 +257,7 @@ def _split(optimizer: RuleOptimizer, parts: Parts) -> dict[str, list[int]]:
     places: dict[str, list[int]] = {name: [] for name in parts}
     for group in optimizer.param_groups:
         owners = [owner.get(id(p)) for p in group["params"]]
-        for name in dict.fromkeys(owners):
+        for name in dict.fromkeys(owners or [None]):
             if name is not None:
                 places[name].append(len(groups))
             groups.append(_part(group, [each == name for each in owners]))

@@ -65,6 +65,15 @@ def test_what_is_in_no_module_keeps_its_rate_and_its_name_goes_along():
     assert ("multiplier" in own, "multiplier" in rest) == (True, False)
 
 
+def test_an_empty_group_stays_and_has_no_part():
+    model = network()
+    groups = [{"params": []}, {"params": [*model.parameters()]}]
+    optimizer = create("adamw", groups, lr=0.1, backend="torch")
+    AGVM(optimizer, model).step()
+    assert [len(group["params"]) for group in optimizer.param_groups] == [0, 6, 2]
+    assert "multiplier" not in optimizer.param_groups[0]
+
+
 @pytest.mark.parametrize("controller", CONTROLLED)
 def test_a_built_optimizer_is_controlled_as_a_loop_would(controller):
     model, optimizer = controlled(controller)
