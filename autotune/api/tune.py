@@ -72,7 +72,8 @@ def tune(  # noqa: PLR0913  what a search is made of
             ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
             ``"cpu"``, ``"cuda:1"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu`` and, in seconds,
             ``step_timeout`` (engine ``"processes"``); ``patience``, settings without a better one;
-            ``record_norms`` of each step's gradient, for ``Result.refine``;
+            ``record_norms`` of each step's gradient, for ``Result.refine``; ``measure_noise`` of
+            gradients, for ``Tuned.at(batch=...)``;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
             and ``steps`` to tune a command of your own (docs/commands.md).
 

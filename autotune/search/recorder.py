@@ -24,6 +24,7 @@ from autotune.studies.remote import Asked
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
+from autotune.training.noise import places as noisy
 
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
@@ -110,7 +111,12 @@ class Recorder:
             checksum=trial.checksum,
             content=self._content if asked is None else {},
             norms=self.spec.record_norms and trial.role is not Role.VALIDATE,
+            noise=noisy(trial.target) if self._wants_noise(trial) else (),
         )
+
+    def _wants_noise(self, trial: TrialRecord) -> bool:
+        """Return whether to measure a trial's noise: judging runs are few, and of full length."""
+        return self.spec.measure_noise and trial.role is Role.JUDGE
 
     def _check_content(self) -> None:
         changed = edited(self.spec.model, self._content)

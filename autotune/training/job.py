@@ -36,6 +36,7 @@ class Job:
     content: Mapping[str, str] = field(default_factory=dict)  # hashes of the model's files, by name
     schedule: tuple[float, ...] = ()  # factors on lr over the run; empty: warm-up and cosine
     norms: bool = False  # whether to tell the norms of each step's gradient
+    noise: tuple[int, ...] = ()  # steps, from 0, at which to measure how noisy the gradient is
 
 
 class Outcome(StrEnum):
