@@ -59,6 +59,7 @@ FLAGS = {
     "ray_address": "ray.address",
     "gpus_per_trial": "ray.gpus_per_trial",
     "record_norms": "record_norms",
+    "measure_noise": "measure_noise",
     "sampler": "sampler",
     "pruner": "pruner",
     "seed": "seed",
@@ -79,6 +80,7 @@ RESUMABLE = (
     "ray_address",
     "gpus_per_trial",
     "record_norms",
+    "measure_noise",
 )  # may change when a search is resumed
 
 Layer = tuple[str, Mapping[str, Any]]  # where it comes from, and nested values

@@ -164,6 +164,7 @@ class SearchSpec(BaseModel):
     step_timeout: Annotated[Number, Field(gt=0)] | None = None  # seconds; None: learned
     per_gpu: Annotated[Whole, Field(ge=1)] = 1  # trials at the same time on one GPU
     record_norms: Flag = False  # keep the gradient norms of each step, for refine
+    measure_noise: Flag = False  # of gradients, in judging runs
     sampler: Text = "auto"
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
@@ -206,12 +207,18 @@ class SearchSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_measuring(self) -> Self:
-        if self.asked and self.record_norms:
+        if self.asked and self.measuring:
             raise SpecError(
-                "record_norms needs trials that autotune trains, but a script's own loop asks for "
-                "these and trains them; leave it out"
+                f"{self.measuring} needs trials that autotune trains, but a script's own loop asks "
+                "for these and trains them; leave it out"
             )
         return self
+
+    @property
+    def measuring(self) -> str | None:
+        """A key by which something is measured of gradients; None: nothing is."""
+        keys = {"record_norms": self.record_norms, "measure_noise": self.measure_noise}
+        return next((key for key, wanted in keys.items() if wanted), None)
 
     @property
     def asked(self) -> bool:
@@ -252,7 +259,7 @@ def parse(data: Mapping[str, Any]) -> SearchSpec:
 # a device's index may.
 _FREE = {
     "name", "budget", "workers", "engine", "device", "precision", "step_timeout", "per_gpu", "ray",
-    "finalists", "seeds", "record_norms",
+    "finalists", "seeds", "record_norms", "measure_noise",
 }  # fmt: skip
 
 

@@ -74,7 +74,8 @@ def tune(  # noqa: PLR0913  what a search is made of
             ``ray``; ``per_gpu`` and, in seconds, ``step_timeout`` (engine ``"processes"``);
             ``try_first``, settings that are known from elsewhere, or the path of a file with them
             (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
-            each step's gradient, for ``Result.refine``;
+            each step's gradient, for ``Result.refine``; ``measure_noise`` of gradients, for
+            ``Tuned.at(batch=...)``;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
             and ``steps`` to tune a command of your own (docs/commands.md).
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autotune.registry import foreign
 from autotune.results.figures import figure, together
 from autotune.results.intervals import Estimate
+from autotune.results.restated import NOISE, NOISE_ORIGIN
 from autotune.results.tuned import Schedule, Tuned
 from autotune.results.validation import NOT_TRIED
 
@@ -67,15 +68,25 @@ def _target(tuned: Tuned) -> list[str]:
     sizes = [
         f"{name} {value}" + (f" (searched with {searched[name]})" if name in searched else "")
         for name, value in tuned.target.items()
+        if name not in (NOISE, NOISE_ORIGIN)
     ]
     return [
         f"restated for {', '.join(sizes)}",
+        *_noise(tuned.target),
         *(
             f"{each.name}: {_value(each.old)} -> {_value(each.new)}, rule {each.rule} "
             f"({each.source})"
             for each in tuned.changes
         ),
     ]
+
+
+def _noise(target: Mapping[str, Any]) -> list[str]:
+    """Say from which batch on lr was not raised, and how that is known."""
+    if NOISE not in target:
+        return []
+    samples = f"{target[NOISE]:.4g} samples"
+    return [f"noise scale: {samples}, beyond which lr rises no further; {target[NOISE_ORIGIN]}"]
 
 
 def _value(value: Any) -> str:

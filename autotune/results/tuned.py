@@ -14,7 +14,7 @@ from autotune.environment import SCHEDULES
 from autotune.errors import NotFound, NothingUsable, SpecError
 from autotune.optimizers.registry import schedule
 from autotune.registry import foreign, unknown
-from autotune.results import comparison, refinement
+from autotune.results import comparison, noise, refinement
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.scheduler import widening
@@ -113,6 +113,8 @@ class Tuned:
     target: Mapping[str, Any] = field(default_factory=dict)  # the run it is for; empty: as searched
     changes: tuple[Change, ...] = ()  # what rules restated for it
     longer: tuple[str, ...] = ()  # what became of it in longer runs; empty: not tried
+    noise_scale: float | None = None  # samples; None: not measured
+    noise_origin: str = ""  # how it was measured
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite."""
@@ -128,11 +130,13 @@ class Tuned:
 
 
 def as_data(tuned: Tuned) -> dict[str, Any]:
-    """Return a record as plain data; what only a schedule by a table has is left out of others."""
+    """Return a record as plain data; what only some have is left out of the others."""
     data = asdict(tuned)
     if not tuned.schedule.table:
         for name in ("table", "origin", "verdict"):
             del data["schedule"][name]
+    if tuned.noise_scale is None:
+        del data["noise_scale"], data["noise_origin"]
     return data
 
 
@@ -161,6 +165,10 @@ def tuned(
     else:
         chosen = _single(found.search, row, trials, trial)
     record = recorded(found.search, row, study, chosen)
+    measured = noise.load(store, trials, chosen.setting)
+    if measured is not None and measured.scale is not None:
+        origin = f"{measured.origin}; {noise.SOURCE}"
+        record = replace(record, noise_scale=measured.scale, noise_origin=origin)
     return replace(record, longer=tuple(_longer(found, record)))
 
 

@@ -9,15 +9,17 @@ from typing import Any
 from autotune.command import log as logs
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
+from autotune.results import noise as noises
 from autotune.results.comparison import Comparison, Row, load
 from autotune.results.intervals import Estimate
 from autotune.results.reliability import Reliability, reliability_of
 from autotune.scheduler import widening
+from autotune.search.diagnosis import diagnosis
 from autotune.search.lock import folder_of
 from autotune.search.status import current, settled
 from autotune.search.stored import newest, opened, resumable, split, studies, written
 from autotune.studies.names import COMMAND
-from autotune.studies.records import SearchRecord, SearchState, StudyRecord, TrialRecord
+from autotune.studies.records import Role, SearchRecord, SearchState, StudyRecord, TrialRecord
 from autotune.studies.store import Store
 from autotune.tasks.base import label
 from autotune.tasks.command_training import log_of
@@ -39,6 +41,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         }
         compared = load(store, found.name)
         rows = {row.optimizer: row for row in compared.rows}
+        noise = {each.optimizer: _noise(store, found, rows[each.optimizer]) for each in chosen}
         exports = {each.optimizer: _exports(store, each) for each in chosen}
     return {
         "search": found,
@@ -51,6 +54,7 @@ def search(storage: str | None, study: str | None) -> dict[str, Any]:
         "ranges": ranges,
         "ended": {name: text for name, text in ended.items() if text},
         "nothing_learned": {name: text for name in trials if (text := rows[name].nothing_learned)},
+        "noise": {name: one for name, one in noise.items() if one},
         "exports": {name: those for name, those in exports.items() if those},
         "validations": [one for one in compared.validations if one.optimizer in trials],
         "refinements": [one for one in compared.refinements if one.optimizer in trials],
@@ -151,6 +155,17 @@ def _ranges(store: Store, study: StudyRecord, trials: Sequence[TrialRecord]) -> 
 def _exports(store: Store, study: StudyRecord) -> list[dict[str, Any]]:
     """Return which files were written from a study and when, without their content."""
     return [{k: one[k] for k in ("format", "path", "created")} for one in store.exports(study.id)]
+
+
+def _noise(store: Store, search: SearchRecord, row: Row) -> dict[str, Any] | None:
+    """Return what was measured of the noise of gradients, and what follows; None without it."""
+    study = next(each for each in search.studies if each.optimizer == row.optimizer)
+    found = noises.load(store, store.trials(study.id, Role.JUDGE), row.tuned.setting)
+    batch = search.task.get("batch_size")
+    if found is None or not isinstance(batch, int):
+        return None
+    said = diagnosis(row.optimizer, found, batch)
+    return {"measured": found, "scale": found.scale, "diagnosis": said}
 
 
 def _judged(row: Row) -> Estimate | None:

@@ -123,7 +123,7 @@ def prepare(
     with Surroundings().entered(), lines.apart():
         task = _task(spec, device, stored)
         from_spec.check(engine or spec.engine, task, spec.optimizers)
-        measuring.check(spec, task)
+        measuring.check(spec, task, engine or spec.engine)
         spaces = spaces_of(spec, getattr(task, "presets", {}))
         check_spaces(spec, spaces)
         controlling.check(spec, task, engine or spec.engine, spaces)

@@ -25,6 +25,7 @@ from autotune.studies.records import Asked, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
+from autotune.training.noise import places as noisy
 
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
@@ -115,7 +116,12 @@ class Recorder:
             content=self._content if asked is None else {},
             pauses=who.pauses,
             norms=self.spec.record_norms and trial.role is not Role.VALIDATE,
+            noise=noisy(trial.target) if self._wants_noise(trial) else (),
         )
+
+    def _wants_noise(self, trial: TrialRecord) -> bool:
+        """Return whether to measure a trial's noise: judging runs are few, and of full length."""
+        return self.spec.measure_noise and trial.role is Role.JUDGE
 
     def _check_content(self) -> None:
         changed = edited(self.spec.model, self._content)

@@ -15,7 +15,7 @@ from autotune.config import refuse_asked
 from autotune.engines import from_spec
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
-from autotune.results import comparison
+from autotune.results import comparison, noise
 from autotune.results.validation import Validation
 from autotune.scheduler import validating
 from autotune.scheduler.budget import MARGIN
@@ -74,7 +74,11 @@ def run(
         found = comparison.load(store, parent.name)
         row = entrants.row_of(found, optimizer)
         trials = {s.optimizer: store.trials(s.id) for s in parent.studies}
-        way = targets.route(Target(batch=asked.batch, steps=asked.steps), parent.task)
+        target = Target(batch=asked.batch, steps=asked.steps)
+        if asked.batch is not None:  # saturating where an export for that batch would
+            measured = noise.load(store, trials[row.optimizer], row.tuned.setting)
+            target = replace(target, noise_scale=measured.scale if measured else None)
+        way = targets.route(target, parent.task)
         plan = entrants.planned(asked, found, row, trials, way)
         spec = _sized(spec, plan, way, asked)
         costs = {name: cost(those, way.batch_ratio) for name, those in trials.items()}

@@ -21,9 +21,16 @@ def fresh_statistics(model: nn.Module, passes: Callable[[], None]) -> Iterator[N
     if not layers:
         yield
         return
+    with unchanged_buffers(model):
+        _estimate(layers, passes)
+        yield
+
+
+@contextmanager
+def unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """After, the model's buffers are as they were before, whatever passes through it changed."""
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}
     try:
-        _estimate(layers, passes)
         yield
     finally:
         with torch.no_grad():

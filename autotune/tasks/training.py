@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from autotune.data.seeds import seeded
 from autotune.devices import CPU, Device
 from autotune.errors import SpecError
 from autotune.tasks.base import Measurement
-from autotune.tasks.batchnorm import fresh_statistics
+from autotune.tasks.batchnorm import fresh_statistics, unchanged_buffers
 from autotune.tasks.constant import of_labels
 from autotune.tasks.likeness import first
 from autotune.tasks.mistakes import on_one_device
@@ -157,6 +157,31 @@ class Training:
         """Return the training loss of a batch, with its graph."""
         with on_one_device(self.device):
             return self._objective.loss(self.model, batch)
+
+    def elsewhere(self, step: int, count: int) -> Iterator[Tensor]:
+        """Yield the losses of other batches than that of ``step`` at the weights of now.
+
+        They are those that follow; of batches that are read as they are needed, the first ones,
+        read anew. Of a few batches that come again and again, each is taken once.
+
+        Args:
+            step: Whose batch is not among them, from 0.
+            count: How many at most.
+        """
+        seen = [] if self._stream else [self.batch(step)]
+        with unchanged_buffers(self.model):
+            modes = Modes(self.model)
+            for at in range(count):
+                other = at if self._stream else step + 1 + at
+                with seeded("step", self._seed, other, device=self.device):
+                    batch = self._again(other)
+                    if any(batch is one for one in seen):
+                        continue
+                    seen.append(batch)
+                    with on_one_device(self.device):
+                        loss = self._objective.loss(self.model, batch)
+                modes.restore()
+                yield loss
 
     def evaluate(self) -> Measurement:
         """Measure the model on validation data; weights, buffers and modes are left as found."""

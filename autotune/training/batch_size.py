@@ -31,7 +31,7 @@ class Noise:
     @property
     def scale(self) -> float:
         """The gradient noise scale: beyond this batch, more samples hardly help a step."""
-        return self.variance / self.square if self.square else math.inf
+        return self.variance / self.square if self.square > 0 else math.inf
 
 
 def of_samples(grads: Sequence[Tensor]) -> Noise:
@@ -69,6 +69,33 @@ def of_micro_batches(grads: Sequence[Tensor], size: int) -> Noise:
         raise ValueError(f"size must be at least 1, got {size}")
     between = of_samples(grads)
     return Noise(variance=size * between.variance, square=between.square)
+
+
+def of_two_sizes(small: tuple[int, float], large: tuple[int, float]) -> Noise:
+    """Return the noise of single samples from squared norms of gradients of two batch sizes.
+
+    Neither is biased; by chance the squared norm of the mean may come out below 0, so average
+    both over places of a run before taking their ratio.
+
+    Args:
+        small: Samples of a batch, and the mean of the squared norms of such batches' gradients.
+        large: The same of larger batches.
+
+    Raises:
+        ValueError: The sizes are not above 0, in this order.
+
+    Sources:
+        McCandlish et al., arXiv:1812.06162, appendix A.1.
+
+    Example:
+        >>> of_two_sizes((1, 5.0), (2, 3.0))
+        Noise(variance=4.0, square=1.0)
+    """
+    (b, one), (many, other) = small, large
+    if not 0 < b < many:
+        raise ValueError(f"sizes must be above 0, the smaller first, got {b} and {many}")
+    variance = (one - other) / (1 / b - 1 / many)
+    return Noise(variance=variance, square=(many * other - b * one) / (many - b))
 
 
 def norm_test(noise: Noise, batch: int, eta: float, most: int | None = None) -> int:

@@ -37,6 +37,7 @@ class Job:
     pauses: bool = True  # False: it is trained to ``target`` unless a rung ends it
     schedule: tuple[float, ...] = ()  # factors on lr over the run; empty: warm-up and cosine
     norms: bool = False  # whether to tell the norms of each step's gradient
+    noise: tuple[int, ...] = ()  # steps, from 0, at which to measure how noisy the gradient is
 
 
 class Outcome(StrEnum):

@@ -27,8 +27,8 @@ from autotune.training import checkpoint, foreign, paused
 from autotune.training.captured import optimizer_for, sending
 from autotune.training.job import FIRST, Job, Outcome, Report
 from autotune.training.loop import train
+from autotune.training.measures import Measures
 from autotune.training.memory import release
-from autotune.training.norms import Norms
 from autotune.training.own_loop import Course
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
@@ -119,7 +119,7 @@ class _Running:
         self._points: list[Point] = []
         self._measured = False  # whether a validation loss was
         self._facts: dict[str, Any] = {}
-        self._norms: Norms | None = None
+        self._measures: Measures | None = None
 
     def interrupted(self) -> bool:
         """Return whether to stop; raises if there is nobody to go on for."""
@@ -178,14 +178,15 @@ class _Running:
         yield replace(report, kept=course.kept)
 
     def _train(self, task: Task) -> Iterator[Report]:
-        trial = prepare(self.job, task)
+        trial, device = prepare(self.job, task), getattr(task, "device", CPU)
+        own = (trial.run, trial.optimizer, trial.start)
+        self._measures = Measures(self.job, *own, task.batch_size, device)
         with read_to_its_end(trial.run):
-            yield from self._steps(trial, getattr(task, "device", CPU))
+            yield from self._steps(trial, self._measures, device)
 
-    def _steps(self, trial: Prepared, device: Device) -> Iterator[Report]:
+    def _steps(self, trial: Prepared, measures: Measures, device: Device) -> Iterator[Report]:
         job, told = self.job, self._began
         self._facts = facts(trial.optimizer, device)
-        self._norms = Norms(trial.optimizer, trial.start, device) if job.norms else None
         how = (self.interrupted, self.pulse, device)
         for point in train(trial.run, trial.optimizer, _segment(job, trial.start), *how):
             self.step = point.step
@@ -205,7 +206,7 @@ class _Running:
         data = getattr(trial.run, "data_state", lambda: None)()
         saved = pause(job, trial.run.model, trial.optimizer, self.step, whole, data)
         outcome = Outcome.REACHED if self.step >= job.stop else Outcome.INTERRUPTED
-        reasons = filter(None, (trial.repeats, saved.problem))
+        reasons = filter(None, (trial.repeats, saved.problem, measures.missing))
         yield self.report(outcome, checksum=saved.checksum, reason="; ".join(reasons) or None)
 
     def failure(self, error: BaseException) -> Report:
@@ -235,7 +236,7 @@ class _Running:
             checksum=checksum,
             worker=self.worker,
             facts=self._facts,
-            gradients=self._norms.read() if self._norms else (),
+            gradients=self._measures.read() if self._measures else (),
         )
 
     def _seconds(self) -> float:

@@ -149,8 +149,8 @@ def test_a_loop_of_ones_own_is_told_that_nobody_sees_its_gradients():
         r"Problem$"
     )
     with pytest.raises(SpecError, match=sentence):
-        measuring.check(spec, Parabola())
-    measuring.check(parse({"model": "parabola"}), Parabola())
+        measuring.check(spec, Parabola(), "inline")
+    measuring.check(parse({"model": "parabola"}), Parabola(), "inline")
 
 
 def test_a_loop_that_asks_for_its_trials_is_told_so_too():

@@ -179,6 +179,9 @@ def test_exports_carry_the_table_and_the_others_say_what_does(refined_once, tmp_
     found = autotune.load("s", storage=storage).tuned("adan", schedule="refined")
     own = found.schedule(found.build(model), 20)
     assert own.get_last_lr()[0] == rates[0]
+    longer = found.at(steps="5x").record
+    assert (longer.schedule.table, longer.schedule.warmup_fraction) == (tuple(table), 0.0)
+    assert "warmup" not in {change.name for change in longer.changes}
     with pytest.raises(
         SpecError, match=r"^export 'timm' cannot express a schedule that is a table"
     ):

@@ -193,6 +193,15 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (
+            ("--measure-noise",),
+            {
+                "is_flag": True,
+                "default": None,
+                "help": "Measure in judging runs how noisy gradients are: which batch they ask "
+                "for, and where lr stops rising with it.",
+            },
+        ),
+        (
             ("--sampler",),
             {
                 "metavar": "NAME",

@@ -37,6 +37,8 @@ def search_text(content: Mapping[str, Any], every: bool) -> str:
     ranges = [f"{name}: {text}" for name, those in content["ranges"].items() for text in those]
     if ranges:
         parts.append("\n".join(["ranges", *ranges]))
+    if content["noise"]:
+        parts.append("\n".join(["diagnosis", *(o["diagnosis"] for o in content["noise"].values())]))
     if content["validations"]:
         said = [text for one in content["validations"] for text in one.sentences]
         parts.append("\n".join(["in longer runs", *said]))
