@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -63,9 +63,15 @@ def _hint(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """Suggest a neighbour of an unknown key, found by walking down the models."""
     fields = model.model_fields
     for part in location[:-1]:
-        inner: Any = fields[str(part)].annotation
-        fields = inner.model_fields
+        if isinstance(part, str):  # a number is a place in a list of models
+            fields = _model(fields[part].annotation).model_fields
     return names.suggestion(str(location[-1]), fields) or " " + names.listing(fields)
+
+
+def _model(annotation: Any) -> Any:
+    """Return the model of a key, or of the items of its list."""
+    items = get_args(annotation)
+    return items[0] if items else annotation
 
 
 def _shown(value: Any) -> str:

@@ -17,6 +17,11 @@ from autotune.space.coordinates import decode
 OPTIMIZER = "optimizer"
 _PREFIX = re.compile(r"^(config[/.]|params_|hparams[/.]|optimi[sz]er[/._]|optim[/._]|opt_|adam_)")
 _NAMED = re.compile(r"\boptim(izer)?[/._](name|type)$")
+# Arguments that other words say.
+_SAY = {
+    "betas": re.compile(r"betas?\d?$|one_minus_beta\d$"),
+    "weight_decay": re.compile(r"weight_decay$|timescale$|decayed$"),
+}
 # Words of torch, timm, Hugging Face, nanoGPT and optax.
 _WORDS = {
     "learning_rate": "lr",
@@ -123,15 +128,23 @@ def setting(
         hyper |= _betas(values, hyper)
     except (TypeError, ValueError) as error:
         raise SpecError(f"{where}: {error}") from None
-    hyper |= {k: v for k, v in values.items() if k in defaults and k not in {*known, "betas"}}
-    said = {k: v for k, v in hyper.items() if k in values or v != defaults.get(k)}
-    return said, (warmup if "warmup" in values else None)
+    own = {k: v for k, v in values.items() if k in defaults and k not in {*known, "betas"}}
+    hyper |= {name: _counted(value, defaults[name]) for name, value in own.items()}
+    said = {name for name, told in _SAY.items() if any(map(told.match, values))}
+    kept = {k: v for k, v in hyper.items() if k in {*values, *said} or v != defaults.get(k)}
+    return kept, (warmup if "warmup" in values else None)
+
+
+def _counted(value: Any, default: Any) -> Any:
+    """Return a whole number as one, where the default counts something: a table has 5.0 for 5."""
+    counts = isinstance(default, int) and not isinstance(default, bool)
+    return int(value) if counts and isinstance(value, float) and value.is_integer() else value
 
 
 def _betas(values: Mapping[str, Any], hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Return the betas that are said one by one or together; those near one are kept as given."""
     betas = list(values.get("betas") or hyper.get("betas") or ())
-    if len(betas) != len(hyper.get("betas") or ()):
+    if hyper.get("betas") is not None and len(betas) != len(hyper["betas"]):
         raise ValueError(f"betas must be {len(hyper['betas'])} numbers, got {values['betas']}")
     for place in range(len(betas)):
         betas[place] = float(values.get(f"beta{place + 1}", betas[place]))

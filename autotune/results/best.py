@@ -72,13 +72,19 @@ def _ordered(search: SearchRecord, row: Row, trials: Sequence[TrialRecord]) -> I
     """Yield the setting that was judged, then those that the search ran to their end."""
     if row.tuned.losses:
         yield judged_of(search, row, "tuned", trials)
-    done = [t for t in trials if t.role is Role.SEARCH and t.state is TrialState.COMPLETE]
-    order = sorted((t.loss, t.number, t) for t in done if t.loss is not None)
-    for place, (_, number, trial) in enumerate(order, 1):
-        if number == 0 and row.default.losses:
+    order = whole(trials)
+    for place, trial in enumerate(order, 1):
+        if trial.number == 0 and row.default.losses:
             yield judged_of(search, row, "default", trials)
         else:
             yield _unjudged(trial, trials, f"place {place} of {len(order)}")
+
+
+def whole(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the search trials that ran to their end, the lowest loss first."""
+    done = [t for t in trials if t.role is Role.SEARCH and t.state is TrialState.COMPLETE]
+    ranked = [(t.loss, t.number, t) for t in done if t.loss is not None]
+    return [trial for _, _, trial in sorted(ranked)]
 
 
 def _unjudged(trial: TrialRecord, trials: Sequence[TrialRecord], place: str) -> Chosen:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from autotune.errors import NotFound, NothingUsable, SpecError
 from autotune.registry import unknown
+from autotune.results.best import whole
 from autotune.results.comparison import REFERENCE, Comparison, Row
 from autotune.scheduler import validating
-from autotune.studies.records import Role, TrialRecord, TrialState
+from autotune.studies.records import Role, TrialRecord
 from autotune.studies.validations import Entrant, Plan
 from autotune.transfer.base import Route
 from autotune.transfer.carry import carry, chosen
@@ -170,8 +171,7 @@ def _ranked(
     """Yield settings that the search ran to their end, from its best to its worst."""
     if not asked.settings:
         return
-    done = [t for t in trials if t.role is Role.SEARCH and t.state is TrialState.COMPLETE]
-    order = sorted((t for t in done if t.loss is not None), key=lambda t: (t.loss, t.number))
+    order = whole(trials)
     if len(order) < asked.settings:
         raise SpecError(
             f"search '{found.search.name}' ran {len(order)} settings of {row.optimizer} to their "

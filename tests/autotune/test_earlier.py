@@ -193,6 +193,17 @@ def test_what_cannot_be_tried_as_it_is_is_refused(entry, keys, sentence):
     assert refused(entry, **keys) == sentence
 
 
+def test_a_misspelt_key_of_one_suggests_the_right_one():
+    with pytest.raises(
+        SpecError, match=r"^unknown key 'try_first\.0\.orign'; did you mean 'origin'"
+    ):
+        spec_of({**KNOWN, "orign": "x"})
+    with pytest.raises(SpecError, match=r"^try_first\.0\.hyper must be given$"):
+        spec_of({"optimizer": "adan"})
+    with pytest.raises(SpecError, match=r"^try_first must be a list, got 'known\.json'$"):
+        parse({"model": "mlp", "try_first": "known.json"})
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_not_finite_is_refused(value):
     with pytest.raises(SpecError, match=r"^try_first: lr must be finite, got (nan|inf)$"):

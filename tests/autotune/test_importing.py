@@ -173,6 +173,16 @@ def test_a_name_is_mapped_and_what_all_runs_had_is_stated(sweep):
     assert first["hyper"] == {"lr": 0.001, "weight_decay": 0.02, "max_grad_norm": 1.0}
 
 
+def test_a_value_that_is_said_counts_as_said_where_it_is_the_default(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("loss,lr,beta1,weight_decay,ns_steps\n1,0.1,0.9,0.01,5\n", encoding="utf-8")
+    adamw = read(str(file), Reading(optimizer="adamw", metric="loss"))
+    assert hypers(adamw) == [{"lr": 0.1, "betas": [0.9, 0.999], "weight_decay": 0.01}]
+    assert adamw.unsaid == ("warmup",)
+    muon = read(str(file), Reading(optimizer="muon", metric="loss"))
+    assert repr(hypers(muon)[0]["ns_steps"]) == "5"  # it counts
+
+
 @pytest.mark.parametrize(
     ("foreign", "ours"),
     [
