@@ -34,6 +34,7 @@ from transfer_runs import losses
 from transfer_tasks import OPTIMIZERS, SMALL, STEPS, model, task
 
 import autotune
+from autotune.bench import machine
 from autotune.seeds import derive
 from autotune.studies.setting import Setting
 from autotune.tasks.constant import LOSS
@@ -261,7 +262,15 @@ def main() -> None:
     if given.report:
         _say(report(study))
     else:
+        _sign(study.log)
         run(study, units(given.seeds, given.tasks), given.minutes)
+
+
+def _sign(log: Log) -> None:
+    """Keep on what machine and by which commit runs were made, where that is new."""
+    here = machine.facts("cpu")
+    if not log.of("machine", **{name: here[name] for name in ("device", "commit")}):
+        log.add("machine", **here)
 
 
 def report(study: Study) -> str:

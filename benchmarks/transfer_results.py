@@ -48,8 +48,10 @@ class Runs:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole, newline, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")
-        path.write_text(whole + newline or ",".join(COLUMNS) + "\n")
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if not whole or whole != text:  # another process may be appending to it
+            path.write_text(whole or ",".join(COLUMNS) + "\n")
         self.losses: dict[tuple[Case, str], dict[int, float]] = {}  # by setting, then by seed
         with path.open() as file:
             for row in csv.DictReader(file):
