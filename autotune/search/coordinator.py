@@ -18,6 +18,7 @@ from autotune.search.growth import tell
 from autotune.search.lock import coordinator, exclusive, folder_of
 from autotune.search.opening import Prepared, charged, open_search
 from autotune.search.proxy import Fit
+from autotune.search.quicker import quicker
 from autotune.search.renewal import news, refuse_nothing, renewed
 from autotune.search.taken import Over, Wait
 from autotune.studies.optuna_mirror import Mirror
@@ -62,12 +63,16 @@ def run(
     with exclusive(folder, spec.search_name):
         worker = coordinator(store.url, folder)
         asked = renewed(spec, store, prepared)
+        where = quicker(asked, listen, halt)
+        asked = where.asked
         # An engine that refuses to start must leave nothing stored.
         starting = None if asked.finished else from_spec.start(spec, asked.facts)
         with nullcontext() if starting is None else closing(starting) as engine:
             if text := news(asked):
                 listen(Notice(text=text))
-            fit = proxy.fit(asked, engine, listen, halt) if engine else Fit(asked=asked)
+            fit = Fit(asked=asked, seconds=where.seconds)
+            if engine:
+                fit = proxy.fit(asked, engine, listen, halt, spent=where.seconds)
             # The process that held the lock before is dead, so its leases end at once.
             opened = open_search(fit.asked, store, dead=worker, blame=False)
             if engine:

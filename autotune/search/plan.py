@@ -16,6 +16,7 @@ from autotune.search import earlier, opening, proxy
 from autotune.search.events import Listener, ignore
 from autotune.search.opening import SHORTENED
 from autotune.search.proxy import Fit
+from autotune.search.quicker import quicker
 from autotune.search.stored import opened, there
 from autotune.space.presets import presets_of
 from autotune.space.spaces import Space
@@ -103,8 +104,11 @@ def plan(
     fit = Fit(asked=asked)
     if minutes is not None and stored is None:
         from_spec.ready(spec)
-        with closing(from_spec.start(spec, prepared.facts)) as engine:
-            fit = proxy.fit(asked, engine, listen, halt or threading.Event(), fixed=True)
+        halt = halt or threading.Event()
+        where = quicker(asked, listen, halt)
+        with closing(from_spec.start(spec, where.asked.facts)) as engine:
+            spent = where.seconds
+            fit = proxy.fit(where.asked, engine, listen, halt, fixed=True, spent=spent)
     return _plan(fit)
 
 

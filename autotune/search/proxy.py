@@ -85,7 +85,13 @@ class Fit:
 
 
 def fit(
-    asked: Checked, engine: Engine, listen: Listener, halt: threading.Event, *, fixed: bool = False
+    asked: Checked,
+    engine: Engine,
+    listen: Listener,
+    halt: threading.Event,
+    *,
+    fixed: bool = False,
+    spent: float = 0.0,
 ) -> Fit:
     """Time a new search's steps and shorten its task as its minutes ask for.
 
@@ -97,6 +103,7 @@ def fit(
         listen: Told what happens.
         halt: Set it to stop.
         fixed: Time a task that may not be shortened as well.
+        spent: Seconds of the minutes that are spent already.
 
     Raises:
         KeyboardInterrupt: ``halt`` was set.
@@ -104,12 +111,12 @@ def fit(
     minutes = asked.spec.budget.resolved.minutes
     if asked.stored is None and minutes is not None and LOOP in asked.facts:
         listen(Notice(text=_untimed(asked)))
-        return Fit(asked=asked)
+        return Fit(asked=asked, seconds=spent)
     if asked.stored is not None or minutes is None or not (fixed or _variable(asked)):
-        return Fit(asked=asked)
+        return Fit(asked=asked, seconds=spent)
     side = "1 trial" if engine.slots == 1 else f"{engine.slots} trials side by side"
     listen(Notice(text=f"timing steps, {side}"))
-    found = _fit(asked, engine, halt, 60 * minutes)
+    found = _fit(asked, engine, halt, 60 * minutes, spent)
     if text := found.told():
         listen(Notice(text=text))
     return found
@@ -126,8 +133,10 @@ def _variable(asked: Checked) -> bool:
     return any(one is not asked.spec for one in _smaller(asked)) or _lowest(asked) < _steps(asked)
 
 
-def _fit(asked: Checked, engine: Engine, halt: threading.Event, seconds: float) -> Fit:
-    spent, fitted = 0.0, Fit(asked=asked)
+def _fit(
+    asked: Checked, engine: Engine, halt: threading.Event, seconds: float, spent: float
+) -> Fit:
+    fitted = Fit(asked=asked)
     for spec in (asked.spec, *_smaller(asked)):
         own = asked if spec is asked.spec else replace(asked, spec=spec, facts=facts_of(spec))
         found = timed(spec, own.facts, own.spaces, engine, halt)

@@ -61,15 +61,27 @@ def timed(
     spaces: Mapping[str, Space],
     engine: Engine,
     halt: threading.Event,
+    *,
+    look: float | None = None,
+    limit: float | None = None,
 ) -> Timed:
     """Time steps of each optimizer's default setting; nothing is stored.
+
+    Args:
+        spec: The search.
+        facts: Facts of its task.
+        spaces: Spaces by optimizer.
+        engine: Where to time them.
+        halt: Set it to stop.
+        look: Seconds in which steps are timed once every job has begun; None: ``LOOK``.
+        limit: Seconds after which timing ends, whatever was timed; None: ``patience`` says it.
 
     Raises:
         KeyboardInterrupt: ``halt`` was set.
     """
-    began, limit = time.monotonic(), patience(spec)
+    began, limit = time.monotonic(), patience(spec) if limit is None else limit
     jobs = list(_jobs(spec, facts, spaces, engine.slots))
-    watch = _Watch(jobs)
+    watch = _Watch(jobs, LOOK if look is None else look)
     for job in jobs:
         engine.submit(job)
     asked: float | None = None
@@ -130,6 +142,7 @@ class _Watch:
     """Reads reports until steps and an evaluation of each slot were timed beside the others."""
 
     jobs: list[Job]
+    look: float
     trouble: str | None = None
     paces: dict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
     alone: dict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
@@ -187,7 +200,7 @@ class _Watch:
         """Return whether all that runs was timed beside the rest."""
         if self.beside is None or not all(each.evaluated for each in self.slots.values()):
             return False
-        looked = time.monotonic() - self.beside > LOOK
+        looked = time.monotonic() - self.beside > self.look
         return looked or all(each.rounds >= ROUNDS for each in self.slots.values())
 
     def found(self, optimizers: tuple[str, ...]) -> Timed:
