@@ -40,7 +40,7 @@ class Begun(NamedTuple):
 
     ready: Ready
     held: Sequence[tuple[Tensor, ...]]
-    fresh: Sequence[bool]  # whose buffers are new
+    fresh: Sequence[int]  # which averages are new
     counters: Sequence[Tensor]  # the group's, or each parameter's
 
 
@@ -226,7 +226,7 @@ def _rows(
     group: Group,
     rule: Rule,
     steps: Tensor,
-    fresh: bool,
+    fresh: int,
     share: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Return a row of scalars for each step."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune.arguments.parts import rising
 from autotune.errors import SpecError
+from autotune.optimizers import forms
 from autotune.optimizers.base import RuleOptimizer
 from autotune.optimizers.registry import is_foreign, resolve, second_order
 from autotune.results.tuned import Tuned
@@ -107,12 +108,11 @@ def whole_epochs(run: Run, updates: int, form: str) -> int:
 
 
 def complete(tuned: Tuned) -> dict[str, Any]:
-    """Return the arguments of a setting's class, with the acceleration that its name says."""
+    """Return the arguments of a setting's class, with what its name says of its form."""
     hyper = dict(tuned.hyper)
     if is_foreign(tuned.optimizer):
         return hyper
-    _, acceleration = resolve(tuned.optimizer)
-    return hyper if acceleration == "none" else {"acceleration": acceleration, **hyper}
+    return {**forms.arguments(resolve(tuned.optimizer)[1]), **hyper}
 
 
 def warned(tuned: Tuned, *doubts: str) -> Tuned:
