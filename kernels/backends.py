@@ -47,14 +47,17 @@ class Backend(Protocol):
             updates: The tensors to step, with their scalars.
             clip: Factor of the gradients: one number, or one for each replica.
             overflow: A number; nothing is written unless it is 0.
-            sizes: The result of ``sizes``, summed over processes that hold other pieces; None if
-                no tensor is sharded.
+            sizes: What ``sizes`` returned for each shaping, side by side, summed over processes
+                that hold other pieces; None if no tensor is sharded.
         """
 
-    def sizes(self, rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
+    def sizes(
+        self, rule: Rule, updates: Sequence[Update], clip: Tensor | None, known: Tensor | None
+    ) -> Tensor:
         """Return the sums of squares that a rule's shaping measures, a row for each tensor.
 
-        A row ends with the number of the tensor's elements.
+        A row ends with the number of the tensor's elements. ``known`` has what was measured for
+        the shaping before, if there are two: then the second is measured.
         """
 
     def squares(self, grads: Sequence[Tensor]) -> Tensor:

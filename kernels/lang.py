@@ -177,8 +177,8 @@ def interpreted() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def devices(*rules: Function) -> tuple[Any, ...]:
-    """Return rules as functions that Triton kernels can call; imports Triton."""
+def devices(*rules: Function | None) -> tuple[Any, ...]:
+    """Return rules as functions that Triton kernels can call, None as it is; imports Triton."""
     return tuple(map(_device, rules, repeat(interpreted())))
 
 
@@ -188,10 +188,12 @@ def kernel(rule: Function) -> Any:
 
 
 @cache
-def _device(rule: Function, interpreting: bool) -> Any:
+def _device(rule: Function | None, interpreting: bool) -> Any:
     import triton
     import triton.language
 
+    if rule is None:
+        return None
     return bind(rule, triton.language, _plainly if interpreting else triton.jit)
 
 

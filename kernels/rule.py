@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,17 +24,20 @@ Row = tuple[float, ...] | Rows | Tensor  # a rule's scalars, likewise
 class Part:
     """A function of a rule, with the names of the buffers it keeps and the scalars it reads.
 
-    A direction is ``fn(p, g, state, scalars) -> u, state``;
+    A filter is ``fn(p, g, state, scalars) -> g, state``;
+    a direction is ``fn(p, g, state, scalars) -> u, state``;
     an application is ``fn(p, u, state, scalars) -> p, state``.
 
     Attributes:
         given: Those buffers that the optimizer fills before each step, and drops after it.
+        zeros: Those buffers of an application that begin at 0, not at the parameter.
     """
 
     fn: Function
     buffers: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    zeros: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +54,7 @@ class Shaping:
             from the root of each sum and the number of its elements.
         shape: ``fn(p, g, u, factor, scalars) -> u``.
         sums: How many values are measured.
-        scalars: Names of the scalars, which stand at the end of a row.
+        scalars: Names of the scalars.
         early: Whether the gradient is shaped, before the direction: u is then g, and ``state`` are
             the direction's old buffers.
     """
@@ -63,12 +67,26 @@ class Shaping:
     early: bool = False
 
 
+class Spans(NamedTuple):
+    """Where in a row the scalars of a rule's parts begin and end."""
+
+    direction: slice
+    application: slice
+    filter: slice
+    shapings: tuple[slice, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A direction, an application, what shapes an update between them, and how all is kept.
+    """A direction, an application, what changes gradients and updates before, and how all is kept.
+
+    A gradient is filtered, then shaped, then turned into an update, which is shaped and applied.
 
     Attributes:
-        shaping: What makes an update depend on its whole tensor, as LAMB's trust ratio does.
+        shaping: What makes an update depend on its whole tensor, as LAMB's trust ratio does, or a
+            gradient, as LARS' rate does.
+        filter: What makes a gradient depend on those before it, as MARS does.
+        gradient_shaping: A shaping of the gradient beside one of the update.
         dithered: Roles that are rounded at random if they are kept in bfloat16: 0 is the parameter,
             1 the gradient, from 2 on are the buffers.
         relative: Whether the application's buffers are kept as differences from the parameter.
@@ -77,26 +95,63 @@ class Rule:
     direction: Part
     application: Part
     shaping: Shaping | None = None
+    filter: Part | None = None
+    gradient_shaping: Shaping | None = None
     dithered: tuple[int, ...] = ()
     relative: bool = False
 
-    @property
-    def shaped(self) -> Shaping:
-        """The shaping of a rule that has one."""
-        if self.shaping is None:
+    @cached_property
+    def shapings(self) -> tuple[Shaping, ...]:
+        """The shapings, in the order in which they are measured: each in a pass of its own."""
+        found = tuple([s for s in (self.gradient_shaping, self.shaping) if s is not None])
+        if [s.early for s in found] not in ([], [True], [False], [True, False]):
+            raise ValueError(
+                "a rule shapes its gradient once, and its update once, got two shapings of one; "
+                "leave one of them out"
+            )
+        return found
+
+    def shaped(self, k: int = 0) -> Shaping:
+        """Return a shaping of a rule that has it."""
+        if k >= len(self.shapings):
             raise ValueError(f"a rule without shaping measures nothing, got {self}")
-        return self.shaping
+        return self.shapings[k]
+
+    def measured(self, known: Tensor | None) -> int:
+        """Return how many shapings some sizes are of: see ``backends.Backend``."""
+        widths = [*accumulate([shaping.sums + 1 for shaping in self.shapings], initial=0)]
+        return 0 if known is None else widths.index(known.shape[1])
+
+    @cached_property
+    def averages(self) -> tuple[str, ...]:
+        """Names of the direction's buffers and of the filter's, which follow them."""
+        filtering = () if self.filter is None else self.filter.buffers
+        return self.direction.buffers + filtering
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
-        """Names of the buffers, the direction's first."""
-        return self.direction.buffers + self.application.buffers
+        """Names of the buffers, the application's last."""
+        if self.filter is None:
+            return self.direction.buffers + self.application.buffers
+        return self.averages + self.application.buffers
 
     @cached_property
     def scalars(self) -> tuple[str, ...]:
-        """Names of the scalars in a row: the direction's, the application's, the shaping's."""
-        shaping = () if self.shaping is None else self.shaping.scalars
-        return self.direction.scalars + self.application.scalars + shaping
+        """Names of the scalars in a row, in the order of ``spans``."""
+        found = self.direction.scalars + self.application.scalars
+        for part in (self.filter, self.gradient_shaping, self.shaping):
+            found += () if part is None else part.scalars
+        return found
+
+    @cached_property
+    def spans(self) -> Spans:
+        """Where the scalars of each part are in a row."""
+        filtering = () if self.filter is None else self.filter.scalars
+        rows = [self.direction.scalars, self.application.scalars, filtering]
+        rows += [shaping.scalars for shaping in self.shapings]
+        ends = [*accumulate(map(len, rows), initial=0)]
+        direction, application, filtering, *shapings = map(slice, ends, ends[1:])
+        return Spans(direction, application, filtering, tuple(shapings))
 
 
 class Tape(NamedTuple):

@@ -6,7 +6,7 @@ Half-precision parameters are computed in float32 and rounded once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
 from autotune.kernels.rules.dither import dithered, places
 
 _PIECE = 1 << 16  # elements
+
+Factors = tuple[Tensor, ...]  # one for each shaping
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
@@ -50,46 +52,52 @@ def step(
     for i, update in enumerate(updates):
         for k, one in enumerate(replicas(update)):
             own = clip if clip is None or clip.ndim == 0 else clip[k]
-            _step_one(rule, one, own, _factor(rule, one, own, None if sizes is None else sizes[i]))
+            known = None if sizes is None else sizes[i]
+            _step_one(rule, one, own, _factors(rule, one, own, len(rule.shapings), known))
 
 
-def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
+def sizes(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, known: Tensor | None = None
+) -> Tensor:
+    """Return what a rule's next shaping measures of each tensor; see ``backends.Backend``."""
     check_freed([t for update in updates for t in update[:2]])
-    found = torch.stack([_roots(rule, update, clip) for update in updates]).square()
+    k = rule.measured(known)
+    rule.shaped(k)
+    found = []
+    for i, update in enumerate(updates):
+        before = _factors(rule, update, clip, k, None if known is None else known[i])
+        found.append(_roots(rule, update, clip, before))
+    made = torch.stack(found).square()
     counts = [[float(update.p.numel())] for update in updates]
-    return torch.cat([found, torch.tensor(counts, dtype=found.dtype, device=found.device)], dim=1)
+    return torch.cat([made, torch.tensor(counts, dtype=made.dtype, device=made.device)], dim=1)
 
 
-def _factor(rule: Rule, update: Update, clip: Tensor | None, sizes: Tensor | None) -> Tensor | None:
-    """Return the number that shapes a tensor, if any; ``sizes`` is its row, if that is known."""
-    if rule.shaping is None:
-        return None
-    roots, size = (_roots(rule, update, clip), update.p.numel()) if sizes is None else _known(sizes)
-    factor: Tensor = plain(rule.shaping.factor)(tuple(roots), size, _ending(rule, update))
-    return factor
+def _factors(
+    rule: Rule, update: Update, clip: Tensor | None, count: int, sizes: Tensor | None
+) -> Factors:
+    """Return the numbers that shape a tensor; ``sizes`` is its row, if that is known."""
+    found: Factors = ()
+    for k, shaping in enumerate(rule.shapings[:count]):
+        size: Tensor | int = update.p.numel()
+        if sizes is None:
+            roots = _roots(rule, update, clip, found)
+        else:
+            roots, size = sizes[: shaping.sums].sqrt(), sizes[shaping.sums]
+            sizes = sizes[shaping.sums + 1 :]
+        made: Tensor = plain(shaping.factor)(tuple(roots), size, update.row[rule.spans.shapings[k]])
+        found = (*found, made)
+    return found
 
 
-def _known(sizes: Tensor) -> tuple[Tensor, Tensor]:
-    return sizes[:-1].sqrt(), sizes[-1]
-
-
-def _ending(rule: Rule, update: Update) -> tuple[float, ...]:
-    """Return the scalars of a rule's shaping."""
-    first = len(rule.direction.scalars) + len(rule.application.scalars)
-    return cast("tuple[float, ...]", update.row[first:])
-
-
-def _step_one(rule: Rule, update: Update, clip: Tensor | None, factor: Tensor | None) -> None:
-    first = len(rule.direction.scalars)
-    last, own = first + len(rule.application.scalars), len(rule.direction.buffers)
+def _step_one(rule: Rule, update: Update, clip: Tensor | None, factors: Factors) -> None:
+    own = len(rule.averages)
     apply = plain(rule.application.fn)
     for start, piece in _pieces(update):
-        p, u, kept = _directed(rule, piece, clip, factor)
+        p, u, kept = _directed(rule, piece, clip, factors)
         moving = tuple(buffer.to(p.dtype) for buffer in piece.state[own:])
         if rule.relative:
             moving = tuple(p + difference for difference in moving)
-        new, moved = apply(p, u, moving, piece.row[first:last])
+        new, moved = apply(p, u, moving, piece.row[rule.spans.application])
         _keep(rule, piece, start, new, (*kept, *moved))
 
 
@@ -98,7 +106,7 @@ def _keep(rule: Rule, piece: Update, start: int, new: Tensor, values: Sequence[T
     at = places(piece.p) + start if rule.dithered else piece.p
     _store(rule, 0, piece.p, new, at, piece.key)
     if rule.relative:
-        home, own = piece.p.to(new.dtype), len(rule.direction.buffers)
+        home, own = piece.p.to(new.dtype), len(rule.averages)
         values = (*values[:own], *(value - home for value in values[own:]))
     for role, (buffer, value) in enumerate(zip(piece.state, values, strict=True), start=2):
         _store(rule, role, buffer, value, at, piece.key)
@@ -111,47 +119,62 @@ def _store(rule: Rule, role: int, tensor: Tensor, value: Tensor, at: Tensor, key
     tensor.copy_(value)
 
 
-def _loaded(
-    rule: Rule, update: Update, clip: Tensor | None
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Return a parameter, its gradient and the direction's buffers, as a step computes."""
-    dtype = precision(update.p)
+class _Turning(NamedTuple):
+    """What a direction gets, and the filter's new buffers."""
+
+    p: Tensor
+    g: Tensor
+    state: tuple[Tensor, ...]
+    filtered: tuple[Tensor, ...]
+
+
+def _turning(rule: Rule, update: Update, clip: Tensor | None, factors: Factors) -> _Turning:
+    """Return a parameter, its gradient, filtered and shaped, and buffers, as a step computes."""
+    dtype, own = precision(update.p), len(rule.direction.buffers)
     p, g = update.p.to(dtype), update.g.to(dtype)
     if clip is not None:
         g = g * clip.to(g)  # or a float64 factor would widen a 0-dim gradient
-    state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.direction.buffers)])
-    return p, g, state
+    state = tuple(buffer.to(dtype) for buffer in update.state[: len(rule.averages)])
+    filtered = state[own:]
+    if rule.filter is not None:
+        g, filtered = plain(rule.filter.fn)(p, g, filtered, update.row[rule.spans.filter])
+    if factors and rule.shapings[0].early:
+        row = update.row[rule.spans.shapings[0]]
+        g = plain(rule.shapings[0].shape)(p, g, g, factors[0].to(g), row)
+    return _Turning(p, g, state[:own], filtered)
 
 
 def _directed(
-    rule: Rule, update: Update, clip: Tensor | None, factor: Tensor | None
+    rule: Rule, update: Update, clip: Tensor | None, factors: Factors
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Return the parameter, its update and the direction's new buffers; write nothing."""
-    p, g, state = _loaded(rule, update, clip)
-    if rule.shaping is not None and rule.shaping.early and factor is not None:
-        g = plain(rule.shaping.shape)(p, g, g, factor.to(g), _ending(rule, update))
-    u, kept = plain(rule.direction.fn)(p, g, state, update.row[: len(rule.direction.scalars)])
-    if rule.shaping is not None and not rule.shaping.early:
-        u = plain(rule.shaping.shape)(p, g, u, factor, _ending(rule, update))
-    return p, u, kept
+    """Return the parameter, its update and the new buffers of averages; write nothing."""
+    p, g, state, filtered = _turning(rule, update, clip, factors)
+    u, kept = plain(rule.direction.fn)(p, g, state, update.row[rule.spans.direction])
+    if rule.shapings and not rule.shapings[-1].early:
+        row = update.row[rule.spans.shapings[-1]]
+        u = plain(rule.shapings[-1].shape)(p, g, u, factors[-1], row)
+    return p, u, (*kept, *filtered)
 
 
-def _measured(rule: Rule, update: Update, clip: Tensor | None) -> tuple[Tensor, ...]:
-    """Return the values whose squares are summed for a rule's shaping."""
-    p, g, state = _loaded(rule, update, clip)
+def _measured(
+    rule: Rule, update: Update, clip: Tensor | None, factors: Factors
+) -> tuple[Tensor, ...]:
+    """Return the values whose squares are summed for the shaping that follows these factors."""
+    k = len(factors)
+    p, g, state, _ = _turning(rule, update, clip, factors)
     u = g
-    if not rule.shaped.early:
-        row = update.row[: len(rule.direction.scalars)]
-        u, state = plain(rule.direction.fn)(p, g, state, row)
-    values: tuple[Tensor, ...] = plain(rule.shaped.measure)(p, g, u, state, _ending(rule, update))
+    if not rule.shapings[k].early:
+        u, state = plain(rule.direction.fn)(p, g, state, update.row[rule.spans.direction])
+    row = update.row[rule.spans.shapings[k]]
+    values: tuple[Tensor, ...] = plain(rule.shapings[k].measure)(p, g, u, state, row)
     return values
 
 
-def _roots(rule: Rule, update: Update, clip: Tensor | None) -> Tensor:
-    """Return the roots of the sums of squares that a rule's shaping measures."""
+def _roots(rule: Rule, update: Update, clip: Tensor | None, factors: Factors) -> Tensor:
+    """Return the roots of the sums that the shaping after these factors measures."""
     norm, dtype = torch.linalg.vector_norm, sums(update.p.device)
     found = [
-        torch.stack([norm(value, dtype=dtype) for value in _measured(rule, piece, clip)])
+        torch.stack([norm(value, dtype=dtype) for value in _measured(rule, piece, clip, factors)])
         for _, piece in _pieces(update)
     ]
     roots: Tensor = norm(torch.stack(found), dim=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -13,6 +13,7 @@ from autotune.kernels.rules.decay import DECOUPLED, FIXED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 _DECAYS = ("decoupled", "coupled", "fixed")
@@ -59,6 +60,7 @@ class AdaBelief(RuleOptimizer):
         amsgrad: Divide by the root of the largest s so far. As in the authors' code the largest is
             kept, but not used, under ``rectify``. Default: False.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -70,6 +72,7 @@ class AdaBelief(RuleOptimizer):
         adabelief-pytorch 0.2.1. Clipping gradients element by element is against its idea: the
         clipped ones seem foretold.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -128,6 +131,7 @@ class AdaBelief(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -150,6 +154,7 @@ class AdaBelief(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch.optim.optimizer import ParamsT
 from autotune.kernels.layout import precision
 from autotune.kernels.rule import Part
 from autotune.kernels.rules.adagrad import ADAGRAD, BY_ROWS
-from autotune.optimizers import check, collect, rows, sharded
+from autotune.optimizers import check, collect, rows, sharded, transforms
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Adagrad(RuleOptimizer):
             Default: 'elements'.
         momentum: How much of B a step keeps, in [0, 1); only by rows. Default: 0.0.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -67,6 +69,7 @@ class Adagrad(RuleOptimizer):
         Duchi et al., JMLR 12, 2011, as torch.optim.Adagrad computes it. By rows: Lau et al.,
         arXiv:2402.11215, adagradnorm.py of github.com/timlautk/AdAdaGrad.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -96,6 +99,10 @@ class Adagrad(RuleOptimizer):
     )
     win_presets: ClassVar[Presets] = presets
 
+    unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = {
+        "gradient_filter": {"mars": "which has no average of gradients to correct"}
+    }
+
     def __init__(
         self,
         params: ParamsT,
@@ -115,6 +122,7 @@ class Adagrad(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -136,6 +144,7 @@ class Adagrad(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:
@@ -155,6 +164,11 @@ class Adagrad(RuleOptimizer):
     def _refuse_by_rows(self, group: Group) -> None:
         if self.capturable:
             raise ValueError("capturable must be False when accumulate is 'rows', got True")
+        for name in transforms.active(group):
+            raise ValueError(
+                f"{name} must be off when accumulate is 'rows', which adds up squares of gradients "
+                f"as they come, got {group[name]!r}"
+            )
         if group["max_grad_norm"]:
             raise ValueError(
                 "max_grad_norm must be 0 when accumulate is 'rows', got "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers import check, curvature, gradients, sharded
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 _KERNELS = (1, 1, 1, 0)
@@ -55,6 +56,7 @@ class AdaHessian(RuleOptimizer):
             dimensions: 1 is each for itself, 0 is a row, or with 4 dimensions a kernel. It is 0 for
             all in the authors' code for language. Default: (1, 1, 1, 0).
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -65,6 +67,7 @@ class AdaHessian(RuleOptimizer):
         Yao et al., arXiv:2006.00719, Algorithm 1. Like the authors' code it averages the sizes of
         z (H z), where the paper averages them with their signs.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -121,6 +124,7 @@ class AdaHessian(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         if check.plain(capturable):
             raise ValueError(f"{_AGAIN}, which no CUDA graph captures; leave capturable=True off")
@@ -143,6 +147,7 @@ class AdaHessian(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
         self._step_supports_amp_scaling = True  # so that GradScaler calls a step that refuses it
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -14,6 +14,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 _SPACE: Space = {
@@ -60,6 +61,7 @@ class Adam(RuleOptimizer):
         eps_after_correction: Add eps after bias correction, as torch.optim.Adam does:
             u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps). Default: False.
         {accelerations}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -71,6 +73,7 @@ class Adam(RuleOptimizer):
         (Adam_Win) has it. AMSGrad: Reddi et al., arXiv:1904.09237.
         {win_source}
         {average_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -87,7 +90,7 @@ class Adam(RuleOptimizer):
     decoupled: ClassVar[bool | None] = False
     timescale: ClassVar[bool] = False
     spare = ("max_exp_avg_sq",)
-    forms = ("win", "win2", "sf")
+    forms = ("win", "win2", "sf", "mars", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"schedule-free": {"amsgrad": False}}
     # The defaults and points of github.com/facebookresearch/schedule_free and its AlgoPerf entries;
     # short runs take higher rates than those, which end at 3e-2.
@@ -134,6 +137,7 @@ class Adam(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -156,6 +160,7 @@ class Adam(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:
@@ -213,6 +218,7 @@ class AdamW(Adam):
         amsgrad: Divide by the root of the largest v so far, rather than of v. Default: False.
         {cautious}
         {accelerations}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -225,6 +231,7 @@ class AdamW(Adam):
         {cautious_source}
         {win_source}
         {average_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -244,6 +251,19 @@ class AdamW(Adam):
         "schedule-free": {"amsgrad": False, "cautious": False, "cautious_decay": False}
     }
     timescale = True
+    # What MARS' authors train with: the first their defaults, the second their GPT-2.
+    filter_presets: ClassVar[Mapping[str, Presets]] = {
+        "mars": (
+            {"origin": "mars-authors", "lr": 3e-3, "betas": (0.95, 0.99), "weight_decay": 0.0},
+            {
+                "origin": "mars-language",
+                "lr": 6e-3,
+                "betas": (0.95, 0.99),
+                "weight_decay": 1e-2,
+                "warmup": 0.02,
+            },
+        ),
+    }
     sf_presets: ClassVar[Presets] = (
         {"origin": "large-step", "lr": 1e-2, "weight_decay": 2e-2, "warmup": 0.05},
         {
@@ -300,6 +320,7 @@ class AdamW(Adam):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -323,6 +344,7 @@ class AdamW(Adam):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def unaccelerated(self, group: Group) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from autotune.kernels.rules.decay import DECOUPLED, PROXIMAL
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, later, root
 
 
@@ -51,6 +52,7 @@ class Adan(RuleOptimizer):
             and Schedule-Free, whose decay is at y, need 'proximal'. Default: 'proximal'.
         {cautious}
         {accelerations}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -63,6 +65,7 @@ class Adan(RuleOptimizer):
         {cautious_source}
         {win_source}
         {average_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -111,7 +114,7 @@ class Adan(RuleOptimizer):
         },
     )
     win_presets: ClassVar[Presets] = presets
-    forms = ("win", "win2", "sf")
+    forms = ("win", "win2", "sf", "mars", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "win": {"decay": "proximal"},
         "win2": {"decay": "proximal"},
@@ -148,6 +151,7 @@ class Adan(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -171,6 +175,7 @@ class Adan(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

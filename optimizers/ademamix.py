@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, above, debias, root
 
 _NOT_ZERO = 1e-8  # the authors' code adds it to a beta before its logarithm is taken
@@ -52,6 +53,7 @@ class AdEMAMix(RuleOptimizer):
             none. Default: 0.
         beta3_warmup: Steps in which b3(t) rises; likewise. Default: 0.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -62,6 +64,7 @@ class AdEMAMix(RuleOptimizer):
         Pagliardini et al., arXiv:2409.03137, as their code (github.com/apple/ml-ademamix) computes
         it. It has no Win: the combination is this project's.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -130,6 +133,7 @@ class AdEMAMix(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -151,6 +155,7 @@ class AdEMAMix(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

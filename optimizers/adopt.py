@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -14,6 +14,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -47,6 +48,7 @@ class ADOPT(RuleOptimizer):
         clip_exponent: How fast the bound of n grows, at least 0; None sets no bound, as the paper's
             first version. timm's default is 0.333. Default: 0.25.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -57,6 +59,7 @@ class ADOPT(RuleOptimizer):
         Taniguchi et al., arXiv:2411.02853, Algorithm 2, whose bound is (t - 1)^(1/4); recordings
         of timm's Adopt are followed.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -110,6 +113,7 @@ class ADOPT(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -130,6 +134,7 @@ class ADOPT(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

@@ -9,6 +9,7 @@ from autotune.kernels.rule import Part
 from autotune.kernels.rules.schedule_free import SCHEDULE_FREE
 from autotune.kernels.rules.win import WIN, WIN2
 from autotune.optimizers import averaging, check, forms
+from autotune.optimizers.options import FILTERS
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -30,7 +31,8 @@ def schedule(self: RuleOptimizer) -> forms.AfterWarmup:
 def check_group(optimizer: RuleOptimizer, group: Group) -> None:
     """Refuse an acceleration that an optimizer has not, and what does not go with it."""
     mode = group["acceleration"]
-    check.one_of("acceleration", mode, ("none", *[forms.ENDINGS[form] for form in optimizer.forms]))
+    named = [forms.ENDINGS[form] for form in optimizer.forms if form not in FILTERS]
+    check.one_of("acceleration", mode, ("none", *named))
     for name, only in optimizer.needs.get(mode, {}).items():
         if group[name] != only:
             raise ValueError(

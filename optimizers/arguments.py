@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from textwrap import indent
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from autotune.optimizers import transforms
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -76,6 +78,24 @@ r: With 'schedule-free', how much more later steps count in the average; at leas
 weight_lr_power: With 'schedule-free', how much less steps of the warm-up count in it; at
     least 0. Default: 2.0.
 """,
+    "transforms": """\
+gradient_filter: What gradients become before the rule: 'mars', g + G (g - previous g) with
+    G = mars_gamma b / (1 - b), where b is the first beta or the momentum, each tensor then
+    scaled down to a norm of 1; 'grokfast', g + grokfast_lamb s, where s is an average of
+    gradients that begins at the first; or 'none'. Both keep one more tensor per parameter.
+    Default: 'none'.
+mars_gamma: How much of a gradient's change 'mars' adds; at least 0. Default: 0.025.
+grokfast_alpha: How much of s a step of 'grokfast' keeps, in [0, 1). Default: 0.98.
+grokfast_lamb: How much of s it adds; at least 0. Default: 2.0.
+layer_clip: Largest norm of all gradients together, at least 0, of which each tensor has a
+    part, down to which its gradient is scaled. 0 is off. Default: 0.0.
+layer_split: That part: 'uniform' (layer_clip over the root of the number of tensors), or
+    'dim' (as the root of a tensor's share of all elements). Default: 'uniform'.
+""",
+    "transform_source": """\
+MARS: Yuan et al., arXiv:2411.10438, Algorithm 2, as in github.com/AGI-Arena/MARS with
+``is_approx``. Grokfast: Lee et al., arXiv:2405.20233, as in github.com/ironjr/grokfast.
+""",
     "max_grad_norm": """\
 max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
     step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off. Under a
@@ -120,9 +140,16 @@ Win and Win2: Zhou et al., ICLR 2023 and JMLR 25(83), 2024, as in github.com/sai
 
 
 def documented(cls: _Class) -> _Class:
-    """Return the class, with each line ``{name}`` of its docstring replaced by that text."""
+    """Return the class, with each line ``{name}`` of its docstring replaced by that text.
+
+    What its constructor takes as ``**transforms`` is told in its signature by name.
+    """
     if cls.__doc__ is not None:  # python -OO keeps none
         cls.__doc__ = _PLACE.sub(_text, cls.__doc__)
+    init: Any = vars(cls).get("__init__")
+    told = None if init is None else transforms.written_out(init)
+    if told is not None:
+        init.__signature__ = told
     return cls
 
 

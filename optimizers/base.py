@@ -37,8 +37,10 @@ from autotune.optimizers import (
 )
 from autotune.optimizers.eager import COMPILER, eager
 from autotune.optimizers.groups import split
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
+from autotune.optimizers.transforms import FILTERS, check_group, filled, gradient_shaping
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -75,6 +77,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         win_presets: The same, for the accelerated forms.
         forms: Endings of its name, as 'win', written out: they are read from the source.
         needs: By acceleration: arguments that have no use under it, with the value they must have.
+        filter_presets: By gradient filter: settings to try first with it, before ``presets``.
         sf_space, sf_recommended, sf_presets: What is its own in the Schedule-Free form.
         shared_clock: True if a group counts its steps; False if each parameter counts the steps in
             which it has a gradient.
@@ -92,6 +95,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             refused; None takes both.
         second_order: Whether a step differentiates the gradients once more: a training loop then
             computes them by the optimizer's own ``backward(loss)``.
+        unfit: Of the options of ``transforms``, the values that its rule cannot take, and why.
         spare: State that a checkpoint may lack, or have without need.
         computed: State of torch's namesake that is not kept, as it follows from the step.
         stackable: Whether ``Stacked`` can step replicas by it: its rule does all that a step does.
@@ -110,6 +114,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     win_presets: ClassVar[Presets] = ()
     forms: ClassVar[tuple[str, ...]] = ("win", "win2")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    filter_presets: ClassVar[Mapping[str, Presets]] = MappingProxyType({})
     sf_space: ClassVar[Space] = {}
     sf_recommended: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     sf_presets: ClassVar[Presets] = ()
@@ -122,6 +127,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     cautious_floor: ClassVar[float] = 1e-3
     decoupled: ClassVar[bool | None] = None
     second_order: ClassVar[bool] = False
+    unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = MappingProxyType({})
     spare: ClassVar[tuple[str, ...]] = ()
     computed: ClassVar[tuple[str, ...]] = ()
     stackable: ClassVar[bool] = True
@@ -130,6 +136,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     compact: bool
     capturable: bool
     _averages = False  # whether a group ever had Schedule-Free
+    _filters = False  # whether a group ever had a gradient filter
     _evaluating = False  # whether eval() has put averages into parameters
     _inspected: sharded.Inspected | None = None  # at the first step
     _tentative: Pending | None = None
@@ -147,6 +154,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        transforms: Transforms | None = None,
     ) -> None:
         backends.check(backend)
         check.state_dtype(state_dtype)
@@ -161,6 +169,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._rates: dict[int, Tensor] = {}  # learning rates with multipliers, likewise
         self._number = compiled.register(self)
         defaults = {**defaults, "max_grad_norm": max_grad_norm}
+        if transforms is not None:
+            defaults.update(filled(transforms))
         if self.decoupled is not None:
             defaults["decoupled_weight_decay"] = self.decoupled
         self.watch = hyper.Watch(list(defaults))
@@ -223,6 +233,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             check.betas(group["betas"], self.decays)
         applications.check_group(self, group)
         check.cautious(group)
+        check_group(self, group)
 
     @property
     def backend_used(self) -> str:
@@ -321,8 +332,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         clip = clipping.factor(self, work, prelude)
         for (rule, backend, where), updates in work.items():
             run, sizes = backends.load(backend), None
-            if where and rule.shaping is not None:
-                sizes = sharded.completed(run.sizes(rule, updates, clip), where)
+            if where and (rule.shaping or rule.gradient_shaping):
+                sizes = sharded.sizes(run, rule, updates, clip, where)
             run.step(rule, updates, clip, overflow, sizes)
         if self.capturable:
             self._settle()  # now: inside a graph the next step cannot wait for the device
@@ -339,20 +350,25 @@ class RuleOptimizer(torch.optim.Optimizer):
         application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
         if group.get("cautious_decay"):
             application = cautious.OF[application]
-        direction = self.direction(group)
+        direction, filtering = self.direction(group), FILTERS.get(group.get("gradient_filter", ""))
+        on = filtering is not None or group.get("layer_clip")
         return Rule(
             direction=direction,
             application=application,
             shaping=self.shaping(group),
-            dithered=self._dithered(direction),
+            filter=filtering,
+            gradient_shaping=gradient_shaping(group) if on else None,
+            dithered=self._dithered(direction, filtering),
             relative=self.compact and applications.compactable(application),
         )
 
-    def _dithered(self, direction: Part) -> tuple[int, ...]:
+    def _dithered(self, direction: Part, filtering: Part | None) -> tuple[int, ...]:
         """Return the roles rounded at random: 0 is the parameter, from 2 on are the buffers."""
         p = (0,) if self.stochastic_rounding else ()
-        halved = self.state_dtype is torch.bfloat16
-        return (*p, *(range(2, 2 + len(direction.buffers)) if halved else ()))
+        if self.state_dtype is not torch.bfloat16:
+            return p
+        count = len(direction.buffers) + (0 if filtering is None else len(filtering.buffers))
+        return (*p, *range(2, 2 + count))
 
     reanchor = anchor.reanchor
     eval = averaging.evaluate

@@ -13,7 +13,9 @@ from torch import Tensor
 from autotune.kernels.layout import precision
 from autotune.kernels.rule import Rule
 from autotune.optimizers import compact
+from autotune.optimizers.scalars import UNFILTERED
 from autotune.optimizers.sharded import piece
+from autotune.optimizers.transforms import BUFFERS
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
@@ -25,8 +27,8 @@ def held(
     params: Sequence[Tensor],
     values: Sequence[Tensor],
     states: Sequence[dict[str, Any]],
-) -> tuple[list[tuple[Tensor, ...]], Sequence[bool]]:
-    """Return the buffers of each parameter, and whether the direction's are new.
+) -> tuple[list[tuple[Tensor, ...]], Sequence[int]]:
+    """Return the buffers of each parameter, and which of its averages are new: see ``fresh``.
 
     Args:
         optimizer: The optimizer of the parameters.
@@ -36,11 +38,13 @@ def held(
         states: The state of each parameter.
     """
     _drop_left_behind(rule, states, optimizer._averages)
+    if optimizer._filters:
+        _drop_filters(rule, states)
     if not rule.relative:
         with suppress(KeyError):  # some are missing
-            return _of(states, rule.buffers), [False] * len(states)
+            return _of(states, rule.buffers), [0] * len(states)
     both = [_held(optimizer, rule, *each) for each in zip(params, states, values, strict=True)]
-    return [kept for kept, _ in both], [fresh for _, fresh in both]
+    return [kept for kept, _ in both], [new for _, new in both]
 
 
 def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]], averages: bool) -> None:
@@ -58,6 +62,22 @@ def _drop_left_behind(rule: Rule, states: Sequence[dict[str, Any]], averages: bo
                 state.pop(name, None)
 
 
+def _drop_filters(rule: Rule, states: Sequence[dict[str, Any]]) -> None:
+    """Drop what a filter kept that this rule has not: switched on again, it begins anew."""
+    for name in BUFFERS:
+        if name not in rule.averages:
+            for state in states:
+                state.pop(name, None)
+
+
+def fresh(rule: Rule, state: Mapping[str, Any]) -> int:
+    """Return 1 if the direction has seen no gradient yet, plus 2 if the filter has not; else 0."""
+    found = int(not all(name in state for name in rule.direction.buffers))
+    if rule.filter is not None and not all(name in state for name in rule.filter.buffers):
+        found += UNFILTERED
+    return found
+
+
 def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Tensor, ...]]:
     """Return the tensors that each state has under these names."""
     if len(names) > 1:
@@ -67,12 +87,12 @@ def _of(states: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[Te
 
 def _held(
     optimizer: RuleOptimizer, rule: Rule, p: Tensor, state: dict[str, Any], now: Tensor
-) -> tuple[tuple[Tensor, ...], bool]:
-    """Return a parameter's buffers, and whether the direction's are new."""
+) -> tuple[tuple[Tensor, ...], int]:
+    """Return a parameter's buffers, and which of its averages are new."""
     if rule.relative and state:
         compact.shorten(state, [n for n in rule.application.buffers if n in state], p, now)
-    fresh = not all(name in state for name in rule.direction.buffers)
-    return begun(p, now, state, rule, optimizer.state_dtype), fresh
+    new = fresh(rule, state)
+    return begun(p, now, state, rule, optimizer.state_dtype), new
 
 
 def settled(state: Mapping[str, Any], rule: Rule) -> bool:
@@ -86,13 +106,15 @@ def begun(
     p: Tensor, now: Tensor, state: dict[str, Any], rule: Rule, dtype: torch.dtype | None
 ) -> tuple[Tensor, ...]:
     """Create missing buffers: averages at 0, Win's sequences at the parameter's values."""
-    own = rule.direction.buffers
+    own = rule.averages
     for name in rule.buffers:
         if name in state:
             continue
         if name in own or rule.relative:
             kept = dtype if name in own else torch.bfloat16
             state[name] = torch.zeros_like(p, dtype=kept or precision(p))
+        elif name in rule.application.zeros:
+            state[name] = torch.zeros_like(p, dtype=precision(p))
         else:
             state[name] = torch.empty_like(p, dtype=precision(p))
             piece(state[name]).copy_(piece(now))

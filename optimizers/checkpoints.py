@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.layout import precision
-from autotune.optimizers import averaging, check, hyper
+from autotune.optimizers import averaging, check, hyper, options
 from autotune.optimizers.compact import SEQUENCES
 from autotune.optimizers.sharded import is_sharded
 
@@ -157,6 +157,7 @@ def _begun(
         *averaging.HYPER,
         "cautious",
         "cautious_decay",
+        *options.DEFAULTS,
     )
     names = [name for name in optimizer.watch.names if name not in since]
     ours = all(name in group for group in groups for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -12,6 +12,7 @@ from autotune.kernels.rules.diffgrad import DIFFGRAD
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, later, root
 
 
@@ -45,6 +46,7 @@ class DiffGrad(RuleOptimizer):
         as_published: Let f be 1/2 after the first step. So the authors' first code computes it
             where gradients stay in one buffer, as in its published experiments. Default: False.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -55,6 +57,7 @@ class DiffGrad(RuleOptimizer):
         Dubey et al., arXiv:1909.11015, as in the authors' second version, diffGrad_v2.py of
         github.com/shivram1987/diffGrad: the paper has eps beside the corrected root.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -99,6 +102,7 @@ class DiffGrad(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -118,6 +122,7 @@ class DiffGrad(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

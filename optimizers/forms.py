@@ -14,10 +14,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from autotune.optimizers.options import FILTERS
+
 AfterWarmup = Literal["cosine", "constant"]
 
-# What stands behind a name, and the ``acceleration`` that it asks for.
-ENDINGS = {"win": "win", "win2": "win2", "sf": "schedule-free"}
+# What stands behind a name, and the form that it asks for: an ``acceleration``, or a filter.
+ENDINGS = {
+    "win": "win",
+    "win2": "win2",
+    "sf": "schedule-free",
+    **{word: word for word in FILTERS},
+}
 USUAL = ("win", "win2")
 _CONSTANT = frozenset({"schedule-free"})  # accelerations that no learning rate falls under
 
@@ -27,6 +34,13 @@ def forms(entry: EntryPoint) -> tuple[str, ...]:
     loaded = getattr(sys.modules.get(entry.module), entry.attr, None)
     found: tuple[str, ...] | None = getattr(loaded, "forms", None)
     return _declared(entry.module, entry.attr) if found is None else found
+
+
+def arguments(form: str) -> dict[str, str]:
+    """Return the keyword argument that a form is."""
+    if form == "none":
+        return {}
+    return {"gradient_filter": form} if form in FILTERS else {"acceleration": form}
 
 
 def schedule(accelerations: Iterable[str]) -> AfterWarmup:

@@ -73,7 +73,7 @@ class Formulas:
             for played, own in found.items()
         ]
 
-    def lines(self, steps: Ints, fresh: Sequence[bool] | None) -> Rows:
+    def lines(self, steps: Ints, fresh: Sequence[int] | None) -> Rows:
         """Return a row for each replica.
 
         Args:
@@ -81,7 +81,7 @@ class Formulas:
             fresh: Whether each replica's buffers are new; None if none are.
         """
         if fresh is not None or not self._noted:
-            return self._one_by_one(steps, fresh or [False] * len(steps))
+            return self._one_by_one(steps, fresh or [0] * len(steps))
         rates = np.array([float(group["lr"]) for group in self.groups])
         if any(scalars.MULTIPLIER in group for group in self.groups):
             rates *= [float(group.get(scalars.MULTIPLIER, 1.0)) for group in self.groups]
@@ -92,7 +92,7 @@ class Formulas:
             made[own] = _played(played, given, constants)
         return made
 
-    def _one_by_one(self, steps: Ints, fresh: Sequence[bool]) -> Rows:
+    def _one_by_one(self, steps: Ints, fresh: Sequence[int]) -> Rows:
         together = zip(self._rows, self.groups, steps.tolist(), fresh, self._shares, strict=True)
         return np.array(
             [

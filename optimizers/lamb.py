@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from autotune.kernels.rules.norms import TRUST
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 
@@ -46,6 +47,7 @@ class LAMB(RuleOptimizer):
         trust_clip: Use 1 where |p| / |u| is larger. Default: False.
         always_adapt: Scale by |p| / |u| also where ``weight_decay`` is 0. Default: False.
         {acceleration}
+        {transforms}
         max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the
             step uses gradients scaled down to it; ``p.grad`` is not changed. 0 is off (in the
             authors' code it sets every gradient to 0). Under a GradScaler on 'triton', which
@@ -60,6 +62,7 @@ class LAMB(RuleOptimizer):
         You et al., arXiv:1904.00962, Algorithm 2, with the switches of the authors' code of Win
         (Lamb_Win).
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -113,6 +116,7 @@ class LAMB(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -135,6 +139,7 @@ class LAMB(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

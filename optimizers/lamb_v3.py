@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.lamb import LAMB
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -43,6 +44,7 @@ class LAMBv3(RuleOptimizer):
         clamp: The largest |p| that counts, at least 0. Default: 10.0.
         adam: Leave u as it is: Adam without bias correction. Default: False.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -54,6 +56,7 @@ class LAMBv3(RuleOptimizer):
         port that is used most, github.com/cybertronai/pytorch-lamb. It has no Win: the combination
         is this project's.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -90,6 +93,7 @@ class LAMBv3(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -110,6 +114,7 @@ class LAMBv3(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

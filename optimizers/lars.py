@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from autotune.kernels.rules.sgd import SGD as DIRECTION
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -50,6 +51,7 @@ class LARS(RuleOptimizer):
         trust_clip: Use 1 where r / lr is larger, and r / lr elsewhere (LARC). Default: False.
         always_adapt: Scale gradients also where ``weight_decay`` is 0. Default: False.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -61,6 +63,7 @@ class LARS(RuleOptimizer):
         no momentum and no weight decay by default. It has no Win: the
         combination is this project's, and no paper has tried it.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -107,6 +110,11 @@ class LARS(RuleOptimizer):
     )
     win_presets: ClassVar[Presets] = presets
 
+    unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = {
+        "gradient_filter": {"mars": "which scales each tensor's gradient itself"},
+        "layer_clip": {"on": "which scales each tensor's gradient itself"},
+    }
+
     def __init__(
         self,
         params: ParamsT,
@@ -128,6 +136,7 @@ class LARS(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -151,6 +160,7 @@ class LARS(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

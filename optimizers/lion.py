@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -13,6 +13,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.lion import LION
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -47,6 +48,7 @@ class Lion(RuleOptimizer):
         cautious_decay: Shrink only elements of which u times p is 0 or more: weights that u does
             not let grow. Not with Win. Default: False.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -58,6 +60,7 @@ class Lion(RuleOptimizer):
         computes it. It has no Win: the combination is this project's, and no paper has tried it.
         {cautious_source}
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -73,6 +76,7 @@ class Lion(RuleOptimizer):
     description = "Sign of an interpolated momentum"
     family = "sign"
     decoupled = True
+    forms = ("win", "win2", "mars", "grokfast")
     cautious_floor = 1e-5
     space: ClassVar[Space] = {
         "lr": ("log", 1e-5, 1e-2),
@@ -119,6 +123,7 @@ class Lion(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -139,6 +144,7 @@ class Lion(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def direction(self, group: Group) -> Part:

@@ -14,7 +14,7 @@ from autotune.kernels.layout import precision
 from autotune.kernels.rule import Part, Shaping
 from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.given import GIVEN
-from autotune.optimizers import check, collect, matrices, orthogonal, registry, sharded
+from autotune.optimizers import check, collect, matrices, orthogonal, registry, sharded, transforms
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.gradients import Given
@@ -266,6 +266,11 @@ class Muon(RuleOptimizer):
         if not group["matrices"]:
             self._aux.validate(group)
             return
+        for name in transforms.active(group):
+            raise ValueError(
+                f"{name} must be off for the matrices of muon, got {group[name]!r}; set it in a "
+                "group with matrices=False"
+            )
         check.fraction("momentum", group["momentum"])
         check.switch("nesterov", group["nesterov"])
         if group["adjust_lr_fn"] is not None:

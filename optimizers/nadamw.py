@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -12,6 +12,7 @@ from autotune.kernels.rules.decay import DECOUPLED
 from autotune.kernels.rules.nadamw import NADAMW
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 
@@ -40,6 +41,7 @@ class NAdamW(RuleOptimizer):
         weight_decay: Each step shrinks p by this share times lr; at least 0. Default: 1e-2.
         {cautious}
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -52,6 +54,7 @@ class NAdamW(RuleOptimizer):
         the combination is this project's.
         {cautious_source}
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -66,6 +69,7 @@ class NAdamW(RuleOptimizer):
 
     description = "AdamW with Nesterov's look ahead, as AlgoPerf has it"
     decoupled = True
+    forms = ("win", "win2", "mars", "grokfast")
     space: ClassVar[Space] = {
         "lr": ("log", 3e-5, 0.1),
         "decayed": ("choice", ("yes", "no")),
@@ -126,6 +130,7 @@ class NAdamW(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -146,6 +151,7 @@ class NAdamW(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def direction(self, group: Group) -> Part:

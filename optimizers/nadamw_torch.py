@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -14,6 +14,7 @@ from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.momentum import momentum, product
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 
@@ -48,6 +49,7 @@ class NAdamWTorch(RuleOptimizer):
         decay: 'decoupled', which is AdamW's; or 'coupled', an L2 term of the loss, as
             torch.optim.NAdam has it unless told otherwise. Default: 'decoupled'.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -60,6 +62,7 @@ class NAdamWTorch(RuleOptimizer):
         they had always been what they are, where torch keeps the product of what they were. Torch
         has no Win: the combination is this project's.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -113,6 +116,7 @@ class NAdamWTorch(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -133,6 +137,7 @@ class NAdamWTorch(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

@@ -41,7 +41,7 @@ class Begun(NamedTuple):
 
     ready: Ready
     held: Sequence[tuple[Tensor, ...]]
-    fresh: Sequence[bool]  # whose buffers are new
+    fresh: Sequence[int]  # which averages are new
     counters: Sequence[Tensor]  # the group's, or each parameter's
     rate: Tensor  # the learning rate, with the group's multiplier
 
@@ -240,7 +240,7 @@ def _rows(
     group: Group,
     rule: Rule,
     steps: Tensor,
-    fresh: bool,
+    fresh: int,
     share: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Return a row of scalars for each step."""

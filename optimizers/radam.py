@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,7 @@ from autotune.kernels.rules.radam import RADAM
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, above, debias, root
 
 _ENOUGH = 5.0  # averaged squares, as it were: from there on their mean is trusted
@@ -54,6 +55,7 @@ class RAdam(RuleOptimizer):
         decay: 'decoupled', which is AdamW's; or 'coupled', an L2 term of the loss, as
             torch.optim.RAdam has it unless told otherwise. Default: 'decoupled'.
         {accelerations}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -65,6 +67,7 @@ class RAdam(RuleOptimizer):
         Win: the combination is this project's.
         {win_source}
         {average_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -130,6 +133,7 @@ class RAdam(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -151,6 +155,7 @@ class RAdam(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

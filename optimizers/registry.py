@@ -1,8 +1,8 @@
 """Optimizers by name: those installed under the entry points ``autotune.optimizers``.
 
 Each also has names for its other forms: ``NAME-win`` and ``NAME-win2``, the same class accelerated,
-and ``NAME-sf``, Schedule-Free. Its class says which. Other packages' are known by their dotted
-names (``foreign``).
+``NAME-sf``, Schedule-Free, and some with a gradient filter, as ``NAME-mars``. Its class says which.
+Other packages' are known by their dotted names (``foreign``).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from autotune.optimizers import controllers, foreign
-from autotune.optimizers.forms import ENDINGS, AfterWarmup, forms
+from autotune.optimizers import controllers, foreign, options
+from autotune.optimizers.forms import ENDINGS, AfterWarmup, arguments, forms
 from autotune.optimizers.forms import schedule as schedule_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ _READ = {
     "win": ("reckless_steps",),
     "win2": ("reckless_steps",),
     "schedule-free": ("r", "weight_lr_power"),
+    **{word: ("gradient_filter", *read) for word, read in options.READ["gradient_filter"].items()},
 }
-_OWN = {"none": "", "schedule-free": "sf_"}  # prefix of what a class says of a form
+# Prefix of what a class says of a form.
+_OWN = {"none": "", "schedule-free": "sf_", **dict.fromkeys(options.FILTERS, "")}
 _WIN_SPACE = {"gamma1": ("log", 1.1, 8.0), "gamma_ratio": ("log", 1.0, 8.0)}
 
 
@@ -60,7 +63,7 @@ def names() -> list[str]:
     """Return every name that ``create`` knows, sorted.
 
     These are the optimizers installed under the entry points ``autotune.optimizers``, each also
-    with '-win', '-win2' or '-sf' behind its name, as its class has these forms.
+    with '-win', '-win2', '-sf' and the like behind its name, as its class has these forms.
 
     Raises:
         ValueError: Two packages register different classes under one name.
@@ -98,7 +101,10 @@ def _is_ours(entry: EntryPoint) -> bool:
 
 
 def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
-    """Return the class behind a registered name, and the acceleration the name asks for."""
+    """Return the class behind a registered name, and the form that the name asks for.
+
+    That is an acceleration, a gradient filter, or 'none'.
+    """
     base, _, ending = name.rpartition("-")
     if name in _entries():
         return _entries()[name].load(), "none"
@@ -187,13 +193,14 @@ def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
     if is_foreign(name):
         _refuse_unknown(name, hyper, foreign.arguments(name))
         return foreign.create(name, params, hyper)  # type: ignore[return-value]  # as is said above
-    cls, acceleration = resolve(name)
+    cls, form = resolve(name)
     _refuse_unknown(name, hyper, [key for key in signature(cls).parameters if key != "params"])
-    if acceleration != "none" and hyper.setdefault("acceleration", acceleration) != acceleration:
-        raise ValueError(
-            f"acceleration must be '{acceleration}' for {name}, got {hyper['acceleration']!r}; "
-            f"use '{name.rpartition('-')[0]}' to choose it freely"
-        )
+    for key, value in arguments(form).items():
+        if hyper.setdefault(key, value) != value:
+            raise ValueError(
+                f"{key} must be '{value}' for {name}, got {hyper[key]!r}; "
+                f"use '{name.rpartition('-')[0]}' to choose it freely"
+            )
     return cls(params, **hyper)
 
 
@@ -235,23 +242,34 @@ def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> 
             raise TypeError(_unknown(f"{name} takes no '{key}'", key, known))
 
 
-def defaults(name: str) -> dict[str, Any]:
+def defaults(name: str, asked: Iterable[str] = ()) -> dict[str, Any]:
     """Return the hyper-parameters an optimizer has when none is given.
 
-    Where one is None, the optimizer decides itself, and need not be told.
+    Where one is None, the optimizer decides itself, and need not be told. Options that are off are
+    left out, but for those that ``asked``, names of a space, belong to.
     """
     if is_foreign(name):
         return foreign.defaults(name)
-    cls, acceleration = resolve(name)
+    cls, form = resolve(name)
     given = signature(cls).parameters.values()
     hyper = {
         parameter.name: parameter.default
         for parameter in given
         if parameter.name not in _NOT_HYPER and parameter.default is not Parameter.empty
     }
-    unread = set().union(*_READ.values()).difference(_READ.get(acceleration, ()))
-    own = {k: v for k, v in hyper.items() if k not in {*unread, "acceleration"}}
-    return own if acceleration == "none" else {**own, "acceleration": acceleration}
+    read = _READ.get(form, ())
+    unread = {*options.DEFAULTS, *chain.from_iterable(_READ.values()), "acceleration"}
+    own = {k: v for k, v in hyper.items() if k in read or k not in unread}
+    beside = {k: v for k, v in options.beside(asked).items() if k in hyper}
+    return {**beside, **own, **arguments(form)}
+
+
+def may_set(name: str) -> set[str]:
+    """Return the names of options that are off by default and an optimizer takes, as of a space."""
+    if is_foreign(name):
+        return set()
+    taken = options.DEFAULTS.keys() & signature(resolve(name)[0]).parameters.keys()
+    return set(map(options.coordinate, taken))
 
 
 def schedule(name: str) -> AfterWarmup:
@@ -259,25 +277,31 @@ def schedule(name: str) -> AfterWarmup:
     return foreign.schedule(name) if is_foreign(name) else schedule_of([resolve(name)[1]])
 
 
-def space(name: str) -> dict[str, tuple[Any, ...]]:
+def space(name: str, asked: Mapping[str, Any] | None = None) -> dict[str, tuple[Any, ...]]:
     """Return what a search may vary: ``('log' | 'linear', low, high)`` or ``('choice', values)``.
 
     ``timescale`` is ``1 / (lr * weight_decay)`` in steps, ``gamma_ratio`` the second of
-    ``reckless_steps`` over the first, ``warmup`` a fraction of the schedule.
+    ``reckless_steps`` over the first, ``warmup`` a fraction of the schedule. ``asked`` are changes:
+    where they turn a filter on, its own hyper-parameters are varied too.
     """
     if is_foreign(name):
         return foreign.space(name)
-    cls, acceleration = resolve(name)
-    own = cls.sf_space if acceleration == "schedule-free" else _WIN_SPACE
-    return dict(cls.space) if acceleration == "none" else {**cls.space, **own}
+    cls, form = resolve(name)
+    known = options.ranges({**(asked or {}), **arguments(form)})
+    beside = {k: v for k, v in known.items() if k in may_set(name)}
+    own = {"none": {}, "schedule-free": cls.sf_space}.get(form, _WIN_SPACE)
+    return {**cls.space, **({} if form in options.FILTERS else own), **beside}
 
 
-def half_lives(name: str) -> dict[str, tuple[float, float]]:
+def half_lives(name: str, asked: Mapping[str, Any] | None = None) -> dict[str, tuple[float, float]]:
     """Return the shortest and longest half-life, as parts of a run, by coordinate of ``space``.
 
     Only registered optimizers say any.
     """
-    return dict(resolve(name)[0].half_lives) if name in names() else {}
+    if name not in names():
+        return {}
+    found = {**options.HALF_LIVES, **resolve(name)[0].half_lives}
+    return {k: v for k, v in found.items() if k in space(name, asked)}
 
 
 def presets(name: str) -> tuple[dict[str, Any], ...]:
@@ -288,10 +312,11 @@ def presets(name: str) -> tuple[dict[str, Any], ...]:
     """
     if is_foreign(name):
         return foreign.presets(name)
-    cls, acceleration = resolve(name)
-    prefix = _OWN.get(acceleration, "win_")
+    cls, form = resolve(name)
+    prefix = _OWN.get(form, "win_")
     constant = schedule(name) == "constant"
     base = {**defaults(name), "origin": "default", "warmup": 0.05 if constant else 0.1}
     told, others = getattr(cls, f"{prefix}recommended"), getattr(cls, f"{prefix}presets")
     first = {**base, **told, "origin": "authors"} if told else base
-    return (first, *({**base, **other} for other in others))
+    own = (*cls.filter_presets.get(form, ()), *others)
+    return (first, *({**base, **other} for other in own))

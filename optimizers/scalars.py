@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from autotune.kernels.rule import Rule
+from autotune.optimizers import transforms
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # has the rate in it. Weights of Schedule-Free's average follow the rate alone.
 MULTIPLIER = "multiplier"
 
+UNFILTERED = 2  # added to ``fresh`` where a filter has seen no gradient yet
 Scalar = Any  # a number, a tensor, or a stand-in of tape.py; the same expressions take all
 
 
@@ -25,7 +27,7 @@ def row(
     group: Group,
     rule: Rule,
     step: Scalar,
-    fresh: bool,
+    fresh: int,
     lr: Scalar | None = None,
     share: Scalar | None = None,
 ) -> tuple[Scalar, ...]:
@@ -36,7 +38,7 @@ def row(
         group: The group.
         rule: The rule that steps it.
         step: Counted from 1.
-        fresh: Whether this is the first gradient its parameter has had.
+        fresh: Whether this is the first gradient its parameter has had, as ``buffers.held`` says.
         lr: The learning rate with the group's multiplier, if they are not numbers of the group.
         share: The weight of a new base point in Schedule-Free's average.
     """
@@ -57,7 +59,15 @@ def row(
         known["ahead"] = ahead(optimizer.interpolation(group), share)
     applying = [known[name] for name in rule.application.scalars]
     ending = () if rule.shaping is None else optimizer.shaping_scalars(group, step, known["lr"])
-    return (*optimizer.scalars(group, step, fresh), *applying, *ending)
+    if rule.filter is None and rule.gradient_shaping is None:
+        return (*optimizer.scalars(group, step, bool(fresh)), *applying, *ending)
+    filtering = early = ()
+    if rule.filter is not None:
+        filtering = transforms.filter_scalars(group, fresh >= UNFILTERED)
+    if rule.gradient_shaping is not None:
+        early = transforms.gradient_scalars(optimizer, group)
+    own = optimizer.scalars(group, step, fresh % UNFILTERED > 0)
+    return (*own, *applying, *filtering, *early, *ending)
 
 
 def ahead(beta: float, share: Scalar) -> Scalar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -14,6 +14,7 @@ from autotune.kernels.rules.sgd import UNAVERAGED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -45,6 +46,7 @@ class SGD(RuleOptimizer):
         nesterov: Step along g + momentum B, rather than along B. Default: True.
         eps: Added to the norm that ``max_grad_norm`` is compared with; at least 0. Default: 1e-8.
         {accelerations}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -55,6 +57,7 @@ class SGD(RuleOptimizer):
         The momentum of torch.optim.SGD; the decay under Win is that of the authors' code (SGD_Win).
         {win_source}
         {average_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -70,7 +73,7 @@ class SGD(RuleOptimizer):
     description = "Stochastic gradient descent with Nesterov momentum"
     family = "sgd"
     spare = ("momentum",)
-    forms = ("win", "win2", "sf")
+    forms = ("win", "win2", "sf", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "schedule-free": {"dampening": 0.0, "nesterov": True}
     }
@@ -122,6 +125,7 @@ class SGD(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -144,6 +148,7 @@ class SGD(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def validate(self, group: Group) -> None:

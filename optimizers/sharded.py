@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from autotune.kernels.rule import Update
+from autotune.kernels.rule import Rule, Update
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+    from autotune.kernels.backends import Backend
     from autotune.optimizers.base import RuleOptimizer
 
 # A parameter's device mesh, and the dimensions of the mesh that hold different pieces.
@@ -116,7 +117,7 @@ def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
     if not optimizer._inspected.in_pieces:
         return
     name = type(optimizer).__name__
-    if any(optimizer.shaping(group) is not None for group in optimizer.param_groups):
+    if any(optimizer.rule(group).shapings for group in optimizer.param_groups):
         raise ValueError(
             f"{name} needs the norm of each parameter, got pieces of FSDP's flat parameters; "
             f"{_WAY_OUT}"
@@ -127,6 +128,20 @@ def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
             f"pieces of FSDP's flat ones; {_WAY_OUT}, set norm_group to the processes that hold "
             "the pieces, or set max_grad_norm=0 and call FSDP's clip_grad_norm_"
         )
+
+
+def sizes(
+    run: Backend, rule: Rule, updates: Sequence[Update], clip: Tensor | None, where: Span
+) -> Tensor:
+    """Return what a rule's shapings measure of whole tensors, one after another.
+
+    Every process of the mesh must call this.
+    """
+    found: Tensor | None = None
+    for _ in rule.shapings:
+        own = completed(run.sizes(rule, updates, clip, found), where)
+        found = own if found is None else torch.cat([found, own], dim=1)
+    return cast("Tensor", found)
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

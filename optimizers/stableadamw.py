@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -13,6 +13,7 @@ from autotune.kernels.rules.stable import STABLE
 from autotune.optimizers.adam import AdamW
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar, debias, root
 
 
@@ -42,6 +43,7 @@ class StableAdamW(RuleOptimizer):
         weight_decay: Each step shrinks p by this share times its learning rate; at least 0.
             Default: 1e-2.
         {acceleration}
+        {transforms}
         {max_grad_norm}
         {backend}
 
@@ -53,6 +55,7 @@ class StableAdamW(RuleOptimizer):
         average is the same written another way. It has no Win: the combination is this project's,
         and no paper has tried it.
         {win_source}
+        {transform_source}
 
     Example:
         >>> import torch
@@ -88,6 +91,7 @@ class StableAdamW(RuleOptimizer):
         stochastic_rounding: bool = False,
         compact: bool = False,
         capturable: bool = False,
+        **transforms: Unpack[Transforms],
     ) -> None:
         defaults = {
             "lr": lr,
@@ -106,6 +110,7 @@ class StableAdamW(RuleOptimizer):
             stochastic_rounding=stochastic_rounding,
             compact=compact,
             capturable=capturable,
+            transforms=transforms,
         )
 
     def direction(self, group: Group) -> Part:

@@ -228,7 +228,7 @@ class Stacked:
                 for view, own in zip(views, p.detach().unbind(), strict=True):
                     view.data = own
 
-    def _lines(self, i: int, steps: Ints, fresh: Sequence[Sequence[bool] | None]) -> list[Rows]:
+    def _lines(self, i: int, steps: Ints, fresh: Sequence[Sequence[int] | None]) -> list[Rows]:
         """Return the rows of each tensor; tensors that took the same steps share them."""
         compute, made = self._formulas[i].lines, dict[tuple[bytes, Any], Rows]()
         if not fresh:
@@ -244,11 +244,11 @@ class Stacked:
             found.append(made[known])
         return found
 
-    def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[bool]:
+    def _gather(self, p: Tensor, i: int, j: int, rule: Rule) -> list[int]:
         """Stack the replicas' state of a tensor; return for which of them it is new."""
         views = [row.param_groups[i]["params"][j] for row in self.rows]
         states = [row.state[view] for row, view in zip(self.rows, views, strict=True)]
-        first = [not all(name in state for name in rule.direction.buffers) for state in states]
+        first = [buffers.fresh(rule, state) for state in states]
         for row, view, state in zip(self.rows, views, states, strict=True):
             if rule.relative and state:
                 compact.shorten(

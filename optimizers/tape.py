@@ -126,7 +126,7 @@ def noted(optimizer: RuleOptimizer, group: Group, rule: Rule) -> tuple[Tape, lis
         plain = {**group, "lr": notes.rate}
         averaged = rule.application is SCHEDULE_FREE
         share = Noted(notes, ("given", 2)) if averaged else None
-        row = scalars.row(optimizer, plain, rule, notes.step, False, notes.rate, share)
+        row = scalars.row(optimizer, plain, rule, notes.step, 0, notes.rate, share)
         return notes.tape(row, averaged), notes.constants
     except (AttributeError, TypeError):
         return None

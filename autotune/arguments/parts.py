@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.errors import SpecError
+from autotune.optimizers import options
 from autotune.optimizers.registry import defaults
 
 FORM = ("acceleration", "reckless_steps", "r", "weight_lr_power")
@@ -35,6 +36,10 @@ def clipped(hyper: Mapping[str, Any]) -> float:
 
 def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of an optimizer in its plain form; raises SpecError of another form."""
+    for name in options.READ:
+        if hyper.get(name, options.DEFAULTS[name]) != options.DEFAULTS[name]:
+            raise refusal(framework, f"{name}={hyper[name]} of {optimizer}", "search without it")
+    hyper = {name: value for name, value in hyper.items() if name not in options.DEFAULTS}
     mode = hyper.get("acceleration", "none")
     if mode == "schedule-free":
         raise averages(framework, optimizer)

@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune.arguments.parts import rising
 from autotune.errors import SpecError
+from autotune.optimizers import forms
 from autotune.optimizers.base import RuleOptimizer
 from autotune.optimizers.controllers import wanted
 from autotune.optimizers.registry import is_foreign, resolve, second_order
@@ -113,7 +114,7 @@ def whole_epochs(run: Run, updates: int, form: str) -> int:
 
 
 def complete(tuned: Tuned, controlled: bool = False) -> dict[str, Any]:
-    """Return the arguments of a setting's class, with the acceleration that its name says.
+    """Return the arguments of a setting's class, with what its name says of its form.
 
     Args:
         tuned: The record.
@@ -124,8 +125,7 @@ def complete(tuned: Tuned, controlled: bool = False) -> dict[str, Any]:
     hyper = dict(tuned.hyper)
     if is_foreign(tuned.optimizer):
         return hyper
-    _, acceleration = resolve(tuned.optimizer)
-    return hyper if acceleration == "none" else {"acceleration": acceleration, **hyper}
+    return {**forms.arguments(resolve(tuned.optimizer)[1]), **hyper}
 
 
 def refuse_controlled(tuned: Tuned) -> None:

@@ -26,7 +26,7 @@ def space(tuned: Tuned, form: str) -> Space:
     if not tuned.space:
         raise SpecError(f"export '{form}' needs the space that was searched, which is not recorded")
     registry.check_optimizer(tuned.optimizer)
-    return spaces.from_data(tuned.space, optimizers.defaults(tuned.optimizer))
+    return spaces.from_data(tuned.space, optimizers.defaults(tuned.optimizer, tuned.space))
 
 
 def configuration(tuned: Tuned, form: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def growth(search: SearchRecord, spec: SearchSpec, found: Mapping[str, Space]) -
     if any(map(_of_space, differences(parse(dict(search.spec)), spec))):
         spent = SPENT if search.state is SearchState.COMPLETE else ""
         for name, data in known.items():
-            space = _kept(found[name], spaces.from_data(data, optimizers.defaults(name)))
+            space = _kept(found[name], spaces.from_data(data, optimizers.defaults(name, data)))
             reasons = list(_reasons(search.name, name, space, data))
             if reasons:
                 widened[name] = space

@@ -254,7 +254,7 @@ def _opened(
         StudyState(
             study=study,
             policy=Policy.of(spec),
-            space=spaces.from_data(study.space, optimizers.defaults(study.optimizer)),
+            space=spaces.from_data(study.space, optimizers.defaults(study.optimizer, study.space)),
             presets=(),
             ladder=rungs_of(facts),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from autotune import optimizers, registry
 from autotune.errors import SpecError
+from autotune.optimizers import registry as known_by
 from autotune.space import spaces
 from autotune.space.coordinates import Params
 from autotune.space.presets import over_runs, presets_of
@@ -34,8 +35,9 @@ def space_of(
         SpecError: A range is empty.
     """
     registry.check_optimizer(str(optimizer))
-    data, defaults = optimizers.space(optimizer), optimizers.defaults(optimizer)
-    space = spaces.build(data, defaults, changes or NOTHING)
+    asked = changes or NOTHING
+    data, defaults = optimizers.space(optimizer, asked), optimizers.defaults(optimizer, asked)
+    space = spaces.build(data, defaults, asked)
     return space if steps is None else over_runs({optimizer: space}, steps)[optimizer]
 
 
@@ -80,8 +82,9 @@ def read(config: Mapping[str, Any]) -> tuple[str, Setting, int]:
             raise SpecError(_missing(name))
     optimizer = str(config[OPTIMIZER])
     steps = int(config[STEPS])
-    space = space_of(optimizer, steps=steps)
-    names = spaces.known(optimizers.space(optimizer), space.defaults)
+    given = {name: config[name] for name in known_by.may_set(optimizer) if name in config}
+    space = space_of(optimizer, given, steps=steps)
+    names = spaces.known(optimizers.space(optimizer, given), space.defaults)
     params = {name: config[name] for name in sorted(names) if name in config}
     for name in space:
         if name not in params and not (name in _REPLACED and "weight_decay" in params):

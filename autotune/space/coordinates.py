@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.optimizers import options
+
 DEFAULT_WARMUP = 0.1
+_DECAYS = ("momentum", *options.DECAYS)  # searched as one minus them, as betas are
 
 Value = float | str
 Params = Mapping[str, Value]
@@ -31,8 +34,9 @@ def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any],
     if _shares(hyper.get("betas")):
         old = enumerate(hyper["betas"], 1)
         hyper["betas"] = tuple(_kept(rest, f"one_minus_beta{i}", beta) for i, beta in old)
-    if _is_number(hyper.get("momentum")):
-        hyper["momentum"] = _kept(rest, "one_minus_momentum", hyper["momentum"])
+    for name in _DECAYS:
+        if _is_number(hyper.get(name)) or f"one_minus_{name}" in rest:
+            hyper[name] = _kept(rest, f"one_minus_{name}", hyper.get(name, 0.0))
     if not rest.keys().isdisjoint({"gamma1", "gamma_ratio"}):
         first, second = hyper["reckless_steps"]
         gamma = float(rest.pop("gamma1", first))
@@ -82,9 +86,10 @@ def encode(hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
     if _shares(hyper.get("betas")):
         params |= {f"one_minus_beta{i}": 1 - beta for i, beta in enumerate(hyper["betas"], 1)}
         said.add("betas")
-    if _is_number(hyper.get("momentum")):
-        params["one_minus_momentum"] = 1 - hyper["momentum"]
-        said.add("momentum")
+    for name in _DECAYS:
+        if _is_number(hyper.get(name)):
+            params[f"one_minus_{name}"] = 1 - hyper[name]
+            said.add(name)
     if "reckless_steps" in hyper:
         first, second = hyper["reckless_steps"]
         params |= {"gamma1": first, "gamma_ratio": second / first}

@@ -9,11 +9,11 @@ from typing import Any
 
 from autotune import optimizers
 from autotune.errors import UnknownName
-from autotune.optimizers import registry
+from autotune.optimizers import options, registry
 from autotune.registry import unknown
 from autotune.space import controlled, spaces
 from autotune.space.coordinates import DEFAULT_WARMUP
-from autotune.space.spaces import Candidate, Range, Space
+from autotune.space.spaces import Candidate, Choice, Range, Space
 from autotune.studies.spec import SearchSpec
 
 KNOWN = 2  # an optimizer's own settings that are always tried, whatever is known of the network
@@ -28,7 +28,8 @@ def spaces_of(
     ``published``: the presets of the task, by optimizer.
     """
     names = set().union(*map(_known, spec.optimizers))
-    takers = names.union(*map(optimizers.defaults, spec.optimizers))
+    takers = names.union(*map(optimizers.defaults, spec.optimizers), options.DEFAULTS)
+    takers.update(*map(registry.may_set, spec.optimizers))
     for key in _shared(spec):
         if key not in takers and not controlled.is_word(key):
             raise UnknownName(unknown("parameter", key, names))
@@ -40,14 +41,14 @@ def spaces_of(
 
 def space_of(spec: SearchSpec, optimizer: str) -> Space:
     """Return an optimizer's space with the spec's changes: its own win over the shared ones."""
-    defaults = optimizers.defaults(optimizer)
-    takes = _known(optimizer).union(defaults)
+    takes = _known(optimizer).union(optimizers.defaults(optimizer), registry.may_set(optimizer))
     shared = _shared(spec).items()
     changes = {key: value for key, value in shared if key in takes or controlled.is_word(key)}
     for key, value in spec.space.get(optimizer, {}).items():
         changes[key] = _over(changes.get(key), value)
-    own = {**defaults, **controlled.defaults(changes)}
-    return spaces.build(optimizers.space(optimizer), own, controlled.spelled(changes))
+    own = {**optimizers.defaults(optimizer, changes), **controlled.defaults(changes)}
+    found = optimizers.space(optimizer, changes)
+    return spaces.build(found, own, controlled.spelled(changes))
 
 
 def over_runs(found: Mapping[str, Space], steps: int) -> dict[str, Space]:
@@ -60,10 +61,16 @@ def over_runs(found: Mapping[str, Space], steps: int) -> dict[str, Space]:
 
 def _over_run(optimizer: str, space: Space, steps: int) -> Space:
     parameters = dict(space.parameters)
-    for name, parts in registry.half_lives(optimizer).items():
+    for name, parts in registry.half_lives(optimizer, _allowed(space)).items():
         if name in parameters and name not in space.asked:
             parameters[name] = _decays(steps, *parts)
     return replace(space, parameters=parameters)
+
+
+def _allowed(space: Space) -> dict[str, Any]:
+    """Return what a space fixes, and what it chooses from."""
+    chosen = {k: list(p.options) for k, p in space.parameters.items() if isinstance(p, Choice)}
+    return {**chosen, **space.fixed}
 
 
 def _decays(steps: int, shortest: float, longest: float) -> Range:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.errors import SpecError, UnknownName
+from autotune.optimizers import options
 from autotune.optimizers.controllers import KEY, NONE
 from autotune.registry import unknown
 from autotune.space.coordinates import DEFAULT_WARMUP, Params, Value, decode, encode, told
@@ -16,7 +17,12 @@ from autotune.studies.setting import Setting
 EDGE = 0.02  # part of a range that counts as its end
 MOVED = ", moved into the space"  # suffix of the origin of a setting that the user's space changed
 _SWITCH = ("yes", "no")
-_WHOLES = {"betas": "one_minus_beta", "momentum": "one_minus_momentum", "reckless_steps": "gamma"}
+_WHOLES = {
+    "betas": "one_minus_beta",
+    "momentum": "one_minus_momentum",
+    "reckless_steps": "gamma",
+    **{name: options.coordinate(name) for name in options.DECAYS},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,10 +333,15 @@ def _parameter(entry: Sequence[Any]) -> Parameter:
 
 
 def idle(name: str, params: Params) -> bool:
-    """Return whether a coordinate has no effect: without decay there is no timescale."""
+    """Return whether a coordinate has no effect: without decay there is no timescale.
+
+    Nor has what a controller or an option reads that is off.
+    """
     if name == "timescale":
         return params.get("decayed") == "no"
-    return name.startswith(f"{KEY}_") and params.get(KEY) == NONE
+    if name.startswith(f"{KEY}_"):
+        return params.get(KEY) == NONE
+    return options.idle(name, params)
 
 
 def from_data(data: Mapping[str, Sequence[Any]], defaults: Mapping[str, Any]) -> Space:

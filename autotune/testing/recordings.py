@@ -75,6 +75,8 @@ def _of_others(data: Mapping[str, Any]) -> Trajectory:
     module = module_of(theirs)
     if module is None:
         raise ValueError(f"no module autotune.testing.upstream.{theirs} translates it")
+    cut = getattr(module, "groups", None)
+    data = data if cut is None else {**data, "groups": cut(data)}
     groups, steps = data["groups"], data["steps"]
     names, hypers = zip(*(_ours(module, data["hyper"], group) for group in groups), strict=True)
     name, common = _ours(module, data["hyper"], {})

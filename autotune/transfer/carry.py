@@ -148,7 +148,7 @@ def _outside(
     """Yield which coordinates left the range that was searched; a timescale is a share of a run."""
     if not space:
         return
-    known = spaces.from_data(space, optimizers.defaults(optimizer)).parameters
+    known = spaces.from_data(space, optimizers.defaults(optimizer, space)).parameters
     before, after = (coordinates.encode(each.hyper, each.warmup) for each in (found, now))
     if "timescale" in after:
         after["timescale"] = float(after["timescale"]) / route.steps_ratio

@@ -18,75 +18,141 @@ from autotune.kernels.plan import Dtypes
 from autotune.kernels.rule import Rule
 
 
-def directed(rule: Rule, dtype: torch.dtype) -> Any:
-    """Return ``f(p, g, state, steering, factor, ending)``, an update and the direction's buffers.
+def parted(rule: Rule) -> Any:
+    """Return ``f(row)``: the scalars of the direction, of the filter and of each shaping.
 
-    ``steering`` are the direction's scalars, ``ending`` those of the shaping.
+    A loop reads them before its elements: behind its writes it would have to read them again.
     """
-    direction = scalar(rule.direction.fn, dtype)
-    if rule.shaping is None:
-        return njit(inline="always")(
-            lambda p, g, state, row, factor, end: direction(p, g, state, row)
-        )
-    shape, early = scalar(rule.shaping.shape, dtype), rule.shaping.early
+    spans = rule.spans
+    places = (spans.direction, spans.filter, *spans.shapings)
+    return _parted([part(place.start, place.stop - place.start) for place in places])
+
+
+def _parted(each: Sequence[Any]) -> Any:
+    if not each:
+        return njit(inline="always")(lambda row: ())
+    before, last = _parted(each[:-1]), each[-1]
+    return njit(inline="always")(lambda row: (*before(row), last(row)))
+
+
+def turning(rule: Rule, dtype: torch.dtype, count: int) -> Any:
+    """Return ``f(p, g, state, parts, factors)``: a gradient, filtered and shaped, and buffers.
+
+    The buffers are the direction's and the new ones of the filter. ``parts`` are scalars as
+    ``parted`` returns them, ``count`` is how many of the factors are known.
+    """
+    own, more = len(rule.direction.buffers), len(rule.averages)
+    mine, others = picked(0, own), picked(own, more)
+    early = count > 0 and rule.shapings[0].early
+    filtered = _filtered(rule, dtype)
+    if not early:
+
+        @njit(inline="always")
+        def plainly(p: Any, g: Any, state: Any, parts: Any, factors: Any) -> Any:
+            g, made = filtered(p, g, others(state), parts[1])
+            return g, mine(state), made
+
+        return plainly
+    shape = scalar(rule.shapings[0].shape, dtype)
 
     @njit(inline="always")
-    def shaped_gradient(p: Any, g: Any, state: Any, row: Any, factor: Any, end: Any) -> Any:
-        return direction(p, shape(p, g, g, factor, end), state, row)
+    def shaped(p: Any, g: Any, state: Any, parts: Any, factors: Any) -> Any:
+        g, made = filtered(p, g, others(state), parts[1])
+        return shape(p, g, g, factors[0], parts[2]), mine(state), made
+
+    return shaped
+
+
+def _filtered(rule: Rule, dtype: torch.dtype) -> Any:
+    if rule.filter is None:
+        return njit(inline="always")(lambda p, g, state, scalars: (g, ()))
+    return scalar(rule.filter.fn, dtype)
+
+
+def picked(first: int, last: int) -> Any:
+    """Return ``f(values)``: some of a tuple's values."""
+    if first == last:
+        return njit(inline="always")(lambda values: ())
+    return njit(inline="always")(lambda values: values[first:last])
+
+
+def directed(rule: Rule, dtype: torch.dtype) -> Any:
+    """Return ``f(p, g, state, parts, factors)``, an update and the new buffers of averages."""
+    turned, direction = turning(rule, dtype, len(rule.shapings)), scalar(rule.direction.fn, dtype)
+    if not rule.shapings or rule.shapings[-1].early:
+
+        @njit(inline="always")
+        def plainly(p: Any, g: Any, state: Any, parts: Any, factors: Any) -> Any:
+            g, own, made = turned(p, g, state, parts, factors)
+            u, kept = direction(p, g, own, parts[0])
+            return u, (*kept, *made)
+
+        return plainly
+    shape, last = scalar(rule.shapings[-1].shape, dtype), len(rule.shapings) - 1
+    ending = last + 2
 
     @njit(inline="always")
-    def shaped_update(p: Any, g: Any, state: Any, row: Any, factor: Any, end: Any) -> Any:
-        u, kept = direction(p, g, state, row)
-        return shape(p, g, u, factor, end), kept
+    def shaped(p: Any, g: Any, state: Any, parts: Any, factors: Any) -> Any:
+        g, own, made = turned(p, g, state, parts, factors)
+        u, kept = direction(p, g, own, parts[0])
+        return shape(p, g, u, factors[last], parts[ending]), (*kept, *made)
 
-    return shaped_gradient if early else shaped_update
-
-
-def ending(rule: Rule) -> Any:
-    """Return ``f(row)``, the scalars of a rule's shaping."""
-    start = len(rule.direction.scalars) + len(rule.application.scalars)
-    return part(start, len(rule.scalars) - start)
+    return shaped
 
 
-def factor(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row, known, i)``, the number that shapes one tensor.
+def factors(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], count: int) -> Any:
+    """Return ``f(addresses, size, clip, row, known, i)``, the first numbers that shape a tensor.
 
     ``known`` has its sums of squares and its number of elements in row i, or is empty.
     """
-    constant = NUMBERS[dtype]
-    if rule.shaping is None:
-        one = constant(1.0)
-        return njit(inline="always")(lambda addresses, size, clip, row, known, i: one)
-    summed, fn = _summed(rule, dtype, roles), scalar(rule.shaping.factor, torch.float64)
-    count, end = rule.shaping.sums, ending(rule)
+    if not count:
+        return njit(inline="always")(lambda addresses, size, clip, row, known, i: ())
+    before, last = factors(rule, dtype, roles, count - 1), _factor(rule, dtype, roles, count - 1)
+
+    @njit(inline="always")
+    def found(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
+        first = before(at, size, clip, row, known, i)
+        return (*first, last(at, size, clip, row, known, i, first))
+
+    return found
+
+
+def _factor(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], k: int) -> Any:
+    """Return ``f(addresses, size, clip, row, known, i, before)``, the number of one shaping."""
+    constant, shaping = NUMBERS[dtype], rule.shapings[k]
+    summed, fn = _summed(rule, dtype, roles, k), scalar(shaping.factor, torch.float64)
+    count, parts_of, ending = shaping.sums, parted(rule), k + 2
     roots = mapped(count, lambda value, by: math.sqrt(value))
-    doubled = mapped(len(rule.shaping.scalars), lambda value, by: np.float64(value))
+    doubled = mapped(len(shaping.scalars), lambda value, by: np.float64(value))
+    start = sum(each.sums + 1 for each in rule.shapings[:k])
 
     @njit(nogil=True, fastmath=SUM, error_model="numpy")
-    @cache.named(cache.known("factor", rule, dtype, roles))
-    def factor(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
+    @cache.named(cache.known("factor", rule, dtype, roles, k))
+    def factor(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any, before: Any) -> Any:
         if len(known):
-            sums, elements = fixed(known[i], count), known[i, count]
+            sums, elements = fixed(known[i, start:], count), known[i, start + count]
         else:
-            sums, elements = summed(at, size, clip, row), np.float64(size)
-        return constant(fn(roots(sums, None), elements, doubled(end(row), None)))
+            sums, elements = summed(at, size, clip, row, before), np.float64(size)
+        return constant(fn(roots(sums, None), elements, doubled(parts_of(row)[ending], None)))
 
     return factor
 
 
 @functools.cache
-def measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., None]:
+def measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes, k: int) -> Callable[..., None]:
     """Return the loop over a table that writes sums of squares and numbers of elements."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
-    summed, count, sums = _summed(rule, dtype, roles), len(roles), rule.shaped.sums
-    name = cache.known("sizes", rule, dtype, dtypes)
+    summed, count, sums = _summed(rule, dtype, roles, k), len(roles), rule.shaped(k).sums
+    before, name = factors(rule, dtype, roles, k), cache.known("sizes", rule, dtype, dtypes, k)
 
     @cache.kept(name)
     @njit(nogil=True)
     @cache.named(name)
-    def run(addresses: Any, sizes: Any, rows: Any, clips: Any, made: Any) -> None:
+    def run(addresses: Any, sizes: Any, rows: Any, clips: Any, known: Any, made: Any) -> None:
         for i in range(len(sizes)):
-            found = summed(fixed(addresses[i], count), sizes[i], clips[i], rows[i])
+            at, row, clip = fixed(addresses[i], count), rows[i], clips[i]
+            first = before(at, sizes[i], clip, row, known, i)
+            found = summed(at, sizes[i], clip, row, first)
             for j in range(sums):
                 made[i, j] = found[j]
             made[i, sums] = sizes[i]
@@ -94,32 +160,39 @@ def measured(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., No
     return cast("Callable[..., None]", run)
 
 
-def _summed(rule: Rule, dtype: torch.dtype, roles: Sequence[Role]) -> Any:
-    """Return ``f(addresses, size, clip, row)``, the sums of squares over one tensor.
+def _summed(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], k: int) -> Any:
+    """Return ``f(addresses, size, clip, row, before)``, the sums of squares over one tensor.
 
     The direction is computed here and again in the step, which reads 16 more bytes for each
     parameter element; to keep the update in between would move as many.
     """
-    direction, measure = scalar(rule.direction.fn, dtype), scalar(rule.shaped.measure, dtype)
-    first, own = len(rule.direction.scalars), len(rule.direction.buffers) + 2
+    shaping = rule.shapings[k]
+    direction, measure = scalar(rule.direction.fn, dtype), scalar(shaping.measure, dtype)
+    own = len(rule.averages) + 2
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
-    steering, end, grown = part(0, first), ending(rule), _grown(rule.shaped.sums)
-    early, nothing = rule.shaped.early, (0.0,) * rule.shaped.sums
+    turned, grown, parts_of, ending = (
+        turning(rule, dtype, k),
+        _grown(shaping.sums),
+        parted(rule),
+        k + 2,
+    )
+    early, nothing = shaping.early, (0.0,) * shaping.sums
 
     @njit(inline="always", fastmath=FAST, error_model="numpy")
-    def values_of(p: Any, g: Any, state: Any, row: Any, ending: Any) -> Any:
+    def values_of(p: Any, g: Any, state: Any, parts: Any, before: Any) -> Any:
+        g, own, _ = turned(p, g, state, parts, before)
         if early:
-            return measure(p, g, g, state, ending)
-        u, kept = direction(p, g, state, row)
-        return measure(p, g, u, kept, ending)
+            return measure(p, g, g, own, parts[ending])
+        u, kept = direction(p, g, own, parts[0])
+        return measure(p, g, u, kept, parts[ending])
 
     @njit(nogil=True, fastmath=SUM, error_model="numpy")
-    @cache.named(cache.known("summed", rule, dtype, roles))
-    def summed(at: Any, size: Any, clip: Any, row: Any) -> Any:
-        sums, turning, ending = nothing, steering(row), end(row)
-        for k in range(size):
-            p, g = inputs(at, k)
-            sums = grown(sums, values_of(p, clip * g, kept_of(at, k), turning, ending))
+    @cache.named(cache.known("summed", rule, dtype, roles, k))
+    def summed(at: Any, size: Any, clip: Any, row: Any, before: Any) -> Any:
+        sums, parts = nothing, parts_of(row)
+        for n in range(size):
+            p, g = inputs(at, n)
+            sums = grown(sums, values_of(p, clip * g, kept_of(at, n), parts, before))
         return sums
 
     return summed

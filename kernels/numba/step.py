@@ -50,13 +50,18 @@ def step(
     increment_version([update.p for update in updates])
 
 
-def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
-    made = np.empty((len(updates), rule.shaped.sums + 1))
+def sizes(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, known: Tensor | None = None
+) -> Tensor:
+    """Return what a rule's next shaping measures of each tensor; see ``backends.Backend``."""
+    k = rule.measured(known)
+    made = np.empty((len(updates), rule.shaped(k).sums + 1))
     found = planned(updates, _read_as)
     for group in found.groups:
         own = np.empty((len(group.members), made.shape[1]))
-        shaping.measured(rule, group.compute, group.dtypes)(*_read(found, group, clip), own)
+        before = _NONE if known is None else known.numpy()[group.members]
+        run = shaping.measured(rule, group.compute, group.dtypes, k)
+        run(*_read(found, group, clip), before, own)
         made[group.members] = own
     return torch.from_numpy(made)
 
@@ -121,14 +126,14 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     """Return the loop over a table; it releases the interpreter lock."""
     roles = [Role(i, held) for i, held in enumerate(dtypes)]
     directed, apply = shaping.directed(rule, dtype), scalar(rule.application.fn, dtype)
-    first, more = len(rule.direction.scalars), len(rule.application.scalars)
-    last, own = len(rule.buffers) + 2, len(rule.direction.buffers) + 2
+    applied = rule.spans.application
+    last, own = len(rule.buffers) + 2, len(rule.averages) + 2
     inputs, home = loads(roles[:2], dtype), load(roles[0], dtype)
     kept_of, moved_of = loads(roles[2:own], dtype), loads(roles[own:], dtype)
     write_p, write = (_stores(chosen, rule.dithered) for chosen in (roles[:1], roles[2:]))
     shifted = _shifted(last - own) if rule.relative else _unshifted()
-    factor_of, ending = shaping.factor(rule, dtype, roles), shaping.ending(rule)
-    steering_of, applying_of = part(0, first), part(first, more)
+    factors_of = shaping.factors(rule, dtype, roles, len(rule.shapings))
+    applying_of, parts_of = part(applied.start, applied.stop - applied.start), shaping.parted(rule)
     name = cache.known("step", rule, dtype, dtypes)
 
     @cache.kept(name)
@@ -137,12 +142,11 @@ def _compiled(rule: Rule, dtype: torch.dtype, dtypes: Dtypes) -> Callable[..., N
     def run(addresses: Any, sizes: Any, rows: Any, clips: Any, keys: Any, known: Any) -> None:
         for i in range(len(sizes)):
             row, key, clip = rows[i], keys[i], clips[i]
-            steering, applying, end = steering_of(row), applying_of(row), ending(row)
-            at = fixed(addresses[i], last)
-            factor = factor_of(at, sizes[i], clip, row, known, i)
+            applying, parts, at = applying_of(row), parts_of(row), fixed(addresses[i], last)
+            factors = factors_of(at, sizes[i], clip, row, known, i)
             for k in range(sizes[i]):
                 p, g = inputs(at, k)
-                u, kept = directed(p, clip * g, kept_of(at, k), steering, factor, end)
+                u, kept = directed(p, clip * g, kept_of(at, k), parts, factors)
                 p, moved = apply(p, u, shifted(moved_of(at, k), p), applying)
                 write_p(at, k, (p,), key)
                 write(at, k, (*kept, *shifted(moved, -home(at[0], k))), key)

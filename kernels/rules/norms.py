@@ -26,6 +26,23 @@ def both(p, g, u, state, scalars):
 
 
 @jit
+def gradient(p, g, u, state, scalars):
+    """Measure a gradient."""
+    return (g,)
+
+
+@jit
+def within(roots, size, scalars):
+    """Return what scales a norm down to a limit.
+
+    The limit is ``limit``, or, where ``by_size`` is 1, that times the root of the tensor's size.
+    """
+    limit, by_size = scalars
+    own = limit * tl.sqrt(by_size * size + 1.0 - by_size)
+    return own / tl.where(roots[0] > own, roots[0], own)
+
+
+@jit
 def trust(roots, size, scalars):
     """Return the trust ratio."""
     return ratio(roots[0], roots[1], scalars[0])
@@ -44,6 +61,9 @@ def clamped(roots, size, scalars):
     return ratio(tl.where(roots[0] > largest, largest, roots[0]), roots[1], limit)
 
 
+WITHIN = Shaping(
+    measure=gradient, factor=within, shape=scaled, sums=1, scalars=("limit", "by_size"), early=True
+)
 TRUST = Shaping(measure=both, factor=trust, shape=scaled, sums=2, scalars=("limit",))
 CLAMPED = Shaping(measure=both, factor=clamped, shape=scaled, sums=2, scalars=("largest", "limit"))
 

@@ -7,11 +7,33 @@ from autotune.kernels.triton.memory import added, chunk_of, every, factor, line,
 
 
 @jit
-def measured(places, at, mask, row, clip, direction, measure, form):
+def numbers(factors, tensor, clip, form):
+    """Return what gradients are multiplied by, and a tensor's numbers for gradient and update."""
+    first = tensor * form.shapings
+    early, late = factor(factors, first, form.compute), 1.0
+    if form.shapings > 0:
+        late = factor(factors, first + form.shapings - 1, form.compute)
+    return clip, early, late
+
+
+@jit
+def turned(values, row, factors, filtering, early, form):
+    """Return a gradient, filtered and shaped, and the filter's new buffers."""
+    p, g, made = values[0], values[1] * factors[0], ()
+    if form.filtering:
+        g, made = filtering(p, g, values[form.middle : form.own], row[form.last : form.filtered])
+    if form.early > 0:
+        g = early(p, g, g, factors[1], row[form.filtered : form.early])
+    return g, made
+
+
+@jit
+def measured(places, at, mask, row, factors, filtering, early, direction, measure, form):
     """Return what a shaping measures of elements."""
     values = every(places, at, mask, form)
-    p, g, state, end = values[0], values[1] * clip, values[2 : form.own], row[form.last :]
-    if form.early:
+    p, state, end = values[0], values[2 : form.middle], row[form.begin : form.end]
+    g, _made = turned(values, row, factors, filtering, early, form)
+    if form.of_gradient:
         return measure(p, g, g, state, end)
     else:
         u, kept = direction(p, g, state, row[: form.first])
@@ -46,7 +68,10 @@ def fused_norms(
     grads,
     rows,
     clip,
+    factors,
     sums,
+    filtering: tl.constexpr,
+    early: tl.constexpr,
     direction: tl.constexpr,
     measure: tl.constexpr,
     form: tl.constexpr,
@@ -55,19 +80,25 @@ def fused_norms(
     tensor, start, length = chunk_of(chunks)
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
-    clip = factor(clip, tensor * form.apart, form.compute)
+    clipped = factor(clip, tensor * form.apart, form.compute)
+    shaped = numbers(factors, tensor, clipped, form)
     totals = zeros(form.sums, form)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
-            values = measured(places, at, None, row, clip, direction, measure, form)
+            values = measured(
+                places, at, None, row, shaped, filtering, early, direction, measure, form
+            )
             totals = grown(totals, values, None)
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
             inside = lane < tl.abs(length)
-            values = measured(places, start + lane, inside, row, clip, direction, measure, form)
+            here = start + lane
+            values = measured(
+                places, here, inside, row, shaped, filtering, early, direction, measure, form
+            )
             totals = grown(totals, values, inside)
             i += form.block
     here = sums + (form.sums + 1) * tl.program_id(0).to(tl.int64)
@@ -128,5 +159,6 @@ def fused_factors(sums, firsts, rows, factors, number: tl.constexpr, form: tl.co
     tensor = tl.program_id(0)
     found = summed(sums, firsts, tensor, form)
     roots = rooted(found[: form.sums])
-    end = doubled(line(rows, tensor, form.width)[form.last :])
-    tl.store(factors + tensor, number(roots, found[form.sums], end))
+    end = doubled(line(rows, tensor, form.width)[form.begin : form.end])
+    spot = factors + tensor * form.shapings + form.measured
+    tl.store(spot, number(roots, found[form.sums], end))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,13 @@ from autotune.kernels.triton.memory import (
     stored,
     widened,
 )
-from autotune.kernels.triton.shaping import fused_factors, fused_norms, fused_sizes
+from autotune.kernels.triton.shaping import (
+    fused_factors,
+    fused_norms,
+    fused_sizes,
+    numbers,
+    turned,
+)
 from autotune.kernels.triton.tables import place, table
 
 _DTYPES = {
@@ -66,14 +73,23 @@ class Form:
     block: int
     dtypes: tuple[language.dtype, ...]  # of parameter, gradient and buffers
     compute: language.dtype = language.float64
-    own: int = 0  # where the application's buffers begin, among the dtypes
+    middle: int = 0  # where the filter's buffers begin, among the dtypes
+    own: int = 0  # and those of the application
     first: int = 0  # where the application's scalars begin
-    last: int = 0  # and end, where those of the shaping begin
+    last: int = 0  # where those of the filter begin
+    filtered: int = 0  # and end
+    filtering: bool = False  # whether there is one
     width: int = 0  # of a row of scalars
+    early: int = 0  # where the scalars of a shaping of the gradient end; 0 without one
+    late: int = 0  # where those of a shaping of the update begin; 0 without one
+    shapings: int = 0  # how many there are
     dithered: tuple[bool, ...] = ()  # which roles are rounded at random
     relative: bool = False  # whether the application's buffers are differences
-    sums: int = 0  # what the shaping measures
-    early: bool = False  # whether it shapes the gradient
+    measured: int = 0  # which of them is measured
+    of_gradient: bool = False  # whether it shapes the gradient
+    sums: int = 0  # how many values it measures
+    begin: int = 0  # where its scalars begin
+    end: int = 0  # and end
     apart: int = 0  # 1 if each tensor has a clipping factor of its own
 
 
@@ -86,40 +102,48 @@ def step(
 ) -> None:
     """Take one step, unless there was an overflow; see ``backends.Backend``."""
     ready, copies = launch_groups(rule, updates)
-    direction, apply = devices(rule.direction.fn, rule.application.fn)
+    functions = devices(*_functions(rule))
     for group in ready:
         form, tables = _read(rule, group, clip)
-        factors = shape = None
-        if rule.shaping is not None:
-            measure, number, shape = devices(
-                rule.shaping.measure, rule.shaping.factor, rule.shaping.shape
-            )
-            if sizes is None:
-                sums, firsts = _sums(group, tables, direction, measure, form), group.cut.firsts
-            else:
-                sums = sizes.to(group.device)[_there(group.members, group)]
-                firsts = _there(np.arange(group.size + 1), group)
-            factors = _factors(group, sums, firsts, number, form)
+        factors = None
+        if form.shapings:
+            factors = _factors(rule, group, tables, functions, form, form.shapings, sizes)
         skip = None if overflow is None else overflow.to(group.device, non_blocking=True)
-        more = (factors, group.keys, skip, direction, shape, apply, form)
+        more = (factors, group.keys, skip, *functions[:5], form)
         launch(fused_step, group.cut.programs, group.device, *tables, *more)
     bring_back(copies)
     increment_version([update.p for update in updates])
 
 
-def sizes(rule: Rule, updates: Sequence[Update], clip: Tensor | None) -> Tensor:
-    """Return what a rule's shaping measures of each tensor; see ``backends.Backend``."""
+def sizes(
+    rule: Rule, updates: Sequence[Update], clip: Tensor | None, known: Tensor | None = None
+) -> Tensor:
+    """Return what a rule's next shaping measures of each tensor; see ``backends.Backend``."""
     ready, _alive = launch_groups(rule, updates)
-    width = rule.shaped.sums + 1
-    direction, measure = devices(rule.direction.fn, rule.shaped.measure)
+    k = rule.measured(known)
+    width, functions = rule.shaped(k).sums + 1, devices(*_functions(rule))
     found = torch.empty(len(updates), width, dtype=torch.float64, device=ready[0].device)
     for group in ready:
         form, tables = _read(rule, group, clip)
-        sums = _sums(group, tables, direction, measure, form)
+        factors = _factors(rule, group, tables, functions, form, k, known) if k else None
+        form = _pass(rule, form, k)
+        sums = _sums(group, tables, functions, form, factors)
         own = torch.empty(group.size, width, dtype=torch.float64, device=group.device)
         launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
         found[_there(group.members, ready[0])] = own.to(found.device)
     return found
+
+
+@cache
+def _functions(rule: Rule) -> tuple[Function | None, ...]:
+    """Return a rule's functions, those of its shapings that measure and make a number last.
+
+    The first five are in the order of ``fused_step``.
+    """
+    shapes = {shaping.early: shaping.shape for shaping in rule.shapings}
+    filtering = None if rule.filter is None else rule.filter.fn
+    steps = (filtering, shapes.get(True), rule.direction.fn, shapes.get(False), rule.application.fn)
+    return (*steps, *[fn for each in rule.shapings for fn in (each.measure, each.factor)])
 
 
 def _there(numbers: Ints, group: LaunchGroup) -> Tensor:
@@ -135,24 +159,64 @@ def _read(rule: Rule, group: LaunchGroup, clip: Tensor | None) -> tuple[Form, tu
     return form, (group.cut.chunks, group.table, group.grads, group.rows, factor)
 
 
-def _sums(
-    group: LaunchGroup, tables: tuple[Any, ...], direction: Any, measure: Any, form: Form
+@cache
+def _pass(rule: Rule, form: Form, k: int) -> Form:
+    """Return the constants for measuring one of a rule's shapings."""
+    shaping, place = rule.shapings[k], rule.spans.shapings[k]
+    return replace(
+        form,
+        early=form.early if k else 0,
+        measured=k,
+        sums=shaping.sums,
+        of_gradient=shaping.early,
+        begin=place.start,
+        end=place.stop,
+    )
+
+
+def _factors(
+    rule: Rule,
+    group: LaunchGroup,
+    tables: tuple[Any, ...],
+    functions: tuple[Any, ...],
+    form: Form,
+    count: int,
+    sizes: Tensor | None,
 ) -> Tensor:
-    """Return what a rule's shaping measures of each chunk, and the chunk's length."""
-    programs, home = group.cut.programs, group.device
-    sums = torch.empty(programs, form.sums + 1, dtype=torch.float64, device=home)
-    launch(fused_norms, programs, home, *tables, sums, direction, measure, form)
-    return sums
-
-
-def _factors(group: LaunchGroup, sums: Tensor, firsts: Tensor, number: Any, form: Form) -> Tensor:
-    """Return the number that shapes each tensor.
+    """Return the numbers that shape each tensor: the first ``count`` of them.
 
     Sums run over a tensor's chunks in their order, so that a step repeats bit for bit.
     """
-    made = torch.empty(group.size, dtype=torch.float64, device=group.device)
-    launch(fused_factors, group.size, group.device, sums, firsts, group.rows, made, number, form)
+    home, start = group.device, 0
+    made = torch.empty(form.shapings * group.size, dtype=torch.float64, device=home)
+    for k in range(count):
+        own = _pass(rule, form, k)
+        if sizes is None:
+            sums = _sums(group, tables, functions, own, made if k else None)
+            firsts = group.cut.firsts
+        else:
+            there = _there(group.members, group)
+            sums = sizes.to(home)[there, start : start + own.sums + 1].contiguous()
+            firsts = _there(np.arange(group.size + 1), group)
+            start += own.sums + 1
+        number = functions[6 + 2 * k]
+        launch(fused_factors, group.size, home, sums, firsts, group.rows, made, number, own)
     return made
+
+
+def _sums(
+    group: LaunchGroup,
+    tables: tuple[Any, ...],
+    functions: tuple[Any, ...],
+    form: Form,
+    factors: Tensor | None,
+) -> Tensor:
+    """Return what a shaping measures of each chunk, and the chunk's length."""
+    programs, home = group.cut.programs, group.device
+    sums = torch.empty(programs, form.sums + 1, dtype=torch.float64, device=home)
+    more = (factors, sums, *functions[:3], functions[5 + 2 * form.measured], form)
+    launch(fused_norms, programs, home, *tables, *more)
+    return sums
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
@@ -187,20 +251,33 @@ def _chunks_squares(group: Gradients) -> Tensor:
 
 def _form(rule: Rule, group: LaunchGroup) -> Form:
     """Return the constants of a rule's kernels for a group."""
-    setting, first = config(group.device), len(rule.direction.scalars)
+    setting = config(group.device)
+    return _known_form(rule, setting.chunk, setting.block, group.dtypes, group.compute)
+
+
+@cache
+def _known_form(
+    rule: Rule, chunk: int, block: int, dtypes: Sequence[torch.dtype], compute: torch.dtype
+) -> Form:
+    spans, middle = rule.spans, 2 + len(rule.direction.buffers)
+    places = dict(zip([shaping.early for shaping in rule.shapings], spans.shapings, strict=True))
     return Form(
-        chunk=setting.chunk,
-        block=setting.block,
-        dtypes=tuple([_DTYPES[dtype] for dtype in group.dtypes]),
-        compute=_DTYPES[group.compute],
-        own=2 + len(rule.direction.buffers),
-        first=first,
-        last=first + len(rule.application.scalars),
+        chunk=chunk,
+        block=block,
+        dtypes=tuple([_DTYPES[dtype] for dtype in dtypes]),
+        compute=_DTYPES[compute],
+        middle=middle,
+        own=2 + len(rule.averages),
+        first=spans.application.start,
+        last=spans.filter.start,
+        filtered=spans.filter.stop,
+        filtering=rule.filter is not None,
         width=len(rule.scalars),
-        dithered=tuple([role in rule.dithered for role in range(len(group.dtypes))]),
+        early=places[True].stop if True in places else 0,
+        late=places[False].start if False in places else 0,
+        shapings=len(rule.shapings),
+        dithered=tuple([role in rule.dithered for role in range(len(dtypes))]),
         relative=rule.relative,
-        sums=0 if rule.shaping is None else rule.shaping.sums,
-        early=rule.shaping is not None and rule.shaping.early,
     )
 
 
@@ -220,22 +297,21 @@ def launch(
 
 
 @jit
-def directed(places, at, mask, row, factors, direction, shape, form):
-    """Return elements of a parameter, their update, and buffers: the direction's and the rest."""
-    values = every(places, at, mask, form)
-    p, g, end = values[0], values[1] * factors[0], row[form.last :]
-    if form.sums > 0 and form.early:
-        g = shape(p, g, g, factors[1], end)
-    u, kept = direction(p, g, values[2 : form.own], row[: form.first])
-    if form.sums > 0 and not form.early:
-        u = shape(p, g, u, factors[1], end)
-    return p, u, kept, values[form.own :]
+def directed(values, row, factors, filtering, early, direction, late, form):
+    """Return elements of a parameter, their update, and the new buffers of averages."""
+    g, made = turned(values, row, factors, filtering, early, form)
+    u, kept = direction(values[0], g, values[2 : form.middle], row[: form.first])
+    if form.late > 0:
+        u = late(values[0], g, u, factors[2], row[form.late :])
+    return u, kept + made
 
 
 @jit
-def advance(places, at, mask, row, factors, seed, direction, shape, apply, form):
+def advance(places, at, mask, row, factors, seed, filtering, early, direction, late, apply, form):
     """Step elements: read them, apply the rule, write them."""
-    p, u, kept, moving = directed(places, at, mask, row, factors, direction, shape, form)
+    values = every(places, at, mask, form)
+    u, kept = directed(values, row, factors, filtering, early, direction, late, form)
+    p, moving = values[0], values[form.own :]
     if form.relative:
         moving = shifted(moving, p)
     p, moved = apply(p, u, moving, row[form.first : form.last])
@@ -257,8 +333,10 @@ def fused_step(
     factors,
     keys,
     overflow,
+    filtering: tl.constexpr,
+    early: tl.constexpr,
     direction: tl.constexpr,
-    shape: tl.constexpr,
+    late: tl.constexpr,
     apply: tl.constexpr,
     form: tl.constexpr,
 ):
@@ -269,19 +347,44 @@ def fused_step(
     places = roles(table, grads, tensor, len(form.dtypes))
     row = line(rows, tensor, form.width)
     clipped = factor(clip, tensor * form.apart, form.compute)
-    both = clipped, factor(factors, tensor, form.compute)
+    shaped = numbers(factors, tensor, clipped, form)
     seed = named(keys, tensor, start)
     if length == form.chunk:
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
-            advance(places, at, None, row, both, seed, direction, shape, apply, form)
+            advance(
+                places,
+                at,
+                None,
+                row,
+                shaped,
+                seed,
+                filtering,
+                early,
+                direction,
+                late,
+                apply,
+                form,
+            )
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
             inside = lane < tl.abs(length)
-            here = start + lane
-            advance(places, here, inside, row, both, seed, direction, shape, apply, form)
+            advance(
+                places,
+                start + lane,
+                inside,
+                row,
+                shaped,
+                seed,
+                filtering,
+                early,
+                direction,
+                late,
+                apply,
+                form,
+            )
             i += form.block
 
 

@@ -1,15 +1,17 @@
 """The naive transcription follows the authors' code, and the rules follow it."""
 
 import json
+import math
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
+from autotune.kernels.naive import filters
 from autotune.kernels.naive.adagrad import row_squares
 from autotune.kernels.naive.clip import clip
-from autotune.optimizers import defaults
+from autotune.optimizers import defaults, options
 from autotune.optimizers.registry import resolve
 from autotune.testing.recordings import recorded
 from autotune.testing.trajectories import drawn, play
@@ -20,12 +22,30 @@ GOLDEN = [  # of optimizers
 ]
 
 
+def filter_of(own, shapes):
+    """Return ``f(g)``, what a tensor's gradients become before the rule; take the words of it."""
+    word, limit = own.pop("gradient_filter", "none"), own.pop("layer_clip", 0.0)
+    given = {k: own.pop(k, default) for k, default in options.DEFAULTS.items()}
+    if word == "mars":
+        first = own["betas"][0] if "betas" in own else own["momentum"]
+        return filters.Mars(given["mars_gamma"], first).filtered
+    if word == "grokfast":
+        return filters.Grokfast(given["grokfast_alpha"], given["grokfast_lamb"]).filtered
+    counts = [math.prod(shape) for shape in shapes]
+    if not limit:
+        return list
+    if given["layer_split"] == "uniform":
+        return lambda g: filters.within(g, limit / math.sqrt(len(counts)))
+    return lambda g: filters.within(g, limit * math.sqrt(len(g) / sum(counts)))
+
+
 def naive_run(run):
     """Yield the parameters after each step, by the naive classes."""
     hyper = {**defaults(run.optimizer), **run.hyper}
     limit = hyper.pop("max_grad_norm")
     by_param = {i: {**hyper, **group} for group in run.groups for i in group["params"]}
     group_of = {i: k for k, group in enumerate(run.groups) for i in group["params"]}
+    before = {i: filter_of(own, run.shapes) for i, own in by_param.items()}
     base = run.optimizer.removesuffix("-sf")
     module = import_module(f"autotune.kernels.naive.{base.replace('-', '_')}")
     cls = getattr(module, resolve(run.optimizer)[0].__name__)
@@ -46,7 +66,7 @@ def naive_run(run):
                 more = {} if bend is None else {"curvature": bend, "shape": run.shapes[i]}
                 if by_param[i].get("accumulate") == "rows":
                     more = {"squares": squares[i]}
-                params[i] = tensors[i].step(params[i], g, lr, t, **more)
+                params[i] = tensors[i].step(params[i], before[i](g), lr, t, **more)
             elif by_param[i].get("acceleration") == "schedule-free":
                 tensors[i].average.skip(lr)
         yield params
@@ -131,6 +151,23 @@ CASES += [
     (name, {**powers, "acceleration": "schedule-free"})
     for name in ("adan", "adam", "adamw", "radam", "sgd")
     for powers in ({}, {"r": 1.5, "weight_lr_power": 0.5})
+]
+FILTERED = {
+    "mars": {"gradient_filter": "mars", "mars_gamma": 0.1},
+    "grokfast": {"gradient_filter": "grokfast", "grokfast_alpha": 0.7, "grokfast_lamb": 1.5},
+    "uniform": {"layer_clip": 1.5},
+    "dim": {"layer_clip": 1.5, "layer_split": "dim"},
+}
+CASES += [
+    (name, {**own, "acceleration": "none"})
+    for name in VARIATIONS
+    for word, own in FILTERED.items()
+    if not ((name == "lars" and word != "grokfast") or (name == "adagrad" and word == "mars"))
+]
+CASES += [
+    ("adan", {**FILTERED["mars"], "cautious": True, "acceleration": "win2"}),
+    ("adamw", {**FILTERED["grokfast"], "r": 1.5, "acceleration": "schedule-free"}),
+    ("lamb", {**FILTERED["mars"], "acceleration": "win"}),
 ]
 
 

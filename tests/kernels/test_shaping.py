@@ -8,7 +8,7 @@ import torch
 
 from autotune.kernels import backends, torch_step
 from autotune.kernels.lang import jit, tl
-from autotune.kernels.rule import Rule, Shaping, Update
+from autotune.kernels.rule import Part, Rule, Shaping, Update
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.rules.sgd import SGD
 from autotune.testing.backends import BACKENDS, usable
@@ -35,7 +35,18 @@ def shifted(p, g, u, factor, scalars):
 SHAPING = Shaping(measure=mask, factor=mixed, shape=shifted, sums=3, scalars=("low", "share"))
 LATE = Rule(direction=SGD, application=DESCENT, shaping=SHAPING)
 EARLY = replace(LATE, shaping=replace(SHAPING, early=True))
+
+
+@jit
+def remembered(p, g, state, scalars):
+    """Add a share of the gradient before."""
+    return g + scalars[0] * state[0], (g,)
+
+
+FILTER = Part(fn=remembered, buffers=("last",), scalars=("share",))
+BOTH = replace(LATE, gradient_shaping=replace(SHAPING, early=True), filter=FILTER)
 ROW = (0.0, 0.9, 0.1, 0.0, 1.0, 0.05, 0.01, 0.3)  # SGD's five, lr, then the shaping's
+ROW_OF_BOTH = (*ROW[:6], 0.4, 0.02, 0.2, *ROW[6:])  # the filter's, those of the first shaping
 SIZES = [(40,), (), (3, 5), (70,)]
 
 
@@ -73,6 +84,42 @@ def test_a_tensor_is_shaped_by_sums_over_all_of_it(backend, rule):
     for update, (p, b) in zip(made, expected, strict=True):
         torch.testing.assert_close(update.p, torch.as_tensor(p), rtol=1e-13, atol=1e-14)
         torch.testing.assert_close(update.state[0], torch.as_tensor(b), rtol=1e-13, atol=1e-14)
+
+
+def both_by_hand(update):
+    """Return the parameter and the buffers that a step of all parts leaves, in NumPy."""
+    p, g, b, last = (t.numpy() for t in (update.p, update.g, *update.state))
+    c = g + 0.4 * last
+    sums = [(c * c > 0.02).sum(), ((p + c) ** 2).sum(), ((0.2 * b) ** 2).sum()]
+    factor = sums[0] / p.size + np.sqrt(sums[1]) / (1 + np.sqrt(sums[2])) + 0.2
+    c = c * factor + 0.2 * p
+    u = 0.9 * b + 0.1 * c
+    sums = [(u * c > 0.01).sum(), ((p + u) ** 2).sum(), ((0.3 * u) ** 2).sum()]
+    factor = sums[0] / p.size + np.sqrt(sums[1]) / (1 + np.sqrt(sums[2])) + 0.3
+    return p - 0.05 * (u * factor + 0.3 * p), u, g
+
+
+def updates_of_both():
+    return [one._replace(state=(*one.state, one.p.sin()), row=ROW_OF_BOTH) for one in updates()]
+
+
+def test_a_gradient_is_filtered_then_shaped_and_its_update_shaped_after(backend):
+    expected = [both_by_hand(update) for update in updates_of_both()]
+    made, known = updates_of_both(), updates_of_both()
+    backend.step(BOTH, made, None)
+    first = backend.sizes(BOTH, known, None)
+    sizes = torch.cat([first, backend.sizes(BOTH, known, None, first)], dim=1)
+    backend.step(BOTH, known, None, None, sizes)
+    for own in (made, known):
+        for update, values in zip(own, expected, strict=True):
+            for actual, value in zip((update.p, *update.state), values, strict=True):
+                torch.testing.assert_close(actual, torch.as_tensor(value), rtol=1e-12, atol=1e-13)
+
+
+def test_a_rule_shapes_its_update_once():
+    twice = replace(EARLY, gradient_shaping=replace(SHAPING, early=True))
+    with pytest.raises(ValueError, match=r"^a rule shapes its gradient once, and its update once,"):
+        torch_step.step(twice, updates(), None)
 
 
 @pytest.mark.parametrize("rule", [LATE, EARLY], ids=["update", "gradient"])

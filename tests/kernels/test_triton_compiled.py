@@ -19,6 +19,7 @@ from autotune.kernels.rules import (
     lamb,
     lars,
     lion,
+    mars,
     schedule_free,
     sgd,
     win,
@@ -47,6 +48,13 @@ OTHERS = {
     "lars": Rule(direction=sgd.SGD, application=decay.DESCENT, shaping=lars.LARS),
     "cautious": Rule(
         direction=sgd.SGD, application=cautious.OF[decay.DECOUPLED], shaping=cautious.CAUTIOUS
+    ),
+    "filtered": Rule(
+        direction=sgd.SGD,
+        application=decay.DESCENT,
+        shaping=cautious.CAUTIOUS,
+        filter=mars.MARS,
+        gradient_shaping=mars.CLIPPED,
     ),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
     "averaged": Rule(direction=adam.UNAVERAGED, application=schedule_free.SCHEDULE_FREE),

@@ -50,9 +50,9 @@ def traffic(optimizer: torch.optim.Optimizer, p: Tensor) -> Traffic:
     own, state = float(p.element_size()), sum(kept.values())
     again = 0.0
     if isinstance(optimizer, RuleOptimizer):
-        group = optimizer.param_groups[0]
-        if optimizer.shaping(group) is not None:
-            again += own + sum(kept[name] for name in optimizer.direction(group).buffers)
+        rule = optimizer.rule(optimizer.param_groups[0])
+        for _ in rule.shapings:
+            again += own + sum(kept[name] for name in rule.averages)
         if optimizer.max_grad_norm:
             again += own
     return Traffic(reads=2 * own + state + again, writes=own + state, state=state)

@@ -1,0 +1,13 @@
+"""Grokfast's average of gradients before a SGD of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.testing.upstream import grokfast, sgd
+
+
+def ours(hyper: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our name and arguments."""
+    return grokfast.before(sgd, hyper)
