@@ -146,8 +146,8 @@ class Rule:
     @cached_property
     def spans(self) -> Spans:
         """Where the scalars of each part are in a row."""
-        filtering = () if self.filter is None else self.filter.scalars
-        rows = [self.direction.scalars, self.application.scalars, filtering]
+        of_filter = () if self.filter is None else self.filter.scalars
+        rows = [self.direction.scalars, self.application.scalars, of_filter]
         rows += [shaping.scalars for shaping in self.shapings]
         ends = [*accumulate(map(len, rows), initial=0)]
         direction, application, filtering, *shapings = map(slice, ends, ends[1:])
