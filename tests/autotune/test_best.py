@@ -9,6 +9,8 @@ from dataclasses import replace
 import optuna
 import pytest
 from click.testing import CliRunner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from autotune import export
 from autotune.api.tune import load
@@ -19,13 +21,13 @@ from autotune.results.best import Ranked, best
 from autotune.space.config import space_of
 from autotune.studies.store import Store
 from autotune.testing.exports import tuned_for_test
-from autotune.testing.sample import NAME, TASK, make
+from autotune.testing.sample import NAME, OPTIMIZERS, TASK, make
 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('best')}/sample.db"
-    make(url)
+    make(url, landscapes={name: OPTIMIZERS[name] for name in ("adamw", "adan")})
     return url
 
 
@@ -101,7 +103,7 @@ CHANGES = ({}, {"lr": 2.5}, {"eps": 1e-6})
 
 def test_a_study_of_optuna_takes_the_best_as_finished_trials(tmp_path):
     names = executed(export.render_best(ranked(*CHANGES), "optuna"))
-    storage = f"sqlite:///{tmp_path}/optuna.db"
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.log")))
     optuna.create_study(study_name="ours", storage=storage).add_trials(names["trials"]())
     study = optuna.load_study(study_name="ours", storage=storage)
     assert [trial.value for trial in study.trials] == [2.0, 3.0, 4.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
@@ -234,7 +235,10 @@ def test_a_file_of_one_record_is_read_too(tmp_path):
 def test_the_plan_lists_them_after_the_default(tmp_path):
     file = tmp_path / "known.json"
     file.write_text(json.dumps({"settings": [KNOWN]}), encoding="utf-8")
-    words = ["search", "--model", "mlp", "--optimizer", "adan", "--try-first", str(file)]
+    script = tmp_path / "train.py"
+    script.write_text(inspect.getsource(line), encoding="utf-8")
+    words = ["search", "--model", f"{script}:line", "--steps", "9", "--optimizer", "adan"]
+    words += ["--try-first", str(file)]
     done = CliRunner().invoke(main, [*words, "--dry-run"])
     assert done.exit_code == 0, done.stderr
     assert "; imported: optuna s trial 3; preset:" in done.stdout
