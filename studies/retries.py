@@ -17,9 +17,9 @@ _OUTCOMES = (TrialState.FAILED, attempts.LOST)
 
 def failed(connection: Connection, search_id: int, most: int | None) -> list[int]:
     """Return the failed trials of a search, without those that failed ``most`` times."""
-    open_ones = (Trial.state == TrialState.FAILED, Trial.final.is_not(True))  # final: it is void
-    query = select(Trial.id).join(Study, Study.id == Trial.study_id)
-    query = query.where(Study.search_id == search_id, *open_ones)
+    which = (Study.search_id == search_id, Trial.state == TrialState.FAILED)
+    query = select(Trial.id).join(Study, Study.id == Trial.study_id).where(*which)
+    query = query.where(Trial.final.is_not(True))  # else it is void
     found = list(connection.scalars(query.order_by(Trial.id)))
     return [each for each in found if most is None or _times(connection, each) < most]
 

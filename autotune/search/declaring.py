@@ -98,18 +98,25 @@ def begin(spec: SearchSpec, store: Store) -> bool:
         Differs: A search of that name has another spec.
         SpecError: It cannot be searched.
     """
-    prepared = _prepared(spec)
-    try:
-        stored = store.search(spec.search_name)
-    except NotFound:
+    # A task that is installed takes seconds to build: not for what is only stated again.
+    prepared = _prepared(spec) if spec.asked else None
+    stored = _stored(spec.search_name, store)
+    if stored is None:
         try:
-            open_search(beginning(spec, prepared), store)
+            open_search(beginning(spec, prepared or _prepared(spec)), store)
         except AlreadyThere:  # another process was faster
             stored = store.search(spec.search_name)
         else:
             return True
     _refuse_other(spec, stored)
     return False
+
+
+def _stored(name: str, store: Store) -> SearchRecord | None:
+    try:
+        return store.search(name)
+    except NotFound:
+        return None
 
 
 def _refuse_other(spec: SearchSpec, stored: SearchRecord) -> None:

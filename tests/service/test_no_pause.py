@@ -13,6 +13,7 @@ from autotune.studies.store import Store
 from autotune.testing.remote import BODY, LARGER, lease, loss_of, stored, told, train
 
 SEARCH = "/v1/searches/bowl"
+FIVE = {**LARGER, "optimizers": ["adamw"], "budget": {"trials": 5}}
 
 
 @pytest.fixture
@@ -48,20 +49,21 @@ def by_loop(trials):
 def hand(tmp_path):
     """The same search by ``autotune.Tuner``: what is stored of it, and the steps that it took."""
     url = f"sqlite:///{tmp_path}/hand.db"
-    given = {"steps": 27, "runs": 10, "seeds": 2, "name": "bowl", "progress": "off"}
-    with autotune.Tuner(LARGER["optimizers"], storage=url, can_pause=False, **given) as tuner:
+    given = {"steps": 27, "trials": 5, "seeds": 2, "name": "bowl", "progress": "off"}
+    with autotune.Tuner(FIVE["optimizers"], storage=url, can_pause=False, **given) as tuner:
         return by_loop(tuner), stored(url)
 
 
-def test_no_step_is_repeated_and_every_face_decides_alike(larger, url, hand, serving, tmp_path):
+def test_no_step_is_repeated_and_every_face_decides_alike(client, url, hand, serving, tmp_path):
     steps, whole = hand
-    assert train(larger, can_pause="none").status_code == 410
+    client.put(SEARCH, json=FIVE)
+    assert train(client, can_pause="none").status_code == 410
     assert stored(url) == whole
     other = f"sqlite:///{tmp_path}/client.db"
     begun = serving(other)
-    begun.put(SEARCH, json=LARGER)
-    client = Client(str(begun.base_url), transport=begun._transport, states=tmp_path)
-    assert by_loop(client.trials("bowl", can_pause=False)) == steps
+    begun.put(SEARCH, json=FIVE)
+    remote = Client(str(begun.base_url), transport=begun._transport, states=tmp_path)
+    assert by_loop(remote.trials("bowl", can_pause=False)) == steps
     assert stored(other) == whole
     with Store(url, read_only=True) as store:
         trials = [t for s in store.search("bowl").studies for t in store.trials(s.id)]

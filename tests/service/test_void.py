@@ -57,10 +57,10 @@ def test_a_trial_is_run_again_on_its_seed(begun):
 
 
 def test_a_void_trial_can_be_run_again_after_all(begun):
-    train(begun)
-    void(begun, 1)
-    assert void(begun, 1, again=True).json()["state"] == "waiting"
-    assert lease(begun)["trial"] == 1
+    lease(begun)
+    void(begun, 0)
+    assert void(begun, 0, again=True).json()["state"] == "waiting"
+    assert lease(begun)["trial"] == 0
 
 
 def test_what_is_no_trial_or_has_no_reason_is_refused(begun):
