@@ -17,6 +17,7 @@ from autotune.registry import foreign, unknown
 from autotune.results import comparison, noise, refinement
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
+from autotune.results.refinement import Refinement
 from autotune.scheduler import widening
 from autotune.studies.earlier import unequal
 from autotune.studies.records import (
@@ -178,14 +179,13 @@ def by_refined_schedule(store: Store, record: Tuned) -> Tuned:
     Raises:
         NothingUsable: None was, or the runs that tell whether it is better have not ended.
     """
-    come = record.provenance
-    known = refinement.load(store, store.search(come.search))
-    own = (record.optimizer, come.trial)
-    found = [one for one in known if (one.optimizer, one.source) == own and one.complete]
+    search = record.provenance.search
+    known = refinement.load(store, store.search(search))
+    found = [one for one in known if one.complete and _is_of(one, record)]
     if not found:
         raise NothingUsable(
             f"no schedule was refined for this setting of {record.optimizer} in search "
-            f"'{come.search}'; refine one by: autotune refine {come.search}/{record.optimizer}"
+            f"'{search}'; refine one by: autotune refine {search}/{record.optimizer}"
         )
     newest = found[-1]
     refined = Schedule(
@@ -196,6 +196,14 @@ def by_refined_schedule(store: Store, record: Tuned) -> Tuned:
         verdict="; ".join(newest.sentences),
     )
     return replace(record, schedule=refined)
+
+
+def _is_of(one: Refinement, record: Tuned) -> bool:
+    """Return whether a schedule was refined for a record's setting."""
+    setting = one.original.setting
+    hyper = {name: _value(value) for name, value in setting.hyper.items()}
+    own = (record.optimizer, dict(record.hyper), record.warmup)
+    return (one.optimizer, hyper, setting.warmup) == own
 
 
 def _longer(found: Comparison, record: Tuned) -> Iterator[str]:

@@ -11,6 +11,7 @@ from autotune.results.best import whole
 from autotune.results.comparison import REFERENCE, Comparison, Row
 from autotune.scheduler import validating
 from autotune.studies.records import Role, TrialRecord
+from autotune.studies.setting import Setting
 from autotune.studies.validations import Entrant, Plan
 from autotune.transfer.base import Route
 from autotune.transfer.carry import carry, chosen
@@ -48,14 +49,29 @@ class Asked:
     model: str | None = None
 
 
-def row_of(found: Comparison, optimizer: str | None) -> Row:
-    """Return the optimizer whose tuned setting is validated."""
+def judged_row(found: Comparison, optimizer: str | None, what: str) -> Row:
+    """Return an optimizer whose tuned setting was judged; None takes the one with the lowest loss.
+
+    ``what``: what the search has not without it, for the sentence.
+    """
     rows, name = {row.optimizer: row for row in found.rows}, found.search.name
     if optimizer is not None and optimizer not in rows:
         raise NotFound(f"search '{name}': {unknown('optimizer', optimizer, rows)}")
     row = rows[optimizer] if optimizer else found.rows[0]
     if not row.tuned.losses:
-        raise NothingUsable(f"search '{name}' has nothing to validate: {row.verdict}")
+        raise NothingUsable(f"search '{name}' has {what}: {row.verdict}")
+    return row
+
+
+def source_of(trials: Sequence[TrialRecord], setting: Setting) -> int:
+    """Return the number of the search trial that first ran a judged setting."""
+    judged = (t for t in trials if t.role is Role.JUDGE)
+    return next(t.source for t in judged if t.setting.trains_like(setting)) or 0
+
+
+def row_of(found: Comparison, optimizer: str | None) -> Row:
+    """Return the optimizer whose tuned setting is validated."""
+    row, name = judged_row(found, optimizer, "nothing to validate"), found.search.name
     if not row.changed and _rival(found, row) is None:
         raise NothingUsable(
             f"search '{name}' has nothing to validate: tuning {row.optimizer} found nothing better "
@@ -129,8 +145,7 @@ def _tuned(
 
     ``rival``: what a rule that was named for another optimizer need not apply to.
     """
-    judged = [t for t in trials if t.role is Role.JUDGE]
-    source = next(t.source for t in judged if t.setting.trains_like(row.tuned.setting)) or 0
+    source = source_of(trials, row.tuned.setting)
     space = next(s.space for s in found.search.studies if s.optimizer == row.optimizer)
     entrants, doubts = [], []
     for rules in sets:

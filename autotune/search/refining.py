@@ -12,19 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from autotune.environment import SCHEDULES
-from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.errors import NothingUsable, SpecError
 from autotune.optimizers.registry import schedule
-from autotune.registry import unknown
 from autotune.results import comparison, refinement
 from autotune.results.comparison import Comparison, Row
 from autotune.results.refinement import REFINED, Refinement
 from autotune.search import validating
+from autotune.search.entrants import judged_row, source_of
 from autotune.search.events import Listener
 from autotune.search.status import current
 from autotune.search.stored import opened, resume_command, split
 from autotune.studies import gradients
 from autotune.studies.reading import Reader
-from autotune.studies.records import Gradient, Role, SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import Gradient, SearchRecord, TrialRecord, TrialState
 from autotune.studies.spec import Budget, SearchSpec
 from autotune.studies.validations import Entrant, Plan, Refined
 from autotune.training.refined_schedule import ADAM_L1, SGD_L2, refined, resampled
@@ -126,7 +126,7 @@ def run(
 def _computed(
     store: Reader, found: Comparison, optimizer: str | None, tau: float, storage: str | None
 ) -> tuple[Computed, Row]:
-    row = _row(found, optimizer)
+    row = judged_row(found, optimizer, "no schedule to refine")
     power = _power(found.search, row.optimizer)
     if not (math.isfinite(tau) and 0.0 <= tau < 1.0):
         raise SpecError(f"tau must be in [0, 1), got {tau:g}")
@@ -148,17 +148,6 @@ def _computed(
         doubts=tuple(_doubts(row.optimizer)),
     )
     return computed, row
-
-
-def _row(found: Comparison, optimizer: str | None) -> Row:
-    """Return the optimizer whose tuned setting is trained by the schedule."""
-    rows, name = {row.optimizer: row for row in found.rows}, found.search.name
-    if optimizer is not None and optimizer not in rows:
-        raise NotFound(f"search '{name}': {unknown('optimizer', optimizer, rows)}")
-    row = rows[optimizer] if optimizer else found.rows[0]
-    if not row.tuned.losses:
-        raise NothingUsable(f"search '{name}' has no schedule to refine: {row.verdict}")
-    return row
 
 
 def _power(search: SearchRecord, optimizer: str) -> int:
@@ -224,8 +213,7 @@ def _plan(
     parent: SearchRecord, row: Row, computed: Computed, trials: Sequence[TrialRecord]
 ) -> Plan:
     """Return what is trained: the tuned setting by the table, and as the search trained it."""
-    judged = [t for t in trials if t.role is Role.JUDGE]
-    source = next(t.source for t in judged if t.setting.trains_like(row.tuned.setting)) or 0
+    source = source_of(trials, row.tuned.setting)
     entrants = tuple(
         Entrant(
             key=f"{row.optimizer} {which}, {word} schedule",
