@@ -91,14 +91,14 @@ class Recorded:
         wanted = set(targets)
         return sorted(case for case in self.carried if (case.steps, case.batch) in wanted)
 
-    def complete(self) -> list[Target]:
-        """Return the targets of another length or batch that every task was run at."""
-        ran: dict[Target, set[tuple[str, str]]] = {}
-        for case in self.carried:
-            if self.losses(case, self.tuned) is not None:
-                ran.setdefault((case.steps, case.batch), set()).add((case.task, case.optimizer))
-        everyone = set().union(*ran.values())
-        return sorted(target for target in ran if target != (1, 1) and ran[target] == everyone)
+    def ran(self) -> dict[Target, set[tuple[str, str]]]:
+        """Return which tasks and optimizers were run at each target of other length or batch."""
+        found: dict[Target, set[tuple[str, str]]] = {}
+        for case in sorted(self.carried):
+            target = (case.steps, case.batch)
+            if target != (1, 1) and self.losses(case, self.tuned) is not None:
+                found.setdefault(target, set()).add((case.task, case.optimizer))
+        return dict(sorted(found.items()))
 
     def against(self, targets: Iterable[Target], rival: Who) -> dict[str, list[Array]]:
         """Return by task each case's differences of the tuned setting to another, by set."""
@@ -134,9 +134,11 @@ def report(
 ) -> str:
     """Return all tables."""
     recorded = Recorded(runs, log, carried, sets, reference)
-    targets = recorded.complete()
+    ran = recorded.ran()
+    targets = [target for target in ran if ran[target] == set().union(*ran.values())]
+    rest = {f"Not every task, {t[0]}x/{t[1]}x": [t] for t in ran if t not in targets}
     parts = [_counted(recorded), _short(recorded)]
-    for title, some in _families(targets).items():
+    for title, some in {**_families(targets), **rest}.items():
         parts += _compared(recorded, title, some)
     parts += [_by_task(recorded, targets), _grids(recorded), _losses(recorded)]
     return "\n\n".join(part for part in parts if part)
@@ -190,6 +192,7 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
         "tuned against default, both by it", "against tuned at the target",
     )  # fmt: skip
     text = ", ".join(f"{steps}x/{batch}x" for steps, batch in targets)
+    text = f"{text}; {len(found)} tasks"
     told = table(header, [(", ".join(names), *cells) for cells, names in rows.items()])
     words = [replace(each, rules=recorded.word(each.rules)) for each in compared]
     return [f"### {title} ({text})", told, verdict(words, DEFAULT)]
@@ -209,22 +212,20 @@ def _by_set(recorded: Recorded, sampled: Mapping[str, Sequence[Array]]) -> dict[
 
 
 def _by_task(recorded: Recorded, targets: Sequence[Target]) -> str:
-    """Return tasks x rules: a task's mean over its cases, with an interval over seeds."""
+    """Return tasks x rules: a task's mean over its cases, with an interval over these."""
     found = recorded.against(targets, ("tuned", recorded.reference))
     names = [name for name in recorded.sets if name != recorded.reference]
     rows = []
-    for task, each in found.items():
-        cases = [case for case in each if len(case) > 1] or each
-        least = min(map(len, cases))
-        seeds = np.mean([case[:least] for case in cases], axis=0)
-        own = dict(zip(recorded.sets, seeds.T, strict=True))
+    for task, cases in sorted(found.items()):
+        means = np.array([case.mean(0) for case in cases])
+        own = dict(zip(recorded.sets, means.T, strict=True))
         rows.append((task, *(_change(own[name].tolist()) for name in names)))
     header = ("task", *map(recorded.word, names))
     return "### Tasks and rules, loss in percent\n\n" + table(header, rows) if rows else ""
 
 
 def _change(values: Sequence[float]) -> str:
-    """Write a mean change of the loss in percent, with its t interval over seeds."""
+    """Write a mean change of the loss in percent, with its t interval."""
     found = estimate(values)
     if found.low is None or found.high is None:
         return f"{100 * math.expm1(found.mean):+.1f}"

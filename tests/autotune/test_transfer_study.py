@@ -197,7 +197,7 @@ def test_the_report_names_the_rules_that_were_planted_as_needed(study, tmp_path,
             own.work(study.Unit(case=case, seed=seed))
     own.work(study.Unit(case=replace(case, steps=3), seed=0))  # no other task was run there
     said = study.report(own)
-    assert "### All targets (1x/4x)" in said
+    assert "### All targets (1x/4x; 7 tasks)" in said
     (verdict,) = {line for line in said.splitlines() if line.startswith("no set is shown")}
     assert "shown to be worse: none, timescale, betas-samples" in verdict
     assert "shown to be at most 1 % worse: batch," in verdict
