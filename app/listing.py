@@ -11,6 +11,7 @@ import pandas as pd
 from autotune.app import words
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import Estimate
+from autotune.results.validation import Longer, Validation
 from autotune.studies.records import AttemptRecord, Role, SearchRecord, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 
@@ -218,6 +219,56 @@ def attempts(records: Iterable[AttemptRecord]) -> pd.DataFrame:
             for record in records
         ]
     )
+
+
+def alike(records: Iterable[TrialRecord], trial: TrialRecord) -> list[TrialRecord]:
+    """Return the other trials that ran the setting of this one."""
+    return [
+        record
+        for record in records
+        if record.number != trial.number and record.setting.trains_like(trial.setting)
+    ]
+
+
+def runs(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Return a row for each run of one setting."""
+    return pd.DataFrame(
+        [
+            {
+                "trial": record.number,
+                "stage": record.role.value,
+                "seed": record.seed,
+                "state": record.state.value,
+                "step": record.step,
+                "loss": record.loss,
+                "accuracy": record.accuracy,
+            }
+            for record in records
+        ]
+    )
+
+
+def longer(found: Validation) -> pd.DataFrame:
+    """Return a row for each setting of a validation: what restated it, and its loss there."""
+    return pd.DataFrame(
+        [
+            {
+                "optimizer": one.optimizer,
+                "setting": one.which,
+                "restated by": restated_by(one),
+                "loss": _estimate(one.loss, one.failures),
+                "accuracy": one.accuracy,
+                "seeds": len(one.losses),
+                **words.settings(one.setting),
+            }
+            for one in found.settings
+        ]
+    ).fillna("")
+
+
+def restated_by(one: Longer) -> str:
+    """Say which rules carried a setting over to longer runs; empty: it is as it was found."""
+    return "" if one.rules is None else "+".join(one.rules) or "no rule"
 
 
 def changes(chosen: Setting, default: Setting) -> pd.DataFrame:

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from autotune.app import look
+from autotune.app.listing import restated_by
 from autotune.results.comparison import Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate
+from autotune.results.validation import Longer, Validation
+
+TUNED = "tuned"
 
 
 def losses(rows: Sequence[Row]) -> go.Figure:
@@ -34,7 +38,24 @@ def losses(rows: Sequence[Row]) -> go.Figure:
     return chart
 
 
-def _judged(chart: go.Figure, name: str, contender: Contender, colour: str) -> None:
+def longer(found: Validation) -> go.Figure:
+    """Draw the loss of each setting of a validation, the tuned ones in colour."""
+    chart = go.Figure()
+    colours = look.colours(one.optimizer for one in found.settings)
+    for one in reversed(found.settings):
+        by = restated_by(one)
+        name = f"{one.optimizer} {one.which}{f' by {by}' if by else ''}"
+        _judged(chart, name, one, colours[one.optimizer] if one.which == TUNED else look.NEUTRAL)
+    return look.frame(
+        chart,
+        x=f"validation loss after {found.steps} steps (mean, {CONFIDENCE:.0%} interval)",
+        y="",
+        height=92 + 44 * max(3, len(found.settings)),
+        legend=False,
+    )
+
+
+def _judged(chart: go.Figure, name: str, contender: Contender | Longer, colour: str) -> None:
     if contender.loss is None:
         return
     chart.add_scatter(

@@ -9,9 +9,10 @@ import streamlit as st
 from autotune.app import queries, words
 from autotune.app.queries import Snapshot
 from autotune.studies import urls
+from autotune.studies.records import TrialRecord
 
 KEPT = "kept_"
-BESIDE = "beside"
+BESIDE, TRIAL = "beside", "trial"
 NOUNS = {BESIDE: "search"}  # of keys that are no nouns
 COMMAND = "autotune search --model resnet-mini --trials 6"
 
@@ -36,6 +37,22 @@ def another(url: str, name: str) -> Snapshot | None:
 def optimizer(snapshot: Snapshot) -> str:
     """Let the reader pick one of the search's optimizers, the best first."""
     return pick("optimizer", [row.optimizer for row in snapshot.comparison.rows])
+
+
+def trial(snapshot: Snapshot, optimizer: str) -> TrialRecord | None:
+    """Let the reader pick a trial by its number, which the address keeps."""
+    trials = {trial.number: trial for trial in snapshot.trials[optimizer]}
+    if not trials:
+        return None
+    number = st.number_input(
+        "Trial",
+        min_value=0,
+        max_value=max(trials),
+        step=1,
+        key=TRIAL,
+        bind="query-params",
+    )
+    return trials.get(int(number))
 
 
 def pick(key: str, names: Sequence[str]) -> str:

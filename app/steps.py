@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from autotune.app import look, words
 
+PEER = "fastest other of its rule, times as long"  # a column
 FILES, BYTES = 200, 5_000_000  # of a folder that are read, and of one file
 
 
@@ -158,7 +159,7 @@ def table(steps: Sequence[Step]) -> pd.DataFrame:
                 "lower quartile": step.lower,
                 "upper quartile": step.upper,
                 "of the bandwidth": step.stream,
-                "fastest other of its rule, times as long": step.peer,
+                PEER: step.peer,
                 "noisy": step.noisy,
             }
             for step in steps

@@ -46,7 +46,9 @@ def _judged(pair: Pair) -> None:
         return
     first, second = pair.names
     st.caption(f"Below: {words.plain(second)} less {words.plain(first)}, paired by seed.")
-    chart = outcome.differences(gained, look.colours(gained), against=f"tuned in {first}")
+    chart = outcome.differences(
+        gained, look.colours(gained), against=f"tuned in {words.markup(first)}"
+    )
     drawn.figure(chart, "differences")
 
 

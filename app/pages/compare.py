@@ -7,6 +7,7 @@ import streamlit as st
 from autotune.app import contenders, drawn, listing, look, outcome, pareto, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.results.comparison import Comparison
+from autotune.search.stored import flag, written
 
 
 def page() -> None:
@@ -37,6 +38,7 @@ def page() -> None:
             "No setting was judged yet: that comes last, on fresh seeds. "
             "Continue the search to get there; Study shows what was tried so far."
         )
+    _longer(comparison)
     _cost(snapshot)
     st.download_button(
         "Report",
@@ -79,6 +81,21 @@ def _curves(snapshot: Snapshot) -> None:
     url = queries.storage()
     known = {name: queries.curves(url, snapshot, name) for name in snapshot.trials}
     contenders.draw_curves(snapshot.comparison.rows, snapshot.trials, known)
+
+
+def _longer(comparison: Comparison) -> None:
+    """Show what became of it in longer runs, or how to find out."""
+    if not comparison.validations:
+        st.subheader("In longer runs")
+        st.caption("Not tried. Tuned and default settings run for longer, on fresh seeds, with:")
+        command = f"autotune validate {written(comparison.search.name)} --steps 5x"
+        st.code(command + flag(queries.storage()), language="bash")
+    for one in comparison.validations:
+        st.subheader(f"In runs {one.times:.4g} times as long")
+        for text in one.doubts:
+            st.caption(words.plain(text))
+        drawn.figure(outcome.longer(one), f"longer {one.number}")
+        st.dataframe(listing.longer(one), hide_index=True, alt=f"longer runs {one.number}")
 
 
 def _references(comparison: Comparison) -> str:

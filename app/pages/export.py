@@ -7,9 +7,10 @@ import streamlit as st
 from autotune import export
 from autotune.app import picker, queries, words
 from autotune.errors import AutotuneError
-from autotune.results.tuned import tuned
-from autotune.studies.store import Store
+from autotune.export import stored
 
+TRIAL = "trial"
+WHICH = ("tuned", "default", TRIAL)
 LANGUAGES = {".json": "json", ".py": "python", ".yaml": "yaml"}
 
 
@@ -24,11 +25,21 @@ def page() -> None:
         return
     with columns[1]:
         optimizer = picker.optimizer(snapshot)
-    which = columns[2].selectbox("Setting", ["tuned", "default"], key="which", bind="query-params")
+    which = columns[2].selectbox("Setting", list(WHICH), key="which", bind="query-params")
+    trial = None
+    if which == TRIAL and (trial := picker.trial(snapshot, optimizer)) is None:
+        st.info(f"No trial of {optimizer} yet.")
+        return
     format = columns[3].selectbox("Format", export.formats(), key="fmt", bind="query-params")
     try:
-        with Store(url, read_only=True) as store:
-            text = export.render(tuned(store, snapshot.search.name, optimizer, which), format)
+        found = stored.record(
+            url,
+            snapshot.search.name,
+            optimizer,
+            which=which,
+            number=None if trial is None else trial.number,
+        )
+        text = export.render(found, format)
     except AutotuneError as error:
         st.info(words.plain(str(error)))
         return

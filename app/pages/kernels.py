@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -13,7 +12,13 @@ from autotune.app.steps import Result
 MAKE = """autotune bench step --shapes resnet50 --save results/resnet50.json
 autotune dashboard --benchmarks results"""
 NUMBER = st.column_config.NumberColumn(format="%.4g")
-SHARE = st.column_config.NumberColumn(format="percent")
+FORMATS = {
+    "ms": NUMBER,
+    "lower quartile": NUMBER,
+    "upper quartile": NUMBER,
+    "of the bandwidth": st.column_config.NumberColumn(format="percent"),
+    steps.PEER: NUMBER,
+}
 
 
 def page() -> None:
@@ -31,13 +36,7 @@ def page() -> None:
     drawn.figure(steps.figure(shown), "steps", numbers=lambda: steps.table(shown))
     st.caption("Coloured: ours, named by rule and backend; grey: other packages'.")
     table = steps.table(shown)
-    numbers = [
-        n
-        for n in map(str, table)
-        if n in ("ms", "lower quartile", "upper quartile") or "times" in n
-    ]
-    formats: dict[str, Any] = dict.fromkeys(numbers, NUMBER) | {"of the bandwidth": SHARE}
-    st.dataframe(table, hide_index=True, column_config=formats, alt="times of steps")
+    st.dataframe(table, hide_index=True, column_config=FORMATS, alt="times of steps")
     if any(step.noisy for step in shown):
         st.caption(
             "Noisy: quartiles over a tenth of the median apart; a quieter machine tells more."

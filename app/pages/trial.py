@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import streamlit as st
 
 from autotune.app import clock, curves, drawn, listing, look, neighbours, picker, queries, words
 from autotune.app.queries import Snapshot
 from autotune.errors import AutotuneError
-from autotune.search import details
 from autotune.search.stored import flag, written
+from autotune.studies.names import COMMAND
 from autotune.studies.records import Role, TrialRecord
 
+LOSS = st.column_config.NumberColumn(format="%.6g")
 LINES = 200  # of a command's output
 
 
@@ -26,33 +30,17 @@ def page() -> None:
     with columns[1]:
         optimizer = picker.optimizer(snapshot)
     with columns[2]:
-        trial = _pick(snapshot, optimizer)
+        trial = picker.trial(snapshot, optimizer)
     if trial is None:
         st.info(f"No trial of {optimizer} yet.")
         return
     _outcome(trial)
     _setting(snapshot, optimizer, trial)
     _curve(url, snapshot, optimizer, trial)
+    _again(snapshot, optimizer, trial)
     _attempts(url, snapshot, optimizer, trial)
     _output(url, snapshot, optimizer, trial)
     _commands(url, snapshot, optimizer, trial)
-
-
-def _pick(snapshot: Snapshot, optimizer: str) -> TrialRecord | None:
-    """Let the reader pick a trial by its number, which the address keeps."""
-    trials = {trial.number: trial for trial in snapshot.trials[optimizer]}
-    if not trials:
-        return None
-    number = st.number_input(
-        "Trial",
-        min_value=0,
-        max_value=max(trials),
-        value=0,
-        step=1,
-        key="trial",
-        bind="query-params",
-    )
-    return trials.get(int(number))
 
 
 def _outcome(trial: TrialRecord) -> None:
@@ -70,8 +58,7 @@ def _outcome(trial: TrialRecord) -> None:
             st.metric(name, value, border=True)
     if trial.reason:
         st.warning(words.plain(trial.reason))
-    rerun = "" if trial.source is None else f", the setting of trial {trial.source}"
-    st.caption(f"Proposed by {words.plain(trial.origin)}{rerun}.")
+    st.caption(f"Proposed by {words.plain(trial.origin)}.")
 
 
 def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
@@ -103,6 +90,30 @@ def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> 
     st.caption(f"Grey: the {neighbours.NEXT} trials of the same stage on each side of its rank.")
 
 
+def _again(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
+    """Show the other runs of the same setting, on other seeds; a row opens its page."""
+    others = listing.alike(snapshot.trials[optimizer], trial)
+    if not others:
+        return
+    st.subheader("Other runs of this setting")
+    key = f"alike {trial.number}"  # another trial's selection is no pick here
+    st.dataframe(
+        listing.runs(others),
+        hide_index=True,
+        column_config={"loss": LOSS, "accuracy": LOSS},
+        key=key,
+        alt="other runs of this setting",
+        on_select=partial(_go, key, [other.number for other in others]),
+        selection_mode="single-row",
+    )
+
+
+def _go(key: str, numbers: Sequence[int]) -> None:
+    """Show the trial of the selected row; its number is a widget's, which the address follows."""
+    for row in st.session_state[key]["selection"]["rows"]:
+        st.session_state[picker.TRIAL] = numbers[row]
+
+
 def _attempts(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     own = [a for a in queries.attempts(url, snapshot, optimizer) if a.trial == trial.id]
     if own:
@@ -117,6 +128,12 @@ def _output(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) ->
         st.subheader("Last output")
         st.code("\n".join(trial.output), language=None)
     with st.expander("Log"):
+        if COMMAND not in snapshot.search.task:
+            st.info("It ran no command, so it has no log.")
+            return
+        # Where a log lies is known to what trains, which takes a second to import.
+        from autotune.search import details
+
         try:
             pieces = details.log(url, f"{snapshot.search.name}/{optimizer}", trial.number)
             lines = b"".join(pieces).decode(errors="replace").splitlines()
@@ -133,6 +150,12 @@ def _commands(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) 
     again = f"autotune show {study} {trial.number} --rerun{flag(url)}"
     export = f"autotune export {study} --trial {trial.number} --as torch{flag(url)}"
     st.code(f"{again}\n{export}", language="bash")
+    where = {"search": snapshot.search.name, "optimizer": optimizer, "which": "trial"}
+    st.page_link(
+        "export.py",
+        label="Export this setting",
+        query_params={**where, "trial": str(trial.number)},
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from autotune.app import across
 from autotune.app.across import Pair
@@ -127,25 +128,43 @@ def test_long_names_stay_apart():
     assert max(map(len, names)) < 30
 
 
-def test_an_address_sets_two_searches_side_by_side(page, tmp_path):
-    url = f"sqlite:///{tmp_path}/two.db"
-    for name in ("first", "second"):
-        sample.make(url, name, landscapes={"adan": sample.OPTIMIZERS["adan"]})
+def _script():
+    from autotune.app.pages import across
 
-    at = page("across", url, search="first", beside="second")
+    across.page()
+
+
+@pytest.fixture
+def two(monkeypatch, tmp_path):
+    """Draw the page of two searches; takes what the task of the second differs in."""
+
+    def draw(**changed):
+        url = f"sqlite:///{tmp_path}/two.db"
+        sample.make(url, "first", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+        if changed:
+            with Store(url) as store:
+                store.create_search("second", {}, {**sample.TASK, **changed}, {"adan": {}}, {})
+        else:
+            sample.make(url, "second", landscapes={"adan": sample.OPTIMIZERS["adan"]})
+        monkeypatch.setenv("AUTOTUNE_STORAGE", url)
+        at = AppTest.from_function(_script, default_timeout=30)
+        at.query_params["search"], at.query_params["beside"] = "first", "second"
+        return at.run()
+
+    return draw
+
+
+def test_an_address_sets_two_searches_side_by_side(two):
+    at = two()
 
     assert not at.exception
-    assert "of first" in at.subheader[0].value
+    assert at.subheader[0].value.startswith("no significant difference between tuned adan of first")
+    assert at.subheader[-1].value == "Best loss against cost"
     assert list(at.dataframe[0].value["search"]) == ["first", "second"]
 
 
-def test_a_task_that_differs_is_said_on_the_page(page, tmp_path):
-    url = f"sqlite:///{tmp_path}/two.db"
-    with Store(url) as store:
-        store.create_search("first", {}, dict(sample.TASK), {"adan": {}}, {})
-        store.create_search("second", {}, {**sample.TASK, "steps": 90}, {"adan": {}}, {})
-
-    at = page("across", url, search="first", beside="second")
+def test_a_task_that_differs_is_said_on_the_page(two):
+    at = two(steps=90)
 
     assert "trained different tasks" in at.info[0].value
     assert not at.subheader

@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from autotune.app import control, queries, serve, terms
@@ -63,71 +64,53 @@ def test_the_page_of_a_search_offers_orders(page, running, allowed):
     assert offered(page("overview", running)) == ["Pause", "Stop"]
 
 
-@pytest.mark.parametrize("order", [Command.STOP, Command.PAUSE])
-def test_an_order_reaches_the_workers_once_it_is_confirmed(drawn, running, allowed, order):
-    at = drawn()
-    at.button(key=f"order {order}").click().run()
-    before = queries.told(running, "net")
-    at.button(key="order yes").click().run()
-
-    assert (before, queries.told(running, "net")) == (Command.CONTINUE, order)
-    assert at.info[0].value == control.TOLD[order]
-
-
-def test_a_search_that_was_paused_goes_on(drawn, running, allowed):
-    orders.give(running, "net", Command.PAUSE)
-
-    at = drawn()
-    assert offered(at) == ["Continue", "Stop"]
-    at.button(key="order continue").click().run()
-    at.button(key="order yes").click().run()
-
-    assert queries.told(running, "net") is Command.CONTINUE
-
-
-def test_no_is_an_answer(drawn, running, allowed):
+def test_an_order_reaches_the_workers_once_it_is_confirmed(drawn, running, allowed):
     at = drawn()
     at.button(key="order stop").click().run()
     at.button(key="order no").click().run()
-
-    assert offered(at) == ["Pause", "Stop"]
-    assert queries.told(running, "net") is Command.CONTINUE
-
-
-def test_two_viewers_may_stop_at_once(drawn, running, allowed):
-    viewers = [drawn() for _ in range(2)]
-    for at in viewers:
-        at.button(key="order stop").click().run()
-    for at in viewers:
-        at.button(key="order yes").click().run()
-
-    assert queries.told(running, "net") is Command.STOP
-    assert not any(at.warning for at in viewers)
-
-
-def test_a_viewer_who_was_overtaken_changes_nothing(drawn, running, allowed):
-    at = drawn()
+    refused = (offered(at), queries.told(running, "net"))
     at.button(key="order pause").click().run()
-    orders.give(running, "net", Command.STOP)
+    asked = queries.told(running, "net")
+    at.button(key="order yes").click().run()
+
+    assert refused == (["Pause", "Stop"], Command.CONTINUE)
+    assert (asked, queries.told(running, "net")) == (Command.CONTINUE, Command.PAUSE)
+    assert at.info[0].value == control.TOLD[Command.PAUSE]
+    assert offered(at) == ["Continue", "Stop"]
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (Command.STOP, []),
+        (
+            Command.PAUSE,
+            [r"Not told to pause\: meanwhile somebody told the workers another thing\."],
+        ),
+    ],
+)
+def test_of_two_viewers_the_second_gives_the_same_order_or_none(
+    drawn, running, allowed, order, said
+):
+    at = drawn()
+    at.button(key=f"order {order}").click().run()
+    orders.give(running, "net", Command.STOP)  # by the other one
     at.button(key="order yes").click().run()
 
     assert queries.told(running, "net") is Command.STOP
-    assert at.warning[0].value == (
-        r"Not told to pause\: meanwhile somebody told the workers another thing\."
-    )
+    assert [warning.value for warning in at.warning] == said
 
 
-def test_a_database_that_refuses_is_said(drawn, running, allowed, monkeypatch):
+def test_a_database_that_refuses_is_said(allowed, monkeypatch):
     def refuse(*_, **__):
         raise StorageError("the role may only read")
 
-    at = drawn()
-    at.button(key="order stop").click().run()
+    session = {control.ASK: ("net", Command.STOP, Command.CONTINUE)}
+    monkeypatch.setattr(st, "session_state", session)
     monkeypatch.setattr(orders, "give", refuse)
-    at.button(key="order yes").click().run()
+    control._tell("sqlite:///unused.db")
 
-    assert not at.exception
-    assert at.warning[0].value == "the role may only read"
+    assert session == {control.SAID: "the role may only read"}
 
 
 def test_a_file_that_may_only_be_read_offers_no_order(drawn, running, allowed, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,8 @@ from autotune.app.fidelity import Sample
 from autotune.results.comparison import Contender, Row
 from autotune.results.intervals import Estimate, estimate
 from autotune.studies.records import AttemptRecord, Point, Role, TrialState
+from autotune.studies.store import Store
+from autotune.testing.longer import validated
 from autotune.testing.trials import setting_of
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -165,6 +168,20 @@ def test_differences_draw_their_interval_around_the_mean():
 
     bounds = (trace.x[0], trace.error_x.array[0], trace.error_x.arrayminus[0])
     assert bounds == pytest.approx((-0.2, 0.1, 0.1))
+
+
+def test_longer_runs_draw_each_setting_with_its_rules(sample_url, tmp_path):
+    copy = tmp_path / "autotune.db"
+    shutil.copy(sample_url.removeprefix("sqlite:///"), copy)
+    with Store(f"sqlite:///{copy}") as store:
+        found = validated(store, {"tuned": [0.5, 0.6], "default": [1.5]})
+
+    chart = outcome.longer(found)
+
+    drawn = {trace.name: trace.x for trace in chart.data}
+    assert drawn["adan tuned by r"] == (pytest.approx(0.55),)
+    assert drawn["adan default, seeds"] == (1.5,)
+    assert chart.layout.xaxis.title.text.startswith("validation loss after 1350 steps")
 
 
 def test_history_draws_losses_by_trial_and_state(trial):

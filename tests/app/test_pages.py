@@ -156,6 +156,11 @@ def test_what_became_of_it_in_longer_runs_is_said(page, sample_url, tmp_path, na
     at = page(name, f"sqlite:///{copy}")
     assert said.startswith("adan holds at 5x")
     assert f"- {words.plain(said)}" in [text.value for text in at.markdown]
+    if name == "compare":
+        assert "In runs 5 times as long" in [each.value for each in at.subheader]
+        table = at.dataframe[-1].value
+        assert list(table["restated by"]) == ["r", ""]
+        assert list(table["loss"]) == ["0.5500 ± 0.6353", "1.5550 ± 0.6988"]
 
 
 def test_a_search_of_several_kinds_of_devices_says_so(page, fresh):
@@ -168,10 +173,13 @@ def test_a_search_of_several_kinds_of_devices_says_so(page, fresh):
 
 
 def test_compare_shows_default_and_tuned_with_intervals(page, sample_url):
-    table = page("compare", sample_url).dataframe[0].value
+    at = page("compare", sample_url)
+    table = at.dataframe[0].value
 
     assert list(table["setting"]) == ["default", "tuned"] * 3
     assert table["loss"].str.contains("±").all()
+    longer = f"autotune validate {sample.NAME} --steps 5x --storage {sample_url}"
+    assert longer in [code.value for code in at.code]
 
 
 def test_compare_before_judging_says_what_is_missing(page, fresh):
@@ -220,7 +228,7 @@ def test_a_filter_that_matches_nothing_says_so(page, sample_url):
     assert at.info[0].value == "No trial matches."
 
 
-@pytest.mark.parametrize("tab", ["Curves", "Importance and slices", "Parallel coordinates"])
+@pytest.mark.parametrize("tab", ["Curves", "Importance and slices"])
 def test_one_filter_is_that_of_every_figure(page, sample_url, tab):
     none = page("study", sample_url, tab=tab, optimizer="adan", text="no such words")
 
@@ -228,11 +236,11 @@ def test_one_filter_is_that_of_every_figure(page, sample_url, tab):
 
 
 def test_picked_trials_are_kept_in_the_address(page, sample_url):
-    at = page("study", sample_url, tab="Trials", optimizer="adan", picked="1, 3-5", states="failed")
-    both = page("study", sample_url, tab="Trials", optimizer="adan", picked="1, 3-5")
+    at = page("study", sample_url, tab="Trials", optimizer="adan", picked="2, 3-5", text="sobol")
 
-    assert at.info[0].value == "No trial matches."
-    assert list(both.dataframe[0].value["trial"]) == [1, 3, 4, 5]
+    assert list(at.dataframe[0].value["trial"]) == [2, 3, 4, 5]
+    at.text_input(key="picked").set_value("4, 8").run()
+    assert list(at.dataframe[0].value["trial"]) == [4]
 
 
 def test_picked_trials_that_are_no_numbers_are_said(page, sample_url):
@@ -260,6 +268,20 @@ def test_a_trial_is_shown_by_its_address(page, sample_url):
     assert (told["State"], told["Step"]) == ("diverged", "19 of 270")
     assert at.warning[0].value == words.plain(sample.REASONS[TrialState.DIVERGED])
     assert f"autotune show {sample.NAME}/adan 3 --rerun" in at.code[-1].value
+
+
+def test_a_trial_shows_the_other_runs_of_its_setting(page, sample_url):
+    at = page("trial", sample_url, optimizer="adan", trial="8")
+
+    runs = next(each.value for each in at.dataframe if "stage" in each.value)
+    assert list(runs["trial"]) == [14, 18, 20, 22]
+    assert list(runs["stage"]) == ["select", "judge", "judge", "judge"]
+
+
+def test_the_setting_of_any_trial_is_exported(page, sample_url):
+    at = page("export", sample_url, optimizer="adan", fmt="json", which="trial", trial="5")
+
+    assert '"origin": "trial 5 (sobol)"' in at.code[0].value
 
 
 def test_a_trial_that_ran_no_command_has_no_log(page, fresh):
