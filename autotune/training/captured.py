@@ -174,7 +174,7 @@ class Captured:
         except Exception as error:
             if sticky(error) and not of_capture(error):
                 raise
-            self._ready = False
+            self._ready, self._graph = False, self._device.graph()  # whose memory is free again
             self._run.graph = f"steps one by one: {described(error)}"
             return self._alone(step, batch)
         self._device.synchronize()

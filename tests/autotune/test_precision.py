@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from autotune.tasks.given import offered
 from autotune.tasks.precision import Precision, precise
 from autotune.tasks.replicas import batchable
 from autotune.tasks.resolve import in_precision, placed, resolve
-from autotune.training import checkpoint
+from autotune.training import checkpoint, runner
 from autotune.training.runner import build
 from autotune.training.steps import take_step
 
@@ -53,7 +54,7 @@ def dtypes(task):
 def test_a_task_computes_in_what_its_facts_say(name, said):
     task = resolve(name, batch_size=2)
     half = in_precision(task, "bf16")
-    assert half.facts() == {**task.facts(), "precision": said}
+    assert half.facts()["precision"] == said
     assert (dtypes(half), dtypes(task)) == ({torch.bfloat16}, {torch.float32})
     images = [p for p in half.model(0).parameters() if p.ndim == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in images)
@@ -236,3 +237,18 @@ def test_a_scaled_run_goes_on_as_if_it_had_not_paused(scaled, tmp_path):
     assert torch.equal(weights(whole), weights(paused))
     assert whole.scaler.state_dict() == paused.scaler.state_dict()
     assert whole.scaler.get_scale() < 2.0**30
+
+
+def test_a_worker_that_may_compute_otherwise_trains_in_what_it_says(tmp_path, monkeypatch):
+    halt, trained_in, load = threading.Event(), [], runner.task_of
+    halt.set()
+    few = {"model": "mlp", "optimizers": ["sgd"], "budget": {"trials": 2}, "engine": "inline"}
+    with Store(f"sqlite:///{tmp_path}/autotune.db") as store:
+        run(parse({**few, "steps": 9}), store=store, halt=halt)
+        monkeypatch.setattr(
+            runner, "task_of", lambda job: trained_in.append(load(job)) or trained_in[-1]
+        )
+        work("mlp", store=store, terms=Terms(engine="inline", precision="bf16", mixed=True))
+        assert store.search("mlp").task["mixed"] == ["cpu in float32", "cpu in bf16 autocast"]
+        assert store.search("mlp").spec["precision"] == "auto"
+    assert {task.precision.word for task in trained_in} == {"bf16"}
