@@ -6,7 +6,10 @@ import torch
 from autotune.optimizers import Stacked, build, create, defaults, names, space
 from autotune.optimizers.registry import schedule
 from autotune.testing.backends import usable
+from autotune.testing.golden import differences
 from autotune.testing.optimizers import advance, parameter, saved_and_loaded
+from autotune.testing.recordings import trajectory
+from autotune.testing.trajectories import play
 from autotune.training.averages import follow
 
 BENDS = torch.arange(1.0, 5.0, dtype=torch.float64)
@@ -178,3 +181,35 @@ def test_its_names_spaces_and_schedule():
         create("lamb", [parameter(2)], acceleration="nesterov-ema")
     with pytest.raises(ValueError, match=r"^lookahead_ema must be in \[0, 1\), got 1$"):
         create("adamw-nema", [parameter(2)], lookahead_ema=1.0)
+
+
+def wrapped(**hyper):
+    """Return a recording as one of the authors' wrapper around SGD would be: weights, not ahead."""
+    draw = torch.Generator().manual_seed(7)
+    start = torch.randn(4, generator=draw, dtype=torch.float64)
+    p, moves, before, steps = torch.nn.Parameter(start.clone()), torch.zeros(4).double(), start, []
+    plain = torch.optim.SGD([p], lr=0.1, momentum=0.9)
+    for _ in range(4):
+        p.grad = torch.randn(4, generator=draw, dtype=torch.float64)
+        p.data += 0.5 * moves
+        plain.step()
+        moves = 0.9 * moves + 0.1 * (p.detach() - before)
+        before = p.detach().clone()
+        steps.append({"lr": 0.1, "grads": [p.grad.tolist()], "params": [before.tolist()]})
+    own = {"lr": 0.1, "momentum": 0.9, "nesterov": False, "lookahead_ema": 0.9, **hyper}
+    return {
+        "optimizer": "ema_nesterov_sgd",
+        "hyper": own,
+        "groups": [{"params": [0]}],
+        "params0": [{"shape": [4], "data": start.tolist()}],
+        "steps": steps,
+    }
+
+
+def test_a_recording_of_the_authors_wrapper_is_compared_where_weights_are_measured():
+    run = trajectory(wrapped(lookahead_stepsize=0.5, use_scheduled_lookahead_stepsize=False))
+    played = play(run, dtype=torch.float64, backend="torch")
+    after = [[p.clone() for p in params] for _, params in played]
+    assert list(differences(run, after, torch.float64)) == []
+    with pytest.raises(ValueError, match=r"^acceleration 'nesterov-ema' has no warmup_step, got 3"):
+        trajectory(wrapped(warmup_step=3))
