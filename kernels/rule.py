@@ -150,8 +150,8 @@ class Rule:
         rows = [self.direction.scalars, self.application.scalars, of_filter]
         rows += [shaping.scalars for shaping in self.shapings]
         ends = [*accumulate(map(len, rows), initial=0)]
-        direction, application, filtering, *shapings = map(slice, ends, ends[1:])
-        return Spans(direction, application, filtering, tuple(shapings))
+        found = [*map(slice, ends, ends[1:])]
+        return Spans(found[0], found[1], found[2], tuple(found[3:]))
 
 
 class Tape(NamedTuple):

@@ -90,7 +90,7 @@ class Adam(RuleOptimizer):
     decoupled: ClassVar[bool | None] = False
     timescale: ClassVar[bool] = False
     spare = ("max_exp_avg_sq",)
-    forms = ("win", "win2", "sf", "mars", "grokfast")
+    forms = ("win", "win2", "sf", "nema", "mars", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"schedule-free": {"amsgrad": False}}
     # The defaults and points of github.com/facebookresearch/schedule_free and its AlgoPerf entries;
     # short runs take higher rates than those, which end at 3e-2.

@@ -114,7 +114,7 @@ class Adan(RuleOptimizer):
         },
     )
     win_presets: ClassVar[Presets] = presets
-    forms = ("win", "win2", "sf", "mars", "grokfast")
+    forms = ("win", "win2", "sf", "nema", "mars", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "win": {"decay": "proximal"},
         "win2": {"decay": "proximal"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from autotune.kernels.rules.lookahead import MOVES
 from autotune.optimizers import averaging
 from autotune.optimizers.sharded import piece
 
@@ -65,13 +66,13 @@ def reanchor(  # noqa: D417  # base.py makes it a method
 
 def _put(state: dict[str, Any], names: Iterable[str], p: Tensor) -> None:
     """Write in place: CUDA graphs and stacks of replicas hold these tensors."""
-    if "z" in state:
+    if "z" in state or MOVES in state:
         state.pop("y", None)  # where training was before eval()
     for name in names:
         if name not in state:
             continue
         sequence = piece(state[name])
-        if sequence.dtype is torch.bfloat16:  # a difference from the parameter
+        if sequence.dtype is torch.bfloat16 or name == MOVES:  # a difference from the parameter
             sequence.zero_()
         else:
             sequence.copy_(piece(p))

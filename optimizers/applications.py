@@ -40,7 +40,7 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
             )
     if mode == averaging.NAME:
         _check_average(optimizer, group)
-        optimizer._averages = True
+    optimizer._averages |= mode in averaging.APART
 
 
 def _check_average(optimizer: RuleOptimizer, group: Group) -> None:

@@ -64,13 +64,14 @@ arXiv:2510.12402.
 """,
     "acceleration": """\
 acceleration: 'none'; 'win', which keeps one more tensor per parameter; or 'win2', which
-    keeps two. Default: 'none'.
+    keeps two. Some rules also have 'nesterov-ema', which keeps one. Default: 'none'.
 reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numbers above 0.
     'win' uses the first only. Default: (2.0, 8.0).
 """,
     "accelerations": """\
 acceleration: 'none'; 'win', which keeps one more tensor per parameter; 'win2', which keeps
-    two; or 'schedule-free', which keeps one in place of the first average. Default: 'none'.
+    two; 'schedule-free', which keeps one in place of the first average; or 'nesterov-ema',
+    which keeps one. Default: 'none'.
 reckless_steps: c1 and c2: how many times lr the steps of y and of z are; 2 numbers above 0.
     'win' uses the first only. Default: (2.0, 8.0).
 r: With 'schedule-free', how much more later steps count in the average; at least 0.
@@ -91,10 +92,19 @@ layer_clip: Largest norm of all gradients together, at least 0, of which each te
     part, down to which its gradient is scaled. 0 is off. Default: 0.0.
 layer_split: That part: 'uniform' (layer_clip over the root of the number of tensors), or
     'dim' (as the root of a tensor's share of all elements). Default: 'uniform'.
+lookahead_stepsize: With acceleration 'nesterov-ema', how far ahead gradients are taken, as
+    a multiple of the average move; at least 0. Default: 0.5.
+lookahead_ema: How much of that average a step keeps, in [0, 1). Default: 0.99.
+""",
+    "lookahead": """\
+lookahead_stepsize: With 'nesterov-ema', how far ahead gradients are taken, as a multiple of
+    the average move; at least 0. Default: 0.5.
+lookahead_ema: How much of that average a step keeps, in [0, 1). Default: 0.99.
 """,
     "transform_source": """\
 MARS: Yuan et al., arXiv:2411.10438, Algorithm 2, as in github.com/AGI-Arena/MARS with
 ``is_approx``. Grokfast: Lee et al., arXiv:2405.20233, as in github.com/ironjr/grokfast.
+EMA-Nesterov: arXiv:2605.25395.
 """,
     "max_grad_norm": """\
 max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the

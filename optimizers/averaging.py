@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from autotune.kernels.rules.lookahead import MOVES
+from autotune.optimizers.options import LOOKAHEAD
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.sharded import piece
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
 
 NAME = "schedule-free"
+APART = (NAME, LOOKAHEAD)  # accelerations that measure other weights than those they step
 KEPT = ("lr_max", "weight_sum", "averaged")  # by a group
 HYPER = ("r", "weight_lr_power")  # hyper-parameters
 MODE = "train_mode"  # of a group: False between eval() and train()
@@ -92,10 +95,12 @@ def _refuse_fallen(group: Group, rate: float) -> None:
 def evaluate(self: RuleOptimizer) -> None:
     """Put the average that Schedule-Free makes into the parameters, to measure or save the model.
 
+    EMA-Nesterov has the points from which its parameters look ahead there.
+
     ``train()`` puts back what they were, bit for bit, unless something else has moved them since;
     until then a copy of each is kept, and a step is refused. Statistics of batch normalisation are
     of the other weights: let some batches pass through the model in training mode first. A second
-    call, and a call without Schedule-Free, changes nothing.
+    call, and a call without either, changes nothing.
 
     Example:
         >>> import torch
@@ -116,11 +121,11 @@ def evaluate(self: RuleOptimizer) -> None:
     """
     self._settle()
     for group in self.param_groups:
-        if group["acceleration"] == NAME and group.get(MODE, True):
-            beta = self.interpolation(group)
+        if group["acceleration"] in APART and group.get(MODE, True):
+            beta = _beta(self, group)
             for p, state in _averaged(self, group):
                 state["y"] = p.detach().clone()
-                piece(p).copy_(_average(piece(p), piece(state["z"]), beta))
+                piece(p).copy_(_measured(piece(p), state, beta))
             group[MODE] = False
     self._evaluating = evaluating(self)
 
@@ -134,9 +139,9 @@ def train(self: RuleOptimizer) -> None:
     """
     for group in self.param_groups:
         if not group.get(MODE, True):
-            beta = self.interpolation(group)
+            beta = _beta(self, group)
             for p, state in _averaged(self, group):
-                _put_back(piece(p), piece(state["z"]), state.pop("y", None), beta)
+                _put_back(piece(p), state, state.pop("y", None), beta)
             del group[MODE]
     self._evaluating = False
 
@@ -156,19 +161,41 @@ def begin_again(optimizer: RuleOptimizer) -> None:
                 group.pop(name, None)
 
 
+def averages(self: RuleOptimizer) -> bool:
+    """Whether other weights are measured than those it steps: ``eval()`` then puts them in."""
+    return any(group["acceleration"] in APART for group in self.param_groups)
+
+
+def _beta(optimizer: RuleOptimizer, group: Group) -> float:
+    """Return what says how far a group's points of training are from what is measured."""
+    if group["acceleration"] == LOOKAHEAD:
+        return float(group["lookahead_stepsize"])
+    return optimizer.interpolation(group)
+
+
 def _averaged(optimizer: RuleOptimizer, group: Group) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Return a group's parameters that have a base point, with their state."""
+    """Return a group's parameters that are measured elsewhere, with their state."""
     known = [(p, optimizer.state[p]) for p in group["params"] if p in optimizer.state]
-    return [(p, state) for p, state in known if "z" in state]
+    return [(p, state) for p, state in known if "z" in state or MOVES in state]
 
 
-def _average(y: Tensor, z: Tensor, beta: float) -> Tensor:
+def _measured(y: Tensor, state: dict[str, Any], beta: float) -> Tensor:
+    """Return what belongs to a point of training: an average, or the point behind it."""
+    if MOVES in state:
+        moves = piece(state[MOVES])
+        return y.to(moves.dtype) - beta * moves
+    z = piece(state["z"])
     return z + (y.to(z.dtype) - z) / beta
 
 
-def _put_back(p: Tensor, z: Tensor, y: Tensor | None, beta: float) -> None:
-    point = (beta * p.to(z.dtype) + (1.0 - beta) * z).to(p.dtype)
+def _put_back(p: Tensor, state: dict[str, Any], y: Tensor | None, beta: float) -> None:
+    if MOVES in state:
+        moves = piece(state[MOVES])
+        point = (p.to(moves.dtype) + beta * moves).to(p.dtype)
+    else:
+        z = piece(state["z"])
+        point = (beta * p.to(z.dtype) + (1.0 - beta) * z).to(p.dtype)
     if y is not None:
         y = piece(y).to(p.dtype)
-        point = torch.where(p == _average(y, z, beta).to(p.dtype), y, point)
+        point = torch.where(p == _measured(y, state, beta).to(p.dtype), y, point)
     p.copy_(point)

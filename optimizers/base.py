@@ -17,7 +17,7 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
 from autotune.kernels.rule import Part, Rule, Shaping
-from autotune.kernels.rules import cautious
+from autotune.kernels.rules import cautious, lookahead
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
@@ -37,7 +37,7 @@ from autotune.optimizers import (
 )
 from autotune.optimizers.eager import COMPILER, eager
 from autotune.optimizers.groups import split
-from autotune.optimizers.options import Transforms
+from autotune.optimizers.options import LOOKAHEAD, Transforms
 from autotune.optimizers.scalars import Scalar
 from autotune.optimizers.tentative import Pending, Tentative
 from autotune.optimizers.transforms import FILTERS, check_group, filled, gradient_shaping
@@ -135,7 +135,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     stochastic_rounding: bool
     compact: bool
     capturable: bool
-    _averages = False  # whether a group ever had Schedule-Free
+    _averages = False  # whether a group ever measured other weights than its parameters
     _filters = False  # whether a group ever had a gradient filter
     _evaluating = False  # whether eval() has put averages into parameters
     _inspected: sharded.Inspected | None = None  # at the first step
@@ -350,6 +350,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
         if group.get("cautious_decay"):
             application = cautious.OF[application]
+        if group["acceleration"] == LOOKAHEAD:
+            application = lookahead.OF[application]
         direction, filtering = self.direction(group), FILTERS.get(group.get("gradient_filter", ""))
         on = filtering is not None or group.get("layer_clip")
         return Rule(
@@ -375,6 +377,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     train = averaging.train
     interpolation = averaging.interpolation
     pace = averaging.pace
+    averages = property(averaging.averages)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint; its groups have the words of ``param_groups``, with plain values."""

@@ -19,6 +19,7 @@ _THEIRS = {
 }
 
 
+_ONE_POINT = ("none", "nesterov-ema")  # accelerations under which one point decays
 # LinearLR to 0 ends this close below it, by rounding.
 _ROUNDING = 1e-12
 
@@ -184,7 +185,7 @@ def cautious(group: Mapping[str, Any]) -> None:
     for name in ("cautious", "cautious_decay"):
         switch(name, group.get(name, False))
     fraction("cautious_factor", group.get("cautious_factor", 0.0))
-    if group.get("cautious_decay") and group["acceleration"] != "none":
+    if group.get("cautious_decay") and group["acceleration"] not in _ONE_POINT:
         raise ValueError(
             "cautious_decay must be False when acceleration is "
             f"'{group['acceleration']}', whose points decay each on its own, got True; "

@@ -206,7 +206,7 @@ def _group(saved: Group, kinds: bool) -> Group:
         group["decay"] = _COUPLED[bool(group.pop("decoupled_weight_decay"))]
     mode = group.pop("acceleration_mode", group.get("acceleration")) or "none"
     # The authors' code accelerates if the mode contains 'win', in lower case.
-    group["acceleration"] = mode if "win" in mode or mode == averaging.NAME else "none"
+    group["acceleration"] = mode if "win" in mode or mode in averaging.APART else "none"
     if "step" in group:
         group["step"] = check.count("step", group["step"])
     return group

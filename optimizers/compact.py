@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.layout import precision
+from autotune.kernels.rules.lookahead import MOVES
 from autotune.optimizers.sharded import piece
 
-SEQUENCES = ("x", "y", "z")  # z is Schedule-Free's, and never short
+# z is Schedule-Free's, the last is EMA-Nesterov's; both are never short.
+SEQUENCES = ("x", "y", "z", MOVES)
 
 
 def shorten(state: dict[str, Any], names: Iterable[str], p: Tensor, now: Tensor) -> None:

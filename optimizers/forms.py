@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.optimizers.options import FILTERS
+from autotune.optimizers.options import FILTERS, LOOKAHEAD
 
 AfterWarmup = Literal["cosine", "constant"]
 
@@ -23,6 +23,7 @@ ENDINGS = {
     "win": "win",
     "win2": "win2",
     "sf": "schedule-free",
+    "nema": LOOKAHEAD,
     **{word: word for word in FILTERS},
 }
 USUAL = ("win", "win2")

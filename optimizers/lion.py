@@ -76,7 +76,7 @@ class Lion(RuleOptimizer):
     description = "Sign of an interpolated momentum"
     family = "sign"
     decoupled = True
-    forms = ("win", "win2", "mars", "grokfast")
+    forms = ("win", "win2", "nema", "mars", "grokfast")
     cautious_floor = 1e-5
     space: ClassVar[Space] = {
         "lr": ("log", 1e-5, 1e-2),

@@ -19,9 +19,10 @@ from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
 from autotune.optimizers.gradients import Given
 from autotune.optimizers.groups import split
+from autotune.optimizers.options import AHEAD
 from autotune.optimizers.scalars import Scalar
 
-_SHARED = ("acceleration", "reckless_steps", "max_grad_norm", "lr", "weight_decay")
+_SHARED = ("acceleration", "reckless_steps", *AHEAD, "max_grad_norm", "lr", "weight_decay")
 _BETAS = (0.9, 0.95)
 _ADJUSTMENTS = ("original", "match_rms_adamw")
 # Recommended beside the code of Muon's author for a transformer.
@@ -79,6 +80,7 @@ class Muon(RuleOptimizer):
             Muon's author has them, and another rule's own. Default: None.
         aux_weight_decay: Their weight decay, at least 0. Default: 0.01.
         {acceleration}
+        {lookahead}
         backend: What runs the step: 'triton' (CUDA and ROCm), 'numba' (CPU), 'torch' (any device),
             or 'auto'; torch multiplies the matrices. Default: 'auto'.
         stochastic_rounding: Round bfloat16 parameters up or down at random instead of to nearest.
@@ -111,6 +113,7 @@ class Muon(RuleOptimizer):
     description = "Orthogonalised momentum for hidden matrices, AdamW for the rest"
     family = "sign"
     spare = ("momentum",)
+    forms = ("win", "win2", "nema")
     stackable = False
     space: ClassVar[Space] = {
         "lr": ("log", 3e-4, 0.3),
@@ -158,6 +161,8 @@ class Muon(RuleOptimizer):
         aux_weight_decay: float = 0.01,
         acceleration: str = "none",
         reckless_steps: tuple[float, float] = (2.0, 8.0),
+        lookahead_stepsize: float = 0.5,
+        lookahead_ema: float = 0.99,
         backend: str = "auto",
         stochastic_rounding: bool = False,
         compact: bool = False,
@@ -182,6 +187,8 @@ class Muon(RuleOptimizer):
             "adjust_lr_fn": adjust_lr_fn,
             "acceleration": acceleration,
             "reckless_steps": reckless_steps,
+            "lookahead_stepsize": lookahead_stepsize,
+            "lookahead_ema": lookahead_ema,
             "matrices": True,
         }
         super().__init__(

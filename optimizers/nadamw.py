@@ -69,7 +69,7 @@ class NAdamW(RuleOptimizer):
 
     description = "AdamW with Nesterov's look ahead, as AlgoPerf has it"
     decoupled = True
-    forms = ("win", "win2", "mars", "grokfast")
+    forms = ("win", "win2", "nema", "mars", "grokfast")
     space: ClassVar[Space] = {
         "lr": ("log", 3e-5, 0.1),
         "decayed": ("choice", ("yes", "no")),

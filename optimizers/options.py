@@ -1,4 +1,4 @@
-"""What may be done to the gradients of any rule, as data: options, their defaults and ranges.
+"""What may be done to gradients and steps of any rule, as data: options, defaults and ranges.
 
 Off by default, options are told of only where they are asked for. No torch is loaded.
 """
@@ -19,6 +19,8 @@ class Transforms(TypedDict, total=False):
     grokfast_lamb: float
     layer_clip: float
     layer_split: str
+    lookahead_stepsize: float
+    lookahead_ema: float
 
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -29,6 +31,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "grokfast_lamb": 2.0,
         "layer_clip": 0.0,
         "layer_split": "uniform",
+        "lookahead_stepsize": 0.5,
+        "lookahead_ema": 0.99,
     }
 )
 # Options that turn something on, the values that do, and what is read then.
@@ -41,11 +45,14 @@ READ: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "layer_clip": {"on": ("layer_split",)},
     }
 )
+LOOKAHEAD = "nesterov-ema"  # an acceleration
+AHEAD = ("lookahead_stepsize", "lookahead_ema")  # what it reads
 FILTERS = tuple(READ["gradient_filter"])
 # Those that a coordinate of a space has as one minus their value.
-DECAYS = ("grokfast_alpha",)
-# What a search varies once a filter is on. MARS' authors use a gamma of 0.025, those of Grokfast an
-# alpha of 0.8 to 0.99 and a lamb of 0.1 to 5.
+DECAYS = ("grokfast_alpha", "lookahead_ema")
+# What a search varies once one is on. MARS' authors use a gamma of 0.025, those of Grokfast an
+# alpha of 0.8 to 0.99 and a lamb of 0.1 to 5, those of EMA-Nesterov steps of 0.1 to 0.9 and an
+# average that keeps 0.9 to 0.999.
 SPACES: Mapping[str, Mapping[str, tuple[Any, ...]]] = MappingProxyType(
     {
         "mars": {"mars_gamma": ("log", 2.5e-3, 0.1)},
@@ -53,11 +60,15 @@ SPACES: Mapping[str, Mapping[str, tuple[Any, ...]]] = MappingProxyType(
             "one_minus_grokfast_alpha": ("log", 5e-3, 0.2),
             "grokfast_lamb": ("log", 0.1, 5.0),
         },
+        LOOKAHEAD: {
+            "lookahead_stepsize": ("linear", 0.1, 0.9),
+            "one_minus_lookahead_ema": ("log", 1e-3, 0.1),
+        },
     }
 )
 # The shortest and the longest half-life that a search tries, as parts of its runs.
 HALF_LIVES: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"one_minus_grokfast_alpha": (0.01, 0.2)}
+    {"one_minus_grokfast_alpha": (0.01, 0.2), "one_minus_lookahead_ema": (0.005, 0.1)}
 )
 
 
@@ -78,9 +89,11 @@ def beside(asked: Iterable[str]) -> dict[str, Any]:
 
 
 def ranges(asked: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Return what a search varies beside, by the filters that a space's changes allow."""
-    given = asked.get("gradient_filter", ())
-    words = (given,) if isinstance(given, str) else given
+    """Return what a search varies beside, by the filters and the look-ahead that may be on."""
+    words: list[str] = []
+    for name in ("gradient_filter", "acceleration"):
+        given = asked.get(name, ())
+        words += (given,) if isinstance(given, str) else given
     return {name: own for word in words for name, own in SPACES.get(word, {}).items()}
 
 

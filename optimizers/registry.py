@@ -39,10 +39,11 @@ _READ = {
     "win": ("reckless_steps",),
     "win2": ("reckless_steps",),
     "schedule-free": ("r", "weight_lr_power"),
+    options.LOOKAHEAD: options.AHEAD,
     **{word: ("gradient_filter", *read) for word, read in options.READ["gradient_filter"].items()},
 }
 # Prefix of what a class says of a form.
-_OWN = {"none": "", "schedule-free": "sf_", **dict.fromkeys(options.FILTERS, "")}
+_OWN = {"schedule-free": "sf_", **dict.fromkeys(("none", *options.SPACES), "")}
 _WIN_SPACE = {"gamma1": ("log", 1.1, 8.0), "gamma_ratio": ("log", 1.0, 8.0)}
 
 
@@ -289,8 +290,8 @@ def space(name: str, asked: Mapping[str, Any] | None = None) -> dict[str, tuple[
     cls, form = resolve(name)
     known = options.ranges({**(asked or {}), **arguments(form)})
     beside = {k: v for k, v in known.items() if k in may_set(name)}
-    own = {"none": {}, "schedule-free": cls.sf_space}.get(form, _WIN_SPACE)
-    return {**cls.space, **({} if form in options.FILTERS else own), **beside}
+    own = {"schedule-free": cls.sf_space, "win": _WIN_SPACE, "win2": _WIN_SPACE}
+    return {**cls.space, **own.get(form, {}), **beside}
 
 
 def half_lives(name: str, asked: Mapping[str, Any] | None = None) -> dict[str, tuple[float, float]]:

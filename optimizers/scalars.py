@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.kernels.rule import Rule
 from autotune.optimizers import transforms
+from autotune.optimizers.options import LOOKAHEAD
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import Group, RuleOptimizer
@@ -53,6 +54,9 @@ def row(
         "gamma1": gammas[0],
         "gamma2": gammas[1],
     }
+    if group["acceleration"] == LOOKAHEAD:
+        known["beta"], keep = group["lookahead_stepsize"], group["lookahead_ema"]
+        known["keep"], known["take"] = keep, 1.0 - keep
     if share is not None:
         known["lr"] = known["lr"] * optimizer.pace(group, step)
         known["weight"] = share

@@ -14,7 +14,7 @@ from autotune.kernels.rules.sgd import UNAVERAGED
 from autotune.optimizers import check
 from autotune.optimizers.arguments import documented
 from autotune.optimizers.base import Group, Presets, RuleOptimizer, Space
-from autotune.optimizers.options import Transforms
+from autotune.optimizers.options import LOOKAHEAD, Transforms
 from autotune.optimizers.scalars import Scalar
 
 
@@ -73,7 +73,7 @@ class SGD(RuleOptimizer):
     description = "Stochastic gradient descent with Nesterov momentum"
     family = "sgd"
     spare = ("momentum",)
-    forms = ("win", "win2", "sf", "grokfast")
+    forms = ("win", "win2", "sf", "nema", "grokfast")
     needs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "schedule-free": {"dampening": 0.0, "nesterov": True}
     }
@@ -167,8 +167,9 @@ class SGD(RuleOptimizer):
         return float(group["momentum"])
 
     def decay(self, group: Group) -> float:
-        """Return the weight decay if accelerated; otherwise the decay is in the gradient."""
-        return 0.0 if group["acceleration"] == "none" else float(group["weight_decay"])
+        """Return the weight decay if an average or Win applies it, not the gradient."""
+        in_gradient = group["acceleration"] in ("none", LOOKAHEAD)
+        return 0.0 if in_gradient else float(group["weight_decay"])
 
     def scalars(self, group: Group, step: Scalar, fresh: bool) -> tuple[Scalar, ...]:
         """Return the L2 term, the shares of B and g in the new B, and of g and B in the update."""

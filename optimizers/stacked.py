@@ -19,7 +19,6 @@ from autotune.kernels.addresses import all_in_memory
 from autotune.kernels.layout import Ints
 from autotune.kernels.rule import Rows, Rule, Update
 from autotune.kernels.rules.norms import clip_factor
-from autotune.kernels.rules.schedule_free import SCHEDULE_FREE
 from autotune.optimizers import averaging, buffers, collect, compact
 from autotune.optimizers.base import Group, RuleOptimizer
 from autotune.optimizers.counts import Counts
@@ -96,7 +95,7 @@ class Stacked:
         self._places = [{id(p): j for j, p in enumerate(g["params"])} for g in self._groups]
         self._counts = Counts(self.rows)
         self._formulas = [Formulas(self.rows, i, rule) for i, rule in enumerate(self._rules)]
-        self._averages = any(rule.application is SCHEDULE_FREE for rule in self._rules)
+        self._averages = any(row.averages for row in self.rows)
         self._limits: Tensor | None = None  # largest norm and eps, a column for each replica
         self._clipping = False
         for row in self.rows:

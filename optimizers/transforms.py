@@ -58,6 +58,8 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
     for name in ("mars_gamma", "grokfast_lamb", "layer_clip"):
         check.at_least_zero(name, given[name])
     check.fraction("grokfast_alpha", given["grokfast_alpha"])
+    check.at_least_zero("lookahead_stepsize", given["lookahead_stepsize"])
+    check.fraction("lookahead_ema", given["lookahead_ema"])
     check.one_of("layer_split", given["layer_split"], _SPLITS)
     for name, excluded in optimizer.unfit.items():
         for value, why in excluded.items():

@@ -200,7 +200,7 @@ def listed_optimizers() -> dict[str, list[str]]:
 
 def test_the_page_on_optimizers_has_every_name_with_its_state_and_bytes() -> None:
     listed = listed_optimizers()
-    beside = ("-win", "-win2", "-mars", "-grokfast")  # forms of which the page tells once
+    beside = ("-win", "-win2", "-nema", "-mars", "-grokfast")  # forms of which the page tells once
     assert list(listed) == [name for name in names() if not name.endswith(beside)]
     for name, (state, size, *_) in listed.items():
         p = torch.nn.Parameter(torch.ones(3, 3))

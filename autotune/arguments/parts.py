@@ -43,6 +43,8 @@ def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str,
     mode = hyper.get("acceleration", "none")
     if mode == "schedule-free":
         raise averages(framework, optimizer)
+    if mode == options.LOOKAHEAD:
+        raise refusal(framework, f"acceleration={mode} of {optimizer}", "search without it")
     if mode != "none":
         base = optimizer.rpartition("-")[0]
         raise refusal(framework, f"Win, which {optimizer} is", f"search {base}")

@@ -97,6 +97,7 @@ def _of_others(data: Mapping[str, Any]) -> Trajectory:
         lr=[[step["lr"] * group.get("lr_scale", 1.0) for group in groups] for step in steps],
         expected={"float64": after, "float32": after},
         tolerance=_ONE_PRECISION,
+        measured=getattr(module, "MEASURED", False),
     )
 
 

@@ -33,6 +33,7 @@ class Trajectory:
     tolerance: Tolerance = field(default_factory=dict)
     state: Sequence[Mapping[str, Any] | None] = ()
     group_steps: Sequence[int | None] = ()
+    measured: bool = False  # whether parameters were recorded as ``eval()`` puts them
 
 
 def drawn(
@@ -86,7 +87,11 @@ def play(
             if p.grad is not None and bend is not None:
                 p.grad = curved(p, p.grad, tensor(bend, p.shape))
         optimizer.step()
+        if run.measured:
+            optimizer.eval()
         yield optimizer, [p.detach() for p in params]
+        if run.measured:
+            optimizer.train()
         if k + 1 in run.restart_after:
             optimizer.restart_opt()  # type: ignore[attr-defined]  # only Adan's have restarts
 

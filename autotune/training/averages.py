@@ -47,7 +47,7 @@ def follow(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         model: What the loop calls.
         optimizer: The model's; nothing is done unless it averages.
     """
-    if getattr(optimizer, "schedule", None) == "constant":
+    if getattr(optimizer, "averages", False):
         model.register_forward_pre_hook(_Follower(model, optimizer))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
-from triton import language
 
 from autotune.kernels.lang import Function, devices, jit, kernel, tl
 from autotune.kernels.layout import Ints
 from autotune.kernels.plan import bring_back
 from autotune.kernels.rule import Rule, Update
 from autotune.kernels.triton.configs import config
+from autotune.kernels.triton.form import DTYPES, Form, known_form, measuring
 from autotune.kernels.triton.launches import (
     Gradients,
     LaunchGroup,
@@ -56,41 +56,6 @@ from autotune.kernels.triton.shaping import (
     turned,
 )
 from autotune.kernels.triton.tables import place, table
-
-_DTYPES = {
-    torch.float16: language.float16,
-    torch.bfloat16: language.bfloat16,
-    torch.float32: language.float32,
-    torch.float64: language.float64,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """The constants compiled into a kernel besides its rule."""
-
-    chunk: int
-    block: int
-    dtypes: tuple[language.dtype, ...]  # of parameter, gradient and buffers
-    compute: language.dtype = language.float64
-    middle: int = 0  # where the filter's buffers begin, among the dtypes
-    own: int = 0  # and those of the application
-    first: int = 0  # where the application's scalars begin
-    last: int = 0  # where those of the filter begin
-    filtered: int = 0  # and end
-    filtering: bool = False  # whether there is one
-    width: int = 0  # of a row of scalars
-    early: int = 0  # where the scalars of a shaping of the gradient end; 0 without one
-    late: int = 0  # where those of a shaping of the update begin; 0 without one
-    shapings: int = 0  # how many there are
-    dithered: tuple[bool, ...] = ()  # which roles are rounded at random
-    relative: bool = False  # whether the application's buffers are differences
-    measured: int = 0  # which of them is measured
-    of_gradient: bool = False  # whether it shapes the gradient
-    sums: int = 0  # how many values it measures
-    begin: int = 0  # where its scalars begin
-    end: int = 0  # and end
-    apart: int = 0  # 1 if each tensor has a clipping factor of its own
 
 
 def step(
@@ -126,7 +91,7 @@ def sizes(
     for group in ready:
         form, tables = _read(rule, group, clip)
         factors = _factors(rule, group, tables, functions, form, k, known) if k else None
-        form = _pass(rule, form, k)
+        form = measuring(rule, form, k)
         sums = _sums(group, tables, functions, form, factors)
         own = torch.empty(group.size, width, dtype=torch.float64, device=group.device)
         launch(fused_sizes, group.size, group.device, sums, group.cut.firsts, own, form)
@@ -159,21 +124,6 @@ def _read(rule: Rule, group: LaunchGroup, clip: Tensor | None) -> tuple[Form, tu
     return form, (group.cut.chunks, group.table, group.grads, group.rows, factor)
 
 
-@cache
-def _pass(rule: Rule, form: Form, k: int) -> Form:
-    """Return the constants for measuring one of a rule's shapings."""
-    shaping, place = rule.shapings[k], rule.spans.shapings[k]
-    return replace(
-        form,
-        early=form.early if k else 0,
-        measured=k,
-        sums=shaping.sums,
-        of_gradient=shaping.early,
-        begin=place.start,
-        end=place.stop,
-    )
-
-
 def _factors(
     rule: Rule,
     group: LaunchGroup,
@@ -190,7 +140,7 @@ def _factors(
     home, start = group.device, 0
     made = torch.empty(form.shapings * group.size, dtype=torch.float64, device=home)
     for k in range(count):
-        own = _pass(rule, form, k)
+        own = measuring(rule, form, k)
         if sizes is None:
             sums = _sums(group, tables, functions, own, made if k else None)
             firsts = group.cut.firsts
@@ -242,7 +192,7 @@ def _squares(group: Gradients) -> Tensor:
 def _chunks_squares(group: Gradients) -> Tensor:
     """Return the sum of squares of each chunk."""
     setting = config(group.device)
-    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(_DTYPES[group.dtype],))
+    form = Form(chunk=setting.chunk, block=setting.block, dtypes=(DTYPES[group.dtype],))
     sums = torch.empty(group.cut.programs, dtype=torch.float64, device=group.device)
     tables = group.cut.chunks, group.grads
     launch(fused_squares, group.cut.programs, group.device, *tables, sums, form)
@@ -252,33 +202,7 @@ def _chunks_squares(group: Gradients) -> Tensor:
 def _form(rule: Rule, group: LaunchGroup) -> Form:
     """Return the constants of a rule's kernels for a group."""
     setting = config(group.device)
-    return _known_form(rule, setting.chunk, setting.block, group.dtypes, group.compute)
-
-
-@cache
-def _known_form(
-    rule: Rule, chunk: int, block: int, dtypes: Sequence[torch.dtype], compute: torch.dtype
-) -> Form:
-    spans, middle = rule.spans, 2 + len(rule.direction.buffers)
-    places = dict(zip([shaping.early for shaping in rule.shapings], spans.shapings, strict=True))
-    return Form(
-        chunk=chunk,
-        block=block,
-        dtypes=tuple([_DTYPES[dtype] for dtype in dtypes]),
-        compute=_DTYPES[compute],
-        middle=middle,
-        own=2 + len(rule.averages),
-        first=spans.application.start,
-        last=spans.filter.start,
-        filtered=spans.filter.stop,
-        filtering=rule.filter is not None,
-        width=len(rule.scalars),
-        early=places[True].stop if True in places else 0,
-        late=places[False].start if False in places else 0,
-        shapings=len(rule.shapings),
-        dithered=tuple([role in rule.dithered for role in range(len(dtypes))]),
-        relative=rule.relative,
-    )
+    return known_form(rule, setting.chunk, setting.block, group.dtypes, group.compute)
 
 
 def launch(

@@ -154,7 +154,7 @@ def test_forms_are_read_from_the_source_of_a_class(installed, tmp_path, monkeypa
     (tmp_path / "my_forms.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     installed(*[entry(cls.lower(), f"my_forms:{cls}") for cls in ("Same", "Fewer", "None_")])
-    same = [f"same{form}" for form in ("", "-grokfast", "-mars", "-sf", "-win", "-win2")]
+    same = [f"same{form}" for form in ("", "-grokfast", "-mars", "-nema", "-sf", "-win", "-win2")]
     listed = ["fewer", "fewer-win2", "none_", *same]
     assert names() == listed
     assert "my_forms" not in sys.modules

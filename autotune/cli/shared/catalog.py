@@ -24,6 +24,7 @@ _FORMS = {
     "win": "{name} with Win: a copy of the weights takes longer steps and is averaged in.",
     "win2": "{name} with Win2: two copies of the weights step further and are averaged in.",
     "sf": "{name}, Schedule-Free: an average of the weights takes the place of a schedule.",
+    "nema": "{name} with EMA-Nesterov: gradients are taken ahead, along an average of past moves.",
     "mars": "{name} with MARS: gradients get a share of their change, and are clipped by tensor.",
     "grokfast": "{name} with Grokfast: the slow part of gradients is amplified.",
 }

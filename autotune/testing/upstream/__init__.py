@@ -2,7 +2,8 @@
 
 Of an optimizer, ``ours(hyper)`` takes all of its arguments in force, and returns the name and the
 arguments that ``autotune.optimizers.create`` takes. It refuses by ValueError what we do not offer.
-Where a recording's groups hold tensors that ours step unlike, ``groups(data)`` cuts them.
+Where a recording's groups hold tensors that ours step unlike, ``groups(data)`` cuts them. With
+``MEASURED`` true, it has parameters as our ``eval()`` puts them.
 
 Of another kind of recording (its ``kind``), ``differences(data)`` yields a sentence for each number
 that our code does not arrive at.
