@@ -14,8 +14,8 @@ from autotune import devices, environment
 from autotune.devices import CPU, VISIBLE, Device
 from autotune.drivers.nvml import Card
 from autotune.errors import SpecError
-from autotune.search.facts import changed_facts
 from autotune.search.device import check_kind, device_of
+from autotune.search.facts import changed_facts
 from autotune.search.opening import task_arguments
 from autotune.studies.spec import SearchSpec, differences, parse
 from autotune.tasks.base import Problem

@@ -10,9 +10,9 @@ import torch
 from autotune import Problem
 from autotune.errors import SpecError
 from autotune.results.tuned import tuned
-from autotune.search.facts import changed_facts
 from autotune.search.coordinator import run
 from autotune.search.events import Notice
+from autotune.search.facts import changed_facts
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.tasks.problem import checked
