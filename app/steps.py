@@ -142,7 +142,7 @@ def figure(steps: Sequence[Step]) -> go.Figure:
         },
         hovertemplate="%{y}: %{x:.4~g} ms<extra></extra>",
     )
-    x = "time of a step (ms, median and quartiles)"
+    x = "ms a step, with quartiles"
     look.frame(chart, x=x, y="", height=92 + 26 * len(drawn), legend=False)
     return chart.update_yaxes(type="category", dtick=1)
 
