@@ -1,7 +1,7 @@
 """The tasks of ``transfer.py``: runs of a fraction of a second, in which no layer draws by chance.
 
-Three are defined here, six are those of recorded tables, two are built in. Data of ``teacher`` and
-``grammar`` are never seen twice; those of the others are, also in the short runs.
+Three are defined here, six are those of recorded tables, two are built in. Data of ``gpt-pico``,
+``teacher`` and ``grammar`` are never seen twice; those of the others are, also in the short runs.
 """
 
 from __future__ import annotations
