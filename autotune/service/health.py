@@ -14,7 +14,9 @@ from autotune.service.metrics import Metrics
 from autotune.service.paths import service_of
 from autotune.service.problems import responses
 
-CAPABILITIES = ("searches", "leases", "results", "events", "tokens")
+CAPABILITIES = (
+    "searches", "leases", "results", "events", "tokens", "void", "registered", "try-first",
+)  # fmt: skip
 
 routes = APIRouter(tags=["operation"])
 
