@@ -180,7 +180,9 @@ class _Running:
     def _train(self, task: Task) -> Iterator[Report]:
         trial, device = prepare(self.job, task), getattr(task, "device", CPU)
         own = (trial.run, trial.optimizer, trial.start)
-        self._measures = Measures(self.job, *own, task.batch_size, device)
+        # A user's problem looks at a batch to tell the size, which only noise needs.
+        batch = task.batch_size if self.job.noise else None
+        self._measures = Measures(self.job, *own, batch, device)
         with read_to_its_end(trial.run):
             yield from self._steps(trial, self._measures, device)
 
