@@ -32,6 +32,7 @@ SHAPES = [(1,), (7,), (), (0,), (3, 5), (2, 3, 1, 2)]
 
 _IN_EVERY_FORM = ("adam", "adamw", "adan", "lamb", "sgd")
 _AVERAGED = ("adamw-sf", "sgd-sf")  # of Schedule-Free; the first also in kernels
+_FORM = ("acceleration", "gradient_filter")  # which a name says
 _NOT_UNDER_WIN = ("decay", "cautious_decay")
 _LATE = ("radam-sf",)  # takes no step before its fifth, which suites would wait for
 _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a kernel
@@ -40,8 +41,8 @@ _REPRESENTATIVE = ("lars", "stableadamw", "nadamw-torch")  # of ways through a k
 def under_test() -> list[str]:
     """Return the registered names that tests over all optimizers run with, sorted.
 
-    The oldest optimizers come in every form but Schedule-Free, of which there are two, all others
-    in their plain one: an application is the same code for each of them. With
+    The oldest optimizers come plain and with Win, two with Schedule-Free, all others plain: an
+    application or a filter is the same code for each of them. With
     ``AUTOTUNE_TEST_EVERY=1`` in the environment, every name that steps at once. One that multiplies
     matrices besides, and steps no vector, has tests of its own.
     """
@@ -78,7 +79,7 @@ def _in_every_form(name: str) -> bool:
     every = os.environ.get("AUTOTUNE_TEST_EVERY") == "1"
     cls, mode = resolve(name)
     oldest = cls in [resolve(root)[0] for root in _IN_EVERY_FORM]
-    return every or (oldest and mode != "schedule-free")
+    return every or (oldest and mode in ("none", "win", "win2"))
 
 
 class OptimizerContract:
@@ -111,6 +112,11 @@ class OptimizerContract:
         "clip_exponent": 0.0,
         "hessian_power": 0.5,
         "block_sizes": (1, 0, 1, 1),
+        "mars_gamma": 0.2,
+        "grokfast_alpha": 0.5,
+        "grokfast_lamb": 1.0,
+        "lookahead_stepsize": 0.9,
+        "lookahead_ema": 0.5,
         "r": 1.5,
         "weight_lr_power": 0.5,
     }
@@ -142,7 +148,7 @@ class OptimizerContract:
         given = defaults(name)
         for key, default in given.items():
             mode = given.get("acceleration", "none")
-            if key == "acceleration" or key in resolve(name)[0].needs.get(mode, {}):
+            if key in _FORM or key in resolve(name)[0].needs.get(mode, {}):
                 continue
             if key in _NOT_UNDER_WIN and mode != "none":
                 continue
