@@ -55,7 +55,11 @@ def test_values_out_of_range(cls, hyper, sentence):
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("value", ["Win", None])
 def test_an_acceleration_that_a_class_has_not(cls, value):
-    offered = "'win', 'win2' or 'schedule-free'" if "sf" in cls.forms else "'win' or 'win2'"
+    offered = (
+        "'win', 'win2', 'schedule-free' or 'nesterov-ema'"
+        if "sf" in cls.forms
+        else "'win' or 'win2'"
+    )
     with refused(ValueError, f"acceleration must be 'none', {offered}, got {value!r}"):
         cls([parameter()], acceleration=value)
 

@@ -160,7 +160,7 @@ WRONG = [
         "acceleration",
         1,
         ValueError,
-        "acceleration must be 'none', 'win', 'win2' or 'schedule-free', got 1",
+        "acceleration must be 'none', 'win', 'win2', 'schedule-free' or 'nesterov-ema', got 1",
     ),
     ("max_grad_norm", "1.0", TypeError, "max_grad_norm must be a number, got '1.0'"),
 ]
@@ -195,7 +195,9 @@ def test_a_group_edited_to_another_spelling_is_refused_at_the_next_step(cls):
     p, q = parameter(2), parameter(2)
     optimizer = cls([{"params": [p]}, {"params": [q]}])
     optimizer.param_groups[1]["acceleration"] = "Win"
-    offered = "'win' or 'win2'" if cls is LAMB else "'win', 'win2' or 'schedule-free'"
+    offered = (
+        "'win' or 'win2'" if cls is LAMB else "'win', 'win2', 'schedule-free' or 'nesterov-ema'"
+    )
     with refused(ValueError, f"acceleration must be 'none', {offered}, got 'Win'"):
         optimizer.step()
     assert not optimizer.state
