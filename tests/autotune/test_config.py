@@ -225,8 +225,8 @@ def test_a_resumed_search_refuses_anything_else(request_: dict[str, Any], given:
         resolved(stored=STORED, **request_)
     assert str(caught.value) == (
         "--resume takes the stored spec: only --trials, --runs, --minutes, --patience, --seeds, "
-        "--workers, --engine, --device, --step-timeout, --per-gpu, --ray-address, --gpus-per-trial "
-        f"may change, got {given}"
+        "--workers, --engine, --device, --step-timeout, --per-gpu, --ray-address, "
+        f"--gpus-per-trial, --record-norms, --measure-noise may change, got {given}"
     )
 
 
