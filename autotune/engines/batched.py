@@ -203,7 +203,8 @@ class _Part:
         self.places = dict(zip(self.lanes, range(len(found)), strict=True))
         jobs = [lane.job for lane in self.lanes]
         members = [Member(setting=j.setting, seed=j.seed, table=j.schedule) for j in jobs]
-        self.runs = SideBySide(task, jobs[0].optimizer, members, norms=jobs[0].norms)
+        self.runs = SideBySide(task, jobs[0].optimizer, members)
+        self.runs.measures = jobs[0].norms
         for k, (_, trial) in enumerate(found):
             if trial:
                 self.lanes[k].repeats = trial.repeats

@@ -46,21 +46,19 @@ class SideBySide:
         task: What is trained.
         optimizer: Name of the optimizer.
         members: The runs.
-        norms: Whether to measure the norms of each run's gradient.
 
     Attributes:
+        measures: Whether to measure the norms of each run's gradient.
         norms: Of each step that nobody has read yet: a row for each run, its L1 and its L2 norm.
     """
 
-    def __init__(
-        self, task: Supervised, optimizer: str, members: Sequence[Member], *, norms: bool = False
-    ) -> None:
+    def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
         self.target, self.members = task.steps, tuple(members)
         self.replicas = Replicas(task, [member.seed for member in members])
         rows = [{"weight_decay": 0.0, **member.setting.hyper} for member in members]
         self.optimizer = Stacked(optimizer, self.replicas.groups(), rows)
         self.norms: list[Tensor] = []
-        self._measures = norms
+        self.measures = False
         self._peaks = [row.param_groups[0]["lr"] for row in self.optimizer.rows]
 
     def step(self, step: int) -> Tensor:
@@ -69,7 +67,7 @@ class SideBySide:
         self.optimizer.zero_grad()
         losses = self.replicas.losses(step)
         losses.sum().backward()  # type: ignore[no-untyped-call]
-        if self._measures:
+        if self.measures:
             self.norms.append(norms_of_each(list(self.replicas.weights.values())))
         self.optimizer.step()
         return losses.detach()

@@ -216,11 +216,11 @@ def test_few_settings_for_many_parameters_are_called_rough(ran):
 def test_ten_thousand_settings_are_thinned_by_a_rule_that_is_said(ran):
     trials = ran(10_000, cliff)
     compared, varied = sample(trials, {}), axes(SPACE, trials)
-    began = time.perf_counter()
+    began = time.process_time()
 
     found = explain(compared, varied)
 
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert found.shares["lr"].share > 0.9
     said = importance.caption(importance.Matters(explained=found))
     assert f"A fixed random draw of {MOST} is used." in said

@@ -160,4 +160,4 @@ def test_the_best_and_one_that_is_named_exclude_each_other(storage, other):
     words = ["export", NAME, "--as", "json", "--top", "2", "--storage", storage, *other]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
-    assert f"{other[0]} names one setting and --top the best 2; leave one out" in done.stderr
+    assert f"{other[0]} is about one setting and --top the best 2; leave one out" in done.stderr

@@ -116,8 +116,8 @@ def test_an_unknown_command_suggests() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
-        "completion, dashboard, delete, doctor, export, import, list, report, search, serve, show, "
-        "tell, token, validate, worker); see autotune --help\n"
+        "completion, dashboard, delete, doctor, export, import, list, refine, report, search, serve, "
+        "show, tell, token, validate, worker); see autotune --help\n"
     )
 
 
@@ -214,11 +214,14 @@ def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     assert "_AUTOTUNE_COMPLETE" in result.stdout
 
 
+ADAN = [f"adan-{form}" for form in ("grokfast", "mars", "nema", "sf", "win", "win2")]
+
+
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
         ("autotune search --model resnet", ["resnet-mini", "resnet50"]),
-        ("autotune search --optimizer adan", ["adan", "adan-sf", "adan-win", "adan-win2"]),
+        ("autotune search --optimizer adan-", ADAN),
         ("autotune export x --as ya", ["yaml"]),
         ("autotune sea", ["search"]),
     ],

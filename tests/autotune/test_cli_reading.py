@@ -258,7 +258,7 @@ def test_a_trial_as_json_has_the_parts_of_its_setting_as_fields(storage: str) ->
     assert list(trial) == [
         "id", "study", "number", "role", "origin", "params", "hyper", "warmup", "seed", "target",
         "source", "state", "step", "loss", "accuracy", "seconds", "reason", "output", "checkpoint",
-        "checksum", "created", "updated",
+        "checksum", "created", "updated", "final",
     ]  # fmt: skip
     assert (trial["params"], trial["hyper"], trial["warmup"]) == ({"lr": 4.5e-3}, BETTER, 0.1)
 

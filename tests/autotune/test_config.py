@@ -228,8 +228,7 @@ def test_a_resumed_search_refuses_anything_else(request_: dict[str, Any], given:
     assert str(caught.value) == (
         "--resume takes the stored spec: only --trials, --runs, --minutes, --patience, --seeds, "
         "--workers, --engine, --device, --precision, --step-timeout, --per-gpu, --ray-address, "
-        "--gpus-per-trial "
-        f"may change, got {given}"
+        f"--gpus-per-trial, --record-norms, --measure-noise may change, got {given}"
     )
 
 
