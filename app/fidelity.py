@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
@@ -103,8 +104,12 @@ def share(sample: Sample, limit: int) -> str:
 
 
 def losses_by_step(trial: TrialRecord, curves: Curves) -> dict[int, float]:
-    """Return the validation losses of a trial, its last one included."""
-    losses = {p.step: p.loss for p in curves.get(trial.id, ()) if p.loss is not None}
-    if trial.loss is not None:
+    """Return the finite validation losses of a trial, its last one included.
+
+    The store keeps no others, but another program may have written to its tables.
+    """
+    points = curves.get(trial.id, ())
+    losses = {p.step: p.loss for p in points if p.loss is not None and isfinite(p.loss)}
+    if trial.loss is not None and isfinite(trial.loss):
         losses[trial.step] = trial.loss
     return losses

@@ -17,7 +17,9 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from autotune.studies import schema, urls
 from autotune.studies.errors import NotFound, SpecError, StorageError, Unavailable
 
-_BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction; theirs take milliseconds
+# Seconds to wait for another process's transaction; theirs take milliseconds. A reader waits for
+# none of them, only for what locks the whole file.
+_BUSY_TIMEOUT, _READING_TIMEOUT = 30.0, 5.0
 
 
 class Database:
@@ -121,7 +123,8 @@ def _engine(url: str, shown: str, *, read_only: bool) -> Engine:
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and read_only and not parsed.query.get("uri"):
         parsed = _unwritable(parsed)
-    arguments = {"timeout": _BUSY_TIMEOUT} if sqlite and "timeout" not in parsed.query else {}
+    wait = _READING_TIMEOUT if read_only else _BUSY_TIMEOUT
+    arguments = {"timeout": wait} if sqlite and "timeout" not in parsed.query else {}
     try:
         engine = create_engine(
             parsed,

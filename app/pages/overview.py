@@ -16,6 +16,7 @@ from autotune.app import (
     words,
 )
 from autotune.app.queries import Snapshot
+from autotune.errors import AutotuneError
 from autotune.results.figures import figure
 from autotune.studies.records import SearchState
 
@@ -48,7 +49,12 @@ def watch(url: str, live: bool) -> None:
 
     @st.fragment(run_every=2 if live else None)
     def looking() -> None:
-        if live and queries.signature(url) != shown:
+        try:
+            news = live and queries.signature(url) != shown
+        except AutotuneError as error:
+            st.error(words.plain(str(error)))  # above what was read before
+            return
+        if news:
             st.rerun()
 
     looking()

@@ -160,7 +160,7 @@ def _curves(shown: Shown) -> None:
 def _effects(shown: Shown) -> None:
     compared, axes = shown.sample
     if not axes:
-        st.info("No two settings have been measured yet.")
+        st.info(_nothing(compared))
         return
     st.subheader("Importance")
     _importance(shown)
@@ -172,6 +172,12 @@ def _effects(shown: Shown) -> None:
     if compared.trials and len(axes) > 1:
         st.subheader("Two parameters at once")
         _pairs(compared, axes)
+
+
+def _nothing(compared: Sample) -> str:
+    if len(compared.trials) < 2:
+        return "No two settings have been measured yet."
+    return f"The {len(compared.trials)} settings that were measured do not differ in any parameter."
 
 
 def _importance(shown: Shown) -> None:
@@ -264,7 +270,7 @@ def _seeds(shown: Shown, found: Reliability) -> None:
 def _parallel(shown: Shown) -> None:
     compared, axes = shown.sample
     if not compared.trials or not axes:
-        st.info("No two settings have been measured yet." if shown.numbers is None else NONE)
+        st.info(_nothing(compared) if shown.numbers is None else NONE)
         return
     st.caption(
         f"{compared}, {fidelity.share(compared, parallel.LINES)}; coloured lines are the best. "

@@ -119,7 +119,7 @@ def _paired(runs: Sequence[Mapping[int, float]]) -> Iterable[tuple[Mapping[int, 
 
 def _spread(searched: Sequence[TrialRecord]) -> float | None:
     done = [t.loss for t in searched if t.state is TrialState.COMPLETE and t.loss is not None]
-    best = sorted(done)[:BEST]
+    best = sorted(filter(math.isfinite, done))[:BEST]  # the store keeps no others
     return stdev(best) if len(best) > 1 else None
 
 

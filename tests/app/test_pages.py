@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from autotune.app import picker, queries, serve, words
+from autotune.studies.errors import StorageError
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
@@ -116,6 +119,95 @@ def test_a_database_that_is_none_is_one_sentence(page, tmp_path, name):
 
     assert not at.exception
     assert "is not an SQLite database" in at.error[0].value
+
+
+def _change(url, order):
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute(order)
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"), [("0001", "has the older schema 0001"), ("9999", "has schema 9999")]
+)
+def test_a_database_of_another_version_is_one_sentence(page, fresh, version, sentence):
+    url = fresh()
+    _change(url, f"UPDATE autotune_version SET version_num = '{version}'")
+
+    at = page("overview", url)
+
+    assert not at.exception
+    assert sentence in at.error[0].value
+
+
+def test_a_locked_database_is_one_sentence(page, fresh):
+    url = fresh()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        at = page("overview", f"{url}?timeout=0.01")
+
+    assert "is locked by another process" in at.error[0].value
+
+
+def test_a_database_that_disappears_is_said_and_may_come_back(page, fresh, tmp_path):
+    url = fresh((TrialState.COMPLETE, 1.0))
+    at = page("overview", url)
+    (tmp_path / "fresh.db").rename(tmp_path / "kept.db")
+    at.run()
+    lost = [caption.value for caption in at.caption]
+    (tmp_path / "kept.db").rename(tmp_path / "fresh.db")
+
+    assert lost == ["Database, not there at present"]
+    assert at.run().selectbox(key="search").value == "fresh"
+
+
+def test_a_live_page_keeps_what_it_showed_when_the_database_refuses(page, fresh, monkeypatch):
+    url = fresh((TrialState.COMPLETE, 1.0))
+    asked, signature = [], queries.signature
+
+    def refusing(url):
+        asked.append(url)
+        if len(asked) == 2:  # the page itself asked first
+            raise StorageError("the database is gone")
+        return signature(url)
+
+    monkeypatch.setattr(queries, "signature", refusing)
+
+    at = page("overview", url)
+
+    assert [error.value for error in at.error] == ["the database is gone"]
+    assert at.selectbox(key="search").value == "fresh"
+
+
+@pytest.mark.parametrize("tab", ["Importance and slices", "Reliability"])
+def test_losses_that_are_not_finite_are_no_obstacle(page, fresh, tab):
+    url = fresh(*[(TrialState.COMPLETE, 1.0 + number) for number in range(10)])
+    _change(url, "UPDATE autotune_trials SET loss = 9e999 WHERE number IN (2, 5)")
+    _change(url, "UPDATE autotune_trials SET loss = -9e999 WHERE number = 7")
+
+    at = page("study", url, tab=tab)
+
+    assert not at.exception
+    assert not at.error
+
+
+def test_settings_without_a_difference_are_said(page, fresh):
+    url = fresh(*[(TrialState.COMPLETE, 1.0 + number) for number in range(10)])
+    _change(url, """UPDATE autotune_trials SET params = '{"lr": 0.01}'""")
+    said = "The 10 settings that were measured do not differ in any parameter."
+
+    for tab in ("Importance and slices", "Parallel coordinates"):
+        assert page("study", url, tab=tab).info[0].value == said
+
+
+def test_two_hundred_optimizers_are_listed(page, fresh):
+    names = [f"optimizer{number:03}" for number in range(200)]
+    url = fresh(optimizers=names)
+
+    at = page("overview", url)
+
+    assert not at.exception
+    assert list(at.dataframe[1].value["optimizer"]) == names
 
 
 @pytest.mark.parametrize("tab", TABS)
