@@ -116,8 +116,8 @@ def test_an_unknown_command_suggests() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: unknown command 'serach'; did you mean 'search'? (known: bench, compare, "
-        "completion, dashboard, delete, doctor, export, import, list, refine, report, search, serve, "
-        "show, tell, token, validate, worker); see autotune --help\n"
+        "completion, dashboard, delete, doctor, export, import, list, refine, report, search, "
+        "serve, show, tell, token, validate, worker); see autotune --help\n"
     )
 
 
