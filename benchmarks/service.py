@@ -58,7 +58,7 @@ def begin(store: Store, trials: int, sampler: str) -> None:
         store.delete_search(NAME)
     external = {"model": "bowl", "data": "none-1", "steps": STEPS}
     given = {"optimizers": ["adamw"], "budget": {"trials": 2 * trials}, "sampler": sampler}
-    spec = declaring.spec_of(external, given, NAME)
+    spec = declaring.spec_of({"external": external}, given, NAME)
     declaring.begin(spec, store)
     opened = open_search(going_on(spec, store.search(NAME), prepare(spec)), store)
     (state,) = opened.states

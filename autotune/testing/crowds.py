@@ -146,7 +146,7 @@ def alone(url: str, search: str, given: Mapping[str, Any]) -> None:
     """Begin a search and train its trials one after the other, by one worker without a server."""
     own = {key: value for key, value in given.items() if key != "task"}
     with Store(url) as store:
-        declaring.begin(declaring.spec_of(given["task"]["external"], own, search), store)
+        declaring.begin(declaring.spec_of(given["task"], own, search), store)
         known, number = reopened(store.search(search), store, lambda event: None, "alone"), 0
         while not isinstance(found := known.ask(Asked(worker="w", request=f"{number}"), 1), Ended):
             number += 1

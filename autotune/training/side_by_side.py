@@ -52,13 +52,14 @@ class SideBySide:
         norms: Of each step that nobody has read yet: a row for each run, its L1 and its L2 norm.
     """
 
+    measures = False
+
     def __init__(self, task: Supervised, optimizer: str, members: Sequence[Member]) -> None:
         self.target, self.members = task.steps, tuple(members)
         self.replicas = Replicas(task, [member.seed for member in members])
         rows = [{"weight_decay": 0.0, **member.setting.hyper} for member in members]
         self.optimizer = Stacked(optimizer, self.replicas.groups(), rows)
         self.norms: list[Tensor] = []
-        self.measures = False
         self._peaks = [row.param_groups[0]["lr"] for row in self.optimizer.rows]
 
     def step(self, step: int) -> Tensor:
