@@ -172,7 +172,7 @@ def test_all_trials_share_batches_and_initialisation(whole):
     assert len(first) == 1
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 9, 15])
+@pytest.mark.parametrize("stop_after", [1, 9])
 def test_halted_and_continued_equals_undisturbed(task_file, url, undisturbed, stop_after):
     halt = threading.Event()
     ended = []
