@@ -40,7 +40,7 @@ COLUMNS = 3
 NONE = "No trial matches."
 SMALL = st.column_config.NumberColumn(format="%.3g")
 LOSS = st.column_config.NumberColumn(format="%.6g")
-FORMATS = {"lr": SMALL, "weight_decay": SMALL, "loss": LOSS, "accuracy": LOSS}
+FORMATS = {"loss": LOSS, "accuracy": st.column_config.NumberColumn(format="%.4g")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +292,7 @@ def _trials(shown: Shown) -> None:
     event = st.dataframe(
         table,
         hide_index=True,
-        column_config=FORMATS,
+        column_config={**dict.fromkeys(table.select_dtypes("float"), SMALL), **FORMATS},
         key="trials",
         alt="trials",
         on_select="rerun",
