@@ -288,11 +288,12 @@ def _trials(shown: Shown) -> None:
         st.info(NONE)
         return
     table = listing.trials(chosen)
+    formats: dict[str, Any] = dict.fromkeys(map(str, table.select_dtypes("float")), SMALL)
     st.caption(f"{len(chosen)} of {len(shown.trials)} trials; select one to open its page")
     event = st.dataframe(
         table,
         hide_index=True,
-        column_config={**dict.fromkeys(table.select_dtypes("float"), SMALL), **FORMATS},
+        column_config=formats | FORMATS,
         key="trials",
         alt="trials",
         on_select="rerun",
