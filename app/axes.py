@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.app import words
 from autotune.studies.records import TrialRecord
 
 Value = float | str
@@ -36,6 +37,16 @@ class Axis:
         fine = [factor * ten for ten in tens for factor in (1, 2, 5)]
         inside = [ten for ten in tens if self.low <= ten <= self.high]
         return inside if len(inside) > 2 else [f for f in fine if self.low <= f <= self.high]
+
+
+def scale(axis: Axis) -> dict[str, Any]:
+    """Return how an axis of a chart is laid out: Plotly would write 0.0001 as 100µ."""
+    if axis.choices:
+        return {"type": "category", "categoryarray": axis.choices}
+    if not axis.log:
+        return {"type": "linear"}
+    ticks = axis.ticks()
+    return {"type": "log", "tickvals": ticks, "ticktext": [words.number(tick) for tick in ticks]}
 
 
 def value(trial: TrialRecord, name: str) -> Value | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from autotune.app import words
-from autotune.studies.records import Point, Role, TrialRecord
+from autotune.studies.records import AttemptRecord, Point, Role, TrialRecord, TrialState
 
 ROUNDED = 1 + 1e-6
 TRIAL, COST, CLOCK = "trial", "cost", "clock"
@@ -31,6 +32,22 @@ def hover(against: str) -> str:
 def searched(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials of the search stage in the order in which they ended."""
     return sorted((trial for trial in trials if trial.role is Role.SEARCH), key=_ended)
+
+
+def dated(
+    trials: Sequence[TrialRecord], attempts: Sequence[AttemptRecord]
+) -> tuple[TrialRecord, ...]:
+    """Return trials, the stopped ones as of when they last ran.
+
+    What is paused when a search ends is stopped there and then, all of it in one moment.
+    """
+    ended = {one.trial: one.ended for one in attempts if one.ended}
+    return tuple(
+        replace(trial, updated=ended.get(trial.id, trial.updated))
+        if trial.state is TrialState.STOPPED
+        else trial
+        for trial in trials
+    )
 
 
 def _ended(trial: TrialRecord) -> tuple[float, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import pandas as pd
@@ -204,16 +204,16 @@ def rungs(records: Sequence[TrialRecord], steps: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def attempts(records: Iterable[AttemptRecord]) -> pd.DataFrame:
-    """Return a row for each worker's go at a trial."""
+def attempts(records: Iterable[AttemptRecord], zone: tzinfo = UTC) -> pd.DataFrame:
+    """Return a row for each worker's go at a trial, its times in a zone."""
     return pd.DataFrame(
         [
             {
                 "attempt": record.number,
                 "worker": record.worker,
-                "began": words.moment(record.started),
-                "last heard": words.moment(record.heartbeat),
-                "ended": words.moment(record.ended),
+                "began": words.moment(record.started, zone),
+                "last heard": words.moment(record.heartbeat, zone),
+                "ended": words.moment(record.ended, zone),
                 "as": record.outcome or "running",
             }
             for record in records

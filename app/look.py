@@ -56,11 +56,23 @@ ICON = (
     '<path d="M1 3c3 0 3 9 7 9s4-3 7-3" fill="none" stroke="#2a7fc1" stroke-width="2.5"/></svg>'
 )
 # Streamlit leaves room for a header that the viewer's toolbar does not need.
-# Plotly draws the axes of parallel coordinates black, which a dark page hides.
+# Plotly draws the axes of parallel coordinates black, which a dark page hides. On a phone these
+# are moved sideways, for their titles would overlap, and tabs wrap, for most would be hidden.
 STYLE = """<style>
 [data-testid='stMainBlockContainer'] {padding-top: 4.5rem}
 .parcoords .axis path, .parcoords .axis line {stroke: #808080 !important}
+@media (max-width: 640px) {
+  .st-key-parallel {overflow-x: auto}
+  .st-key-parallel > * {min-width: 44rem}
+  [role='tablist'] {flex-wrap: wrap}
+}
 </style>"""
+TOOLBAR, AXIS, LINE = (
+    32,
+    62,
+    20,
+)  # heights above and below a plot, and of a legend's line, in pixels
+LONG, MOST_LINES = 16, 8  # characters of an entry; lines beyond which a legend scrolls
 MANY = 1000  # points beyond which SVG is slower than WebGL
 
 
@@ -81,20 +93,34 @@ def scatter(count: int, **values: Any) -> Any:
 def frame(
     figure: go.Figure, *, x: str, y: str, height: int = 380, legend: bool = True
 ) -> go.Figure:
-    """Title the axes, put the legend above the plot and trim the margins."""
+    """Title the axes, put the legend below the plot and trim the margins."""
+    lines = _legend_lines(figure) if legend else 1
     figure.update_layout(
-        height=height,
-        # Touch screens always show the toolbar: the legend has to stay below it.
-        margin={"l": 12, "r": 12, "t": 64 if legend else 32, "b": 12},
+        height=height + LINE * (lines - 1),
+        # Above the plot is the toolbar, which touch screens always show; a legend may take lines.
+        margin={"l": 12, "r": 12, "t": TOOLBAR, "b": 12},
         showlegend=legend,
         hovermode="closest",
         hoverlabel={"namelength": -1},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": -AXIS / (height - TOOLBAR - AXIS - LINE),  # in heights of the plot
+            "yanchor": "top",
+            "title": None,
+        },
     )
     axis = {"automargin": True, "gridcolor": GRID, "zeroline": False}
     figure.update_xaxes(title_text=x, **axis)
     figure.update_yaxes(title_text=y, **axis)
     return figure
+
+
+def _legend_lines(figure: go.Figure) -> int:
+    """Return how many lines a legend takes on a phone, where two short entries fit into one."""
+    entries = {t.legendgroup or t.name or "" for t in figure.data if t.showlegend is not False}
+    halves = sum(1 if len(name) < LONG else 2 for name in entries)
+    return max(1, min(MOST_LINES, (halves + 1) // 2))
 
 
 def log_axis(figure: go.Figure, values: Iterable[float], **where: int) -> go.Figure:

@@ -30,7 +30,7 @@ def losses(rows: Sequence[Row]) -> go.Figure:
     count = sum(2 if row.changed else 1 for row in rows)
     look.frame(
         chart,
-        x=f"validation loss (mean, {CONFIDENCE:.0%} interval)",
+        x=f"loss (mean, {CONFIDENCE:.0%} interval)",
         y="",
         height=92 + 44 * count,
         legend=False,
@@ -48,7 +48,7 @@ def longer(found: Validation) -> go.Figure:
         _judged(chart, name, one, colours[one.optimizer] if one.which == TUNED else look.NEUTRAL)
     return look.frame(
         chart,
-        x=f"validation loss after {found.steps} steps (mean, {CONFIDENCE:.0%} interval)",
+        x=f"loss after {found.steps} steps (mean, {CONFIDENCE:.0%} interval)",
         y="",
         height=92 + 44 * max(3, len(found.settings)),
         legend=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from autotune.app import look, words
-from autotune.app.axes import Axis, value
+from autotune.app.axes import Axis, scale, value
 from autotune.app.fidelity import Sample, thinned
 
 POINTS = 3000
@@ -52,8 +52,8 @@ def figure(sample: Sample, x: Axis, y: Axis) -> go.Figure:
     )
     _diverged(chart, sample, x, y)
     look.frame(chart, x=words.label(x.name), y=words.label(y.name), height=460, legend=False)
-    chart.update_xaxes(type=_type(x))
-    return chart.update_yaxes(type=_type(y))
+    chart.update_xaxes(**scale(x))
+    return chart.update_yaxes(**scale(y))
 
 
 def _diverged(chart: go.Figure, sample: Sample, x: Axis, y: Axis) -> None:
@@ -71,9 +71,3 @@ def _diverged(chart: go.Figure, sample: Sample, x: Axis, y: Axis) -> None:
         customdata=[(trial.number,) for trial in lost],
         hovertemplate="trial %{customdata[0]} diverged at %{x}, %{y}<extra></extra>",
     )
-
-
-def _type(axis: Axis) -> str:
-    if axis.choices:
-        return "category"
-    return "log" if axis.log else "linear"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from autotune.app import fidelity
+from autotune.app import clock, fidelity
 from autotune.app import reliability as reliabilities
 from autotune.app.axes import Axis, axes
 from autotune.app.fidelity import Curves, Sample
@@ -122,7 +122,10 @@ def _searches(url: str, signature: str) -> tuple[SearchRecord, ...]:
 def _snapshot(url: str, name: str, signature: str) -> Snapshot:
     with Store(url, read_only=True) as store:
         search = store.search(name)
-        trials = {s.optimizer: tuple(store.trials(s.id)) for s in search.studies}
+        trials = {
+            s.optimizer: clock.dated(store.trials(s.id), _attempts(url, s.id, signature))
+            for s in search.studies
+        }
         comparison = load(store, name)
     return Snapshot(search=search, trials=trials, comparison=comparison, signature=signature)
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from autotune.app import anytime, document, importance, judged, listing, look, outcome, words
+from autotune.app import (
+    anytime,
+    clock,
+    document,
+    importance,
+    judged,
+    listing,
+    look,
+    outcome,
+    words,
+)
 from autotune.app.curves import metrics
 from autotune.app.fidelity import Curves, samples
 from autotune.results.comparison import REFERENCE, Comparison, Row
@@ -57,8 +67,11 @@ def report(storage: str | None, name: str) -> str:
     told = details.search(storage, name)
     with opened(storage) as store:
         comparison = details.comparison(store, name)
-        curves = {s.optimizer: store.curves(s.id) for s in comparison.search.studies}
-    found = Found(comparison=comparison, trials=told["trials"], curves=curves, told=told)
+        studies = {study.optimizer: study.id for study in comparison.search.studies}
+        curves = {name: store.curves(own) for name, own in studies.items()}
+        tried = {name: store.attempts(own) for name, own in studies.items()}
+    trials = {name: clock.dated(told["trials"][name], tried[name]) for name in studies}
+    found = Found(comparison=comparison, trials=trials, curves=curves, told=told)
     return document.page(f"{name} - autotune", [_head(found), *_sections(found)])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from autotune.app import look, words
-from autotune.app.axes import Axis, value
+from autotune.app.axes import Axis, scale, value
 from autotune.app.fidelity import Sample, thinned
 from autotune.studies.records import TrialRecord
 
@@ -50,12 +50,8 @@ def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialReco
 
 def _scale(chart: go.Figure, axis: Axis) -> None:
     """Show the whole space, also where nothing was tried."""
-    if axis.choices:
-        chart.update_xaxes(type="category", categoryarray=axis.choices)
-        return
-    low, high = axis.place(axis.low), axis.place(axis.high)
-    room = 0.05 * (high - low)
-    chart.update_xaxes(type="log" if axis.log else "linear", range=[low - room, high + room])
-    if axis.log:
-        ticks = axis.ticks()
-        chart.update_xaxes(tickvals=ticks, ticktext=[words.number(tick) for tick in ticks])
+    chart.update_xaxes(**scale(axis))
+    if not axis.choices:
+        low, high = axis.place(axis.low), axis.place(axis.high)
+        room = 0.05 * (high - low)
+        chart.update_xaxes(range=[low - room, high + room])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from autotune.studies.setting import Setting
 
@@ -72,9 +73,17 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds:.1g} s"
 
 
-def moment(when: datetime | None) -> str:
-    """Write a moment to the second, in UTC as it is stored; nothing for none."""
-    return "" if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+def zone(name: str | None) -> tzinfo:
+    """Return the time zone of a name; UTC where this machine does not know it."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def moment(when: datetime | None, zone: tzinfo = UTC) -> str:
+    """Write a moment to the second, with the name of its time zone; nothing for none."""
+    return "" if when is None else f"{aware(when).astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def aware(moment: datetime) -> datetime:

@@ -40,7 +40,7 @@ COLUMNS = 3
 NONE = "No trial matches."
 SMALL = st.column_config.NumberColumn(format="%.3g")
 LOSS = st.column_config.NumberColumn(format="%.6g")
-FORMATS = {"lr": SMALL, "weight_decay": SMALL, "loss": LOSS, "accuracy": LOSS}
+FORMATS = {"loss": LOSS, "accuracy": st.column_config.NumberColumn(format="%.4g")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,11 +288,12 @@ def _trials(shown: Shown) -> None:
         st.info(NONE)
         return
     table = listing.trials(chosen)
+    formats: dict[str, Any] = dict.fromkeys(map(str, table.select_dtypes("float")), SMALL)
     st.caption(f"{len(chosen)} of {len(shown.trials)} trials; select one to open its page")
     event = st.dataframe(
         table,
         hide_index=True,
-        column_config=FORMATS,
+        column_config=formats | FORMATS,
         key="trials",
         alt="trials",
         on_select="rerun",

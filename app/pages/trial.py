@@ -118,7 +118,8 @@ def _attempts(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) 
     own = [a for a in queries.attempts(url, snapshot, optimizer) if a.trial == trial.id]
     if own:
         st.subheader("Attempts")
-        st.dataframe(listing.attempts(own), hide_index=True, alt="attempts")
+        zone = words.zone(st.context.timezone)
+        st.dataframe(listing.attempts(own, zone), hide_index=True, alt="attempts")
     with st.expander("Versions and machine"):
         st.json({"environment": dict(snapshot.search.environment), **snapshot.search.task})
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import plotly.graph_objects as go
 import pytest
 
 from autotune.app import (
@@ -181,7 +182,7 @@ def test_longer_runs_draw_each_setting_with_its_rules(sample_url, tmp_path):
     drawn = {trace.name: trace.x for trace in chart.data}
     assert drawn["adan tuned by r"] == (pytest.approx(0.55),)
     assert drawn["adan default, seeds"] == (1.5,)
-    assert chart.layout.xaxis.title.text.startswith("validation loss after 1350 steps")
+    assert chart.layout.xaxis.title.text.startswith("loss after 1350 steps")
 
 
 def test_history_draws_losses_by_trial_and_state(trial):
@@ -311,6 +312,20 @@ def test_the_raw_curve_stays_beneath_the_smoothed_one(trial, curve):
     assert list(chart.data[-1].y) == pytest.approx([4.0, 4 / 3])
 
 
+def test_a_legend_stands_below_the_plot_and_makes_room_for_its_lines():
+    def drawn(*names):
+        chart = go.Figure()
+        for name in names:
+            chart.add_scatter(x=[0], y=[0], name=name)
+        return look.frame(chart, x="step", y="loss", height=400).layout
+
+    assert drawn("adan").height == drawn("adan", "adamw").height == 400
+    assert drawn("adan", "adamw", "lamb").height == 400 + look.LINE
+    assert drawn("a name too long for half a line", "adan", "lamb").height == 400 + look.LINE
+    assert drawn("adan").legend.y < 0
+    assert drawn(*(f"optimizer {i}" for i in range(200))).height < 600
+
+
 def test_a_slice_shows_losses_where_they_were_measured(trial):
     trials = (trial(0), trial(1))
     compared = Sample(step=90, target=90, trials=trials, losses=(1.0, 2.0))
@@ -413,6 +428,7 @@ def test_two_parameters_are_drawn_with_the_loss_as_colour(trial):
     assert named(chart, "measured").marker.color == (3.0, 1.0, 2.0)
     assert named(chart, "diverged").x == (1e-4,)
     assert (chart.layout.xaxis.type, chart.layout.yaxis.type) == ("log", "linear")
+    assert chart.layout.xaxis.ticktext == ("0.0001", "0.001", "0.01", "0.1")
 
 
 def test_the_front_holds_what_nothing_beats_in_both():

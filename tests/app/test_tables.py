@@ -177,6 +177,21 @@ def test_times_are_told_from_now(passed, text):
     assert words.ago(NOW - timedelta(seconds=passed), NOW) == text
 
 
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("Europe/Berlin", "2026-07-01 14:00:00 CEST"),
+        ("Mars/Olympus", "2026-07-01 12:00:00 UTC"),
+        ("../etc/passwd", "2026-07-01 12:00:00 UTC"),
+        (None, "2026-07-01 12:00:00 UTC"),
+    ],
+)
+def test_a_moment_is_written_in_the_readers_time_zone(zone, text):
+    moment = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+
+    assert words.moment(moment, words.zone(zone)) == text
+
+
 def test_an_unknown_parameter_keeps_its_name_without_tags():
     assert words.label("<b>rank") == "&lt;b&gt;rank"
 
