@@ -269,8 +269,10 @@ def may_set(name: str) -> set[str]:
     """Return the names of options that are off by default and an optimizer takes, as of a space."""
     if is_foreign(name):
         return set()
-    taken = options.DEFAULTS.keys() & signature(resolve(name)[0]).parameters.keys()
-    return set(map(options.coordinate, taken))
+    cls, form = resolve(name)
+    taken = options.DEFAULTS.keys() & signature(cls).parameters.keys()
+    unread = () if form == options.LOOKAHEAD else options.AHEAD
+    return set(map(options.coordinate, taken.difference(unread)))
 
 
 def schedule(name: str) -> AfterWarmup:

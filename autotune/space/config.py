@@ -8,7 +8,7 @@ from typing import Any
 from autotune import optimizers, registry
 from autotune.errors import SpecError
 from autotune.optimizers import registry as known_by
-from autotune.space import spaces
+from autotune.space import controlled, spaces
 from autotune.space.coordinates import Params
 from autotune.space.presets import over_runs, presets_of
 from autotune.space.spaces import Candidate, Space
@@ -30,14 +30,14 @@ def space_of(
         steps: Optimizer steps of a run, into which averages have to fit.
 
     Raises:
-        UnknownName: There is no such optimizer or parameter.
+        UnknownName: There is no such optimizer, parameter or controller.
         MissingExtra: The package of an optimizer's dotted name is not installed.
         SpecError: A range is empty.
     """
     registry.check_optimizer(str(optimizer))
     asked = changes or NOTHING
-    data, defaults = optimizers.space(optimizer, asked), optimizers.defaults(optimizer, asked)
-    space = spaces.build(data, defaults, asked)
+    defaults = {**optimizers.defaults(optimizer, asked), **controlled.defaults(asked)}
+    space = spaces.build(optimizers.space(optimizer, asked), defaults, controlled.spelled(asked))
     return space if steps is None else over_runs({optimizer: space}, steps)[optimizer]
 
 
@@ -83,6 +83,7 @@ def read(config: Mapping[str, Any]) -> tuple[str, Setting, int]:
     optimizer = str(config[OPTIMIZER])
     steps = int(config[STEPS])
     given = {name: config[name] for name in known_by.may_set(optimizer) if name in config}
+    given |= {name: value for name, value in config.items() if controlled.is_word(name)}
     space = space_of(optimizer, given, steps=steps)
     names = spaces.known(optimizers.space(optimizer, given), space.defaults)
     params = {name: config[name] for name in sorted(names) if name in config}

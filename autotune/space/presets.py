@@ -28,8 +28,7 @@ def spaces_of(
     ``published``: the presets of the task, by optimizer.
     """
     names = set().union(*map(_known, spec.optimizers))
-    takers = names.union(*map(optimizers.defaults, spec.optimizers), options.DEFAULTS)
-    takers.update(*map(registry.may_set, spec.optimizers))
+    takers = names.union(*map(_takes, spec.optimizers))
     for key in _shared(spec):
         if key not in takers and not controlled.is_word(key):
             raise UnknownName(unknown("parameter", key, names))
@@ -41,8 +40,7 @@ def spaces_of(
 
 def space_of(spec: SearchSpec, optimizer: str) -> Space:
     """Return an optimizer's space with the spec's changes: its own win over the shared ones."""
-    takes = _known(optimizer).union(optimizers.defaults(optimizer), registry.may_set(optimizer))
-    shared = _shared(spec).items()
+    takes, shared = _takes(optimizer), _shared(spec).items()
     changes = {key: value for key, value in shared if key in takes or controlled.is_word(key)}
     for key, value in spec.space.get(optimizer, {}).items():
         changes[key] = _over(changes.get(key), value)
@@ -78,6 +76,13 @@ def _decays(steps: int, shortest: float, longest: float) -> Range:
     least = max(shortest * steps, 1.0)
     most = max(longest * steps, 2.0 * least)
     return Range(low=1.0 - 0.5 ** (1.0 / most), high=1.0 - 0.5 ** (1.0 / least), log=True)
+
+
+def _takes(optimizer: str) -> set[str]:
+    """Return the names that an optimizer's space takes, or refuses with the name to use instead."""
+    may_set = registry.may_set(optimizer)
+    decays = {option for option in options.DECAYS if options.coordinate(option) in may_set}
+    return _known(optimizer).union(optimizers.defaults(optimizer), may_set, decays)
 
 
 def _known(optimizer: str) -> set[str]:

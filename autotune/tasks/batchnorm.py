@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -33,9 +32,8 @@ def unchanged_buffers(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
-            for buffer, saved in buffers.items():
-                buffer.copy_(saved)
+        for buffer, saved in buffers.items():
+            buffer.data.copy_(saved)  # of a graph that is kept, autograd would refuse the rest
 
 
 def _lags(layer: _BatchNorm) -> bool:

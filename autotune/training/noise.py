@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from autotune.devices import CPU, Device
 from autotune.studies.records import Gradient
 from autotune.training.batch_size import of_two_sizes
+from autotune.training.norms import gradients_of
 
 BATCHES = 8  # of a measurement, the step's own among them
 PLACES = 5  # measurements of a run
@@ -84,12 +85,12 @@ class NoiseMeter:
     def _measure(self, optimizer: Optimizer) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         params = [p for p in params if p.grad is not None]
-        own = [p.grad.detach() for p in params if p.grad is not None]
+        own, scale = gradients_of(optimizer), getattr(optimizer, "grad_scale", None)
         total, squares = [g.clone() for g in own], [self._square(own)]
         # A step may run without gradients around it; these need theirs.
         with torch.enable_grad(), closing(self._others()) as losses:
             for loss in losses:
-                other = list(torch.autograd.grad(loss, params, materialize_grads=True))
+                other = _differentiated(loss, params, scale)
                 squares.append(self._square(other))
                 torch._foreach_add_(total, other)
         count = len(squares)
@@ -105,3 +106,11 @@ class NoiseMeter:
         """Return the squared norm of all tensors together, as precise as the device can."""
         each = [t.to(self._device.sum_dtype).square().sum() for t in tensors]
         return torch.stack(each).sum()
+
+
+def _differentiated(loss: Tensor, params: list[Tensor], scale: Tensor | None) -> list[Tensor]:
+    """Return the gradients of a loss; fp16 needs it scaled, as the step's own was."""
+    if scale is None:
+        return list(torch.autograd.grad(loss, params, materialize_grads=True))
+    found = torch.autograd.grad(loss * scale, params, materialize_grads=True)
+    return [g.float() / scale for g in found]

@@ -44,7 +44,7 @@ class Norms:
 
     def _measure(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._taken += 1
-        self._unread.append(norms_of(_gradients(optimizer)))
+        self._unread.append(norms_of(gradients_of(optimizer)))
 
 
 def of_steps(numbers: Sequence[float], taken: int) -> tuple[Gradient, ...]:
@@ -76,10 +76,9 @@ def norms_of_each(weights: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(norms, o, dim=0) for norms, o in each], dim=1)
 
 
-def _gradients(optimizer: Optimizer) -> list[Tensor]:
-    scale = getattr(
-        optimizer, "grad_scale", None
-    )  # where a GradScaler leaves gradients to the step
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return the gradients of an optimizer's parameters, without the scale of a GradScaler."""
+    scale = getattr(optimizer, "grad_scale", None)  # where it leaves gradients to the step
     found = [g.detach() for g in _each(optimizer) if g is not None]
     return found if scale is None else [g.float() / scale.to(g.device) for g in found]
 

@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from autotune import export
 from autotune.cli import main
 from autotune.errors import AlreadyThere, SpecError, UnknownName
+from autotune.integrations.suggestion import from_config
 from autotune.optimizers.controllers import options
 from autotune.search.growth import growth
 from autotune.search.opening import prepare
+from autotune.space.config import written
 from autotune.space.presets import presets_of, spaces_of
 from autotune.space.spaces import idle
 from autotune.studies.spec import differences, parse
@@ -224,6 +226,17 @@ def test_an_export_has_the_controller_or_refuses_it(form):
         return
     with pytest.raises(SpecError, match=r"was tuned with controller 'agvm', which needs the mo"):
         export.render(controlled(target={"steps": 40, "steps_per_epoch": 10}), form)
+
+
+@pytest.mark.parametrize(("word", "told"), [("lanton", True), ("none", False)])
+def test_a_configuration_of_another_tuner_keeps_its_controller(word, told):
+    asked = {"controller": ["none", "lanton"], "controller_alpha": {"low": 0.1, "high": 10.0}}
+    space = spaces_of(spec(space=asked))["adamw"]
+    params = presets_of("adamw", space)[0].setting.params
+    chosen = {**params, "controller": word, "controller_alpha": 0.5}
+    hyper = from_config(written("adamw", 12, space, chosen)).hyper
+    own = {"controller": "lanton", "controller_alpha": 0.5}
+    assert {key: hyper.get(key) for key in own} == (own if told else dict.fromkeys(own))
 
 
 def test_the_exported_file_builds_the_controlled_optimizer():

@@ -13,6 +13,7 @@ from autotune.engines import measuring
 from autotune.engines.inline import Inline
 from autotune.errors import SpecError
 from autotune.export.stored import rendered
+from autotune.optimizers import create
 from autotune.results.noise import GradientNoise, of_runs
 from autotune.search.coordinator import run
 from autotune.search.diagnosis import diagnosis
@@ -109,6 +110,28 @@ def test_a_meter_measures_at_its_steps_and_leaves_gradients_alone():
     assert meter.read() == ()
 
 
+def test_a_meter_undoes_the_scale_that_a_step_finds_its_gradients_in():
+    def measured(scaler):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 1)
+        optimizer = create("adamw", model.parameters(), backend="torch")
+        optimizer._step_supports_amp_scaling = True  # as where Triton steps
+        batches = torch.randn(4, 8, 4)
+
+        def elsewhere(step, count):
+            for batch in batches[1:]:
+                yield model(batch).square().mean()
+
+        meter = NoiseMeter(optimizer, elsewhere, batch=8, at=(0,))
+        scaler.scale(model(batches[0]).square().mean()).backward()
+        scaler.step(optimizer)
+        return meter.read()[0]
+
+    plain, scaled = (measured(torch.amp.GradScaler("cpu", enabled=on)) for on in (False, True))
+    assert scaled.variance == pytest.approx(plain.variance, rel=1e-5)
+    assert scaled.square == pytest.approx(plain.square, rel=1e-5)
+
+
 def job(file, function="problem", **changes):
     task = {"model": f"{file}:{function}", "data": None, "steps": 30, "batch_size": None}
     fields = {
@@ -141,6 +164,12 @@ def test_measuring_changes_neither_losses_nor_chance_nor_statistics(noisy, funct
     assert [one.step for one in taken] == [step + 1 for step in places(30)]
     assert len(taken) == PLACES
     assert all(one.variance > 0 and one.l1 > 0 for one in taken)
+
+
+def test_an_optimizer_that_differentiates_twice_goes_on_where_noise_was_measured(noisy):
+    plain, _, _ = trained(job(noisy, optimizer="adahessian"))
+    measured, found, _ = trained(job(noisy, optimizer="adahessian", noise=places(30)))
+    assert (measured, len(found)) == (plain, PLACES)
 
 
 def test_other_batches_leave_buffers_modes_and_chance_as_they_were(noisy):

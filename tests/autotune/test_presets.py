@@ -29,6 +29,23 @@ def test_a_shared_change_concerns_those_that_have_the_parameter():
     assert [space.fixed for space in found.values()] == [{}, {"gamma1": 2.0}]
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "torch.optim.AdamW"])
+def test_a_filter_that_no_optimizer_of_a_search_takes_is_refused(optimizer):
+    with pytest.raises(UnknownName, match=r"^unknown parameter 'gradient_filter'"):
+        spaces_of(spec([optimizer], gradient_filter="mars"))
+
+
+def test_an_average_that_is_set_by_its_half_life_names_what_to_set():
+    sentence = r"^space\.grokfast_alpha cannot be set; use space\.one_minus_grokfast_alpha$"
+    with pytest.raises(SpecError, match=sentence):
+        spaces_of(spec(["adamw"], gradient_filter="grokfast", grokfast_alpha=0.9))
+
+
+def test_a_shared_change_of_the_look_ahead_leaves_plain_forms_alone():
+    found = spaces_of(spec(["adamw", "adamw-nema"], lookahead_stepsize=0.3))
+    assert [space.fixed for space in found.values()] == [{}, {"lookahead_stepsize": 0.3}]
+
+
 def test_a_shared_change_that_concerns_no_optimizer_suggests():
     with pytest.raises(UnknownName) as caught:
         spaces_of(spec(["sgd", "adamw"], one_minus_beta3=0.1))
