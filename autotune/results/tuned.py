@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.environment import SCHEDULES
 from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.optimizers.options import FILTERS
 from autotune.optimizers.registry import schedule
 from autotune.registry import foreign, unknown
 from autotune.results import comparison, noise, refinement
@@ -39,6 +40,7 @@ ENOUGH_SEEDS = 3
 
 # The others keep decay out of gradients.
 _L2 = frozenset({"adam", "adam-sf", "adam-win", "adam-win2", "sgd"})
+_LEFT = frozenset({"nema", *FILTERS})  # endings of names that leave decay where it was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,7 +341,8 @@ def _value(value: Any) -> Any:
 def _decay_convention(optimizer: str) -> str:
     if foreign(optimizer):
         return f"as {optimizer} applies its weight_decay"
-    if optimizer in _L2:
+    base, _, ending = optimizer.rpartition("-")
+    if (base if ending in _LEFT else optimizer) in _L2:
         return "added to the gradient (L2)"
     if optimizer.startswith("lamb"):
         return "added to the update before the trust ratio, then multiplied by lr"
