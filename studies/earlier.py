@@ -72,6 +72,11 @@ def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
     if "provenance" not in one:
         return {key: one[key] for key in Earlier.model_fields if key in one}
     come = one["provenance"]
+    if one["schedule"].get("table"):
+        raise SpecError(
+            f"{KEY}: the setting of search {come['search']} has a refined schedule, and a search "
+            "trains by warm-up and cosine; export it with --schedule original"
+        )
     return {
         "optimizer": one["optimizer"],
         "hyper": dict(one["hyper"]),

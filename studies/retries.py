@@ -60,6 +60,7 @@ def void(connection: Connection, trial_id: int, reason: str, revision: int) -> N
     ended = {"ended": moment, "outcome": attempts.KILLED}
     connection.execute(update(Attempt).where(*which).values(ended))
     connection.execute(delete(CurvePoint).where(CurvePoint.trial_id == trial_id))
+    gradients.drop(connection, [trial_id])
     values = {
         "state": TrialState.FAILED,
         "final": True,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from string import Template
 from typing import Any
 
+from autotune.errors import SpecError
 from autotune.export import searched
 from autotune.export.header import lines
 from autotune.export.python import docstring, entries, literal
@@ -156,6 +157,11 @@ def render_best(found: Sequence[Ranked]) -> str:
     no trial may: the ranges of the file hold all of them, and what else differs is a choice.
     """
     tuned = found[0].record
+    if tuned.target:
+        raise SpecError(
+            f"export '{FORM}' gives the best settings with the losses that were measured, and "
+            "settings restated for another run have none; use --as json, or leave out the target"
+        )
     space = searched.space(tuned, FORM)
     params = [searched.found(one.record, FORM) for one in found]
     names = list(dict.fromkeys(name for each in params for name in each))

@@ -116,6 +116,9 @@ def _kept(source: str, how: Reading) -> Imported:
     """Return the settings of a file of ours, which is in their order already."""
     _refuse(how, source, "study", "metric", "maximize", "mapping", "ignore", "constants")
     found = earlier.read(Path(source))
+    for one in found:
+        if "optimizer" not in one or "hyper" not in one:
+            raise SpecError(f"{source} holds something else than settings; give {earlier.WRITTEN}")
     own = [one for one in found if how.optimizer in (None, one["optimizer"])]
     if not own:
         raise NothingUsable(f"{source} has no setting of {how.optimizer}")

@@ -9,7 +9,7 @@ from autotune.errors import NothingUsable
 from autotune.results import comparison
 from autotune.results.comparison import Row
 from autotune.results.intervals import estimate
-from autotune.results.tuned import Chosen, Tuned, judged_of, recorded, row_of
+from autotune.results.tuned import Chosen, Tuned, judged_of, recorded, row_of, study_of
 from autotune.studies.records import Role, SearchRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 
@@ -49,8 +49,7 @@ def best(store: Store, search: str, optimizer: str | None, count: int) -> tuple[
     """
     found = comparison.load(store, search)
     row = row_of(found, optimizer)
-    study = next(one for one in found.search.studies if one.optimizer == row.optimizer)
-    trials = store.trials(study.id)
+    trials = store.trials(study_of(found, row).id)
     chosen = _distinct(_ordered(found.search, row, trials))[:count]
     if not chosen:
         raise NothingUsable(
@@ -62,7 +61,7 @@ def best(store: Store, search: str, optimizer: str | None, count: int) -> tuple[
             rank=rank,
             stage=_stage(one, trials),
             losses=_losses(one, trials),
-            record=recorded(found.search, row, study, one),
+            record=recorded(store, found, row, one, trials),
         )
         for rank, one in enumerate(chosen, 1)
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.environment import SCHEDULES
 from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.optimizers.options import FILTERS
 from autotune.optimizers.registry import schedule
 from autotune.registry import foreign, unknown
 from autotune.results import comparison, noise, refinement
@@ -39,6 +40,7 @@ ENOUGH_SEEDS = 3
 
 # The others keep decay out of gradients.
 _L2 = frozenset({"adam", "adam-sf", "adam-win", "adam-win2", "sgd"})
+_LEFT = frozenset({"nema", *FILTERS})  # endings of names that leave decay where it was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +161,24 @@ def tuned(
     """
     found = comparison.load(store, search_name)
     row = row_of(found, optimizer, trial)
-    study = next(s for s in found.search.studies if s.optimizer == row.optimizer)
-    trials = store.trials(study.id)
+    trials = store.trials(study_of(found, row).id)
     if trial is None:
         chosen = judged_of(found.search, row, which, trials)
     else:
         chosen = _single(found.search, row, trials, trial)
-    record = recorded(found.search, row, study, chosen)
+    return recorded(store, found, row, chosen, trials)
+
+
+def study_of(found: Comparison, row: Row) -> StudyRecord:
+    """Return the study that a row is of."""
+    return next(s for s in found.search.studies if s.optimizer == row.optimizer)
+
+
+def recorded(
+    store: Store, found: Comparison, row: Row, chosen: Chosen, trials: Sequence[TrialRecord]
+) -> Tuned:
+    """Return a setting as a record, with the noise of its runs and what longer ones gave."""
+    record = _record(found.search, row, study_of(found, row), chosen)
     measured = noise.load(store, trials, chosen.setting)
     if measured is not None and measured.scale is not None:
         origin = f"{measured.origin}; {noise.SOURCE}"
@@ -310,8 +323,7 @@ def _schedule(search: SearchRecord, optimizer: str, warmup: float) -> Schedule:
     return Schedule(type=shape, warmup_fraction=warmup, final_lr_fraction=end)
 
 
-def recorded(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Tuned:
-    """Return a setting of a search as a record."""
+def _record(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Tuned:
     return Tuned(
         optimizer=row.optimizer,
         hyper={name: _value(value) for name, value in chosen.setting.hyper.items()},
@@ -339,7 +351,8 @@ def _value(value: Any) -> Any:
 def _decay_convention(optimizer: str) -> str:
     if foreign(optimizer):
         return f"as {optimizer} applies its weight_decay"
-    if optimizer in _L2:
+    base, _, ending = optimizer.rpartition("-")
+    if (base if ending in _LEFT else optimizer) in _L2:
         return "added to the gradient (L2)"
     if optimizer.startswith("lamb"):
         return "added to the update before the trust ratio, then multiplied by lr"

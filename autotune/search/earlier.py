@@ -8,6 +8,7 @@ from typing import Any
 from autotune import optimizers
 from autotune.errors import SpecError, UnknownName
 from autotune.registry import unknown
+from autotune.space.controlled import is_word
 from autotune.space.coordinates import DEFAULT_WARMUP, encode
 from autotune.space.presets import KNOWN, presets_of
 from autotune.space.spaces import Candidate, Range, Space
@@ -44,7 +45,7 @@ def check(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
                 f"{KEY}: {one.origin} is a setting of {one.optimizer}, which is not searched; "
                 f"add --optimizer {one.optimizer} or leave it out"
             )
-        _check_values(one)
+        _check_values(one, spaces[one.optimizer])
         _check_place(one, spaces[one.optimizer])
     limit = spec.budget.resolved.trials
     for name, space in spaces.items():
@@ -79,16 +80,20 @@ def _warmup(one: Earlier) -> float:
     return DEFAULT_WARMUP if one.warmup is None else one.warmup
 
 
-def _check_values(one: Earlier) -> None:
-    """Refuse what the optimizer does not take."""
+def _check_values(one: Earlier, space: Space) -> None:
+    """Refuse what the optimizer does not take.
+
+    Controllers need the search's own model, on which ``controlling`` tries their ranges.
+    """
     from torch import nn
 
-    known = optimizers.defaults(one.optimizer)
+    known = {**optimizers.defaults(one.optimizer), **space.defaults}
     for name in one.hyper:
         if name not in known:
             raise UnknownName(f"{KEY}, {one.origin}: {unknown('argument', name, known)}")
     try:
-        optimizers.build(one.optimizer, nn.Linear(2, 2), _hyper(one))
+        own = {k: v for k, v in _hyper(one).items() if not is_word(k)}
+        optimizers.build(one.optimizer, nn.Linear(2, 2), own)
         positive = float(one.hyper.get("lr", known["lr"])) > 0
     except (TypeError, ValueError) as error:
         raise SpecError(f"{KEY}, {one.origin}: {error}") from None

@@ -152,7 +152,9 @@ def registered(spec: SearchSpec) -> Prepared:
     task = resolve(**task_arguments(spec, {}))
     spaces = spaces_of(spec, getattr(task, "presets", {}))
     check_spaces(spec, spaces)
+    controlling.check(spec, task, spec.engine, spaces)
     foreign.check(spaces)
+    earlier.check(spec, spaces)
     facts = dict(task.facts())
     return Prepared(facts=facts, spaces=over_runs(spaces, facts["steps"]))
 

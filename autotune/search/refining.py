@@ -252,4 +252,5 @@ def _sized(spec: SearchSpec, plan: Plan, asked: Asked) -> SearchSpec:
         runs = len(plan.entrants) * spec.seeds
     budget = Budget.model_validate({"runs": runs, "minutes": asked.minutes})
     sizes = {"steps": plan.steps, "optimizers": (plan.optimizer,), "space": {}}
+    sizes["try_first"] = ()
     return spec.model_copy(update={**sizes, "budget": budget})

@@ -142,6 +142,13 @@ def test_a_form_for_one_setting_is_refused_by_name():
         export.render_best(ranked({}), "torch")
 
 
+def test_optuna_takes_no_losses_for_settings_that_were_restated():
+    (one,) = ranked({})
+    restated = replace(one, record=replace(one.record, target={"batch_size": 1024}))
+    with pytest.raises(SpecError, match=r"^export 'optuna' gives the best settings with the loss"):
+        export.render_best([restated], "optuna")
+
+
 def test_the_command_writes_them_and_says_where_there_are_fewer(storage, tmp_path):
     file = tmp_path / "top.json"
     options = ["--as", "json", "--storage", storage]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -230,6 +231,39 @@ def test_a_file_of_one_record_is_read_too(tmp_path):
     file.write_text(json.dumps({"settings": [3]}), encoding="utf-8")
     with pytest.raises(SpecError, match=r"one\.json holds something else than settings; give what"):
         stored.read(file)
+
+
+def test_a_record_with_a_refined_schedule_is_refused(tmp_path):
+    record = tuned_for_test()
+    table = replace(record.schedule, type="table", warmup_fraction=0.0, table=(1.0, 0.0))
+    file = tmp_path / "one.json"
+    file.write_text(export.render(replace(record, schedule=table), "json"), encoding="utf-8")
+    sentence = (
+        r"^try_first: the setting of search mini has a refined schedule, and a search trains by "
+        r"warm-up and cosine; export it with --schedule original$"
+    )
+    with pytest.raises(SpecError, match=sentence):
+        stored.read(file)
+
+
+@pytest.mark.parametrize(
+    ("space", "hyper"),
+    [
+        ({"controller": "agvm"}, {"controller": "agvm", "controller_keep": 0.97}),
+        ({"layer_clip": {"low": 0.1, "high": 2}}, {"layer_clip": 1.0}),
+    ],
+    ids=["controller", "clip"],
+)
+def test_a_setting_may_say_what_the_search_s_own_space_has(space, hyper):
+    entry = {"optimizer": "adamw", "hyper": {"lr": 0.01, **hyper}}
+    spec = spec_of(entry, optimizers=["adamw"], space=space)
+    spaces = spaces_of(spec)
+    earlier.check(spec, spaces)
+    (found,) = earlier.candidates(spec, "adamw", spaces["adamw"])
+    assert {name: found.setting.hyper[name] for name in hyper} == hyper
+    assert "outside the space" in refused(
+        {**entry, "hyper": {"lr": 0.01}}, optimizers=["adamw"], space={"controller": "agvm"}
+    )
 
 
 def test_the_plan_lists_them_after_the_default(tmp_path):

@@ -251,6 +251,8 @@ def test_what_cannot_be_understood_is_said_in_a_sentence(tmp_path, sweep, experi
         f"{experiment} has no run of sgd; its 2 are others'"
     )
     assert sentence(tmp_path / "gone") == f"no file or folder at {tmp_path}/gone"
+    (tmp_path / "half.json").write_text('{"hyper": {"lr": 0.1}}', encoding="utf-8")
+    assert "half.json holds something else than settings; give" in sentence(tmp_path / "half.json")
     (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
     assert sentence(tmp_path / "notes.txt").startswith(f"{tmp_path}/notes.txt is none of what can")
     (tmp_path / "one.csv").write_text("hello\n", encoding="utf-8")

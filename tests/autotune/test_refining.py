@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from autotune.optimizers.registry import schedule, second_order
 from autotune.results.refinement import Gain, load
 from autotune.search import refining
 from autotune.search.coordinator import run
+from autotune.search.events import Notice
 from autotune.search.refining import Asked
 from autotune.studies import gradients, validations
 from autotune.studies.records import Proposal, Role, SearchState, TrialState
@@ -131,6 +133,17 @@ def test_both_schedules_run_on_the_same_fresh_seeds_and_the_verdict_is_stored(re
     assert result.validations == ()
     assert result.refinements == (found,)
     assert found.sentences[0] in result.verdict
+
+
+def test_what_was_tried_first_is_not_told_of_again(url):
+    entry = {"optimizer": "adan", "hyper": {"lr": 7.0}}
+    with Store(url) as store:
+        spec = parse({**store.search("s").spec, "try_first": [entry]})
+        store.update_search("s", spec=spec.model_dump(mode="json"))
+    told = []
+    refining.run(Asked(study="s/adan"), url, listen=told.append, halt=threading.Event())
+    said = [event.text for event in told if isinstance(event, Notice)]
+    assert not [text for text in said if "known from elsewhere" in text or "beyond" in text]
 
 
 def test_the_same_call_again_reads_what_was_found(refined_once):

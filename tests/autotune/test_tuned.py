@@ -206,6 +206,8 @@ def test_two_hundredths_of_a_range_in_its_scale_are_its_end(params, named):
         ("sgd", "added to the gradient (L2)"),
         ("sgd-win", "multiplied by lr"),
         ("adam-win2", "added to the gradient (L2)"),
+        ("adam-nema", "added to the gradient (L2)"),
+        ("sgd-grokfast", "added to the gradient (L2)"),
         ("lamb", "added to the update before the trust ratio, then multiplied by lr"),
     ],
 )

@@ -70,6 +70,23 @@ def test_a_search_that_cannot_be_is_refused_and_not_stored(body, sentence, clien
     assert client.get("/v1/searches").json()["searches"] == []
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (earlier(optimizer="adan"), "is a setting of adan, which is not searched"),
+        (earlier(hyper={"momentum": 0.9}), "unknown argument 'momentum'"),
+        (
+            {"space": {"controller": "agvm", "controller_keep": 7}},
+            "controller 'agvm' cannot",
+        ),
+    ],
+    ids=["other", "argument", "controller"],
+)
+def test_a_task_that_is_installed_is_checked_as_any_other(body, sentence, client):
+    assert sentence in refused(put(client, task={"registered": {"model": "mlp"}}, **body), 422)
+    assert client.get("/v1/searches").json()["searches"] == []
+
+
 def test_the_same_search_is_stated_again_and_another_one_is_refused(begun):
     assert put(begun, "bowl").status_code == 200
     answer = put(begun, "bowl", seeds=3, task=external(steps=27))

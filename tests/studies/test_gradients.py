@@ -38,3 +38,10 @@ def test_a_trial_that_is_taken_up_again_begins_without(store, search, trial):
     store.record(trial.id, attempt, state=TrialState.FAILED, step=1, measured=[norm(1)])
     store.take_up(search.id, [trial.id])
     assert gradients.of(store, trial.id) == ()
+
+
+def test_nothing_is_left_of_a_void_trial(store, trial):
+    attempt = store.begin(trial.id, "w")
+    store.record(trial.id, attempt, state=TrialState.PAUSED, step=1, measured=[norm(1)])
+    store.void(trial.id, "void: its GPU was broken", again=False)
+    assert gradients.of(store, trial.id) == ()
