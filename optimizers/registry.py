@@ -72,7 +72,7 @@ def names() -> list[str]:
     Example:
         >>> from autotune.optimizers import names
         >>> [name for name in names() if name.startswith("adan")]
-        ['adan', 'adan-sf', 'adan-win', 'adan-win2']
+        ['adan', 'adan-grokfast', 'adan-mars', 'adan-nema', 'adan-sf', 'adan-win', 'adan-win2']
     """
     return sorted({form for name, entry in _entries().items() for form in _forms(name, entry)})
 
