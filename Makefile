@@ -22,7 +22,8 @@ SEARCH := --model resnet50 --optimizer adan --optimizer adamw-win2 --optimizer a
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help search dashboard test optimizers integrations others faults fuzz lint types clean
+.PHONY: help search dashboard test optimizers integrations others faults fuzz \
+	axe lint types clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -55,6 +56,9 @@ faults: $(VENV)/.test ## Kill, starve and confuse searches for an hour, and coun
 
 fuzz: $(VENV)/.fuzz ## Call every route of the service with data that fit and data that do not
 	@.ci/fuzz
+
+axe: $(VENV)/.axe ## Ask axe-core about every page of the dashboard
+	@$(BIN)/python .ci/axe.py
 
 lint: $(VENV)/.test ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -97,6 +101,10 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.fuzz: $(VENV)/.test
 	@$(INSTALL) schemathesis==4.32.5
+	@touch $@
+
+$(VENV)/.axe: $(VENV)/.test
+	@$(INSTALL) axe-playwright-python==0.1.8
 	@touch $@
 
 # Two ask for an old NumPy or Optuna that nothing here uses: they come without what they ask for.

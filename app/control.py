@@ -56,7 +56,7 @@ def draw(url: str, snapshot: Snapshot) -> None:
         st.info(TOLD[told])
     if search.state is SearchState.INTERRUPTED and search.spec.get("engine") != ASKED:
         st.caption("No process runs it at this moment; from a terminal it goes on with:")
-        st.code(resume_command(search.name, url), language="bash")
+        st.code(resume_command(search.name, url), language="bash", wrap_lines=True)
     if text := st.session_state.pop(SAID, None):
         st.warning(words.plain(text))
     if not terms.agreed().control:

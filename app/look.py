@@ -58,9 +58,15 @@ ICON = (
 # Streamlit leaves room for a header that the viewer's toolbar does not need.
 # Plotly draws the axes of parallel coordinates black, which a dark page hides. On a phone these
 # are moved sideways, for their titles would overlap, and tabs wrap, for most would be hidden.
+# Streamlit's captions and code are too pale to read on white.
 STYLE = """<style>
 [data-testid='stMainBlockContainer'] {padding-top: 4.5rem}
 .parcoords .axis path, .parcoords .axis line {stroke: #808080 !important}
+[data-testid='stCaptionContainer'] {color: inherit; opacity: 0.8}
+code .token {color: light-dark(#0b5c8f, #79c0f2) !important}
+code .token.string {color: light-dark(#1d6b34, #7fd99a) !important}
+code .token.comment {color: light-dark(#56606b, #a3adb8) !important}
+code .token.punctuation, code .token.operator {color: inherit !important}
 @media (max-width: 640px) {
   .st-key-parallel {overflow-x: auto}
   .st-key-parallel > * {min-width: 44rem}

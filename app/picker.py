@@ -88,7 +88,7 @@ def _asked(key: str, names: Sequence[str]) -> str:
 def empty(url: str) -> None:
     """Say that nothing was searched yet, and how to begin."""
     st.info("No search yet. Run one, and it appears here while it works:")
-    st.code(COMMAND, language="bash")
+    st.code(COMMAND, language="bash", wrap_lines=True)
     file = urls.file(url)
     st.caption("Database" if file is None or file.exists() else "Database, not there at present")
     st.text(urls.mask(url))

@@ -89,7 +89,7 @@ def _longer(comparison: Comparison) -> None:
         st.subheader("In longer runs")
         st.caption("Not tried. Tuned and default settings run for longer, on fresh seeds, with:")
         command = f"autotune validate {written(comparison.search.name)} --steps 5x"
-        st.code(command + flag(queries.storage()), language="bash")
+        st.code(command + flag(queries.storage()), language="bash", wrap_lines=True)
     for one in comparison.validations:
         st.subheader(f"In runs {one.times:.4g} times as long")
         for text in one.doubts:

@@ -44,7 +44,7 @@ def page() -> None:
         st.info(words.plain(str(error)))
         return
     suffix = export.suffix(format)
-    st.code(text, language=LANGUAGES.get(suffix))
+    st.code(text, language=LANGUAGES.get(suffix), wrap_lines=True)
     st.download_button(
         "Download",
         data=text,

@@ -63,7 +63,7 @@ def _none(folder: Path | None) -> None:
         st.info("No folder with benchmarks was given. Measure steps, and name it:")
     else:
         st.info(f"{words.plain(str(folder))} holds no result of autotune bench step. Make one:")
-    st.code(MAKE, language="bash")
+    st.code(MAKE, language="bash", wrap_lines=True)
 
 
 if __name__ == "__main__":

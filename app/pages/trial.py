@@ -127,7 +127,7 @@ def _attempts(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) 
 def _output(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     if trial.output:
         st.subheader("Last output")
-        st.code("\n".join(trial.output), language=None)
+        st.code("\n".join(trial.output), language=None, wrap_lines=True)
     with st.expander("Log"):
         if COMMAND not in snapshot.search.task:
             st.info("It ran no command, so it has no log.")
@@ -142,7 +142,7 @@ def _output(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) ->
             st.info(words.plain(str(error)))
             return
         st.caption(f"The last {min(LINES, len(lines))} of {len(lines)} lines")
-        st.code("\n".join(lines[-LINES:]), language=None)
+        st.code("\n".join(lines[-LINES:]), language=None, wrap_lines=True)
 
 
 def _commands(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
@@ -150,7 +150,7 @@ def _commands(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) 
     st.subheader("From a terminal")
     again = f"autotune show {study} {trial.number} --rerun{flag(url)}"
     export = f"autotune export {study} --trial {trial.number} --as torch{flag(url)}"
-    st.code(f"{again}\n{export}", language="bash")
+    st.code(f"{again}\n{export}", language="bash", wrap_lines=True)
     where = {"search": snapshot.search.name, "optimizer": optimizer, "which": "trial"}
     st.page_link(
         "export.py",
