@@ -71,11 +71,14 @@ def attach(optimizer: Optimizer, model: Module, hyper: Mapping[str, Any]) -> Non
     """Let an optimizer's steps be controlled as keyword arguments ask for, if they do.
 
     Raises:
-        TypeError: The controller has no such argument, or refuses the type of a value.
+        TypeError: The controller has no such argument, or refuses the type of a value; or there are
+            arguments and no controller.
         ValueError: There is no such controller, or it refuses the model, the optimizer or a value.
     """
     name = wanted(hyper)
     if name is None:
+        for key in hyper if KEY not in hyper else ():
+            raise TypeError(f"'{key}' is for a controller, got none; name it: {KEY}=NAME")
         return
     made: Any = find(name)  # each with arguments of its own
     made(optimizer, model, **_arguments(name, hyper)).attach()

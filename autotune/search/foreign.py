@@ -27,12 +27,13 @@ def check(spaces: Mapping[str, Space]) -> None:
         reference = _reference(name, space)
         params = foreign.stepped(name, reference.hyper)
         for key, parameter in space.parameters.items():
-            for value in _ends(parameter):
+            for value in ends(parameter):
                 setting = space.setting({**reference.params, key: value})
                 foreign.built(name, setting.hyper, params, f"space.{name}.{key} at {value!r}")
 
 
-def _ends(parameter: Parameter) -> Sequence[Value]:
+def ends(parameter: Parameter) -> Sequence[Value]:
+    """Return the options of a choice, or both ends of a range."""
     if isinstance(parameter, Choice):
         return parameter.options
     return (parameter.low, parameter.high)

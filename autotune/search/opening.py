@@ -16,7 +16,7 @@ from autotune.registry import load
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
-from autotune.search import controlling, delete, earlier, foreign, words
+from autotune.search import controlling, delete, earlier, foreign, options, words
 from autotune.search.carried import task_arguments
 from autotune.search.changes import another, changed_since
 from autotune.search.device import KINDS, MIX, as_here, computed, computing, device_of
@@ -194,12 +194,13 @@ def _task(spec: SearchSpec, device: Device, stored: SearchRecord | None) -> Task
 
 
 def check_spaces(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
-    """Refuse spaces with nothing to search, and a sampler that cannot propose in them."""
+    """Refuse spaces without a choice, wrong options, and a sampler that cannot propose in them."""
     if all(space.points == 1 for space in spaces.values()):
         raise SpecError(
             f"the space of {' and of '.join(spaces)} holds a single setting, so there is nothing "
             "to search; leave a parameter free"
         )
+    options.check(spaces)
     check_sampler(spec, spaces)
 
 

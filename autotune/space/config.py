@@ -10,7 +10,7 @@ from autotune.errors import SpecError
 from autotune.optimizers import registry as known_by
 from autotune.space import controlled, spaces
 from autotune.space.coordinates import Params
-from autotune.space.presets import over_runs, presets_of
+from autotune.space.presets import changed, over_runs, presets_of
 from autotune.space.spaces import Candidate, Space
 from autotune.studies.setting import Setting
 
@@ -35,9 +35,7 @@ def space_of(
         SpecError: A range is empty.
     """
     registry.check_optimizer(str(optimizer))
-    asked = changes or NOTHING
-    defaults = {**optimizers.defaults(optimizer, asked), **controlled.defaults(asked)}
-    space = spaces.build(optimizers.space(optimizer, asked), defaults, controlled.spelled(asked))
+    space = changed(optimizer, changes or NOTHING)
     return space if steps is None else over_runs({optimizer: space}, steps)[optimizer]
 
 

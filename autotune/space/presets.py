@@ -44,9 +44,14 @@ def space_of(spec: SearchSpec, optimizer: str) -> Space:
     changes = {key: value for key, value in shared if key in takes or controlled.is_word(key)}
     for key, value in spec.space.get(optimizer, {}).items():
         changes[key] = _over(changes.get(key), value)
-    own = {**optimizers.defaults(optimizer, changes), **controlled.defaults(changes)}
+    return changed(optimizer, changes)
+
+
+def changed(optimizer: str, changes: Mapping[str, Any]) -> Space:
+    """Return an optimizer's space with changes by parameter; a controller's are among them."""
+    defaults = {**optimizers.defaults(optimizer, changes), **controlled.defaults(changes)}
     found = optimizers.space(optimizer, changes)
-    return spaces.build(found, own, controlled.spelled(changes))
+    return spaces.build(found, defaults, controlled.spelled(changes))
 
 
 def over_runs(found: Mapping[str, Space], steps: int) -> dict[str, Space]:

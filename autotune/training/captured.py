@@ -176,6 +176,8 @@ class Captured:
                 raise
             self._ready, self._graph = False, self._device.graph()  # whose memory is free again
             self._run.graph = f"steps one by one: {described(error)}"
+            for name in ("grad_scale", "found_inf"):  # a GradScaler would multiply what it finds
+                vars(self._optimizer).pop(name, None)
             return self._alone(step, batch)
         self._device.synchronize()
         _timed[:] = [time.perf_counter() - began]

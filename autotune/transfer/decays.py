@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.optimizers.options import LOOKAHEAD
 from autotune.studies.setting import Setting
 from autotune.transfer.base import Kind
 
+# Decays of options, and the argument and its value under which they are read.
+_READ = {
+    "grokfast_alpha": ("gradient_filter", "grokfast"),
+    "lookahead_ema": ("acceleration", LOOKAHEAD),
+}
+
 
 def powers(setting: Setting, power: float) -> dict[str, Any]:
-    """Return the betas or the momentum of a setting to a power; nothing where that is 1."""
+    """Return every decay of a setting that is read to a power; nothing where that is 1."""
     if power == 1:
         return {}
     new: dict[str, Any] = {}
     if "betas" in setting.hyper:
         new["betas"] = tuple(beta**power for beta in setting.hyper["betas"])
-    if "momentum" in setting.hyper:
-        new["momentum"] = setting.hyper["momentum"] ** power
+    others = [name for name, (key, word) in _READ.items() if setting.hyper.get(key) == word]
+    for name in ("momentum", *others):
+        if name in setting.hyper:
+            new[name] = setting.hyper[name] ** power
     return new
 
 

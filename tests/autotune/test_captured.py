@@ -258,3 +258,21 @@ def test_a_scaled_loss_is_scaled_in_a_graph_too(task):
     assert run.graph == WHOLE
     assert 0 < run.scaler.get_scale() < 2**16  # the first steps overflowed
     assert_same((losses, state(run, optimizer)), one_by_one(Precision.FLOAT16_ALONE))
+
+
+def test_a_recording_that_fails_in_the_optimizer_leaves_no_scale_behind(task, monkeypatch):
+    def record(self, work):
+        def step(*_):
+            raise RuntimeError("not while a graph is captured")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optimizer, "step", step)
+            work()
+
+    monkeypatch.setattr(Recorded, "record", record)
+    run, optimizer = begun(replace(task, precision=Precision.FLOAT16_ALONE))
+    scales = []
+    optimizer.register_step_pre_hook(lambda own, *_: scales.append(own.grad_scale.item()))
+    taken(Captured(run, optimizer, DEVICE, STEPS), optimizer, 0, STEPS)
+    assert run.graph == "steps one by one: RuntimeError: not while a graph is captured"
+    assert 0 < max(scales) <= 2**16

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from autotune.errors import AlreadyThere, SpecError
 from autotune.search.carried import task_arguments
-from autotune.search.opening import checked, open_search
+from autotune.search.opening import checked, open_search, prepare
 from autotune.studies.models import Search
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
@@ -116,3 +117,19 @@ def test_a_slow_mean_is_searched_as_long_as_runs_are(
         space = checked(asked.model_copy(update={"name": f"of-{steps}"}), store).spaces["ademamix"]
         longest = space.parameters["one_minus_beta3"].at(0.0)
         assert longest == pytest.approx(1 - 0.5 ** (3 / steps))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "space", "why"),
+    [
+        ("adamw", {"gradient_filter": "marss"}, "gradient_filter must be 'none', 'mars' or"),
+        ("adagrad", {"gradient_filter": ["none", "mars"]}, "gradient_filter must be 'none' for A"),
+        ("adamw-mars", {"layer_clip": {"low": 0.1, "high": 1.0}}, "gradient_filter must be 'none'"),
+    ],
+)
+def test_options_that_an_optimizer_refuses_are_refused_before_anything_is_stored(
+    optimizer: str, space: dict[str, Any], why: str
+) -> None:
+    asked = parse({"model": "mlp", "optimizers": [optimizer], "space": space, "steps": 12})
+    with pytest.raises(SpecError, match=rf"^{optimizer} does not take what its space holds: {why}"):
+        prepare(asked)

@@ -85,6 +85,17 @@ def test_half_lives_stay_a_share_of_the_run():
     assert halves[0] == pytest.approx(halves[1])
 
 
+def test_decays_of_a_filter_and_of_the_look_ahead_go_along_where_they_are_read():
+    way = Route(steps=(100, 200))
+    own = {"grokfast_alpha": 0.81, "lookahead_ema": 0.64}
+    found = replace(FOUND, hyper={**FOUND.hyper, **own, "gradient_filter": "grokfast"})
+    new = restate("betas-share", way, found=found)
+    assert (new["grokfast_alpha"], "lookahead_ema" in new) == (pytest.approx(0.9), False)
+    ahead = replace(found, hyper={**FOUND.hyper, **own, "acceleration": "nesterov-ema"})
+    new = restate("betas-share", way, found=ahead)
+    assert (new["lookahead_ema"], "grokfast_alpha" in new) == (pytest.approx(0.8), False)
+
+
 def test_a_longer_run_has_a_lower_lr_and_the_same_warm_up_steps_where_that_is_named():
     way = Route(batch=(32, 32), steps=(100, 1000))
     assert restate("lr-steps", way)["lr"] == pytest.approx(0.01 * 10**-0.32)

@@ -281,3 +281,9 @@ def test_matrices_that_muon_turns_are_measured_by_their_singular_values():
     exact = float(torch.linalg.matrix_norm(change, ord="nuc"))
     assert math.sqrt(controller._noise["body.0:matrix"]) == pytest.approx(exact, rel=0.35)
     assert math.sqrt(controller._noise["body.0:matrix"]) < 0.9 * float(change.abs().sum())
+
+
+def test_arguments_of_a_controller_that_is_not_named_are_refused():
+    assert build("adamw", network(), {"lr": 0.1, "controller": "none", "controller_alpha": 1.0})
+    with pytest.raises(TypeError, match=r"^'controller_alpha' is for a controller, got none; name"):
+        build("adamw", network(), {"lr": 0.1, "controller_alpha": 1.0})
