@@ -11,11 +11,13 @@ from autotune.errors import SpecError
 from autotune.optimizers import forms
 from autotune.optimizers.base import RuleOptimizer
 from autotune.optimizers.controllers import wanted
+from autotune.optimizers.options import LOOKAHEAD
 from autotune.optimizers.registry import is_foreign, resolve, second_order
 from autotune.results.tuned import Tuned
 
 OURS = "parameters with ndim <= 1 and what the model's no_weight_decay() names, as in the search"
 BY_OPTIMIZER = "by the optimizer, as in the search; the trainer's own is off"
+_TOLD = ("huggingface",)  # trainers that call the optimizer's eval() and train() themselves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +75,21 @@ def _check_trainable(tuned: Tuned, form: str) -> None:
             f"export '{form}' has a cosine and no average of weights, and {tuned.optimizer} trains "
             f"at a {tuned.schedule.type} rate and measures an average; use --as torch"
         )
+    if looks_ahead(tuned) and form not in _TOLD:
+        raise SpecError(
+            f"export '{form}' measures and saves the weights as they are, and {tuned.optimizer} "
+            f"puts in those to measure by optimizer.eval(); use --as torch or {' or '.join(_TOLD)}"
+        )
     if second_order(tuned.optimizer):
         raise SpecError(
             f"export '{form}' leaves the gradients to the trainer, and {tuned.optimizer} has to "
             "compute them itself, by optimizer.backward(loss); use --as torch"
         )
+
+
+def looks_ahead(tuned: Tuned) -> bool:
+    """Tell whether a setting takes gradients ahead of the weights that are measured."""
+    return bool(tuned.hyper.get("acceleration") == LOOKAHEAD)
 
 
 def in_one_group(tuned: Tuned, form: str) -> None:

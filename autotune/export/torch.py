@@ -6,6 +6,7 @@ from string import Template
 
 from autotune.export.header import lines
 from autotune.export.python import docstring, entries, literal, rising
+from autotune.export.run import looks_ahead
 from autotune.optimizers.registry import names, second_order
 from autotune.results.tuned import Tuned
 
@@ -80,7 +81,7 @@ _SHAPES = {
     "constant": "linear warm-up, then constant",
     "table": "the table, linear between its values",
 }
-_MEASURING = """    optimizer.eval()  # the average is in the model, to measure or save it
+_MEASURING = """    optimizer.eval()  # the {} is in the model, to measure or save it
     optimizer.train()  # back to where gradients are taken, before training goes on
 """
 
@@ -88,7 +89,6 @@ _MEASURING = """    optimizer.eval()  # the average is in the model, to measure 
 def render(tuned: Tuned) -> str:
     """Write a module with ``build(model)`` and ``schedule(optimizer, steps)``."""
     kind = tuned.schedule.type
-    averages = kind == "constant"
     return _FILE.substitute(
         provenance=docstring(lines(tuned)),
         backward=_backward(tuned.optimizer),
@@ -97,9 +97,16 @@ def render(tuned: Tuned) -> str:
         rising=rising(tuned),
         shape=_SHAPES[kind],
         factor=_FACTOR[kind],
-        measuring=_MEASURING if averages else "",
+        measuring=_measuring(tuned),
         math="import math\n" if kind == "cosine" else "",
     )
+
+
+def _measuring(tuned: Tuned) -> str:
+    """Return how weights are measured that are others than those that gradients are taken at."""
+    if looks_ahead(tuned):
+        return _MEASURING.format("point without the look-ahead")
+    return _MEASURING.format("average") if tuned.schedule.type == "constant" else ""
 
 
 def _backward(optimizer: str) -> str:

@@ -73,19 +73,25 @@ class _Log:
         run = known[whole.key][0] if known else self._begin(whole.key, whole.name, {})
         written = self._runs(f"tags.`{PARENT}` = '{run}'")
         for trial in trials(found):
-            before, status = written.get(trial.key, (None, None))
-            if trial.ended is None or status not in (None, "RUNNING"):
+            before = written.get(trial.key)
+            if trial.ended is None or (before and before[1] == _milliseconds(trial.ended)):
                 continue
-            if before is not None:
-                self._client.delete_run(before)  # its writing was cut short
+            if before:  # its writing was cut short, or it went on since
+                self._client.delete_run(before[0])
             self._trial(trial, run)
         self._verdict(whole, run)
         return run
 
-    def _runs(self, question: str) -> dict[str, tuple[str, str]]:
-        """Return the id and the status of runs, by key."""
+    def _runs(self, question: str) -> dict[str, tuple[str, int | None]]:
+        """Return the id of runs, and when they ended if they did, by key."""
         found = self._client.search_runs([self._experiment], question, max_results=FOUND)
-        return {run.data.tags[KEY]: (run.info.run_id, run.info.status) for run in found}
+        return {
+            run.data.tags[KEY]: (
+                run.info.run_id,
+                None if run.info.status == "RUNNING" else run.info.end_time,
+            )
+            for run in found
+        }
 
     def _begin(
         self, key: str, name: str, tags: Mapping[str, str], began: datetime | None = None

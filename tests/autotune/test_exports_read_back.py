@@ -365,6 +365,18 @@ def test_what_a_trainer_cannot_train_is_refused(form):
         export.render(replace(good, optimizer="adahessian"), form)
 
 
+def test_weights_ahead_are_measured_only_where_eval_is_called():
+    good = record("adamw")
+    ahead = {**good.hyper, "acceleration": "nesterov-ema"}
+    ahead = replace(good, optimizer="adamw-nema", hyper=ahead)
+    assert "optimizer.eval()  # the point without the look-ahead" in export.render(ahead, "torch")
+    assert "adamw-nema" in export.render(ahead, "huggingface")
+    for form in {*SETS} - {"huggingface"}:
+        sentence = rf"^export '{form}' measures and saves the weights as they are, and adamw-nema "
+        with pytest.raises(SpecError, match=sentence):
+            export.render(ahead, form)
+
+
 @pytest.mark.parametrize("form", ["kohya", "mmengine"])
 def test_an_optimizer_that_tells_matrices_apart_needs_our_groups(form):
     tuned = replace(record("adamw"), optimizer="muon", hyper={"lr": 0.02, "weight_decay": 0.1})

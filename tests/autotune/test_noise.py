@@ -12,7 +12,7 @@ from autotune.cli import main
 from autotune.engines import measuring
 from autotune.engines.inline import Inline
 from autotune.errors import SpecError
-from autotune.export.stored import ranked, rendered
+from autotune.export.stored import rendered
 from autotune.optimizers import create
 from autotune.results.noise import GradientNoise, of_runs
 from autotune.search.coordinator import run
@@ -292,8 +292,9 @@ def test_an_export_for_a_larger_batch_stops_at_the_measured_scale_and_says_so(se
         f"# noise scale: 16 samples, beyond which lr rises no further; {runs}; McCandlish et al. "
         "2018 (arXiv:1812.06162)\n"
     ) in header
-    (first,) = ranked(url, "s", "adamw", 1)
-    assert first.record.noise_scale == 16.0
+    words = ["export", "s/adamw", "--as", "json", "--top", "1", "--target-batch", "800"]
+    best = json.loads(CliRunner().invoke(main, [*words, "--storage", url]).stdout)
+    assert best["settings"][0]["target"]["noise_scale"] == 16.0
     by_hand = {**given, "target": Target(batch=800, noise_scale=32)}
     told = json.loads(rendered(url, "s/adamw", "json", **by_hand).text)
     assert told["target"]["noise_origin"] == "given by hand"

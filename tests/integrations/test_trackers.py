@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -122,6 +123,27 @@ def test_mlflow_is_told_each_trial_once_and_again_where_that_was_cut_short(mlflo
         "adamw 1": "FINISHED",
         "adamw 3": "FAILED",
     }
+
+
+class Later(Few):
+    """The same, where these trials went on for a minute since."""
+
+    def records(self):
+        for optimizer, trial, curve in super().records():
+            yield optimizer, replace(trial, updated=trial.updated + timedelta(minutes=1)), curve
+
+
+def test_mlflow_is_told_again_of_a_trial_that_went_on_since(mlflow, found, tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"file://{tmp_path}/runs"
+    parent = mlflow.log(Few(found, 1), tracking_uri=uri)
+    mlflow.log(Later(found, 1), tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
+    folder = client.get_run(parent).info.experiment_id
+    (run,) = client.search_runs([folder], f"tags.mlflow.parentRunId = '{parent}'")
+    (one,) = trials(Later(found, 1))
+    assert run.info.end_time == round(one.ended.timestamp() * 1000)
 
 
 def test_a_password_of_a_tracking_server_is_not_printed(mlflow, found, monkeypatch):

@@ -15,8 +15,9 @@ from autotune.client.seats import Seat
 from autotune.client.wire import Wire
 from autotune.client.worker import work
 from autotune.errors import AlreadyThere, SpecError
-from autotune.search import changes, opening
+from autotune.search import opening
 from autotune.search.coordinator import run
+from autotune.search.facts import identity
 from autotune.search.worker import Terms
 from autotune.studies.records import SearchState
 from autotune.studies.spec import parse
@@ -85,7 +86,7 @@ def test_a_task_that_is_installed_is_begun_by_its_name_for_workers(folder, liste
         found = wire.call("GET", "/v1/searches/mlp").body
         assert found["task"]["data"] == "digits-pair"
         spec = parse(dict(found["spec"])).model_copy(update={"device": "cpu"})
-        facts = changes.identity(opening.prepare(spec).facts)
+        facts = identity(opening.prepare(spec).facts)
         body = {"worker": "w", "facts": facts, "can_pause": "checkpoint"}
         answer = wire.call("POST", "/v1/searches/mlp/leases", body)
     assert answer.body["leases"][0]["evaluate_at"] == [1, 3]
@@ -126,7 +127,7 @@ def test_a_worker_with_another_file_is_refused(server, url, folder):
 
 
 def test_the_server_reads_none_of_the_models_files(server, url, folder, monkeypatch):
-    facts = changes.identity(opening.prepare(parse(SPEC)).facts)
+    facts = identity(opening.prepare(parse(SPEC)).facts)
     (folder / "own.py").unlink()
     with closing(Wire(server, None)) as wire:
         body = {"worker": "w", "facts": facts}
@@ -172,7 +173,7 @@ def test_a_halted_worker_gives_its_trial_back_and_another_goes_on(server, url):
 def test_a_trial_whose_process_died_is_given_again_and_counts_the_try(server, url, folder):
     spec = parse(SPEC)
     facts = opening.prepare(spec).facts
-    own = {"facts": changes.identity(facts), "content": {}, "task": {}}
+    own = {"facts": identity(facts), "content": {}, "task": {}}
     with closing(Wire(server, None)) as wire:
         seat = Seat(wire, "net", "w", folder / "states", **own)
         tries = []
