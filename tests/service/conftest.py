@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 
+import httpx2
 import pytest
 import uvicorn
 from starlette.testclient import TestClient
@@ -37,6 +38,21 @@ def begun(client):
     """A service with a search that has begun."""
     assert client.put("/v1/searches/bowl", json=BODY).status_code == 201
     return client
+
+
+class Way(httpx2.BaseTransport):
+    """The way to a service within this process, which no client closes for the others."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def handle_request(self, request):
+        return self.inner.handle_request(request)
+
+
+@pytest.fixture
+def way(begun):
+    return Way(begun._transport)
 
 
 @pytest.fixture

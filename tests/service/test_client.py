@@ -22,11 +22,11 @@ from autotune.testing.remote import BODY, loss_of
 
 
 @pytest.fixture
-def dial(begun, tmp_path):
+def dial(begun, way, tmp_path):
     """Return clients of a service within this process; their files are in a folder of the test."""
 
     def make(transport=None, states=tmp_path / "states", **more):
-        used = transport or begun._transport
+        used = transport or way
         return Client(str(begun.base_url), transport=used, states=states, **more)
 
     return make

@@ -13,10 +13,10 @@ from autotune.testing.remote import lease, loss_of
 
 
 @pytest.fixture
-def dial(begun, tmp_path):
+def dial(begun, way, tmp_path):
     def make():
         address = str(begun.base_url)
-        return AsyncClient(address, transport=begun._transport, states=tmp_path / "states")
+        return AsyncClient(address, transport=way, states=tmp_path / "states")
 
     return make
 
