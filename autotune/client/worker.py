@@ -103,11 +103,6 @@ def _spec(found: Mapping[str, Any], terms: Terms) -> SearchSpec:
             f"search '{found['name']}' is trained by loops of its workers' own, so 'autotune "
             "worker' cannot; ask for its trials with autotune.client"
         )
-    if spec.measuring:
-        raise SpecError(
-            f"search '{found['name']}' keeps what is measured of gradients ({spec.measuring}), "
-            "which is not told over HTTP; let the worker join it by --storage"
-        )
     own = {"engine": terms.engine, "workers": terms.workers, "per_gpu": terms.per_gpu}
     device = found["task"].get("device", "cpu") if terms.device == "auto" else terms.device
     precision = spec.precision if terms.precision == AUTO else terms.precision

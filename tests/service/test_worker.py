@@ -111,13 +111,6 @@ def test_no_other_task_is_begun_by_its_name(model, sentence, listening):
             wire.call("PUT", "/v1/searches/x", body)
 
 
-@pytest.mark.parametrize("key", ["record_norms", "measure_noise"])
-def test_what_is_measured_of_gradients_is_not_lost_on_its_way(key, folder, url, listening):
-    begin(url, parse({**SPEC, key: True}))
-    with pytest.raises(SpecError, match=rf"^search 'net' keeps .* \({key}\), which is not told"):
-        work("net", server=f"http://127.0.0.1:{listening}", terms=ALONE)
-
-
 def test_a_worker_with_another_file_is_refused(server, url, folder):
     (folder / "own.py").write_text(TASK.replace("-2.0", "-3.0"))
     with pytest.raises(AlreadyThere, match=r"begun with another content of its data or model"):
