@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 
 from autotune.errors import SpecError
-from autotune.optimizers.options import READ
+from autotune.optimizers.options import DEFAULTS, FILTERS, READ, coordinate
 from autotune.optimizers.registry import is_foreign
 from autotune.search.foreign import ends
 from autotune.space.presets import presets_of
@@ -20,13 +20,36 @@ def check(spaces: Mapping[str, Space]) -> None:
     Optimizers of this package are built at all choices and ends of ranges of such options.
 
     Raises:
-        SpecError: The optimizer refuses one.
+        SpecError: The optimizer refuses one, or what is asked for has no effect.
     """
+    _refuse_unread(spaces.values())
     for name, space in spaces.items():
         if is_foreign(name):
             continue
         for setting in _settings(name, space):
             _build(name, setting)
+
+
+def _refuse_unread(spaces: Collection[Space]) -> None:
+    """Refuse what is read by something that is off in each of the spaces that ask for it."""
+    for switch, by_value in READ.items():
+        for value, read in by_value.items():
+            for name in map(coordinate, read):
+                asking = [space for space in spaces if name in space.asked]
+                if asking and not any(_may_be_on(space, switch, value) for space in asking):
+                    on = repr(value) if value in FILTERS else "above 0"
+                    raise SpecError(
+                        f"space.{name} has an effect only where {switch} is {on}; set "
+                        f"space.{switch} so, or leave it out"
+                    )
+
+
+def _may_be_on(space: Space, switch: str, value: str) -> bool:
+    if switch in space.parameters:
+        words = ends(space.parameters[switch])
+    else:
+        words = [space.fixed.get(switch, space.defaults[switch])]
+    return any(word == value if value in FILTERS else word != DEFAULTS[switch] for word in words)
 
 
 def _settings(name: str, space: Space) -> Iterator[Setting]:

@@ -133,3 +133,22 @@ def test_options_that_an_optimizer_refuses_are_refused_before_anything_is_stored
     asked = parse({"model": "mlp", "optimizers": [optimizer], "space": space, "steps": 12})
     with pytest.raises(SpecError, match=rf"^{optimizer} does not take what its space holds: {why}"):
         prepare(asked)
+
+
+@pytest.mark.parametrize(
+    ("space", "switch"),
+    [
+        ({"mars_gamma": 0.1}, "gradient_filter is 'mars'"),
+        ({"gradient_filter": "grokfast", "mars_gamma": 0.1}, "gradient_filter is 'mars'"),
+        ({"layer_split": "dim"}, "layer_clip is above 0"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(space: dict[str, Any], switch: str) -> None:
+    asked = parse({"model": "mlp", "optimizers": ["adamw"], "space": space, "steps": 12})
+    with pytest.raises(SpecError, match=rf"has an effect only where {switch}; set space\."):
+        prepare(asked)
+
+
+def test_an_option_may_be_set_for_the_one_optimizer_that_reads_it() -> None:
+    both, space = ["adamw", "adamw-mars"], {"mars_gamma": 0.1}
+    assert prepare(parse({"model": "mlp", "optimizers": both, "space": space, "steps": 12}))
