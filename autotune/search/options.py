@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 
 from autotune.errors import SpecError
+from autotune.optimizers import controllers
 from autotune.optimizers.options import DEFAULTS, FILTERS, READ, coordinate
 from autotune.optimizers.registry import is_foreign
 from autotune.search.foreign import ends
@@ -67,7 +68,8 @@ def _build(name: str, setting: Setting) -> None:
 
     from autotune.optimizers import create
 
+    own, _ = controllers.parted(setting.hyper)  # a controller is of the model, checked beside
     try:
-        create(name, [torch.nn.Parameter(torch.ones(2, 2))], **setting.hyper)
+        create(name, [torch.nn.Parameter(torch.ones(2, 2))], **own)
     except (TypeError, ValueError) as error:
         raise SpecError(f"{name} does not take what its space holds: {error}") from error

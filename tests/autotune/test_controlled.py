@@ -208,6 +208,13 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_stored(changes, e
         prepare(spec(**changes))
 
 
+def test_a_controller_goes_with_options_of_gradients():
+    space = {"controller": "agvm", "layer_clip": 1.0}
+    found = prepare(spec(optimizers=["adamw-mars"], space=space)).spaces["adamw-mars"]
+    hyper = presets_of("adamw-mars", found)[0].setting.hyper
+    assert (hyper["controller"], hyper["layer_clip"]) == ("agvm", 1.0)
+
+
 def controlled(**changes):
     tuned = tuned_for_test()
     space = {**tuned.space, **{name: ["fixed", value] for name, value in AGVM.items()}}
