@@ -209,10 +209,10 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_stored(changes, e
 
 
 def test_a_controller_goes_with_options_of_gradients():
-    space = {"controller": "agvm", "layer_clip": 1.0}
+    space = {"controller": "agvm"}
     found = prepare(spec(optimizers=["adamw-mars"], space=space)).spaces["adamw-mars"]
     hyper = presets_of("adamw-mars", found)[0].setting.hyper
-    assert (hyper["controller"], hyper["layer_clip"]) == ("agvm", 1.0)
+    assert (hyper["controller"], hyper["gradient_filter"]) == ("agvm", "mars")
 
 
 def controlled(**changes):
