@@ -23,10 +23,9 @@ def check(spaces: Mapping[str, Space]) -> None:
     Raises:
         SpecError: The optimizer refuses one, or what is asked for has no effect.
     """
-    _refuse_unread(spaces.values())
-    for name, space in spaces.items():
-        if is_foreign(name):
-            continue
+    ours = {name: space for name, space in spaces.items() if not is_foreign(name)}
+    _refuse_unread(ours.values())
+    for name, space in ours.items():
         for setting in _settings(name, space):
             _build(name, setting)
 

@@ -26,6 +26,15 @@ def net(classes):
 """
 
 
+SLOWLY = """
+import torch
+
+class Slowly(torch.optim.SGD):
+    def __init__(self, params, lr=0.1, grokfast_lamb=2.0):
+        super().__init__(params, lr)
+"""
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "net.py"
@@ -152,3 +161,12 @@ def test_an_option_that_nothing_reads_is_refused(space: dict[str, Any], switch: 
 def test_an_option_may_be_set_for_the_one_optimizer_that_reads_it() -> None:
     both, space = ["adamw", "adamw-mars"], {"mars_gamma": 0.1}
     assert prepare(parse({"model": "mlp", "optimizers": both, "space": space, "steps": 12}))
+
+
+def test_arguments_of_another_package_by_such_a_name_are_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"optimizers": ["slowly.Slowly"], "space": {"grokfast_lamb": 1.0}, "steps": 12}
+    assert prepare(parse({"model": "mlp", **asked}))
