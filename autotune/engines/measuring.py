@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune.errors import SpecError
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import OwnLoop, Task, trains_itself
+from autotune.tasks.precision import FP16
 
 BATCHED = "batched"
 
@@ -25,6 +26,11 @@ def check(spec: SearchSpec, task: Task | OwnLoop, engine: str) -> None:
             f"{spec.measuring} needs a task whose steps are taken here, but model '{task.name}' is "
             "a loop of its own, whose gradients nobody sees; leave it out, or give a function that "
             "returns a Problem"
+        )
+    if spec.measuring and spec.precision == FP16:
+        raise SpecError(
+            f"{spec.measuring} needs gradients of every step, and precision 'fp16' leaves out those "
+            "of steps that overflow; use precision bf16 or float32"
         )
     if spec.measure_noise and engine == BATCHED:
         raise SpecError(

@@ -16,6 +16,7 @@ from autotune.studies import gradients
 from autotune.studies.records import Role, TrialState
 from autotune.studies.spec import differences, parse
 from autotune.studies.store import Store
+from autotune.tasks.resolve import resolve
 from autotune.testing.loops import Parabola
 from autotune.testing.trials import nested
 from autotune.training import checkpoint
@@ -151,6 +152,12 @@ def test_a_loop_of_ones_own_is_told_that_nobody_sees_its_gradients():
     with pytest.raises(SpecError, match=sentence):
         measuring.check(spec, Parabola(), "inline")
     measuring.check(parse({"model": "parabola"}), Parabola(), "inline")
+
+
+def test_norms_of_steps_that_may_be_left_out_are_refused():
+    spec = parse({"model": "mlp", "record_norms": True, "precision": "fp16"})
+    with pytest.raises(SpecError, match=r"^record_norms needs gradients of every step, and precis"):
+        measuring.check(spec, resolve("mlp"), "inline")
 
 
 def test_a_loop_that_asks_for_its_trials_is_told_so_too():
