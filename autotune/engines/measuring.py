@@ -29,8 +29,8 @@ def check(spec: SearchSpec, task: Task | OwnLoop, engine: str) -> None:
         )
     if spec.measuring and spec.precision == FP16:
         raise SpecError(
-            f"{spec.measuring} needs gradients of every step, and precision 'fp16' leaves out those "
-            "of steps that overflow; use precision bf16 or float32"
+            f"{spec.measuring} needs gradients of every step, and precision 'fp16' leaves out "
+            "those of steps that overflow; use precision bf16 or float32"
         )
     if spec.measure_noise and engine == BATCHED:
         raise SpecError(
