@@ -11,7 +11,7 @@ from io import StringIO
 
 import pytest
 
-from autotune.app import anytime, history
+from autotune.app import anytime, clock, history
 from autotune.results import comparison
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.setting import Setting
@@ -119,7 +119,8 @@ def store(sample_url):
 
 def trials(store, optimizer):
     studies = {study.optimizer: study.id for study in store.search(sample.NAME).studies}
-    return store.trials(studies[optimizer])
+    study = studies[optimizer]
+    return clock.dated(store.trials(study), store.attempts(study))
 
 
 def test_the_overview_draws_the_stored_progress(read, dashboard, store):
