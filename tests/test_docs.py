@@ -63,7 +63,8 @@ def searches() -> list[str]:
 
 def parsed(command: str) -> click.Context:
     """Return the context in which a command would run; raises click.UsageError."""
-    context, arguments = click.Context(main, info_name="autotune"), shlex.split(command)
+    context = click.Context(main, info_name="autotune", **main.context_settings)
+    arguments = shlex.split(command)
     while isinstance(context.command, click.Group):
         name, below, arguments = context.command.resolve_command(context, arguments)
         assert below is not None

@@ -20,12 +20,15 @@ IMAGE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 def parsed(words):
     """Return a command's options as its words say them; raises where it does not know one."""
-    name, *rest = words
-    command = main.get_command(click.Context(main), name)
-    while isinstance(command, click.Group):
-        name, *rest = rest
-        command = command.get_command(click.Context(command), name)
-    return command.make_context(name, list(rest)).params
+    context, rest = click.Context(main, **main.context_settings), list(words)
+    while isinstance(context.command, click.Group):
+        name, command, rest = context.command.resolve_command(context, rest)
+        # With the parent, as click keeps the words for help that a command was made with first.
+        if isinstance(command, click.Group):
+            context = click.Context(command, parent=context)
+        else:
+            context = command.make_context(name, rest, parent=context)
+    return context.params
 
 
 def test_a_database_a_server_a_dashboard_and_two_workers_are_started():
