@@ -136,7 +136,7 @@ def work(port: int, name: str, until: float, trains: float, times: Times) -> Non
     client, chance = Client(port, times), random.Random(name)
     time.sleep(chance.random() * trains)
     while time.time() < until:
-        asked = {"worker": name, "request": uuid.uuid4().hex}
+        asked = {"worker": name, "request": uuid.uuid4().hex, "can_pause": "checkpoint"}
         found = client.call("ask", f"/v1/searches/{NAME}/leases", asked, "wait=25")
         for held in found["leases"] if found else ():
             time.sleep(trains * chance.uniform(0.5, 1.5))
