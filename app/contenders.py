@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from autotune.app import anytime, clock, curves, drawn, judged
+from autotune.app import anytime, clock, drawn, judged
 from autotune.app.fidelity import Curves
 from autotune.results.comparison import Row
 from autotune.studies.records import TrialRecord
@@ -27,13 +27,7 @@ def draw_curves(
     st.subheader("Learning curves of the judged settings")
     every = {key: points for own in known.values() for key, points in own.items()}
     pick, axis, switch = st.columns([2, 2, 3], vertical_alignment="bottom")
-    metric = pick.selectbox(
-        "Metric",
-        curves.metrics(every),
-        format_func=curves.METRICS.__getitem__,
-        key="metric",
-        bind="query-params",
-    )
+    metric = drawn.metric(pick, every)
     against = drawn.against(axis, clock.CURVE, "along")
     log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
     bands = judged.bands(rows, trials, known, metric)

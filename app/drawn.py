@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.basedatatypes import BaseTraceType
 
-from autotune.app import listing, look
+from autotune.app import curves, listing, look
+from autotune.app.fidelity import Curves
 
 _WHOSE = re.compile(r"(trial|seed) %\{customdata(\[0\])?\}")
 SCALE = 2  # pixels of an image for each of the page
@@ -59,6 +60,23 @@ def against(place: Any, axes: Iterable[str], key: str) -> str:
         key: Its name in the address.
     """
     chosen: str = place.selectbox("Against", list(axes), key=key, bind="query-params")
+    return chosen
+
+
+def metric(place: Any, known: Curves) -> str:
+    """Let the reader choose what a figure draws of curves, by its key in ``curves.METRICS``.
+
+    Args:
+        place: Where the choice stands.
+        known: Curves by trial, one of which has it.
+    """
+    chosen: str = place.selectbox(
+        "Metric",
+        curves.metrics(known),
+        format_func=curves.METRICS.__getitem__,
+        key="metric",
+        bind="query-params",
+    )
     return chosen
 
 

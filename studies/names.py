@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from autotune.studies.errors import SpecError
 
+BATCHED = "batched"  # the engine that steps many replicas at once
 COMMAND = "command"  # the model of a search whose trials run a command
 PRECISIONS = ("auto", "float32", "bf16", "fp16")  # what --precision takes
 LONGEST = 200  # characters; servers enforce the column's length, SQLite does not

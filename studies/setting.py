@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,3 +24,12 @@ class Setting:
     def trains_like(self, other: Setting) -> bool:
         """Return whether runs of both are the same: coordinates do not matter to a run."""
         return self.hyper == other.hyper and self.warmup == other.warmup
+
+
+def flat(hyper: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield arguments one number each: betas become beta1, beta2 and so on."""
+    for name, value in hyper.items():
+        if isinstance(value, list | tuple):
+            yield from ((f"{name.removesuffix('s')}{k}", one) for k, one in enumerate(value, 1))
+        else:
+            yield name, value

@@ -134,13 +134,7 @@ def _open(shown: Shown, number: int) -> None:
 
 def _curves(shown: Shown) -> None:
     pick, axis, slide, switch = st.columns([2, 2, 3, 2], vertical_alignment="bottom")
-    metric = pick.selectbox(
-        "Metric",
-        curves.metrics(shown.curves),
-        format_func=curves.METRICS.__getitem__,
-        key="metric",
-        bind="query-params",
-    )
+    metric = drawn.metric(pick, shown.curves)
     against = drawn.against(axis, clock.CURVE, "along")
     smooth = slide.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
     log = switch.toggle("Logarithmic", key="logy", bind="query-params")

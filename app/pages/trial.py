@@ -71,13 +71,7 @@ def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> 
     st.subheader("Curve")
     known = queries.curves(url, snapshot, optimizer)
     pick, axis = st.columns(2)
-    metric = pick.selectbox(
-        "Metric",
-        curves.metrics(known),
-        format_func=curves.METRICS.__getitem__,
-        key="metric",
-        bind="query-params",
-    )
+    metric = drawn.metric(pick, known)
     against = drawn.against(axis, clock.CURVE, "along")
     lines = curves.among(snapshot.trials[optimizer], known, trial, metric)
     shown = neighbours.among(lines, trial.number)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from autotune.errors import SpecError
+from autotune.studies.names import BATCHED
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import OwnLoop, Task, trains_itself
 from autotune.tasks.precision import FP16
-
-BATCHED = "batched"
 
 
 def check(spec: SearchSpec, task: Task | OwnLoop, engine: str) -> None:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState
+from autotune.studies.setting import flat
 
 # What a tracker is told of a task. A command, its paths and its data's place may hold secrets.
 FACTS = ("model", "steps", "batch_size", "parameters", "precision", "device")
@@ -111,12 +112,7 @@ def _key(search: SearchRecord) -> str:
 
 def _params(optimizer: str, trial: TrialRecord) -> Iterator[tuple[str, Any]]:
     yield "optimizer", optimizer
-    for name, value in trial.setting.hyper.items():
-        if isinstance(value, tuple | list):
-            word = name.removesuffix("s")  # betas: beta1, beta2
-            yield from ((f"{word}{place}", part) for place, part in enumerate(value, 1))
-        else:
-            yield name, value
+    yield from flat(trial.setting.hyper)
     yield from {"warmup": trial.setting.warmup, "steps": trial.target, "seed": trial.seed}.items()
 
 

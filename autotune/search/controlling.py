@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from autotune.errors import SpecError
 from autotune.optimizers.controllers import KEY, NONE
+from autotune.search.foreign import ends
 from autotune.space.controlled import is_word
 from autotune.space.presets import presets_of
 from autotune.space.spaces import Choice, Space
+from autotune.studies.names import BATCHED
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import Task, trains_itself
-
-BATCHED = "batched"
 
 
 def check(spec: SearchSpec, task: Task, engine: str, spaces: Mapping[str, Space]) -> None:
@@ -64,14 +64,7 @@ def _ends(space: Space) -> list[dict[str, float | str]]:
     """Return the controlled setting, and it at each end of its own ranges."""
     on: dict[str, float | str] = {KEY: _names(space)[0]} if KEY in space.parameters else {}
     own = {k: parameter for k, parameter in space.parameters.items() if is_word(k) and k != KEY}
-    ends = [
-        {**on, key: value}
-        for key, parameter in own.items()
-        for value in (
-            parameter.options if isinstance(parameter, Choice) else (parameter.low, parameter.high)
-        )
-    ]
-    return [on, *ends]
+    return [on, *({**on, key: value} for key, one in own.items() for value in ends(one))]
 
 
 def _refused(controller: str, optimizer: str, why: str) -> str:

@@ -13,12 +13,13 @@ from autotune.pruners.ladder import rungs_of
 from autotune.search.carried import task_arguments
 from autotune.search.facts import changed_facts
 from autotune.seeds import training
+from autotune.studies.names import BATCHED
 from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState, mixed
 from autotune.studies.spec import parse
 from autotune.tasks.resolve import resolve
 from autotune.training.job import Job, Outcome, Report
 
-SIMULATED, BATCHED = "simulated", "batched"
+SIMULATED = "simulated"
 # Outcomes of trials that ended before their last step.
 _ENDS = {TrialState.DIVERGED: Outcome.DIVERGED, TrialState.FAILED: Outcome.FAILED}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -35,6 +34,7 @@ from autotune.service.problems import Problem, responses
 from autotune.studies import attempts, remote
 from autotune.studies.records import Asked, Point
 from autotune.studies.remote import Lease, Saved
+from autotune.studies.setting import flat
 from autotune.studies.tokens import Scope, TokenRecord
 
 LONGEST = 60.0  # seconds that a request may wait
@@ -178,7 +178,7 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
         seed=training(int(lease.spec["seed"]), trial.seed),
         optimizer=lease.study,
         hyper=hyper,
-        flat=dict(_flat(hyper)),
+        flat=dict(flat(hyper)),
         schedule=Schedule(
             type=schedule(lease.study), warmup_fraction=trial.setting.warmup, steps=trial.target
         ),
@@ -189,15 +189,6 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
         expires_in=seconds,
         beat_every=seconds / BEATS,
     )
-
-
-def _flat(hyper: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield arguments one number each: betas become beta1, beta2 and so on."""
-    for name, value in hyper.items():
-        if isinstance(value, list | tuple):
-            yield from ((f"{name.removesuffix('s')}{k}", one) for k, one in enumerate(value, 1))
-        else:
-            yield name, value
 
 
 def _refuse_another(lease: Lease, token: TokenRecord | None) -> None:
