@@ -138,6 +138,15 @@ def test_only_a_person_means_a_second_signal_at_once():
         interrupt(signal.SIGINT, None)
 
 
+def test_a_signal_is_told_of_even_as_a_line_is_being_written(monkeypatch, capfd):
+    def entered_twice(*_, **__):
+        raise RuntimeError("reentrant call")
+
+    monkeypatch.setattr("click.echo", entered_twice)
+    stderr.tell("stopping")
+    assert capfd.readouterr().err == "stopping\n"
+
+
 def test_a_later_second_signal_is_meant():
     interrupt = Interrupt()
     interrupt(signal.SIGTERM, None)

@@ -15,8 +15,9 @@ def tell(text: str) -> None:
         click.echo(text, err=True)
     except OSError:
         close_stderr()
-    except RuntimeError:
-        pass  # the signal came while a line was being written
+    except RuntimeError:  # the signal came while a line was being written
+        with suppress(OSError, AttributeError):
+            os.write(sys.stderr.fileno(), f"{text}\n".encode())
 
 
 def close_stderr() -> None:
