@@ -3,14 +3,22 @@
 Nothing heavy is imported at the top: tests that need a GPU are collected where only PyTorch is.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 def pytest_configure() -> None:
@@ -24,6 +32,105 @@ def pytest_collection_finish() -> None:
     """Never look for garbage among the tests themselves: each look took up to half a second."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_once() -> Iterator[Callable[[Any], Any] | None]:
+    """Run all migrations of an empty SQLite file once a process; what they said is said again.
+
+    Gives what makes an upgrade do so.
+    """
+    try:
+        from alembic.script import ScriptDirectory
+
+        from autotune.studies import schema
+    except ImportError:  # where only PyTorch is
+        yield None
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "upgrade", _repeating(schema.upgrade))
+        patch.setattr(ScriptDirectory, "from_config", _reading_once(ScriptDirectory.from_config))
+        yield _repeating
+
+
+def _reading_once(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let Alembic read each folder of steps once: Optuna's, too, which is read at each opening."""
+    found: dict[str, Any] = {}
+
+    def from_config(config: Any) -> Any:
+        place = config.get_main_option("script_location")
+        if place not in found:
+            found[place] = read(config)
+        return found[place]
+
+    return from_config
+
+
+def _repeating(upgrade: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    from sqlalchemy import event
+
+    from autotune.studies import schema
+
+    said: list[tuple[str, Any]] = []
+
+    def hear(_c: Any, _k: Any, statement: str, given: Any, *_: Any) -> None:
+        if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
+            said.append((statement, given))
+
+    @wraps(upgrade)
+    def repeat(connection: Connection) -> None:
+        if connection.dialect.name != "sqlite" or schema.tables(connection):
+            upgrade(connection)
+        elif said:
+            for statement, given in said:
+                connection.exec_driver_sql(statement, given)
+        else:
+            event.listen(connection, "before_cursor_execute", hear)
+            try:
+                upgrade(connection)
+            except BaseException:
+                said.clear()
+                raise
+            finally:
+                event.remove(connection, "before_cursor_execute", hear)
+
+    return repeat
+
+
+@pytest.fixture(scope="session")
+def at_once() -> Callable[[], AbstractContextManager[None]]:
+    """Let engines of processes start workers at once, forked from where all is loaded."""
+    from autotune.testing.victims import context
+
+    forked = context()
+
+    @contextmanager
+    def entered() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("multiprocessing.get_context", lambda kind: forked)
+            yield
+
+    return entered
+
+
+@pytest.fixture
+def workers_at_once(at_once: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Let those of a test's searches start so."""
+    with at_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def quick(at_once: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+    """Make engines whose workers start so."""
+
+    def make(**how: Any) -> Any:
+        from autotune.engines.processes import Processes
+
+        with at_once():
+            return Processes(**how)
+
+    return make
 
 
 @pytest.fixture(scope="session")

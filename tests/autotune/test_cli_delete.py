@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -17,6 +15,7 @@ from autotune.search.lock import exclusive, folder_of
 from autotune.studies.optuna_mirror import Mirror
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
+from autotune.testing.forked import Forked
 from autotune.testing.trials import setting_of
 
 URL = "sqlite:///autotune.db"
@@ -73,8 +72,7 @@ def test_nothing_is_deleted_unasked(net: Path) -> None:
 def answered(answer: str) -> str:
     """Return what a person at a terminal reads who gives an answer."""
     terminal, theirs = pty.openpty()
-    command = [sys.executable, "-P", "-m", "autotune", "delete", "net"]
-    with subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE, text=True) as process:
+    with Forked("delete", "net", stdin=theirs) as process:
         os.write(terminal, f"{answer}\n".encode())
         _, said = process.communicate(timeout=60)
     os.close(terminal)

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from click.testing import CliRunner, Result
 from autotune.cli import main
 from autotune.studies.records import SearchState
 from autotune.studies.store import Store
+from autotune.testing.forked import Forked
 
 TINY = """
 import time
@@ -242,18 +241,11 @@ def test_resuming_what_is_not_there_suggests(there: Path) -> None:
 
 
 @pytest.fixture
-def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path) -> Iterator[Forked]:
     """A search that takes its time, of which a trial has ended."""
     (folder / "tiny.py").write_text(TINY.format(slow=0.02))
-    with subprocess.Popen(
-        [sys.executable, "-m", "autotune", *COMMAND, "--progress", "plain"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said = []
+    with Forked(*COMMAND, "--progress", "plain") as process:
+        said: list[str] = []
         while "trial 0" not in (said or [""])[-1]:
             said.append(process.stderr.readline())
             assert said[-1], "".join(said)
@@ -265,7 +257,7 @@ def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
 )
 def test_an_interrupted_search_is_saved_and_says_how_to_go_on(
-    number: signal.Signals, code: int, running: subprocess.Popen[str]
+    number: signal.Signals, code: int, running: Forked
 ) -> None:
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
@@ -282,7 +274,7 @@ def test_an_interrupted_search_is_saved_and_says_how_to_go_on(
 
 
 def test_a_killed_search_reads_as_interrupted_until_it_goes_on(
-    running: subprocess.Popen[str],
+    running: Forked,
 ) -> None:
     assert "  running  " in invoke("list").stdout
     running.kill()
@@ -296,7 +288,7 @@ def test_a_killed_search_reads_as_interrupted_until_it_goes_on(
     assert "  complete  " in invoke("list").stdout
 
 
-def test_a_search_that_is_running_is_not_deleted(running: subprocess.Popen[str]) -> None:
+def test_a_search_that_is_running_is_not_deleted(running: Forked) -> None:
     result = invoke("delete", "line", "--yes")
     assert result.exit_code == 6
     assert result.stderr == (
@@ -313,7 +305,7 @@ def test_a_deleted_search_can_begin_again(folder: Path) -> None:
 
 
 def test_a_second_ctrl_c_aborts_and_the_search_can_still_go_on(
-    running: subprocess.Popen[str],
+    running: Forked,
 ) -> None:
     running.send_signal(signal.SIGINT)
     running.send_signal(signal.SIGINT)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 
@@ -21,6 +19,7 @@ from autotune.studies import atomic
 from autotune.studies.records import Command, Proposal, Role, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.forked import Forked
 from autotune.testing.trials import setting_of
 
 
@@ -222,10 +221,7 @@ def interrupted(store, task_file):
 
 
 def test_a_terminated_worker_hands_back_and_says_so(store, interrupted):
-    worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "autotune", "worker", "--search", "slow", "--name", "w1"],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    worker = Forked("worker", "--search", "slow", "--name", "w1")
     trial = _running(store, interrupted.id)
     worker.send_signal(signal.SIGTERM)
     said = worker.communicate(timeout=60)[1]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from autotune.seeds import derive
 from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.testing.victims import kill, searching
 
 
 @pytest.fixture
@@ -280,26 +280,18 @@ def test_a_pause_takes_none_of_the_minutes(task_file, url):
         assert store.search("problem").seconds < wall - 1.5
 
 
-RUN = """
-import sys
-from autotune.search.coordinator import run
-from autotune.seeds import derive
-from autotune.studies.files import read
-from autotune.studies.spec import parse
-from autotune.studies.store import Store
-with Store(sys.argv[2]) as store:
-    run(parse(read(sys.argv[1])), store=store)
-"""
-
-
 @pytest.mark.parametrize("delay", [0.02, 0.3])
 def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undisturbed, delay):
-    path = tmp_path / "spec.yaml"
-    path.write_text(
-        f"model: '{task_file}:problem'\noptimizers: [adan, adamw]\n"
-        "budget: {trials: 4}\nsteps: 27\nengine: inline\n"
+    process = searching(
+        {
+            "model": f"{task_file}:problem",
+            "optimizers": ["adan", "adamw"],
+            "budget": {"trials": 4},
+            "steps": 27,
+            "engine": "inline",
+        },
+        url,
     )
-    process = subprocess.Popen([sys.executable, "-P", "-c", RUN, str(path), url])
     while not (tmp_path / "autotune.db").exists():
         time.sleep(0.01)
     with Store(url) as store:
@@ -310,13 +302,13 @@ def test_killed_and_continued_equals_undisturbed(task_file, tmp_path, url, undis
                 break
             time.sleep(0.01)
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
     with Store(url) as store:
         run(spec(task_file), store=store)
         assert trials(store) == undisturbed
 
 
+@pytest.mark.usefixtures("workers_at_once")
 def test_two_workers_run_the_same_trials_to_the_same_losses(task_file, url, undisturbed):
     with Store(url) as store:
         run(spec(task_file, engine="processes", workers=2), store=store)
@@ -451,6 +443,7 @@ def test_trials_that_end_at_once_use_up_the_budget_all_the_same(task_file, url, 
         run(spec(task_file, function, budget={"runs": 12}), store=store)
 
 
+@pytest.mark.usefixtures("workers_at_once")
 def test_a_worker_that_hangs_does_not_outlast_the_minutes(task_file, url, monkeypatch):
     monkeypatch.setattr("autotune.search.coordinator.STEP_TIMEOUT", 1.0)
     began = time.monotonic()

@@ -10,7 +10,6 @@ import pytest
 
 from autotune.engines import processes
 from autotune.engines.inline import Inline
-from autotune.engines.processes import Processes
 from autotune.testing.habits import over
 from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
@@ -29,8 +28,8 @@ def job(task_file, **changes):
 
 
 @pytest.fixture(scope="module")
-def engine():
-    engine = Processes(workers=1)
+def engine(quick):
+    engine = quick(workers=1)
     yield engine
     engine.close()
 
@@ -101,17 +100,17 @@ def test_reports_name_the_worker_and_the_optimizers_backend(engine, task_file):
     assert report.facts["backend"] in {"numba", "torch"}
 
 
-def test_closing_ends_workers_at_work(task_file):
-    engine = Processes(workers=2)
+def test_closing_ends_workers_at_work(quick, task_file):
+    engine = quick(workers=2)
     engine.submit(job(task_file))
     over(engine, Outcome.PROGRESS)
     engine.close()
     assert not any(worker.process.is_alive() for worker in engine._workers)
 
 
-def test_closing_takes_no_longer_than_its_grace_however_many_workers_hang(monkeypatch):
+def test_closing_takes_no_longer_than_its_grace_however_many_workers_hang(quick, monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 1.5)
-    engine = Processes(workers=3)
+    engine = quick(workers=3)
     for worker in engine._workers:
         os.kill(worker.process.pid, signal.SIGSTOP)
     began = time.monotonic()

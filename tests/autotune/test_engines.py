@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -27,7 +27,9 @@ ENGINES = [name for name in registry.names("autotune.engines") if name != "ray"]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def start(request: pytest.FixtureRequest) -> partial[Engine]:
+def start(request: pytest.FixtureRequest, quick: Callable[..., Engine]) -> partial[Engine]:
+    if request.param == "processes":
+        return partial(quick, workers=2)
     return partial(registry.load("autotune.engines", request.param), workers=2)
 
 

@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from autotune.engines.processes import Processes
 from autotune.testing.habits import alive, ended, eventually, job
 from autotune.training.job import Outcome
 
@@ -45,8 +44,8 @@ def file(tmp_path, monkeypatch):
     return path
 
 
-def test_a_trial_goes_on_where_it_is_kept_and_all_is_closed_at_the_end(file):
-    engine = Processes(workers=2, step_timeout=1.0)
+def test_a_trial_goes_on_where_it_is_kept_and_all_is_closed_at_the_end(quick, file):
+    engine = quick(workers=2, step_timeout=1.0)
     try:
         for trial in (1, 2):
             engine.submit(job(file, "train", trial=trial, seed=trial, stop=3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -19,14 +20,16 @@ from autotune.errors import AlreadyThere, StorageError
 from autotune.search import lock as module
 from autotune.search.lock import exclusive, is_free
 from autotune.studies.store import Store
+from autotune.testing.forked import Forked
 
 HOLD = """
 import sys
+import time
 from pathlib import Path
 from autotune.search.lock import exclusive
 with exclusive(Path(sys.argv[1]), "net"):
     print("held", flush=True)
-    sys.stdin.read()
+    time.sleep(60)
 """
 
 OUTLIVED = """
@@ -54,22 +57,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def holder(folder: Path):
     """Another process that holds the lock."""
-    with subprocess.Popen(
-        [sys.executable, "-P", "-c", HOLD, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
+    with Forked(str(folder), script=HOLD) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
 
 
 def test_a_forked_process_that_outlives_its_parent_does_not_keep_the_lock(folder):
-    command = [sys.executable, "-P", "-c", OUTLIVED, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with Forked(str(folder), script=OUTLIVED) as process:
         child = int(process.stdout.readline())
         process.wait()
         try:
@@ -94,31 +89,47 @@ def test_the_lock_of_a_killed_process_is_free_and_can_be_taken(folder, holder):
         assert is_free(folder) is False
 
 
-@pytest.fixture
-def stored(tmp_path):
-    with Store(str(tmp_path / "studies.db")) as store:
+WITHOUT = """
+import json
+import sys
+sys.modules["fcntl"] = None
+from click.testing import CliRunner
+from autotune.cli import main
+told = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
+print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in told]))
+"""
+ASKED = [
+    (["list", "models"], 0, "resnet50"),
+    (["list", "--storage"], 0, "net"),
+    (["show", "net", "--storage"], 0, "net, "),
+    (["search", "--model", "mlp", "--engine", "inline", "--storage"], 4, module.WITHOUT),
+]
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """What commands answer one after another where a system has no fcntl, and where they stood."""
+    place = tmp_path_factory.mktemp("without")
+    with Store(str(place / "studies.db")) as store:
         store.create_search("net", {"model": "mlp"}, {"steps": 9}, {"adamw": {}}, {})
-    return str(tmp_path / "studies.db")
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["list", "--storage"], 0, "net"),
-        (["show", "net", "--storage"], 0, "net, "),
-        (["search", "--model", "mlp", "--engine", "inline", "--storage"], 4, module.WITHOUT),
-    ],
-    ids=["list", "show", "search"],
-)
-def test_a_system_without_locks_reads_searches_and_says_why_it_runs_none(
-    stored, words, code, said, tmp_path
-):
-    command = [sys.executable, "-P", "-c", WITHOUT, *words, stored]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == code
-    assert said in (ended.stderr if code else ended.stdout)
+    asked = [
+        [*words, str(place / "studies.db")][: None if "--storage" in words else -1]
+        for words, *_ in ASKED
+    ]
+    command = [sys.executable, "-P", "-c", WITHOUT, json.dumps(asked)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not re.search(r"Warning|Traceback", ended.stderr)
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+    return json.loads(ended.stdout), place
+
+
+@pytest.mark.parametrize("number", range(len(ASKED)), ids=lambda number: ASKED[number][0][0])
+def test_a_system_without_locks_lists_and_reads_and_says_why_it_runs_none(without, number):
+    _, code, said = ASKED[number]
+    ended, out, err = without[0][number]
+    assert ended == code, err
+    assert said in (err if code else out)
+    assert not re.search(r"Warning|Traceback", err)
+    assert [path.name for path in without[1].iterdir() if path.is_dir()] == []
 
 
 def test_whether_a_lock_is_held_cannot_be_told_where_it_cannot_be_opened(folder):
@@ -169,21 +180,6 @@ def test_two_who_only_look_do_not_take_each_other_for_a_holder(folder):
         assert lock_descriptor(other.fileno(), blocking=False)
         Timer(0.005, unlock_descriptor, (other.fileno(),)).start()
         assert is_free(folder) is True
-
-
-WITHOUT = """
-import sys
-sys.modules["fcntl"] = None
-from autotune.cli import main
-main(sys.argv[1:])
-"""
-
-
-def test_models_are_listed_where_a_system_has_no_fcntl():
-    command = [sys.executable, "-P", "-c", WITHOUT, "list", "models"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "resnet50" in ended.stdout
 
 
 def test_whether_a_lock_is_held_cannot_be_told_where_a_system_has_none(folder, monkeypatch):

@@ -171,6 +171,7 @@ def test_a_search_without_a_loss_that_begins_anew_is_timed_anew(file, store):
     assert SHORTENED not in store.search("slow").task
 
 
+@pytest.mark.usefixtures("workers_at_once")
 def test_a_first_step_that_never_ends_leaves_the_shortest_runs(file, store, monkeypatch):
     for name in ("SHORTEST", "LONGEST", "LEAVING"):
         monkeypatch.setattr(timing, name, 1.0)

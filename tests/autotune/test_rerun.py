@@ -85,6 +85,7 @@ def dump(tmp_path):
         return list(connection.iterdump())
 
 
+@pytest.mark.usefixtures("workers_at_once")
 def test_every_trial_of_a_search_in_several_processes_gives_the_same_curve_alone(task_file, url):
     with Store(url) as store:
         run(spec(task_file, engine="processes", workers=2, budget={"trials": 3}), store=store)

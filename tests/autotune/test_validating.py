@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from autotune.studies.setting import Setting
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.studies.validations import Entrant, Plan
+from autotune.testing.forked import Forked
 from autotune.testing.trials import search_trial
 
 NOTHING = Setting(params={}, hyper={}, warmup=0.0)
@@ -286,8 +285,8 @@ validating.run(asked, sys.argv[1], listen=listen, halt=threading.Event())
 
 
 def test_killed_and_continued_equals_undisturbed(url, undisturbed):
-    killed = subprocess.run([sys.executable, "-P", "-c", KILLED, url], check=False)
-    assert killed.returncode == -9
+    with Forked(url, script=KILLED) as killed:
+        assert killed.wait(60) == -9
     with Store(url) as store:
         (before,) = validations.of(store, store.search("problem").id)
         assert before.stage.state is SearchState.RUNNING

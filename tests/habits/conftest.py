@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 
 from autotune.engines.processes import Processes
-from autotune.testing import victims
+from autotune.testing.forked import Forked
 from autotune.testing.habits import HEAD
 from autotune.training import checkpoint
 
@@ -27,19 +27,6 @@ def write(tmp_path):
         return path
 
     return put
-
-
-@pytest.fixture(scope="session")
-def quick():
-    """Make engines whose workers start at once, as all is loaded where they are forked from."""
-    context = victims.context()
-
-    def make(**how):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("multiprocessing.get_context", lambda kind: context)
-            return Processes(**how)
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +53,22 @@ def command(tmp_path):
             signal.signal(signal.SIGHUP, before)
         started.append(process)
         return process
+
+    yield begin
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def forked(tmp_path):
+    """Start the command likewise, but at once: workers tell nothing of theirs on its stderr."""
+    started = []
+
+    def begin(*words, **how):
+        started.append(Forked(*map(str, words), folder=tmp_path, **how))
+        return started[-1]
 
     yield begin
     for process in started:

@@ -114,8 +114,8 @@ def test_what_ends_the_process_is_no_result_of_a_trial(write):
         list(perform(job(write(""), "problem"), ending))
 
 
-def test_a_search_in_one_process_tells_why_it_found_nothing(write, command):
-    process = command(*search(write(ENDS), "exits", "--engine", "inline"))
+def test_a_search_in_one_process_tells_why_it_found_nothing(write, forked):
+    process = forked(*search(write(ENDS), "exits", "--engine", "inline"))
     told = process.communicate(timeout=60)[1]
     assert process.returncode not in {0, 130}
     assert "SystemExit: bad data" in told

@@ -114,6 +114,7 @@ def test_what_hangs_when_it_is_asked_to_stop_is_ended_and_not_blamed(
         engine.close()
 
 
+@pytest.mark.usefixtures("workers_at_once")
 def test_a_search_with_a_setting_that_hangs_goes_on(write, tmp_path):
     path = write(
         """

@@ -62,8 +62,8 @@ def everyone(leader):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_what_runs_and_blames_nobody(write, command, tmp_path, number):
-    process = command(*search(write(SLOW), "mine", "--steps", "900"))
+def test_a_signal_saves_what_runs_and_blames_nobody(write, forked, tmp_path, number):
+    process = forked(*search(write(SLOW), "mine", "--steps", "900"))
     eventually(lambda: running(tmp_path), 60)
     os.kill(process.pid, number)  # twice, as timeout and shells do
     for pid in everyone(process.pid):
@@ -79,7 +79,7 @@ def test_a_signal_saves_what_runs_and_blames_nobody(write, command, tmp_path, nu
         assert store.search("mine").state is SearchState.INTERRUPTED
 
 
-def test_the_second_ctrl_c_ends_a_hanging_search_at_once(write, command, tmp_path):
+def test_the_second_ctrl_c_ends_a_hanging_search_at_once(write, forked, tmp_path):
     path = write(
         """
         def mine(seed):
@@ -90,7 +90,7 @@ def test_the_second_ctrl_c_ends_a_hanging_search_at_once(write, command, tmp_pat
             return problem(seed, loss)
         """
     )
-    process = command(*search(path))
+    process = forked(*search(path))
     eventually((tmp_path / "hangs").exists, 60)
     process.send_signal(signal.SIGINT)
     eventually(lambda: "stopping" in process.stderr.readline())

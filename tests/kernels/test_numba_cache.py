@@ -3,8 +3,6 @@
 import logging
 import os
 import resource
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getsource
 from pathlib import Path
@@ -17,6 +15,7 @@ from autotune.kernels.lang import jit
 from autotune.kernels.rule import Part, Rule, Update
 from autotune.kernels.rules.decay import DESCENT
 from autotune.optimizers import create
+from autotune.testing.forked import Forked
 
 cache = pytest.importorskip("autotune.kernels.numba.cache")
 numba_step = pytest.importorskip("autotune.kernels.numba.step")
@@ -27,10 +26,12 @@ SCALED = "from autotune.kernels.lang import jit\n\n@jit\ndef scaled(p, g, state,
 PROCESS = """
 import sys
 import torch
+from numba.core import config
 from autotune.optimizers import create
 
 {end}
-sys.stdout.write(end(*sys.argv[1:]))
+config.CACHE_DIR = sys.argv[1]
+sys.stdout.write(end(*sys.argv[2:]))
 """
 
 
@@ -214,12 +215,7 @@ def end(*names):
 
 
 def process(folder, *names):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS.format(end=getsource(end)), *names],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return Forked(str(folder), *names, script=PROCESS.format(end=getsource(end)))
 
 
 def test_processes_share_a_folder_and_mix_what_is_found_with_what_is_compiled(folder):

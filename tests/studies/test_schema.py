@@ -29,6 +29,25 @@ def config() -> Config:
     return made
 
 
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch):
+    """Let each file be migrated step by step; other tests' files are told what the first was."""
+    monkeypatch.setattr(schema, "upgrade", schema.upgrade.__wrapped__)
+
+
+def test_a_file_that_is_made_at_once_is_what_the_steps_make(tmp_path, schemas_once):
+    at_once, told = schemas_once(schema.upgrade), []
+    for name, upgrade in (("steps", schema.upgrade), ("first", at_once), ("second", at_once)):
+        path = tmp_path / f"{name}.db"
+        engine = create_engine(f"sqlite:///{path}")
+        with engine.begin() as connection:
+            upgrade(connection)
+        engine.dispose()
+        told.append(tables(path))
+    assert told[0] == told[1] == told[2]
+    assert len(told[0]) > 15
+
+
 def tables(path: Path) -> dict[str, str]:
     connection = sqlite3.connect(path)
     found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
