@@ -1,9 +1,9 @@
-"""What requests and answers hold: the words of the service, as pydantic models."""
+"""What requests hold: the words of the service, as pydantic models."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -16,9 +16,9 @@ from pydantic import (
 )
 
 from autotune import optimizers, registry
-from autotune.search.telling import Order, Told
+from autotune.search.telling import Told
 from autotune.studies.earlier import Earlier
-from autotune.studies.records import Command, Role, TrialState
+from autotune.studies.records import Command
 from autotune.studies.tokens import LONGEST_DAYS, Scope
 
 POINTS = 10_000  # measurements in one call
@@ -94,6 +94,7 @@ Above = Annotated[
 Loss = Annotated[
     float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
 ]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
 Seconds = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False),
@@ -124,12 +125,6 @@ class Body(BaseModel):
     """What a client sends: unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Answer(BaseModel):
-    """What the service sends."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class External(Body):
@@ -263,6 +258,18 @@ class PointBody(Body):
     )
 
 
+class GradientBody(Body):
+    """What was measured of the gradient of one step, before the optimizer changed it."""
+
+    step: Taken
+    l1: Number | None = Field(default=None, description="L1 norm over all parameters.")
+    l2: Number | None = Field(default=None, description="L2 norm, likewise.")
+    variance: Number | None = Field(
+        default=None, description="Of single samples' gradients, summed over all parameters."
+    )
+    square: Number | None = Field(default=None, description="Squared norm of their mean.")
+
+
 class StateBody(Body):
     """Where the worker keeps the trial's state: opaque to the service."""
 
@@ -275,6 +282,15 @@ class Points(Body):
     """Measurements of a trial, in the order of their steps."""
 
     points: Annotated[list[PointBody], Field(max_length=POINTS), BeforeValidator(_few)] = []
+    gradients: Annotated[
+        list[GradientBody],
+        Field(
+            max_length=POINTS,
+            description="Where the lease asked for `norms` or `noise`: the steps since the last "
+            "call, in their order. Those between the first and the last replace what was there.",
+        ),
+        BeforeValidator(_few),
+    ] = []
     state: StateBody | Literal["missing"] | None = Field(
         default=None,
         description="The trial's state after a step; 'missing': it cannot be read any more.",
@@ -289,68 +305,6 @@ class EndBody(Body):
         default=None, description="Steps taken; the last one measured without it."
     )
     reason: Reason | None = None
-
-
-class Schedule(Answer):
-    """The learning rate's schedule: a linear warm-up, then a cosine to 0 or a constant rate."""
-
-    type: Literal["cosine", "constant"] = "cosine"
-    warmup_fraction: float
-    steps: int
-
-
-class StateOf(Answer):
-    """A saved state."""
-
-    uri: str
-    step: int
-    sha256: str | None
-
-
-class LeaseAnswer(Answer):
-    """A trial to train now: from step ``from_step`` to ``stop_at``."""
-
-    id: str
-    url: str
-    search: str
-    study: str
-    trial: int
-    attempt: int
-    role: Role
-    seed: int
-    optimizer: str
-    hyper: Mapping[str, Any]
-    flat: Mapping[str, Any]
-    schedule: Schedule
-    from_step: int
-    stop_at: int
-    evaluate_at: list[int]
-    state: StateOf | None
-    expires_in: float
-    beat_every: float
-
-
-class Leases(Answer):
-    """What a worker trains now."""
-
-    leases: list[LeaseAnswer]
-
-
-class Next(Answer):
-    """What a worker is to do next."""
-
-    command: Order
-    stop_at: int
-    evaluate_at: list[int]
-    expires_in: float
-
-
-class EndAnswer(Answer):
-    """How the trial stands after its lease."""
-
-    state: TrialState
-    step: int
-    loss: float | None
 
 
 class Void(Body):
