@@ -25,6 +25,7 @@ class StudyAnswer(Answer):
     optimizer: str
     counts: Mapping[str, int]
     best: float | None
+    added: int = Field(description="Trials that were measured elsewhere, which are not counted.")
     url: str
 
 
@@ -74,7 +75,7 @@ class TrialAnswer(Answer):
     accuracy: float | None
     seconds: float
     reason: str | None
-    seed_index: int
+    seed_index: int | None = Field(description="None of a trial that was measured elsewhere.")
     source: int | None
     hyper: Mapping[str, Any]
     warmup: float

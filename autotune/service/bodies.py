@@ -12,12 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from autotune import optimizers, registry
+from autotune.search.adding import ELSEWHERE
 from autotune.search.telling import Told
 from autotune.studies.earlier import Earlier
+from autotune.studies.names import plain
 from autotune.studies.records import Command
 from autotune.studies.tokens import LONGEST_DAYS, Scope
 
@@ -78,11 +82,6 @@ def _few(value: Any) -> Any:
     return value
 
 
-def _plain(text: str) -> str:
-    """Return a text on one line, without what a database or a terminal could not carry."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 # The bounds come before the check for booleans: so they are part of the schema.
 Count = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
 Step = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_number)]
@@ -118,7 +117,7 @@ Days = Annotated[
 Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Reason = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
+Reason = Annotated[str, Field(max_length=2000), AfterValidator(plain)]
 
 
 class Body(BaseModel):
@@ -316,6 +315,43 @@ class Void(Body):
     again: bool = Field(
         default=False, strict=True, description="Run it again; else it is over for good."
     )
+
+
+class AddBody(Body):
+    """A trial that was measured elsewhere, on the search's own task and schedule."""
+
+    hyper: dict[str, Any] = Field(
+        description="Keyword arguments of the optimizer, in the search's space; the others had its "
+        "defaults.",
+        examples=[{"lr": 0.002}],
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        default=None, description="Fraction of the steps spent warming up; 0.1 without it."
+    )
+    points: Annotated[
+        list[PointBody], Field(min_length=1, max_length=POINTS), BeforeValidator(_few)
+    ] = Field(description="Losses by step, at the last of a full run at least.")
+    diverged: bool = Field(
+        default=False,
+        strict=True,
+        validate_default=True,
+        description="Whether the loss was not finite at the last point, which has none then.",
+    )
+    origin: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)] = Field(
+        default=ELSEWHERE, description="Where it is from.", examples=["the grid of last week"]
+    )
+
+    @field_validator("diverged")
+    @classmethod
+    def _check_end(cls, diverged: bool, info: ValidationInfo) -> bool:
+        points = info.data.get("points")
+        if points and diverged != (points[-1].loss is None):
+            raise ValueError(
+                "must be false where the last point has a loss: where it diverged it has none"
+                if diverged
+                else "must be true where the last point has no loss"
+            )
+        return diverged
 
 
 class TokenBody(Body):

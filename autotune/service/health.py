@@ -16,7 +16,7 @@ from autotune.service.problems import responses
 
 CAPABILITIES = (
     "searches", "leases", "results", "events", "tokens", "void", "registered", "try-first",
-    "gradients",
+    "gradients", "add-trial",
 )  # fmt: skip
 
 routes = APIRouter(tags=["operation"])
