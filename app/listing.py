@@ -57,6 +57,7 @@ def studies(record: SearchRecord) -> pd.DataFrame:
         [
             {"optimizer": study.optimizer, "lowest trial loss": study.best}
             | {state: study.counts.get(state, 0) for state in totals(record)}
+            | ({"added": study.added} if any(one.added for one in record.studies) else {})
             for study in record.studies
         ]
     )
@@ -122,7 +123,7 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "accuracy": record.accuracy,
         "step": record.step,
         "of": record.target,
-        "seed": record.seed,
+        "seed": None if record.role is Role.ADDED else record.seed,
         "seconds": round(record.seconds, 2),
         **{name: _cell(value) for name, value in record.setting.hyper.items()},
         "warm-up": record.setting.warmup,

@@ -18,7 +18,7 @@ def stage(trials: Mapping[str, Sequence[TrialRecord]]) -> str:
     """Return the stage in which trials run: the last one that any of them is in."""
     every = list(chain.from_iterable(trials.values()))
     running = [trial.role for trial in every if trial.state is TrialState.RUNNING]
-    begun = running or [trial.role for trial in every]
+    begun = running or [trial.role for trial in every if trial.role is not Role.ADDED]
     return max(begun, key=list(Role).index).value if begun else "none yet"
 
 

@@ -89,7 +89,7 @@ def _sections(found: Found) -> Iterator[str]:
 def _head(found: Found) -> str:
     comparison, search = found.comparison, found.search
     when = f"{search.state.value}, last changed {words.moment(search.updated)}"
-    lines = filter(None, (comparison.mixed, comparison.unequal, comparison.tried))
+    lines = filter(None, (*comparison.beside, comparison.tried))
     return "\n".join(
         [
             f"<header>{document.title(search.name)}",

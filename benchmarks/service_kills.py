@@ -60,20 +60,32 @@ def main() -> None:
     parser.add_argument("--trains", type=float, default=5.0, help="seconds that a trial takes")
     parser.add_argument("--minutes", type=float, default=30.0, help="after which to give up")
     parser.add_argument("--steps", type=int, default=3, help="more are trained in stretches")
+    parser.add_argument(
+        "--can-pause",
+        choices=("none", "checkpoint"),
+        default="checkpoint",
+        help="whether clients can go on with a trial later; give --steps 9 or more with 'none'",
+    )
+    parser.add_argument(
+        "--pruner",
+        default="none",
+        help="one that judges each trial by its own losses alone, as "
+        "'optuna:ThresholdPruner(upper=1.0)'",
+    )
     given = parser.parse_args()
     about, kind = facts("cpu"), urls.mask(given.url).partition(":")[0]
     print(  # noqa: T201  the result
         f"{about['device']}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"{about['date']}, commit {about['commit']}, [{kind}]"
     )
-    body = crowds.body(given.trials, given.steps)
+    body = crowds.body(given.trials, given.steps, given.pruner)
     with tempfile.TemporaryDirectory() as folder:
-        calm = f"sqlite:///{folder}/calm.db"
-        crowds.alone(calm, NAME, body)
+        calm, pauses = f"sqlite:///{folder}/calm.db", given.can_pause != "none"
+        crowds.alone(calm, NAME, body, pauses=pauses)
         print(f"one worker alone: {crowds.recommended(calm, NAME)[0][0]}", flush=True)  # noqa: T201  likewise
         crowd = Crowd(
             url=given.url, search=NAME, ports=free_ports(given.servers), clients=given.clients,
-            trains=given.trains, folder=Path(folder),
+            trains=given.trains, folder=Path(folder), pauses=pauses,
         )  # fmt: skip
         try:
             crowd.begin(body)
@@ -85,7 +97,8 @@ def main() -> None:
     counted = [f"{len(found)} {what}" for what, found in wrong.items()]
     told = ", ".join([*counted, "as alone" if same else "not as alone"])
     print(  # noqa: T201  likewise
-        f"{given.clients} clients, {given.trials} trials, {given.servers} servers, {took:.0f} s, "
+        f"{given.clients} clients, {given.trials} trials, {given.servers} servers, "
+        f"can pause: {given.can_pause}, pruner {given.pruner}, {took:.0f} s, "
         f"killed {crowd.killed['servers']} servers, {crowd.killed['clients']} clients: {told}"
     )
     for found in wrong.values():

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from autotune.studies import files
 from autotune.studies.errors import SpecError
+from autotune.studies.names import plain
+
+if TYPE_CHECKING:
+    from autotune.studies.records import StudyRecord
 
 KEY = "try_first"  # of a spec
 IMPORTED = "imported: "  # begins the origin of a trial of such a setting
@@ -45,7 +49,7 @@ class Earlier(BaseModel):
     @field_validator("origin")
     @classmethod
     def _check_printable(cls, origin: str) -> str:
-        return " ".join("".join(c if c.isprintable() else " " for c in origin).split())
+        return plain(origin)
 
 
 def settings(given: str | os.PathLike[str] | Sequence[Any]) -> Sequence[Any]:
@@ -101,3 +105,15 @@ def unequal(spec: Mapping[str, Any]) -> str:
         f"settings known from elsewhere were tried first: {each}; the budgets are equal, what was "
         "known before is not, so optimizers may differ for that alone"
     )
+
+
+def added(studies: Iterable[StudyRecord]) -> str:
+    """Say of how many trials that were measured elsewhere samplers know; empty where of none."""
+    counts = {study.optimizer: study.added for study in studies}
+    if not any(counts.values()):
+        return ""
+    each = ", ".join(f"{name} {count or 'none'}" for name, count in counts.items())
+    text = f"samplers know of trials that were measured elsewhere, and none of them counts: {each}"
+    if len(set(counts.values())) == 1:
+        return text
+    return f"{text}; so optimizers may differ for what was known alone"

@@ -31,6 +31,11 @@ def check(name: str) -> str:
     return name
 
 
+def plain(text: str) -> str:
+    """Return a text on one line, without what a database or a terminal could not carry."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" or nothing; names with the word in them come first."""
     every = list(known)

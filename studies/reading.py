@@ -306,7 +306,7 @@ def _studies(connection: Connection, searches: Mapping[int, str]) -> dict[int, l
         .order_by(Study.id)
     )
     rows = connection.execute(query).all()
-    counts, best = _tally(connection, [row.id for row in rows])
+    counts, best, added = _tally(connection, [row.id for row in rows])
     found: dict[int, list[StudyRecord]] = defaultdict(list)
     for row in rows:
         record = StudyRecord(
@@ -316,6 +316,7 @@ def _studies(connection: Connection, searches: Mapping[int, str]) -> dict[int, l
             space=row.space,
             counts=counts[row.id],
             best=best.get(row.id),
+            added=added[row.id],
         )
         found[row.search_id].append(record)
     return found
@@ -323,21 +324,29 @@ def _studies(connection: Connection, searches: Mapping[int, str]) -> dict[int, l
 
 def _tally(
     connection: Connection, studies: Sequence[int]
-) -> tuple[dict[int, dict[str, int]], dict[int, float]]:
-    """Count trials by study and state, and find the lowest loss of a completed search trial."""
-    loss = func.min(case((Trial.role == Role.SEARCH, Trial.loss)))
+) -> tuple[dict[int, dict[str, int]], dict[int, float], dict[int, int]]:
+    """Count trials by study and state, find the lowest losses of completed search trials.
+
+    What was measured elsewhere is counted apart.
+    """
+    columns = (Trial.study_id, Trial.state, Trial.role)
     query = (
-        select(Trial.study_id, Trial.state, func.count(), loss)
+        select(*columns, func.count().label("number"), func.min(Trial.loss).label("lowest"))
         .where(Trial.study_id.in_(studies))
-        .group_by(Trial.study_id, Trial.state)
+        .group_by(*columns)
     )
-    counts: dict[int, dict[str, int]] = defaultdict(dict)
+    counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     best: dict[int, float] = {}
-    for study_id, state, number, lowest in connection.execute(query):
-        counts[study_id][state] = number
-        if state == TrialState.COMPLETE and lowest is not None:
-            best[study_id] = lowest
-    return counts, best
+    added: dict[int, int] = defaultdict(int)
+    for row in connection.execute(query):
+        if row.role == Role.ADDED:
+            added[row.study_id] += row.number
+            continue
+        counts[row.study_id][row.state] += row.number
+        found = row.lowest is not None and row.state == TrialState.COMPLETE
+        if found and row.role == Role.SEARCH:
+            best[row.study_id] = row.lowest
+    return counts, best, added
 
 
 def trial(row: Row[Any]) -> TrialRecord:

@@ -30,6 +30,10 @@ class Role(StrEnum):
     SELECT = "select"  # to choose among finalists, on a fresh seed
     JUDGE = "judge"  # to judge the chosen and the default setting, on seeds not used before
     VALIDATE = "validate"  # to see whether that holds in a longer run, on seeds not used before
+    ADDED = "added"  # for nothing here: it was measured elsewhere, and samplers know of it
+
+
+NO_SEED = -1  # seed index of a trial that was measured elsewhere: no run here is paired with it
 
 
 class SearchState(StrEnum):
@@ -121,6 +125,7 @@ class StudyRecord:
     space: Mapping[str, Any]  # as plain data
     counts: Mapping[str, int] = field(default_factory=dict)  # trials by state
     best: float | None = None  # lowest loss of a completed search trial
+    added: int = 0  # trials that were measured elsewhere, which no other number counts
 
 
 @dataclass(frozen=True, kw_only=True)

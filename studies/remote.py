@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, null, or_, select, update
 
-from autotune.studies import attempts
+from autotune.studies import attempts, gradients
 from autotune.studies.database import storable
 from autotune.studies.errors import NotFound
 from autotune.studies.leases import search_of, touch
@@ -18,6 +18,7 @@ from autotune.studies.reading import POINT, TRIAL, point, trial, trial_of
 from autotune.studies.records import (
     Asked,
     Command,
+    Gradient,
     Point,
     SearchState,
     TrialRecord,
@@ -215,19 +216,28 @@ class Telling:
     curve: Mapping[int, Point]
     connection: Connection
 
-    def add(self, points: Sequence[Point], saved: Saved | None = None, *, lost: bool) -> None:
+    def add(
+        self,
+        points: Sequence[Point],
+        saved: Saved | None = None,
+        *,
+        lost: bool,
+        measured: Sequence[Gradient] = (),
+    ) -> None:
         """Store measurements, and where the worker keeps the state of its trial.
 
         Args:
             points: The measurements; a step measured again replaces what was there.
             saved: The state; None leaves what is known.
             lost: No state can be read any more.
+            measured: Of gradients, on the same terms.
 
         Raises:
             LeaseLost: The lease is over.
         """
         attempts.renew(self.connection, self.lease.trial.id, self.lease.attempt)
         attempts.add_points(self.connection, self.lease.trial.id, points, self.curve)
+        gradients.add(self.connection, self.lease.trial.id, measured)
         values: dict[str, Any] = {"saved": null()} if lost else {}
         if saved is not None:
             own = {"attempt": self.lease.attempt, "seconds": self.lease.seconds}

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from autotune.studies import attempts, gradients, names, retries
+from autotune.studies import attempts, gradients, names, new_trial, retries
 from autotune.studies.database import storable
 from autotune.studies.errors import AlreadyThere, NotFound
 from autotune.studies.leases import Leases, touch
@@ -25,7 +25,7 @@ from autotune.studies.models import (
     Study,
     Trial,
 )
-from autotune.studies.reading import TRIAL, trial
+from autotune.studies.reading import trial
 from autotune.studies.records import (
     Asked,
     Gradient,
@@ -37,7 +37,6 @@ from autotune.studies.records import (
     TrialState,
 )
 from autotune.studies.retry import retried
-from autotune.studies.setting import Setting
 
 
 class Store(Leases):
@@ -220,6 +219,35 @@ class Store(Leases):
             return trial(row)
 
     @retried
+    def add_measured(
+        self,
+        study_id: int,
+        proposal: Proposal,
+        points: Sequence[Point],
+        *,
+        state: TrialState,
+        reason: str | None,
+        turn: str,
+    ) -> TrialRecord:
+        """Add a trial that was measured elsewhere and is over, on ``begin``'s terms.
+
+        Args:
+            study_id: Of which study.
+            proposal: Its setting, with ``Role.ADDED``.
+            points: Its curve, the last point is its end.
+            state: Where it stands.
+            reason: Why it ended so.
+            turn: Who knows that nobody decides meanwhile.
+        """
+        last = points[-1]
+        end = {"step": last.step, "loss": last.loss, "accuracy": last.accuracy, "reason": reason}
+        with self._database.writing() as connection:
+            over = {"state": state, "final": True, **end}
+            row = self._add_trial(connection, study_id, proposal, turn, **over)
+            attempts.add_points(connection, row.id, [p for p in points if p.loss is not None])
+            return trial(row)
+
+    @retried
     def record(  # noqa: PLR0913  one argument a column
         self,
         trial_id: int,
@@ -355,21 +383,7 @@ class Store(Leases):
         """Add a trial and return its row; ``begun`` is what it has if a worker runs it at once."""
         attempts.finite("warmup", proposal.setting.warmup)
         revision = self._touch_study(connection, study_id, turn)
-        moment = attempts.clock(connection)
-        values = {"state": TrialState.WAITING, "attempt": 0, **begun}
-        number = select(func.coalesce(func.max(Trial.number) + 1, 0))
-        query = insert(Trial).values(
-            **_columns(proposal),
-            **values,
-            study_id=study_id,
-            number=number.where(Trial.study_id == study_id).scalar_subquery(),
-            revision=revision,
-            step=0,
-            seconds=0.0,
-            created=moment,
-            updated=moment,
-        )
-        return connection.execute(query.returning(*TRIAL)).one()
+        return new_trial.insert_into(connection, study_id, proposal, revision=revision, **begun)
 
     def _touch_study(self, connection: Connection, study_id: int, turn: str | None = None) -> int:
         search = select(Study.search_id).where(Study.id == study_id).scalar_subquery()
@@ -398,14 +412,6 @@ def _files(state: TrialState, checkpoint: tuple[str, str] | None) -> dict[str, s
 def _add(connection: Connection, table: type[Base], **values: Any) -> int:
     key = connection.execute(insert(table).values(**values).returning(table.__table__.c.id))
     return int(key.scalar_one())
-
-
-def _columns(proposal: Proposal) -> dict[str, Any]:
-    """Return a proposal's columns: a setting has none of its own, but one for each part."""
-    values = dict(vars(proposal))
-    setting: Setting = values.pop("setting")
-    plain = {"params": dict(setting.params), "hyper": dict(setting.hyper)}
-    return {**values, **plain, "warmup": setting.warmup}
 
 
 def _environment(connection: Connection, facts: Mapping[str, Any], now: datetime) -> int:

@@ -19,7 +19,7 @@ def page() -> None:
         return
     comparison = snapshot.comparison
     st.subheader(words.plain(comparison.verdict))
-    for text in filter(None, (comparison.mixed, comparison.unequal, comparison.tried)):
+    for text in filter(None, (*comparison.beside, comparison.tried)):
         st.caption(words.plain(text))
     for row in comparison.rows:
         spoken = [row.verdict, row.reference_verdict]

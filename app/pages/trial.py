@@ -51,14 +51,21 @@ def _outcome(trial: TrialRecord) -> None:
         "Step": f"{trial.step} of {trial.target}",
         "Training": words.duration(trial.seconds),
         "Stage": trial.role.value,
-        "Seed": str(trial.seed),
+        "Seed": "none" if trial.role is Role.ADDED else str(trial.seed),
     }
     with st.container(horizontal=True):
         for name, value in figures.items():
             st.metric(name, value, border=True)
     if trial.reason:
         st.warning(words.plain(trial.reason))
-    st.caption(f"Proposed by {words.plain(trial.origin)}.")
+    st.caption(_origin(trial))
+
+
+def _origin(trial: TrialRecord) -> str:
+    said = words.plain(trial.origin)
+    if trial.role is Role.ADDED:
+        return f"{said}. Samplers know it, and it does not count."
+    return f"Proposed by {said}."
 
 
 def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
@@ -142,9 +149,10 @@ def _output(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) ->
 def _commands(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     study = written(snapshot.search.name, optimizer)
     st.subheader("From a terminal")
-    again = f"autotune show {study} {trial.number} --rerun{flag(url)}"
+    again = f"autotune show {study} {trial.number} --rerun{flag(url)}\n"
     export = f"autotune export {study} --trial {trial.number} --as torch{flag(url)}"
-    st.code(f"{again}\n{export}", language="bash", wrap_lines=True)
+    again = "" if trial.role is Role.ADDED else again
+    st.code(f"{again}{export}", language="bash", wrap_lines=True)
     where = {"search": snapshot.search.name, "optimizer": optimizer, "which": "trial"}
     st.page_link(
         "export.py",

@@ -259,6 +259,18 @@ def whole(what: str, value: Any) -> int:
     raise SpecError(f"{what} must be a whole number, got {_shown(value)}")
 
 
+def by_step(losses: Mapping[int, Any] | None) -> dict[int, float]:
+    """Return losses by step, ascending; raises SpecError."""
+    if losses is None:
+        return {}
+    if not isinstance(losses, Mapping):
+        raise SpecError(
+            f"losses must map steps to losses, as {{9: 0.5, 27: 0.25}}, got {type(losses).__name__}"
+        )
+    found = {whole("step", step): number(f"loss of step {step}", losses[step]) for step in losses}
+    return dict(sorted(found.items()))
+
+
 def _shown(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -8,15 +8,16 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from autotune.api.loop import Loop
 from autotune.api.ranks import Ranks, mean
 from autotune.api.result import Result, lasting
 from autotune.api.shown import NO_BUDGET, form, telling, text
-from autotune.api.trial import Answers, Trial, number, whole
+from autotune.api.trial import Answers, Trial, by_step, number
 from autotune.errors import AutotuneError, SpecError
 from autotune.search import details
+from autotune.search.adding import ELSEWHERE, Measured, curve
 from autotune.search.events import Listener
 from autotune.search.joining import prepare
 from autotune.search.manual import Manual
@@ -168,7 +169,7 @@ class Tuner:
                 nothing is recorded then.
         """
         own = self._own(trial)
-        every = self._ranks.collect(lambda: _losses(losses))
+        every = self._ranks.collect(lambda: by_step(losses))
         found = {step: mean(one[step] for one in every if step in one) for step in every[0]}
         own.agree(lambda source, taken: source.tell(taken, found))
 
@@ -181,6 +182,58 @@ class Tuner:
         """
         said = " ".join(str(reason).split()) or "no reason was given"
         self._own(trial).agree(lambda source, taken: source.fail(taken, said))
+
+    def add_trial(
+        self,
+        optimizer: str,
+        hyper: Mapping[str, Any],
+        losses: Mapping[int, Any],
+        *,
+        warmup: float | None = None,
+        origin: str = ELSEWHERE,
+    ) -> int:
+        """Tell a run of this task that was never asked for, such as one of last week.
+
+        Samplers learn from it, as after Optuna's ``add_trial``. It is shown as ``added`` and not
+        counted: not in the budget, not at a rung, and it is never judged or recommended, as this
+        search did not run it. What is told twice is stored once. To have a setting tried that was
+        measured on another task or length, give it as ``try_first``.
+
+        Args:
+            optimizer: One that is searched.
+            hyper: Its keyword arguments; the others had its defaults. All have to lie in the
+                search's space.
+            losses: Validation loss by step, of a run with ``steps`` steps and the schedule of a
+                trial; the last alone is enough. One that is not finite says that it diverged.
+            warmup: Fraction of the steps spent warming up; None: 0.1.
+            origin: Where it is from; it is shown.
+
+        Returns:
+            The trial's number.
+
+        Raises:
+            AlreadyThere: The search is over.
+            SpecError: It cannot be a trial of this search.
+
+        Example:
+            >>> import tempfile, autotune
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> tuner = autotune.Tuner(["adamw"], steps=9, trials=2, name="bowl",
+            ...                        storage=f"{folder.name}/autotune.db", progress="off")
+            >>> tuner.add_trial("adamw", {"lr": 1e-3, "weight_decay": 0.01}, {9: 0.31})
+            1
+            >>> tuner.close()
+            >>> folder.cleanup()
+        """
+        found = Measured(
+            optimizer=optimizer,
+            hyper=dict(hyper),
+            points=curve(by_step(losses)),
+            warmup=None if warmup is None else number("warmup", warmup),
+            origin=names.plain(str(origin))[: names.LONGEST] or ELSEWHERE,
+        )
+        # Other ranks have none, and call nothing.
+        return self._ranks.agree(lambda: cast(Manual, self._manual).add(found))
 
     @property
     def result(self) -> Result:
@@ -273,15 +326,3 @@ def identity(data: Any) -> str | None:
         f"data must be a text that identifies them, or have a fingerprint of their own, got "
         f"{type(data).__name__}; give a name with a version"
     )
-
-
-def _losses(given: Mapping[int, Any] | None) -> dict[int, float]:
-    """Return losses by step, ascending; raises SpecError."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise SpecError(
-            f"losses must map steps to losses, as {{9: 0.5, 27: 0.25}}, got {type(given).__name__}"
-        )
-    found = {whole("step", step): number(f"loss of step {step}", given[step]) for step in given}
-    return dict(sorted(found.items()))

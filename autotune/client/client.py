@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 from autotune.api.loop import Loop
 from autotune.api.ranks import Ranks
-from autotune.api.trial import Trial
+from autotune.api.trial import Trial, by_step
 from autotune.client.leases import Leases
 from autotune.client.states import FOLDER
 from autotune.client.wire import PATIENCE, Wire
@@ -125,6 +126,45 @@ class Client:
         """
         path = f"{_path(search)}/studies/{quote(optimizer, safe='')}/recommendation"
         return dict(self._wire.call("GET", path).body)
+
+    def add_trial(  # what a trial is made of
+        self,
+        search: str,
+        optimizer: str,
+        hyper: Mapping[str, Any],
+        losses: Mapping[int, Any],
+        *,
+        warmup: float | None = None,
+        origin: str | None = None,
+    ) -> int:
+        """Tell a run of a search's task that was never asked for, as ``Tuner.add_trial`` does.
+
+        Args:
+            search: Its name.
+            optimizer: One that it searches.
+            hyper: Keyword arguments of that; the others had its defaults.
+            losses: Validation loss by step, of a full run with the schedule of a trial; the last
+                alone is enough. One that is not finite says that it diverged.
+            warmup: Fraction of the steps spent warming up; None: 0.1.
+            origin: Where it is from; it is shown.
+
+        Returns:
+            The trial's number.
+
+        Raises:
+            AlreadyThere: The search is over.
+            NotFound: The service has no such search or study.
+            SpecError: It cannot be a trial of that search.
+        """
+        points = [
+            {"step": step, "loss": loss if math.isfinite(loss) else None}
+            for step, loss in by_step(losses).items()
+        ]
+        body: dict[str, Any] = {"hyper": dict(hyper), "warmup": warmup, "points": points}
+        body |= {"diverged": True} if points and points[-1]["loss"] is None else {}
+        body |= {} if origin is None else {"origin": origin}
+        path = f"{_path(search)}/studies/{quote(optimizer, safe='')}/trials"
+        return int(self._wire.call("POST", path, body).body["number"])
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -124,6 +124,8 @@ class Leases:
             resume=state.get("uri"),
             checksum=state.get("sha256"),
             pauses=self._pauses,
+            norms=lease.get("norms", False),  # a service that keeps none does not say so
+            noise=tuple(lease.get("noise", ())),
         )
 
     def _take(self, lease: Mapping[str, Any]) -> Taken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from autotune.client.leases import Leases
 from autotune.client.states import local
 from autotune.client.wire import Wire
 from autotune.search.taken import Taken
+from autotune.studies.records import Gradient
 from autotune.training.job import Job, Outcome, Report
 
 GOES_ON = "continue"  # what the service says where a trial is trained on
+PART = 5000  # gradients in one call, so that its body stays below what a service reads
 
 
 class Seat(Leases):
@@ -83,11 +85,15 @@ class Seat(Leases):
 
     def _tell(self, taken: Taken, report: Report) -> bool:
         """Tell measurements, and where the state is that was saved."""
+        *parts, last = _parts(report.gradients)
+        for part in parts:
+            self._post(self._url(taken), taken, "points", {"gradients": part})
         body: dict[str, Any] = {"points": [asdict(point) for point in report.points]}
+        body |= {"gradients": last} if last else {}
         if report.saved and 0 < report.step < taken.job.target:
             uri = Path(str(taken.job.checkpoint)).as_uri()
             body["state"] = {"uri": uri, "step": report.step, "sha256": report.checksum}
-        if not body["points"] and "state" not in body:
+        if not body["points"] and body.keys() == {"points"}:
             return not taken.over
         answer = self._post(self._url(taken), taken, "points", body)
         if answer is not None and "state" in body:
@@ -105,3 +111,12 @@ class Seat(Leases):
         lost = report.outcome is Outcome.LOST
         outcome = Outcome.INTERRUPTED if lost else report.outcome
         self._end(taken, replace(report, outcome=outcome, reason=reason))
+
+
+def _parts(measured: Sequence[Gradient]) -> list[list[dict[str, Any]]]:
+    """Return what was measured of gradients as calls hold it, without what was not; one at least.
+
+    A state that is saved is told with the last of them: what is of later steps is measured again.
+    """
+    rows = [{k: v for k, v in asdict(one).items() if v is not None} for one in measured]
+    return [rows[at : at + PART] for at in range(0, max(1, len(rows)), PART)]

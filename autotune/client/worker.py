@@ -30,6 +30,7 @@ from autotune.training.job import Outcome
 POLL = 0.5  # seconds to wait for reports before trials are asked for again
 HOLD = 2.0  # seconds that an ask may wait where nothing is trained; then it is looked who halts
 QUICK = 0.1  # seconds that it may while something is
+GRADIENTS = "gradients"  # among what a service can do, where it keeps what is measured of them
 DONE = "complete"  # what the service calls a search that is over
 
 
@@ -71,6 +72,7 @@ def work(
     with closing(Wire(server, token)) as wire:
         path = f"/v1/searches/{quote(search, safe='')}"
         spec = _spec(dict(wire.call("GET", path).body), terms)
+        _refuse_to_lose(spec, wire)
         facts = prepare(spec).facts
         own: dict[str, Any] = {
             "facts": identity(facts),
@@ -108,6 +110,16 @@ def _spec(found: Mapping[str, Any], terms: Terms) -> SearchSpec:
     precision = spec.precision if terms.precision == AUTO else terms.precision
     where = {"device": device, "precision": precision}
     return spec.model_copy(update={**own, **where, "step_timeout": None})
+
+
+def _refuse_to_lose(spec: SearchSpec, wire: Wire) -> None:
+    """Refuse a service that cannot keep what the search measures; raises SpecError."""
+    if spec.measuring and GRADIENTS not in wire.call("GET", "/v1").body["capabilities"]:
+        raise SpecError(
+            f"search '{spec.search_name}' was begun with {spec.measuring}, and the service is of a "
+            "version that keeps nothing of gradients; let it be updated, or join at the database "
+            "with --storage"
+        )
 
 
 def _names(name: str, slots: int) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
-from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState
+from autotune.studies.records import NO_SEED, Point, SearchRecord, TrialRecord, TrialState
 from autotune.studies.setting import flat
 
 # What a tracker is told of a task. A command, its paths and its data's place may hold secrets.
@@ -113,7 +113,9 @@ def _key(search: SearchRecord) -> str:
 def _params(optimizer: str, trial: TrialRecord) -> Iterator[tuple[str, Any]]:
     yield "optimizer", optimizer
     yield from flat(trial.setting.hyper)
-    yield from {"warmup": trial.setting.warmup, "steps": trial.target, "seed": trial.seed}.items()
+    yield from {"warmup": trial.setting.warmup, "steps": trial.target}.items()
+    if trial.seed != NO_SEED:
+        yield "seed", trial.seed
 
 
 def _measured(point: Point) -> dict[str, float]:

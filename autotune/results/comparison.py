@@ -14,7 +14,7 @@ from autotune.results.learning import nothing_learned
 from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
-from autotune.studies.earlier import unequal
+from autotune.studies.earlier import added, unequal
 from autotune.studies.records import (
     Role,
     SearchRecord,
@@ -105,8 +105,7 @@ class Comparison:
         """Everything that may be concluded, the most important first; none twice."""
         each = [text for row in self.rows for text in (row.verdict, row.reference_verdict) if text]
         refined = [text for one in self.refinements for text in one.sentences]
-        beside = filter(None, [self.mixed, self.unequal])
-        said = [self.verdict, *beside, *each, *self.longer, *refined]
+        said = [self.verdict, *self.beside, *each, *self.longer, *refined]
         return tuple(dict.fromkeys(said))
 
     @property
@@ -123,6 +122,12 @@ class Comparison:
     def unequal(self) -> str:
         """A sentence if not all optimizers began with as many settings known from elsewhere."""
         return unequal(self.search.spec)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What has to be read beside every verdict: losses of several kinds, unequal knowledge."""
+        said = (self.mixed, self.unequal, added(self.search.studies))
+        return tuple(text for text in said if text)
 
 
 def load(store: Store, name: str) -> Comparison:
@@ -157,6 +162,8 @@ def compare(
         chosen: Number of the recommended search trial by optimizer; missing until decided.
         firsts: Training losses before the first update, by trial id, where known.
     """
+    # What was measured elsewhere speaks for no setting, and cost nothing here.
+    trials = {name: [t for t in own if t.role is not Role.ADDED] for name, own in trials.items()}
     pairs = {
         s.optimizer: _contenders(trials[s.optimizer], chosen.get(s.optimizer))
         for s in search.studies

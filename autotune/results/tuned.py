@@ -20,8 +20,9 @@ from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.results.refinement import Refinement
 from autotune.scheduler import widening
-from autotune.studies.earlier import unequal
+from autotune.studies.earlier import added, unequal
 from autotune.studies.records import (
+    NO_SEED,
     Role,
     SearchRecord,
     StudyRecord,
@@ -311,9 +312,15 @@ def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], numbe
         losses={run.seed: run.loss},
         accuracy=None if run.accuracy is None else estimate([run.accuracy]),
         difference=None,
-        verdict="a single trial, chosen by hand: nothing is said about other seeds",
+        verdict=_of_one(run),
         caveats=(caveat,) if partial else (),
     )
+
+
+def _of_one(run: TrialRecord) -> str:
+    if run.role is Role.ADDED:
+        return "a trial that was measured elsewhere: this search did not run its setting"
+    return "a single trial, chosen by hand: nothing is said about other seeds"
 
 
 def _schedule(search: SearchRecord, optimizer: str, warmup: float) -> Schedule:
@@ -363,7 +370,7 @@ def _evidence(row: Row, chosen: Chosen) -> Evidence:
     return Evidence(
         loss=estimate(list(chosen.losses.values())),
         accuracy=chosen.accuracy,
-        seeds=tuple(sorted(chosen.losses)),
+        seeds=tuple(sorted(chosen.losses.keys() - {NO_SEED})),
         default=row.default.loss,
         difference=chosen.difference,
         verdict=chosen.verdict,
@@ -376,7 +383,7 @@ def _evidence(row: Row, chosen: Chosen) -> Evidence:
 
 def _warnings(search: SearchRecord, row: Row, study: StudyRecord, chosen: Chosen) -> Iterator[str]:
     yield from chosen.caveats
-    yield from filter(None, [mixed(search.task), unequal(search.spec)])
+    yield from filter(None, [mixed(search.task), unequal(search.spec), added(search.studies)])
     if row.nothing_learned:
         yield row.nothing_learned
     yield from widening.warnings(chosen.setting.params, study.space)

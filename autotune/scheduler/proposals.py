@@ -101,7 +101,8 @@ def _beyond(state: StudyState) -> Iterator[Candidate]:
     """Yield a learning rate beyond the tested ones if the best tested one is the first or last."""
     known = len(state.presets[:KNOWN]) - 1
     known += len(state.earlier) if known else 0
-    trials = [t for t in state.of(Role.SEARCH) if t.number == known or t.origin.startswith(TEST)]
+    searched = state.of(Role.SEARCH)
+    trials = [t for t in searched if state.place(t) == known or t.origin.startswith(TEST)]
     losses = {trial.setting.hyper["lr"]: _short_loss(state, trial) for trial in trials}
     if len(losses) < 2 or None in losses.values():
         return

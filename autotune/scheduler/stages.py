@@ -208,7 +208,8 @@ def _misleading(state: StudyState) -> int | None:
 def _doubt(state: StudyState) -> str | None:
     """Return why settings run whole from now on; None unless the next one is the first."""
     searched = state.of(Role.SEARCH)
-    places = [t.number for t in searched if t.origin.endswith(RUN_WHOLE)] + [len(searched)]
+    whole = [state.place(t) for t in searched if t.origin.endswith(RUN_WHOLE)]
+    places = [*whole, len(searched)]
     best = state.best()
     if best is None or [place for place in places if not _due(place, WHOLE)] != places[-1:]:
         return None
@@ -242,7 +243,7 @@ def first_stop(policy: Policy, rungs: Ladder, place: int) -> int:
 def rungs_of(state: StudyState, trial: TrialRecord) -> Ladder:
     """Return the rungs at which a search trial is compared."""
     whole = trial.origin.endswith(RUN_WHOLE)
-    return state.ladder.whole() if whole else _rungs(state.policy, state.ladder, trial.number)
+    return state.ladder.whole() if whole else _rungs(state.policy, state.ladder, state.place(trial))
 
 
 def _at_rung(state: StudyState, trial: TrialRecord) -> bool:

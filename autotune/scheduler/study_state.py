@@ -64,6 +64,11 @@ class StudyState:
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in whole.items()}
         return repr((sorted(plain.items()), setting.warmup))
 
+    def place(self, trial: TrialRecord) -> int:
+        """Return the number that a trial would have if none had been measured elsewhere."""
+        added = self.by_role.get(Role.ADDED, ())
+        return trial.number - bisect_left(added, trial.number, key=_number)
+
     def keep(self, trial: TrialRecord, points: Iterable[Point] = ()) -> None:
         """Store a trial's newest record and new points of its curve."""
         trial = completed(trial, self.space)
@@ -73,7 +78,8 @@ class StudyState:
         curve = self.losses.setdefault(trial.id, {})
         right = self.accuracies.setdefault(trial.id, {})
         for point in points:
-            self._time(trial.id, point)
+            if trial.role is not Role.ADDED:
+                self._time(trial.id, point)
             if point.loss is not None:
                 curve[point.step] = point.loss
             if point.accuracy is not None:
@@ -87,7 +93,7 @@ class StudyState:
         steps = self._cost(trial) - (self._cost(known) if known else 0)
         self.charged[trial.role] = self.charged.get(trial.role, 0) + steps
         row = self.by_role.setdefault(trial.role, [])
-        place = bisect_left(row, trial.number, key=lambda t: t.number)
+        place = bisect_left(row, trial.number, key=_number)
         row[place : place + bool(known)] = [trial]
 
     def _time(self, trial: int, point: Point) -> None:
@@ -120,11 +126,17 @@ class StudyState:
         return steps / self.target
 
     def _cost(self, trial: TrialRecord) -> int:
-        return charged(trial, self.ladder)
+        return 0 if trial.role is Role.ADDED else charged(trial, self.ladder)
 
     def seconds(self) -> float:
         """Return the seconds spent training and evaluating."""
         return sum(trial.seconds for trial in self.trials.values())
+
+    def _known(self) -> list[TrialRecord]:
+        """Return the trials that samplers learn from, by number."""
+        found = self.of(Role.SEARCH)
+        added = self.by_role.get(Role.ADDED)
+        return sorted([*found, *added], key=_number) if added else found
 
     def best(self) -> TrialRecord | None:
         """Return the completed search trial with the lowest loss."""
@@ -134,7 +146,7 @@ class StudyState:
 
     def forecast(self) -> list[Observation]:
         """Return the forecast for every setting that was measured or diverged."""
-        trials = self.of(Role.SEARCH)
+        trials = self._known()
         expected = forecasts(trials, self.losses, self.ladder)
         diverged, seen = TrialState.DIVERGED, []
         for trial in trials:
@@ -147,7 +159,7 @@ class StudyState:
 
     def observed(self) -> list[Observation]:
         """Return the losses at one rung: the longest with enough trials."""
-        trials = self.of(Role.SEARCH)
+        trials = self._known()
         curves: Mapping[int, Mapping[int, float]] = {t.id: self.losses[t.id] for t in trials}
         step = highest_rung(curves, self.ladder, MODEL_NEEDS)
         seen = []
@@ -169,6 +181,10 @@ class StudyState:
             reached_loss=curve[last],
             doubt=doubt,
         )
+
+
+def _number(trial: TrialRecord) -> int:
+    return trial.number
 
 
 def completed(trial: TrialRecord, space: Space) -> TrialRecord:

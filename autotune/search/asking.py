@@ -11,6 +11,7 @@ from pathlib import Path
 from autotune.errors import LeaseLost, StorageError
 from autotune.scheduler import stages
 from autotune.scheduler.budget import BudgetTracker
+from autotune.search.adding import Measured
 from autotune.search.advice import Advice
 from autotune.search.deciding import Decider
 from autotune.search.events import Listener, Notice, SearchEnded, SearchStarted, Spent
@@ -22,7 +23,7 @@ from autotune.search.reasons import Reason
 from autotune.search.taken import Over, Wait
 from autotune.studies import urls
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Role, SearchState
+from autotune.studies.records import Role, SearchState, TrialRecord
 from autotune.studies.retry import Retry
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
@@ -129,6 +130,19 @@ class Asker(Decider):
                 self._forget({trial: self.recorder.own[trial]})
                 return Wait(0.0) if trial in self.recorder.own else False
             return stop is not None if decides else Wait(WAIT)
+
+    def add(self, measured: Measured) -> TrialRecord | Wait:
+        """Store a trial that was measured elsewhere; `Wait` while another process decides.
+
+        Raises:
+            AlreadyThere: The search is over.
+            SpecError: The trial cannot be one of this search.
+        """
+        # Its time is not counted: it may be called before the search is begun here.
+        with suppress(LeaseLost), self.participant.turn(self.recorder.own) as decides:
+            if decides:
+                return self._add(measured)[0]
+        return Wait(WAIT)
 
     def _forget(self, held: Mapping[int, int]) -> None:
         """Give up those trials that another process has taken over."""

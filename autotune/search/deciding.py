@@ -10,13 +10,15 @@ from autotune.scheduler import going_on, racing, stages
 from autotune.scheduler.budget import BudgetTracker
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
-from autotune.search.events import Listener
+from autotune.search import adding
+from autotune.search.adding import Measured
+from autotune.search.events import Listener, Notice
 from autotune.search.opening import Opened
 from autotune.search.reasons import LEAVING, Reason, reason
 from autotune.search.recorder import Recorder
 from autotune.search.turns import Participant
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Asked, Role, SearchState, TrialState
+from autotune.studies.records import Asked, Role, SearchState, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.studies.store import Store
 from autotune.training.job import Job
@@ -88,6 +90,18 @@ class Decider:
 
     def _began(self, job: Job) -> None:
         """Note that a job was begun."""
+
+    def _add(self, measured: Measured) -> tuple[TrialRecord, bool]:
+        """Store a trial that was measured elsewhere, in this process's turn."""
+        if self.participant.state is SearchState.COMPLETE:
+            raise adding.over(self.opened.search.name)
+        found, new = adding.add(self.store, self.states, measured, self.participant.worker)
+        if new:
+            self.participant.deciding = False
+            who = f"{measured.optimizer} trial {found.number}"
+            text = f"{who} was added ({measured.origin}): samplers know it, and it does not count"
+            self.listen(Notice(text=text))
+        return found, new
 
     def _closed(self) -> bool:
         """Return whether another process ended the search or changed its spec."""

@@ -195,8 +195,10 @@ def void(store: Store, name: str, trial: TrialRecord, reason: str, *, again: boo
         again: Whether it is run again, from its first step.
 
     Raises:
-        SpecError: Its seed is needed to compare others on.
+        SpecError: Its seed is needed to compare others on, or it was never run here.
     """
+    if trial.role is Role.ADDED:
+        return _void_added(store, trial, reason, again=again)
     if trial.role is not Role.SEARCH and not again:
         raise SpecError(
             f"trial {trial.number} was run to {trial.role} a setting, on a seed that others share, "
@@ -208,6 +210,18 @@ def void(store: Store, name: str, trial: TrialRecord, reason: str, *, again: boo
     if store.search(name).state is SearchState.COMPLETE:
         store.update_search(name, state=SearchState.RUNNING)
     return kept
+
+
+def _void_added(store: Store, trial: TrialRecord, reason: str, *, again: bool) -> TrialRecord:
+    """Let samplers forget a trial that was measured elsewhere; what is over stays over."""
+    if again:
+        raise SpecError(
+            f"trial {trial.number} was measured elsewhere, so it cannot be run again here; leave "
+            "'again' out"
+        )
+    if trial.state is TrialState.FAILED:
+        return trial
+    return store.void(trial.id, f"void: {reason}", again=False)
 
 
 def remove(store: Store, name: str) -> None:

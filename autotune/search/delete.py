@@ -46,7 +46,8 @@ def refuse_workers(store: Store, name: str) -> None:
 def described(storage: str | None, search: SearchRecord) -> str:
     """Return in words what would be deleted."""
     url = urls.resolve(storage)
-    counted = _count(sum(sum(study.counts.values()) for study in search.studies), "trial")
+    trials = sum(sum(study.counts.values()) + study.added for study in search.studies)
+    counted = _count(trials, "trial")
     files = _checkpoints(url, search)
     if files:
         size = sum(file.stat().st_size for file in files)

@@ -45,7 +45,7 @@ def check(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
                 f"{KEY}: {one.origin} is a setting of {one.optimizer}, which is not searched; "
                 f"add --optimizer {one.optimizer} or leave it out"
             )
-        _check_values(one, spaces[one.optimizer])
+        refuse_arguments(one.optimizer, _hyper(one), spaces[one.optimizer], f"{KEY}, {one.origin}")
         _check_place(one, spaces[one.optimizer])
     limit = spec.budget.resolved.trials
     for name, space in spaces.items():
@@ -73,32 +73,47 @@ def _own(spec: SearchSpec, optimizer: str) -> list[Earlier]:
 
 
 def _hyper(one: Earlier) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in one.hyper.items()}
+    return as_torch(one.hyper)
+
+
+def as_torch(hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with tuples for the lists of JSON, as optimizers take them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
 
 
 def _warmup(one: Earlier) -> float:
     return DEFAULT_WARMUP if one.warmup is None else one.warmup
 
 
-def _check_values(one: Earlier, space: Space) -> None:
-    """Refuse what the optimizer does not take.
+def refuse_arguments(optimizer: str, hyper: Mapping[str, Any], space: Space, said: str) -> None:
+    """Refuse what an optimizer does not take.
 
     Controllers need the search's own model, on which ``controlling`` tries their ranges.
+
+    Args:
+        optimizer: Which.
+        hyper: Its keyword arguments; the others keep its defaults.
+        space: Its space.
+        said: What the arguments are of; begins the sentence.
+
+    Raises:
+        SpecError: It refuses a value.
+        UnknownName: It has no argument of that name.
     """
     from torch import nn
 
-    known = {**optimizers.defaults(one.optimizer), **space.defaults}
-    for name in one.hyper:
+    known = {**optimizers.defaults(optimizer), **space.defaults}
+    for name in hyper:
         if name not in known:
-            raise UnknownName(f"{KEY}, {one.origin}: {unknown('argument', name, known)}")
+            raise UnknownName(f"{said}: {unknown('argument', name, known)}")
     try:
-        own = {k: v for k, v in _hyper(one).items() if not is_word(k)}
-        optimizers.build(one.optimizer, nn.Linear(2, 2), own)
-        positive = float(one.hyper.get("lr", known["lr"])) > 0
+        own = {k: v for k, v in hyper.items() if not is_word(k)}
+        optimizers.build(optimizer, nn.Linear(2, 2), own)
+        positive = float(hyper.get("lr", known["lr"])) > 0
     except (TypeError, ValueError) as error:
-        raise SpecError(f"{KEY}, {one.origin}: {error}") from None
+        raise SpecError(f"{said}: {error}") from None
     if not positive:
-        raise SpecError(f"{KEY}, {one.origin}: lr must be positive, got {one.hyper['lr']}")
+        raise SpecError(f"{said}: lr must be positive, got {hyper['lr']}")
 
 
 def _check_place(one: Earlier, space: Space) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.errors import SpecError, StorageError
 from autotune.scheduler.going_on import ended
+from autotune.search.adding import Measured, over
 from autotune.search.asking import Asker
 from autotune.search.events import Listener, Notice
 from autotune.search.growth import tell
@@ -234,6 +235,22 @@ class Manual:
         """Give back a trial that its loop left: it is taken again."""
         if not taken.told:
             self._end(taken, taken.report(Outcome.INTERRUPTED))
+
+    def add(self, measured: Measured) -> int:
+        """Store a trial that was measured elsewhere; return its number.
+
+        Raises:
+            AlreadyThere: The search is over.
+            SpecError: The trial cannot be one of this search.
+        """
+        while True:
+            with self._lock:
+                if self.over:
+                    raise over(self.spec.search_name)
+                answer = self._asker.add(measured)
+            if not isinstance(answer, Wait):
+                return answer.number
+            self._halt.wait(answer.seconds)
 
     def save(self, taken: Taken, state: Mapping[str, Any], step: int | None) -> None:
         """Write the state of a trial after ``step`` steps; None: those measured last."""

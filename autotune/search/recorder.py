@@ -12,7 +12,7 @@ from autotune.scheduler import stopping
 from autotune.scheduler.stages import Suggestion
 from autotune.scheduler.study_state import StudyState
 from autotune.scheduler.widening import Widened
-from autotune.search import earlier
+from autotune.search import earlier, gradients
 from autotune.search.alike import Alike, coarse
 from autotune.search.carried import task_arguments
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
@@ -25,7 +25,6 @@ from autotune.studies.records import Asked, Role, TrialRecord, TrialState
 from autotune.studies.spec import SearchSpec
 from autotune.tasks.function import edited, expected
 from autotune.training.job import Job, Outcome, Report
-from autotune.training.noise import places as noisy
 
 STATES = {
     Outcome.DIVERGED: TrialState.DIVERGED,
@@ -115,13 +114,9 @@ class Recorder:
             checksum=trial.checksum,
             content=self._content if asked is None else {},
             pauses=who.pauses,
-            norms=self.spec.record_norms and trial.role is not Role.VALIDATE,
-            noise=noisy(trial.target) if self._wants_noise(trial) else (),
+            norms=gradients.norms(self.spec.record_norms, trial),
+            noise=gradients.noise(self.spec.measure_noise, trial),
         )
-
-    def _wants_noise(self, trial: TrialRecord) -> bool:
-        """Return whether to measure a trial's noise: judging runs are few, and of full length."""
-        return self.spec.measure_noise and trial.role is Role.JUDGE
 
     def _check_content(self) -> None:
         changed = edited(self.spec.model, self._content)

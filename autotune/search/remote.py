@@ -16,6 +16,7 @@ from typing import Any
 from autotune.errors import AlreadyThere, LeaseLost, SpecError, StorageError
 from autotune.scheduler.budget import BudgetTracker
 from autotune.search import telling
+from autotune.search.adding import Measured
 from autotune.search.deciding import Decider
 from autotune.search.events import Listener
 from autotune.search.facts import changed_facts
@@ -26,7 +27,7 @@ from autotune.search.reasons import Reason
 from autotune.studies import remote
 from autotune.studies.attempts import lease
 from autotune.studies.optuna_mirror import Mirror
-from autotune.studies.records import Asked, SearchRecord, SearchState
+from autotune.studies.records import Asked, SearchRecord, SearchState, TrialRecord
 from autotune.studies.remote import Lease
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
@@ -162,6 +163,25 @@ class Remote(Decider):
                 with remote.telling(self.store, lease.trial.id, lease.attempt) as told:
                     telling.stop(told)
             return True
+
+    def add(self, measured: Measured) -> tuple[TrialRecord, bool] | None:
+        """Store a trial that was measured elsewhere; return it, and whether it is new.
+
+        Returns None while another process decides.
+
+        Raises:
+            AlreadyThere: The search is over.
+            SpecError: The trial cannot be one of this search.
+            Stale: The search was changed since this was made.
+        """
+        with self._lock, suppress(LeaseLost), self.participant.turn(()) as decides:
+            if not decides:
+                self._refuse_replaced()
+                return None
+            if self.participant.changed:
+                raise Stale
+            return self._add(measured)
+        return None
 
     def _refuse_other_task(self, facts: Mapping[str, Any] | None) -> None:
         name, model = self.opened.search.name, self.spec.model

@@ -14,7 +14,7 @@ from autotune.search.carried import task_arguments
 from autotune.search.facts import changed_facts
 from autotune.seeds import training
 from autotune.studies.names import BATCHED
-from autotune.studies.records import Point, SearchRecord, TrialRecord, TrialState, mixed
+from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState, mixed
 from autotune.studies.spec import parse
 from autotune.tasks.resolve import resolve
 from autotune.training.job import Job, Outcome, Report
@@ -85,6 +85,8 @@ def whole(search: SearchRecord, optimizer: str, trial: TrialRecord, curve: Seque
     """
     who = f"trial {trial.number} of {search.name}/{optimizer}"
     spec = parse(dict(search.spec))
+    if trial.role is Role.ADDED:
+        raise SpecError(f"{who} was measured elsewhere: there is nothing to run again")
     if spec.engine == SIMULATED:
         raise SpecError(
             f"{who} was read from the table '{search.task.get('data')}', not trained: "

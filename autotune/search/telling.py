@@ -10,7 +10,14 @@ from autotune.errors import AlreadyThere, LeaseLost, SpecError
 from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import going_on
 from autotune.studies.attempts import KILLED, LOST
-from autotune.studies.records import Command, Point, SearchState, TrialRecord, TrialState
+from autotune.studies.records import (
+    Command,
+    Gradient,
+    Point,
+    SearchState,
+    TrialRecord,
+    TrialState,
+)
 from autotune.studies.remote import Lease, Saved, Telling
 from autotune.studies.spec import ASKED, parse
 from autotune.studies.store import Store
@@ -126,7 +133,12 @@ def refuse_ended(lease: Lease) -> None:
 
 
 def add(
-    told: Telling, points: Sequence[Point], saved: Saved | None = None, *, lost: bool = False
+    told: Telling,
+    points: Sequence[Point],
+    saved: Saved | None = None,
+    *,
+    lost: bool = False,
+    measured: Sequence[Gradient] = (),
 ) -> Losses:
     """Store measurements, and where the trial's state is kept; return the losses of this lease.
 
@@ -137,6 +149,7 @@ def add(
         points: The measurements.
         saved: Where the state is kept.
         lost: The state that was saved before cannot be read.
+        measured: What was measured of gradients.
 
     Raises:
         LeaseLost: The lease is over; nothing is stored.
@@ -145,6 +158,7 @@ def add(
     lease = told.lease
     refuse_ended(lease)
     _check_steps(lease, points, told.curve)
+    _check_gradients(lease, measured)
     own = {**_own(told), **_losses(p for p in points if p.step > lease.trial.step)}
     if lease.outcome is not None:  # it was told to stop, and these are told again
         return own
@@ -153,7 +167,7 @@ def add(
     if saved is not None:
         _check_saved(lease, saved)
     kept = saved if saved is not None and 0 < saved.step < lease.trial.target else None
-    told.add(points, kept, lost=lost)
+    told.add(points, kept, lost=lost, measured=measured)
     return own
 
 
@@ -234,6 +248,21 @@ def _check_steps(lease: Lease, points: Sequence[Point], known: Mapping[int, Poin
                 f"measured, got step {point.step}"
             )
         last = max(last, point.step)
+
+
+def _check_gradients(lease: Lease, measured: Sequence[Gradient]) -> None:
+    """Refuse what nobody asked for, or of steps that are not taken now."""
+    if measured and not (lease.spec.get("record_norms") or lease.spec.get("measure_noise")):
+        raise SpecError(
+            f"search '{lease.search}' keeps nothing of gradients, as it was begun without "
+            "--record-norms and --measure-noise; leave 'gradients' out"
+        )
+    last = max((one.step for one in measured), default=0)
+    if last > furthest(lease):
+        raise SpecError(
+            f"{lease.who} trains until step {lease.stop} now (stop_at), got gradients of step "
+            f"{last}"
+        )
 
 
 def _refuse_unasked(lease: Lease, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What the service shows of searches, trials and itself, as pydantic models."""
+"""What the service answers, as pydantic models."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from autotune.service.bodies import Answer
+from autotune.search.telling import Order
 from autotune.studies.records import Command, Role, SearchState, TrialState
 from autotune.studies.tokens import Scope
+
+
+class Answer(BaseModel):
+    """What the service sends."""
+
+    model_config = ConfigDict(frozen=True)
 
 
 class StudyAnswer(Answer):
@@ -19,6 +25,7 @@ class StudyAnswer(Answer):
     optimizer: str
     counts: Mapping[str, int]
     best: float | None
+    added: int = Field(description="Trials that were measured elsewhere, which are not counted.")
     url: str
 
 
@@ -68,7 +75,7 @@ class TrialAnswer(Answer):
     accuracy: float | None
     seconds: float
     reason: str | None
-    seed_index: int
+    seed_index: int | None = Field(description="None of a trial that was measured elsewhere.")
     source: int | None
     hyper: Mapping[str, Any]
     warmup: float
@@ -99,6 +106,76 @@ class Trials(Answer):
 
     trials: list[TrialAnswer]
     next: str | None
+
+
+class Schedule(Answer):
+    """The learning rate's schedule: a linear warm-up, then a cosine to 0 or a constant rate."""
+
+    type: Literal["cosine", "constant"] = "cosine"
+    warmup_fraction: float
+    steps: int
+
+
+class StateOf(Answer):
+    """A saved state."""
+
+    uri: str
+    step: int
+    sha256: str | None
+
+
+class LeaseAnswer(Answer):
+    """A trial to train now: from step ``from_step`` to ``stop_at``."""
+
+    id: str
+    url: str
+    search: str
+    study: str
+    trial: int
+    attempt: int
+    role: Role
+    seed: int
+    optimizer: str
+    hyper: Mapping[str, Any]
+    flat: Mapping[str, Any]
+    schedule: Schedule
+    from_step: int
+    stop_at: int
+    evaluate_at: list[int]
+    norms: bool = Field(
+        default=False,
+        description="Whether the search keeps the gradient norms of each step: send `gradients`.",
+    )
+    noise: list[int] = Field(
+        default_factory=list,
+        description="Steps, from 0, at which it keeps how noisy the gradient is, likewise.",
+    )
+    state: StateOf | None
+    expires_in: float
+    beat_every: float
+
+
+class Leases(Answer):
+    """What a worker trains now."""
+
+    leases: list[LeaseAnswer]
+
+
+class Next(Answer):
+    """What a worker is to do next."""
+
+    command: Order
+    stop_at: int
+    evaluate_at: list[int]
+    expires_in: float
+
+
+class EndAnswer(Answer):
+    """How the trial stands after its lease."""
+
+    state: TrialState
+    step: int
+    loss: float | None
 
 
 class EstimateAnswer(Answer):

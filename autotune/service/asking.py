@@ -10,29 +10,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from autotune.optimizers.registry import schedule
-from autotune.search import declaring, telling
+from autotune.search import declaring, gradients, telling
 from autotune.search.remote import Ended, Spent, Waits
 from autotune.search.telling import End, Losses, Order
 from autotune.search.turns import BEATS
 from autotune.seeds import training
-from autotune.service.bodies import (
-    LARGEST,
-    Ask,
+from autotune.service.answers import (
     EndAnswer,
-    EndBody,
     LeaseAnswer,
     Leases,
     Next,
-    Points,
     Schedule,
     StateOf,
 )
+from autotune.service.bodies import LARGEST, Ask, EndBody, Points
 from autotune.service.caller import caller
 from autotune.service.core import Service
 from autotune.service.paths import Search, service_of
 from autotune.service.problems import Problem, responses
 from autotune.studies import attempts, remote
-from autotune.studies.records import Asked, Point
+from autotune.studies.records import Asked, Gradient, Point
 from autotune.studies.remote import Lease, Saved
 from autotune.studies.setting import flat
 from autotune.studies.tokens import Scope, TokenRecord
@@ -185,6 +182,8 @@ def _shown(lease: Lease, can_pause: str, base: str) -> LeaseAnswer:
         from_step=saved.step if saved else 0,
         stop_at=telling.until(lease),
         evaluate_at=list(telling.evaluate(lease)),
+        norms=gradients.norms(bool(lease.spec.get("record_norms")), trial),
+        noise=list(gradients.noise(bool(lease.spec.get("measure_noise")), trial)),
         state=StateOf(**vars(saved)) if saved else None,
         expires_in=seconds,
         beat_every=seconds / BEATS,
@@ -249,7 +248,8 @@ def _tell(
             Point(**{**vars(one), "seconds": lease.seconds if one.seconds is None else one.seconds})
             for one in body.points
         ]
-        losses = telling.add(told, points, saved, lost=lost)
+        measured = [Gradient(**vars(one)) for one in body.gradients]
+        losses = telling.add(told, points, saved, lost=lost, measured=measured)
     service.alive(lease.search_id)
     return lease, losses
 

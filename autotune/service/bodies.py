@@ -1,9 +1,9 @@
-"""What requests and answers hold: the words of the service, as pydantic models."""
+"""What requests hold: the words of the service, as pydantic models."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,13 +12,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from autotune import optimizers, registry
-from autotune.search.telling import Order, Told
+from autotune.search.adding import ELSEWHERE
+from autotune.search.telling import Told
 from autotune.studies.earlier import Earlier
-from autotune.studies.records import Command, Role, TrialState
+from autotune.studies.names import plain
+from autotune.studies.records import Command
 from autotune.studies.tokens import LONGEST_DAYS, Scope
 
 POINTS = 10_000  # measurements in one call
@@ -78,11 +82,6 @@ def _few(value: Any) -> Any:
     return value
 
 
-def _plain(text: str) -> str:
-    """Return a text on one line, without what a database or a terminal could not carry."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 # The bounds come before the check for booleans: so they are part of the schema.
 Count = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(_number)]
 Step = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_number)]
@@ -94,6 +93,7 @@ Above = Annotated[
 Loss = Annotated[
     float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
 ]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
 Seconds = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False),
@@ -117,19 +117,13 @@ Days = Annotated[
 Request = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 Uri = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Reason = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
+Reason = Annotated[str, Field(max_length=2000), AfterValidator(plain)]
 
 
 class Body(BaseModel):
     """What a client sends: unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Answer(BaseModel):
-    """What the service sends."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class External(Body):
@@ -263,6 +257,18 @@ class PointBody(Body):
     )
 
 
+class GradientBody(Body):
+    """What was measured of the gradient of one step, before the optimizer changed it."""
+
+    step: Taken
+    l1: Number | None = Field(default=None, description="L1 norm over all parameters.")
+    l2: Number | None = Field(default=None, description="L2 norm, likewise.")
+    variance: Number | None = Field(
+        default=None, description="Of single samples' gradients, summed over all parameters."
+    )
+    square: Number | None = Field(default=None, description="Squared norm of their mean.")
+
+
 class StateBody(Body):
     """Where the worker keeps the trial's state: opaque to the service."""
 
@@ -275,6 +281,15 @@ class Points(Body):
     """Measurements of a trial, in the order of their steps."""
 
     points: Annotated[list[PointBody], Field(max_length=POINTS), BeforeValidator(_few)] = []
+    gradients: Annotated[
+        list[GradientBody],
+        Field(
+            max_length=POINTS,
+            description="Where the lease asked for `norms` or `noise`: the steps since the last "
+            "call, in their order. Those between the first and the last replace what was there.",
+        ),
+        BeforeValidator(_few),
+    ] = []
     state: StateBody | Literal["missing"] | None = Field(
         default=None,
         description="The trial's state after a step; 'missing': it cannot be read any more.",
@@ -291,68 +306,6 @@ class EndBody(Body):
     reason: Reason | None = None
 
 
-class Schedule(Answer):
-    """The learning rate's schedule: a linear warm-up, then a cosine to 0 or a constant rate."""
-
-    type: Literal["cosine", "constant"] = "cosine"
-    warmup_fraction: float
-    steps: int
-
-
-class StateOf(Answer):
-    """A saved state."""
-
-    uri: str
-    step: int
-    sha256: str | None
-
-
-class LeaseAnswer(Answer):
-    """A trial to train now: from step ``from_step`` to ``stop_at``."""
-
-    id: str
-    url: str
-    search: str
-    study: str
-    trial: int
-    attempt: int
-    role: Role
-    seed: int
-    optimizer: str
-    hyper: Mapping[str, Any]
-    flat: Mapping[str, Any]
-    schedule: Schedule
-    from_step: int
-    stop_at: int
-    evaluate_at: list[int]
-    state: StateOf | None
-    expires_in: float
-    beat_every: float
-
-
-class Leases(Answer):
-    """What a worker trains now."""
-
-    leases: list[LeaseAnswer]
-
-
-class Next(Answer):
-    """What a worker is to do next."""
-
-    command: Order
-    stop_at: int
-    evaluate_at: list[int]
-    expires_in: float
-
-
-class EndAnswer(Answer):
-    """How the trial stands after its lease."""
-
-    state: TrialState
-    step: int
-    loss: float | None
-
-
 class Void(Body):
     """That nothing which was measured of a trial counts."""
 
@@ -362,6 +315,43 @@ class Void(Body):
     again: bool = Field(
         default=False, strict=True, description="Run it again; else it is over for good."
     )
+
+
+class AddBody(Body):
+    """A trial that was measured elsewhere, on the search's own task and schedule."""
+
+    hyper: dict[str, Any] = Field(
+        description="Keyword arguments of the optimizer, in the search's space; the others had its "
+        "defaults.",
+        examples=[{"lr": 0.002}],
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = Field(
+        default=None, description="Fraction of the steps spent warming up; 0.1 without it."
+    )
+    points: Annotated[
+        list[PointBody], Field(min_length=1, max_length=POINTS), BeforeValidator(_few)
+    ] = Field(description="Losses by step, at the last of a full run at least.")
+    diverged: bool = Field(
+        default=False,
+        strict=True,
+        validate_default=True,
+        description="Whether the loss was not finite at the last point, which has none then.",
+    )
+    origin: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)] = Field(
+        default=ELSEWHERE, description="Where it is from.", examples=["the grid of last week"]
+    )
+
+    @field_validator("diverged")
+    @classmethod
+    def _check_end(cls, diverged: bool, info: ValidationInfo) -> bool:
+        points = info.data.get("points")
+        if points and diverged != (points[-1].loss is None):
+            raise ValueError(
+                "must be false where the last point has a loss: where it diverged it has none"
+                if diverged
+                else "must be true where the last point has no loss"
+            )
+        return diverged
 
 
 class TokenBody(Body):

@@ -13,12 +13,14 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from autotune.errors import AlreadyThere
+from autotune.search.adding import Measured, over
+from autotune.search.declaring import BUSY, Busy
 from autotune.search.events import Event, Notice
 from autotune.search.lock import exclusive
 from autotune.search.remote import Ended, Remote, Spent, Stale, Waits, reopened
 from autotune.search.worker import name
 from autotune.studies import attempts, remote, urls
-from autotune.studies.records import Asked, SearchState
+from autotune.studies.records import Asked, SearchState, TrialRecord
 from autotune.studies.remote import Lease
 from autotune.studies.store import Store
 
@@ -123,6 +125,26 @@ class Service:
             except Stale:
                 self.forget(lease.search)
         return remote.lease_of(self.store, lease.trial.id, lease.attempt)
+
+    def add(self, search: str, measured: Measured) -> tuple[TrialRecord, bool]:
+        """Store a trial that was measured elsewhere; return it, and whether it is new.
+
+        Raises:
+            AlreadyThere: The search is over.
+            Busy: Another process decides.
+            NotFound: There is no such search.
+            SpecError: The trial cannot be one of it.
+        """
+        for _ in range(OFTEN):
+            known = self._search(search)
+            if known is None:
+                raise over(search)
+            try:
+                if found := known.add(measured):
+                    return found
+            except Stale:
+                self.forget(search)
+        raise Busy(BUSY.format(search))
 
     def _search(self, search: str) -> Remote | None:
         """Return a search to decide on; None where nothing of it is left to do."""

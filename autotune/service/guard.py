@@ -23,7 +23,7 @@ from autotune.studies import tokens
 from autotune.studies.tokens import Scope, TokenRecord, Why
 
 OPEN = frozenset({"alive", "ready", "openapi"})  # asked by whoever runs or looks for a server
-WORK = frozenset({"ask", "beat", "points", "end", "put", "validate"})
+WORK = frozenset({"ask", "beat", "points", "end", "put", "validate", "add"})
 READ = frozenset(
     {"about", "listed", "read", "trials", "trial", "recommendation", "exported", "events"}
     | {"metrics"}

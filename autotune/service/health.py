@@ -16,6 +16,7 @@ from autotune.service.problems import responses
 
 CAPABILITIES = (
     "searches", "leases", "results", "events", "tokens", "void", "registered", "try-first",
+    "gradients", "add-trial",
 )  # fmt: skip
 
 routes = APIRouter(tags=["operation"])

@@ -13,6 +13,7 @@ from autotune.results.comparison import Row
 from autotune.results.intervals import Estimate
 from autotune.results.tuned import tuned
 from autotune.search import declaring, details
+from autotune.search.adding import ELSEWHERE, Measured
 from autotune.search.stored import studies
 from autotune.service.answers import (
     EstimateAnswer,
@@ -21,13 +22,13 @@ from autotune.service.answers import (
     TrialAnswer,
     Trials,
 )
-from autotune.service.bodies import LARGEST, Void
+from autotune.service.bodies import LARGEST, AddBody, Void
 from autotune.service.core import Service
 from autotune.service.paths import Optimizer, Search, service_of, study_url
 from autotune.service.problems import responses
 from autotune.service.searches import ETAG
 from autotune.studies import remote
-from autotune.studies.records import SearchState, TrialRecord, TrialState
+from autotune.studies.records import Point, Role, SearchState, TrialRecord, TrialState
 
 routes = APIRouter(tags=["results"])
 
@@ -67,6 +68,25 @@ async def trial(
     service = service_of(request)
     base = request.scope.get("root_path", "") + study_url(name, optimizer)
     return await service.run(_trial, service, name, optimizer, number, base)
+
+
+@routes.post(
+    STUDY + "/trials",
+    responses={
+        **responses(404, 409),
+        200: {"description": "It was added before"},
+        201: {"description": "It was added", "model": TrialAnswer},
+    },
+)
+async def add(
+    name: Search, optimizer: Optimizer, body: AddBody, request: Request, response: Response
+) -> TrialAnswer:
+    """Tell a trial that was measured elsewhere: samplers learn from it, and it does not count."""
+    service = service_of(request)
+    base = request.scope.get("root_path", "") + study_url(name, optimizer)
+    found, new = await service.decide(_add, service, name, optimizer, body)
+    response.status_code = 201 if new else 200
+    return trial_answer(found, base)
 
 
 @routes.post(STUDY + "/trials/{number:int}:void", responses=responses(404))
@@ -134,6 +154,19 @@ def _trial(service: Service, name: str, optimizer: str, number: int, base: str) 
     return trial_answer(found, base).model_copy(update={"points": points})
 
 
+def _add(service: Service, name: str, optimizer: str, body: AddBody) -> tuple[TrialRecord, bool]:
+    studies(service.store.search(name), optimizer)
+    points = [Point(**{**vars(one), "seconds": one.seconds or 0.0}) for one in body.points]
+    measured = Measured(
+        optimizer=optimizer,
+        hyper=body.hyper,
+        points=points,
+        warmup=body.warmup,
+        origin=body.origin or ELSEWHERE,
+    )
+    return service.add(name, measured)
+
+
 def _void(
     service: Service, name: str, optimizer: str, number: int, body: Void, base: str
 ) -> TrialAnswer:
@@ -185,7 +218,7 @@ def trial_answer(trial: TrialRecord, base: str) -> TrialAnswer:
             "reason", "source")  # fmt: skip
     values: dict[str, Any] = {key: getattr(trial, key) for key in same}
     return TrialAnswer(
-        seed_index=trial.seed,
+        seed_index=None if trial.role is Role.ADDED else trial.seed,
         hyper=dict(trial.setting.hyper),
         warmup=trial.setting.warmup,
         url=f"{base}/trials/{trial.number}",

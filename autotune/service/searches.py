@@ -210,6 +210,7 @@ def study_answers(search: SearchRecord, base: str) -> list[StudyAnswer]:
             optimizer=study.optimizer,
             counts=study.counts,
             best=study.best,
+            added=study.added,
             url=base + study_url(search.name, study.optimizer),
         )
         for study in search.studies

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from autotune.client import Client
 from autotune.pruners.ladder import rungs_of
 from autotune.search import declaring, telling
-from autotune.search.remote import Ended, Waits, reopened
+from autotune.search.remote import Ended, Remote, Spent, Waits, reopened
 from autotune.seeds import training
 from autotune.studies import remote
 from autotune.studies.models import Attempt, Trial
@@ -29,12 +29,13 @@ ENDED = (TrialState.COMPLETE, TrialState.STOPPED)
 REACHED = frozenset({TrialState.COMPLETE, TrialState.PAUSED})
 
 
-def body(trials: int, steps: int = 9) -> dict[str, Any]:
+def body(trials: int, steps: int = 9, pruner: str = "none") -> dict[str, Any]:
     """Return a search whose trials are the same in whatever order workers end them.
 
     Args:
         trials: Settings to try.
         steps: Of a full run, which is trained in one go if they are three.
+        pruner: One that judges each trial by its own losses alone.
     """
     return {
         "task": {"external": {"model": "bowl", "steps": steps}},
@@ -42,7 +43,7 @@ def body(trials: int, steps: int = 9) -> dict[str, Any]:
         "budget": {"trials": trials},
         "seeds": 2,
         "sampler": "sobol",
-        "pruner": "none",
+        "pruner": pruner,
     }
 
 
@@ -57,6 +58,7 @@ class Crowd:
         clients: How many there are; each has one server's address.
         trains: Seconds that a client trains a stretch, about.
         folder: For errors and states.
+        pauses: Whether clients can go on with a trial later; else rungs end or go on with it.
     """
 
     url: str
@@ -65,6 +67,7 @@ class Crowd:
     clients: int
     trains: float
     folder: Path
+    pauses: bool = True
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     killed: Counter[str] = field(default_factory=Counter)
     servers: list[BaseProcess] = field(default_factory=list)
@@ -118,7 +121,7 @@ class Crowd:
 
     def _start(self, name: str) -> None:
         address = self._address(int(name.strip("cx")) % len(self.ports))
-        given = (address, self.search, name, self.trains, self.folder)
+        given = (address, self.search, name, self.trains, self.folder, self.pauses)
         process = context().Process(target=_train, args=given, daemon=True)
         process.start()
         self.working[name] = process
@@ -127,11 +130,13 @@ class Crowd:
         return f"http://127.0.0.1:{self.ports[place]}"
 
 
-def _train(address: str, search: str, name: str, trains: float, folder: Path) -> None:
+def _train(  # what a process is started with
+    address: str, search: str, name: str, trains: float, folder: Path, pauses: bool
+) -> None:
     chance = random.Random(name)
     try:
         with Client(address, states=folder / "states") as client:
-            for trial in client.trials(search, name):
+            for trial in client.trials(search, name, can_pause=pauses):
                 time.sleep(trains * chance.uniform(0.5, 1.5))
                 for step in trial.evaluate:
                     if not trial.report(step, loss_of(trial.hyper, trial.seed, step)):
@@ -142,21 +147,36 @@ def _train(address: str, search: str, name: str, trains: float, folder: Path) ->
         raise
 
 
-def alone(url: str, search: str, given: Mapping[str, Any]) -> None:
+def alone(url: str, search: str, given: Mapping[str, Any], *, pauses: bool = True) -> None:
     """Begin a search and train its trials one after the other, by one worker without a server."""
     own = {key: value for key, value in given.items() if key != "task"}
     with Store(url) as store:
         declaring.begin(declaring.spec_of(given["task"], own, search), store)
         known, number = reopened(store.search(search), store, lambda event: None, "alone"), 0
-        while not isinstance(found := known.ask(Asked(worker="w", request=f"{number}"), 1), Ended):
+        while not isinstance(found := _ask(known, f"{number}", pauses), Ended):
             number += 1
             if isinstance(found, Waits) or not isinstance(found, list):
                 raise AssertionError(f"one worker alone was told {found}")
             for held in found:
-                with remote.telling(store, held.trial.id, held.attempt) as told:
-                    telling.add(told, [_point(held, step) for step in telling.evaluate(held)])
-                with remote.telling(store, held.trial.id, held.attempt) as told:
-                    telling.end(told, telling.End(outcome=telling.Told.REACHED))
+                _train_alone(known, held)
+
+
+def _ask(known: Remote, request: str, pauses: bool) -> list[remote.Lease] | Waits | Ended | Spent:
+    return known.ask(Asked(worker="w", request=request, pauses=pauses), 1)
+
+
+def _train_alone(known: Remote, held: remote.Lease) -> None:
+    """Train a lease to its end, or to the rung at which it is told to stop."""
+    for step in telling.evaluate(held):
+        with remote.telling(known.store, held.trial.id, held.attempt) as told:
+            losses = telling.add(told, [_point(held, step)])
+        if telling.undecided(told.lease, losses):
+            known.goes_on(told.lease)
+        lease = remote.lease_of(known.store, held.trial.id, held.attempt)
+        if telling.order(lease, losses) is not telling.Order.CONTINUE:
+            break
+    with remote.telling(known.store, held.trial.id, held.attempt) as told:
+        telling.end(told, telling.End(outcome=telling.Told.REACHED))
 
 
 def _point(held: remote.Lease, step: int) -> Point:

@@ -174,3 +174,14 @@ def heard(lines: Iterable[str]) -> Iterator[tuple[str, Any, str]]:
                 data = json.loads(fields["data"]) if "data" in fields else fields[""]
                 yield fields.get("event", ""), data, fields.get("id", "")
             fields = {}
+
+
+def refused(answer: Any, status: int, kind: str) -> str:
+    """Return the sentence of a problem that a service answered with."""
+    body, kept = answer.json(), answer.headers["content-type"] == "application/problem+json"
+    asked = (status, status, f"urn:autotune:{kind}")
+    if not kept or (answer.status_code, body["status"], body["type"]) != asked:
+        raise AssertionError(answer.text)
+    if "\n" in body["detail"]:
+        raise AssertionError(f"more than one sentence: {body['detail']}")
+    return str(body["detail"])

@@ -13,6 +13,7 @@ import pytest
 from autotune.errors import AlreadyThere, LeaseLost, NotFound, SpecError
 from autotune.studies import tokens
 from autotune.studies.records import (
+    NO_SEED,
     Command,
     Point,
     Proposal,
@@ -118,6 +119,26 @@ class StoreContract:
         first, second = created(store).studies
         numbers = [store.add_trial(one.id, proposal()).number for one in (first, second, first)]
         same("numbers", numbers, [0, 0, 1])
+
+    def test_what_was_measured_elsewhere_leaves_number_0_to_the_default(
+        self, store: Store, study: int
+    ) -> None:
+        """Add a trial that is over, the first that is run, another of each."""
+        asked = proposal(role=Role.ADDED, origin="added: a grid", seed=NO_SEED)
+        how: dict[str, Any] = {"state": TrialState.DIVERGED, "reason": "not finite", "turn": "w"}
+        numbers = []
+        for loss in (0.5, 0.25):
+            points = [Point(step=3, seconds=0.0, loss=loss), Point(step=4, seconds=0.0)]
+            store.take_turn(store.search("net").id, "w")
+            over = store.add_measured(study, asked, points, **how)
+            numbers += [over.number, store.add_trial(study, proposal()).number]
+            same("its curve", store.curve(over.id), tuple(points[:1]))
+            same("its end", (over.step, over.loss, over.final), (4, None, True))
+        same("numbers", numbers, [1, 0, 2, 3])
+        found = store.search("net").studies[0]
+        same("counted apart", (found.added, found.counts), (2, {TrialState.WAITING: 2}))
+        sentence = "the turn of w was over"
+        refused(LeaseLost, sentence, lambda: store.add_measured(study, asked, points, **how))
 
     def test_a_trial_comes_back_as_it_was_proposed(self, store: Store, study: int) -> None:
         """Add a trial that judges another."""

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.app import listing, now, words
 from autotune.results.comparison import load
-from autotune.studies.records import AttemptRecord, Role, TrialState
+from autotune.studies.records import NO_SEED, AttemptRecord, Role, TrialState
 from autotune.studies.store import Store
 from autotune.testing import sample
 
@@ -250,6 +250,18 @@ def test_the_stage_is_the_last_one_that_runs(trial):
     assert now.stage({"adan": [searched], "adamw": [judged]}) == "judge"
     assert now.stage({"adan": [searched]}) == "search"
     assert now.stage({"adan": []}) == "none yet"
+
+
+def test_what_was_measured_elsewhere_is_marked_and_no_stage(record, trial):
+    added = trial(3, role=Role.ADDED, origin="added: a grid", seed=NO_SEED)
+    found = listing.trials([added, trial(4)]).replace({float("nan"): None})
+    assert list(found["role"]) == ["added", "search"]
+    assert list(found["seed"]) == [None, 0]
+    assert now.stage({"adan": [added]}) == "none yet"
+    first, *others = record.studies
+    assert "added" not in listing.studies(record)
+    known = replace(record, studies=(replace(first, added=2), *others))
+    assert list(listing.studies(known)["added"]) == [2, *[0] * len(others)]
 
 
 def test_a_budget_is_told_by_the_optimizer_that_spent_least(record, trial):

@@ -301,6 +301,12 @@ def test_the_command_writes_what_a_search_reads(tmp_path, sweep):
     assert [one["hyper"]["weight_decay"] for one in earlier.read(file)] == [0.5, 0.5]
     assert read(str(file)).settings == earlier.read(file)
     assert len(read(str(file), Reading(top=1, optimizer="adan")).settings) == 1
+    again = CliRunner().invoke(main, [*words, "--constant", "weight_decay=0.25", "-o", str(file)])
+    assert again.exit_code == 2
+    assert again.stderr == f"error: {file} is already there; add --force to overwrite it\n"
+    assert earlier.read(file)[0]["hyper"]["weight_decay"] == 0.5
+    assert CliRunner().invoke(main, [*words, "-o", str(file), "--force"]).exit_code == 0
+    assert "weight_decay" not in earlier.read(file)[0]["hyper"]
     assert sentence(file, optimizer="sgd") == f"{file} has no setting of sgd"
     refused = CliRunner().invoke(main, [*words, "--map", "layers"])
     assert refused.exit_code == 2

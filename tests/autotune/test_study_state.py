@@ -41,6 +41,8 @@ def numbered(number):
 
 
 def cost(trial):
+    if trial.role is Role.ADDED:
+        return 0  # it was measured elsewhere
     return max(trial.step, FIRST) if trial.state in LOST else trial.step
 
 

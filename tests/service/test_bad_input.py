@@ -8,17 +8,7 @@ import pytest
 from autotune.client import Client
 from autotune.client.faults import Refused
 from autotune.errors import AlreadyThere, LeaseLost, NotFound, SpecError
-from autotune.testing.remote import BODY, lease, told
-
-
-def refused(answer, status, kind):
-    """Return the sentence of a problem."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert (body["status"], body["type"]) == (status, f"urn:autotune:{kind}")
-    assert "\n" not in body["detail"]
-    return body["detail"]
+from autotune.testing.remote import BODY, lease, refused, told
 
 
 def test_ten_megabytes_of_points_are_refused_while_they_come(listening):

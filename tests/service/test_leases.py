@@ -8,7 +8,7 @@ import time
 import pytest
 
 from autotune.service import core
-from autotune.testing.remote import lease, told, train
+from autotune.testing.remote import lease, refused, told, train
 
 
 def ask(client, worker="w", **more):
@@ -27,15 +27,6 @@ def end(client, held, outcome="reached", **more):
 def trial(client, held):
     path = f"/v1/searches/{held['search']}/studies/{held['study']}/trials/{held['trial']}"
     return client.get(path).json()
-
-
-def refused(answer, status, kind):
-    """Return the sentence of a problem."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert body["type"] == f"urn:autotune:{kind}"
-    return body["detail"]
 
 
 def test_a_lease_says_all_that_a_worker_needs(begun):

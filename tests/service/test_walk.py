@@ -38,6 +38,7 @@ def test_the_walk_does_what_the_page_says(listening, tmp_path):
     assert "lr:" in ran.stdout
     last, _ = json.JSONDecoder().raw_decode(ran.stdout, ran.stdout.rindex('{"name":"bowl","url"'))
     assert last["spec"]["budget"]["trials"] == 3
+    assert '"role":"added"' in ran.stdout
     assert "event: search" in ran.stdout
     assert "event: trial" not in ran.stdout  # they were told before that id
     told = re.findall(r"urn:autotune:([\w-]+)", ran.stdout)

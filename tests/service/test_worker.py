@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from autotune.cli import main
+from autotune.client import seats
 from autotune.client.seats import Seat
 from autotune.client.wire import Wire
 from autotune.client.worker import work
@@ -19,7 +20,9 @@ from autotune.search import opening
 from autotune.search.coordinator import run
 from autotune.search.facts import identity
 from autotune.search.worker import Terms
-from autotune.studies.records import SearchState
+from autotune.service import health
+from autotune.studies import gradients
+from autotune.studies.records import Role, SearchState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.remote import BODY, stored
@@ -41,11 +44,12 @@ def problem(seed):
         return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
 
     model, held = torch.nn.Linear(4, 1), [(inputs[64:], targets[64:])]
-    return Problem(model=model, train=batches, validation=held, loss=loss)
+    return Problem(model=model, train=batches, validation=held, loss=loss, batch_size=8)
 """
 SPEC = {
     "model": "own.py:problem", "name": "net", "optimizers": ["adan", "adamw"], "steps": 9,
     "budget": {"trials": 3}, "seeds": 2, "engine": "inline", "workers": 1,
+    "record_norms": True, "measure_noise": True,
 }  # fmt: skip
 ALONE = Terms(name="w", engine="inline")
 
@@ -56,6 +60,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(TASK)
     return tmp_path
+
+
+def measured(url):
+    """Return what a search's trials keep of gradients."""
+    with Store(url) as store:
+        every = [trial for study in store.search("net").studies for trial in store.trials(study.id)]
+        return [(trial.role, gradients.of(store, trial.id)) for trial in every]
 
 
 def begin(url, spec):
@@ -70,12 +81,48 @@ def server(folder, url, listening):
     return f"http://127.0.0.1:{listening}"
 
 
-def test_a_worker_behind_the_service_trains_what_the_command_would(server, url, folder):
+def test_a_worker_behind_the_service_trains_what_the_command_would(
+    server, url, folder, monkeypatch
+):
+    monkeypatch.setattr(seats, "PART", 2)  # gradients in one call
     alone = f"sqlite:///{folder}/alone.db"
     with Store(alone) as store:
         run(parse(SPEC), store=store)
     assert work("net", server=server, terms=ALONE)
     assert stored(url, "net") == stored(alone, "net")
+    kept = measured(url)
+    assert kept == measured(alone)
+    assert {tuple(one.step for one in steps) for _, steps in kept} >= {tuple(range(1, 10))}
+    assert any(one.variance for role, steps in kept if role is Role.JUDGE for one in steps)
+
+
+def test_a_worker_tells_when_a_service_cannot_keep_what_it_measures(server, url, monkeypatch):
+    monkeypatch.setattr(health, "CAPABILITIES", ("leases",))
+    with pytest.raises(SpecError, match="begun with record_norms, and the service is of a version"):
+        work("net", server=server, terms=ALONE)
+    with Store(url) as store:
+        assert store.trials(1) == []
+
+
+def test_gradients_that_cannot_be_are_refused_and_not_stored(server, url):
+    facts = identity(opening.prepare(parse(SPEC)).facts)
+    with closing(Wire(server, None)) as wire:
+        asked = {"worker": "w", "facts": facts}
+        held = wire.call("POST", "/v1/searches/net/leases", asked).body["leases"][0]
+        assert (held["norms"], held["noise"]) == (True, [])
+        body = {"gradients": [{"step": 10, "l1": 1.0, "l2": 0.5}]}
+        with pytest.raises(
+            SpecError, match=r"until step 3 now \(stop_at\), got gradients of step 10"
+        ):
+            wire.call("POST", f"{held['url']}/points", body)
+        wire.call("PUT", "/v1/searches/bowl", dict(BODY))
+        asked = {"worker": "w"}
+        held = wire.call("POST", "/v1/searches/bowl/leases", asked).body["leases"][0]
+        body = {"gradients": [{"step": 1, "l1": 1.0, "l2": 0.5}]}
+        with pytest.raises(SpecError, match="'bowl' keeps nothing of gradients"):
+            wire.call("POST", f"{held['url']}/points", body)
+    with Store(url) as store:
+        assert gradients.of(store, 1) == gradients.of(store, 2) == ()
 
 
 def test_a_task_that_is_installed_is_begun_by_its_name_for_workers(folder, listening):

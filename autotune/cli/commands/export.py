@@ -10,6 +10,7 @@ import click
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
 from autotune.cli.shared.options import say, storage, verbosity
+from autotune.cli.shared.output import output_options, refuse_there
 from autotune.cli.shared.target_options import target_of, target_options
 from autotune.errors import SpecError
 
@@ -44,13 +45,7 @@ from autotune.errors import SpecError
     show_default=True,
     help="By which schedule; refined: the newest of autotune refine.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.  [default: print it]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@output_options("print it")
 @target_options
 @storage
 @verbosity
@@ -78,8 +73,7 @@ def command(
     Example: autotune export resnet50 --as yaml --target-batch 1024 --target-steps 100000
     Example: autotune export resnet50/adan --top 5 --as optuna -o continued.py
     """
-    if output is not None and output.exists() and not force:
-        raise SpecError(f"{output} is already there; add --force to overwrite it")
+    refuse_there(output, force)
     from autotune.export import stored
 
     aim, by = target_of(**target), rules or None

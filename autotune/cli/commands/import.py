@@ -10,8 +10,8 @@ import click
 from autotune.cli.shared.completion import registered
 from autotune.cli.shared.help import Command
 from autotune.cli.shared.options import say, verbosity
+from autotune.cli.shared.output import output_options, refuse_there, write
 from autotune.cli.shared.trailing import pairs
-from autotune.errors import SpecError
 
 if TYPE_CHECKING:
     from autotune.importing import Imported
@@ -41,12 +41,7 @@ if TYPE_CHECKING:
     metavar="OURS=VALUE",
     help="What all runs had without saying it, such as weight_decay=0.1.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.  [default: print it]",
-)
+@output_options("print it")
 @verbosity
 def command(
     *,
@@ -54,6 +49,7 @@ def command(
     mapping: dict[str, str],
     constants: dict[str, str],
     output: Path | None,
+    force: bool,
     **how: Any,
 ) -> None:
     """Take the best settings of another tool's runs, for a search to try first.
@@ -65,6 +61,7 @@ def command(
     Example: autotune import sqlite:///optuna.db --study vit --optimizer adamw -o known.json
     Example: autotune import sweep.csv --metric val_loss --optimizer adan --map wdecay=weight_decay
     """
+    refuse_there(output, force)
     from autotune import importing
 
     asked = importing.Reading(mapping=mapping, constants=constants, **how)
@@ -74,10 +71,7 @@ def command(
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"cannot write {output} ({error.strerror})") from None
+    write(output, text)
     say(f"wrote {output}; try them with: autotune search --try-first {output} ...")
 
 

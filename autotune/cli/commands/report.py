@@ -10,18 +10,12 @@ import click
 from autotune.cli.shared import completion
 from autotune.cli.shared.help import Command
 from autotune.cli.shared.options import say, storage, verbosity
-from autotune.errors import SpecError
+from autotune.cli.shared.output import output_options, refuse_there, write
 
 
 @click.command("report", cls=Command)
 @click.argument("search", shell_complete=completion.searches)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.  [default: SEARCH.html]",
-)
-@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@output_options("SEARCH.html")
 @storage
 @verbosity
 def command(search: str, output: Path | None, force: bool, storage: str | None) -> None:
@@ -32,13 +26,9 @@ def command(search: str, output: Path | None, force: bool, storage: str | None) 
     Example: autotune report resnet50 -o report.html
     """
     path = output or Path(f"{search}.html")
-    if path.exists() and not force:
-        raise SpecError(f"{path} is already there; add --force to overwrite it")
+    refuse_there(path, force)
     # Imported by name: the dashboard depends on this package, not the other way round.
     import_module("autotune.app.serve").need_extra("a report")
     text = import_module("autotune.app.report").report(storage, search)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"cannot write {path} ({error.strerror})") from None
+    write(path, text)
     say(f"wrote {path}")

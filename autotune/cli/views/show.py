@@ -11,7 +11,15 @@ from autotune.cli.views import format
 from autotune.cli.views.comparison import setting
 from autotune.cli.views.table import facts, table
 from autotune.results.reliability import Reliability
-from autotune.studies.records import Point, Role, SearchRecord, TrialRecord, TrialState, mixed
+from autotune.studies.records import (
+    Point,
+    Role,
+    SearchRecord,
+    StudyRecord,
+    TrialRecord,
+    TrialState,
+    mixed,
+)
 
 TOP = 5
 BETAS = "(betas are close to one)"
@@ -87,15 +95,24 @@ def _studies(content: Mapping[str, Any]) -> str:
     rows = [
         (
             study.optimizer,
-            f"{sum(each.step / each.target for each in trials[study.optimizer]):.1f}",
+            f"{_runs(trials[study.optimizer]):.1f}",
             format.loss(study.best),
             str(judged[study.optimizer] or format.NONE),
-            format.counts(study.counts),
+            ", ".join(filter(None, (format.counts(study.counts), _added(study)))),
         )
         for study in content["search"].studies
         if study.optimizer in trials
     ]
     return table([STUDIES, *rows])
+
+
+def _runs(trials: Iterable[TrialRecord]) -> float:
+    """Return the full runs that were trained here."""
+    return sum(each.step / each.target for each in trials if each.role is not Role.ADDED)
+
+
+def _added(study: StudyRecord) -> str:
+    return f"{study.added} added" if study.added else ""
 
 
 def _exports(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
@@ -178,7 +195,7 @@ def trial_text(content: Mapping[str, Any]) -> str:
     each: TrialRecord = content["trial"]
     about = {
         "trial": f"{content['search']}/{content['optimizer']} {each.number}, {each.state}",
-        "stage": f"{each.role}, seed {each.seed}, from {each.origin}",
+        "stage": _stage(each),
         **({"reason": each.reason} if each.reason else {}),
         "steps": f"{each.step} of {each.target} in {format.duration(each.seconds)}",
         **_outcome(each, content["curve"]),
@@ -194,6 +211,12 @@ def trial_text(content: Mapping[str, Any]) -> str:
     if each.output:
         parts.append("\n".join(["last lines of its output (--log shows all)", *each.output]))
     return "\n\n".join(parts)
+
+
+def _stage(trial: TrialRecord) -> str:
+    if trial.role is Role.ADDED:
+        return f"{trial.origin}; samplers know it, and it does not count"
+    return f"{trial.role}, seed {trial.seed}, from {trial.origin}"
 
 
 def _outcome(trial: TrialRecord, curve: Iterable[Point]) -> dict[str, str]:
