@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from autotune.app import anytime, clock, drawn, judged
-from autotune.app.fidelity import Curves
+from autotune.app.points import Curves
 from autotune.results.comparison import Row
 from autotune.studies.records import TrialRecord
 
@@ -25,9 +25,8 @@ def draw_curves(
         known: Their curves, by optimizer.
     """
     st.subheader("Learning curves of the judged settings")
-    every = {key: points for own in known.values() for key, points in own.items()}
     pick, axis, switch = st.columns([2, 2, 3], vertical_alignment="bottom")
-    metric = drawn.metric(pick, every)
+    metric = drawn.metric(pick, *known.values())
     against = drawn.against(axis, clock.CURVE, "along")
     log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
     bands = judged.bands(rows, trials, known, metric)

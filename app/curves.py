@@ -10,11 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from autotune.app import clock, look
-from autotune.app.fidelity import Curves
+from autotune.app.points import Curves, Points
 from autotune.studies.records import Role, TrialRecord, TrialState
 
 LINES = 150  # with a raw line for each state this stays below 200 traces
 POINTS = 300  # of one line
+NEXT = 5  # neighbours of a trial's curve on each side
 METRICS = {
     "loss": "validation loss",
     "train_loss": "training loss",
@@ -25,10 +26,11 @@ METRICS = {
 FEW = 4  # validation points below which a curve shows less than the training loss does
 
 
-def metrics(curves: Curves) -> list[str]:
+def metrics(*known: Curves) -> list[str]:
     """Return the metrics to choose from, the one that shows most first."""
-    measured = max((sum(p.loss is not None for p in c) for c in curves.values()), default=FEW)
-    trained = max((sum(p.train_loss is not None for p in c) for c in curves.values()), default=0)
+    tables = [Points.of(curves) for curves in known if curves]
+    measured = max((points.most("loss") for points in tables), default=FEW)
+    trained = max((points.most("train_loss") for points in tables), default=0)
     # A training of the user's own tells no training loss.
     few = measured < FEW and trained > measured
     return sorted(METRICS, key=lambda m: m != "train_loss") if few else list(METRICS)
@@ -84,18 +86,22 @@ def pick(
     trials: Sequence[TrialRecord], curves: Curves, metric: str = "loss", limit: int = LINES
 ) -> list[Line]:
     """Return the curves of search trials, the best last so that it is drawn on top."""
-    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    measured = Points.of(curves).having(metric)
+    searched = [t for t in trials if t.role is Role.SEARCH and t.id in measured]
     ranked = (line_of(trial, curves, metric) for trial in sorted(searched, key=_merit))
-    return list(islice((line for line in ranked if line.steps), limit))[::-1]
+    return list(islice(ranked, limit))[::-1]
 
 
 def among(
     trials: Sequence[TrialRecord], curves: Curves, chosen: TrialRecord, metric: str
 ) -> list[Line]:
-    """Return the curves of a trial's stage by rank, the best first."""
-    alike = sorted((trial for trial in trials if trial.role is chosen.role), key=_merit)
-    lines = (line_of(trial, curves, metric) for trial in alike)
-    return [line for line in lines if line.steps]
+    """Return a trial's curve with those of its stage that ranked next to it, the best first."""
+    measured = Points.of(curves).having(metric)
+    alike = [t for t in trials if t.role is chosen.role and t.id in measured]
+    ranked = sorted(alike, key=_merit)
+    at = next((i for i, trial in enumerate(ranked) if trial.id == chosen.id), len(ranked))
+    near = ranked[max(0, at - NEXT) : at + 1 + NEXT] if at < len(ranked) else []
+    return [line_of(trial, curves, metric) for trial in near]
 
 
 def line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:

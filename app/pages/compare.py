@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import contenders, drawn, listing, look, outcome, pareto, picker, queries, words
-from autotune.app.queries import Snapshot
+from autotune.app import (
+    contenders,
+    drawn,
+    listing,
+    look,
+    outcome,
+    pareto,
+    picker,
+    queries,
+    report,
+    words,
+)
+from autotune.app.kept import Snapshot
 from autotune.results.comparison import Comparison
 from autotune.search.stored import flag, written
 
@@ -42,19 +53,12 @@ def page() -> None:
     _cost(snapshot)
     st.download_button(
         "Report",
-        data=lambda: _report(url, snapshot.search.name),
+        data=lambda: report.report(url, snapshot.search.name),
         file_name=f"{snapshot.search.name}.html",
         mime="text/html",
         on_click="ignore",
         help="Verdict, tables and figures in one file that opens without a network",
     )
-
-
-def _report(url: str, name: str) -> str:
-    # Importance brings Optuna, which takes a second to import: not before somebody asks for it.
-    from autotune.app import report
-
-    return report.report(url, name)
 
 
 def _judged(comparison: Comparison) -> None:

@@ -15,7 +15,7 @@ from autotune.app import (
     queries,
     words,
 )
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 from autotune.errors import AutotuneError
 from autotune.results.figures import figure
 from autotune.studies.records import SearchState
@@ -97,7 +97,7 @@ def _search(snapshot: Snapshot) -> None:
 
 def _now(snapshot: Snapshot) -> None:
     url = queries.storage()
-    attempts = {name: queries.attempts(url, snapshot, name) for name in snapshot.trials}
+    attempts = {name: queries.open_attempts(url, snapshot, name) for name in snapshot.trials}
     st.subheader("Now")
     with st.container(horizontal=True):
         st.metric("Stage", now.stage(snapshot.trials), border=True)
