@@ -12,6 +12,7 @@ from autotune.results.comparison import Row
 from autotune.studies.records import TrialRecord
 
 
+@st.fragment
 def draw_curves(
     rows: Sequence[Row],
     trials: Mapping[str, Sequence[TrialRecord]],
@@ -37,13 +38,14 @@ def draw_curves(
     st.caption("Lines are means over seeds, shades reach from the lowest seed to the highest.")
 
 
+@st.fragment
 def draw_spending(trials: Mapping[str, Sequence[TrialRecord]]) -> None:
     """Draw how the best loss of each optimizer fell as its search spent.
 
     Args:
         trials: By optimizer.
     """
-    if not any(anytime.progress(those).costs for those in trials.values()):
+    if not any(anytime.begun(those) for those in trials.values()):
         return
     st.subheader("Best loss against cost")
     st.caption("Lowest loss of a completed search trial, on one seed; the judged losses are above.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autotune.app import look
+from autotune.app import look, thin
 from autotune.app.fidelity import losses_at
 from autotune.app.points import Curves, Points
 from autotune.pruners.ladder import rungs_of
@@ -15,6 +15,7 @@ from autotune.results import reliability as measured
 from autotune.results.reliability import FEWEST, Agreement
 from autotune.studies.records import Role, SearchRecord, TrialRecord
 
+POINTS = 1000  # of a chart of two rungs
 NOISE, SPREAD = "one setting, from seed to seed", "the best settings, on one seed"
 
 
@@ -77,10 +78,11 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
         for curve in [shown.losses.get(trial.id, {})]
         if {short, long} <= curve.keys()
     ]
+    kept = thin.cloud([x for _, x, _ in both], [y for _, _, y in both], POINTS)
+    both = [both[i] for i in kept]
     chart = go.Figure()
     chart.add_trace(
-        look.scatter(
-            len(both),
+        go.Scatter(
             x=[x for _, x, _ in both],
             y=[y for _, _, y in both],
             mode="markers",

@@ -13,7 +13,6 @@ from autotune.app import (
     pareto,
     picker,
     queries,
-    report,
     words,
 )
 from autotune.app.kept import Snapshot
@@ -53,12 +52,19 @@ def page() -> None:
     _cost(snapshot)
     st.download_button(
         "Report",
-        data=lambda: report.report(url, snapshot.search.name),
+        data=lambda: _report(url, snapshot.search.name),
         file_name=f"{snapshot.search.name}.html",
         mime="text/html",
         on_click="ignore",
         help="Verdict, tables and figures in one file that opens without a network",
     )
+
+
+def _report(url: str, name: str) -> str:
+    # A report tells what trains, too, which takes a second and 180 MB to import.
+    from autotune.app import report
+
+    return report.report(url, name)
 
 
 def _judged(comparison: Comparison) -> None:

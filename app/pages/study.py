@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -102,7 +102,15 @@ def page() -> None:
     for tab, draw in zip(tabs, TABS.values(), strict=True):
         if tab.open:
             with tab:
-                draw(shown)
+                _tab(draw, shown)
+
+
+@st.fragment
+def _tab(draw: Callable[[Shown], None], shown: Shown) -> None:
+    """Draw a tab; what is changed on it draws it again, and not the page around it."""
+    if picks.taken():
+        st.rerun()  # the filter stands above the tabs
+    draw(shown)
 
 
 def _history(shown: Shown) -> None:

@@ -67,6 +67,7 @@ def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.dataframe(listing.changes(trial.setting, first.setting), hide_index=True, alt="its setting")
 
 
+@st.fragment
 def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.subheader("Curve")
     known = queries.curves(url, snapshot, optimizer)
