@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from autotune.app import clock, look
-from autotune.studies.records import TrialRecord, TrialState
+from autotune.studies.records import Role, TrialRecord, TrialState
 
 UNITS = {clock.COST: "full runs", clock.CLOCK: "minutes"}
 
@@ -46,6 +46,14 @@ def progress(trials: Sequence[TrialRecord], against: str = clock.COST) -> Progre
         costs.append(end)
         losses.append(best)
     return Progress(costs=tuple(costs), losses=tuple(losses), against=against)
+
+
+def begun(trials: Sequence[TrialRecord]) -> bool:
+    """Return whether a search trial was completed, so that there is progress to draw."""
+    return any(
+        trial.role is Role.SEARCH and trial.state is TrialState.COMPLETE and trial.loss is not None
+        for trial in trials
+    )
 
 
 def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:

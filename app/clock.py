@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 
 from autotune.app import words
-from autotune.studies.records import AttemptRecord, Point, Role, TrialRecord, TrialState
+from autotune.studies.records import Point, Role, TrialRecord, TrialState
 
 ROUNDED = 1 + 1e-6
 TRIAL, COST, CLOCK = "trial", "cost", "clock"
@@ -34,14 +35,15 @@ def searched(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted((trial for trial in trials if trial.role is Role.SEARCH), key=_ended)
 
 
-def dated(
-    trials: Sequence[TrialRecord], attempts: Sequence[AttemptRecord]
-) -> tuple[TrialRecord, ...]:
+def dated(trials: Sequence[TrialRecord], ended: Mapping[int, datetime]) -> tuple[TrialRecord, ...]:
     """Return trials, the stopped ones as of when they last ran.
 
     What is paused when a search ends is stopped there and then, all of it in one moment.
+
+    Args:
+        trials: Of a study.
+        ended: When the last attempt at each of them ended, by trial id.
     """
-    ended = {one.trial: one.ended for one in attempts if one.ended}
     return tuple(
         replace(trial, updated=ended.get(trial.id, trial.updated))
         if trial.state is TrialState.STOPPED

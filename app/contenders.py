@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from autotune.app import anytime, clock, drawn, judged
-from autotune.app.fidelity import Curves
+from autotune.app.points import Curves
 from autotune.results.comparison import Row
 from autotune.studies.records import TrialRecord
 
 
+@st.fragment
 def draw_curves(
     rows: Sequence[Row],
     trials: Mapping[str, Sequence[TrialRecord]],
@@ -25,9 +26,8 @@ def draw_curves(
         known: Their curves, by optimizer.
     """
     st.subheader("Learning curves of the judged settings")
-    every = {key: points for own in known.values() for key, points in own.items()}
     pick, axis, switch = st.columns([2, 2, 3], vertical_alignment="bottom")
-    metric = drawn.metric(pick, every)
+    metric = drawn.metric(pick, *known.values())
     against = drawn.against(axis, clock.CURVE, "along")
     log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
     bands = judged.bands(rows, trials, known, metric)
@@ -38,13 +38,14 @@ def draw_curves(
     st.caption("Lines are means over seeds, shades reach from the lowest seed to the highest.")
 
 
+@st.fragment
 def draw_spending(trials: Mapping[str, Sequence[TrialRecord]]) -> None:
     """Draw how the best loss of each optimizer fell as its search spent.
 
     Args:
         trials: By optimizer.
     """
-    if not any(anytime.progress(those).costs for those in trials.values()):
+    if not any(anytime.begun(those) for those in trials.values()):
         return
     st.subheader("Best loss against cost")
     st.caption("Lowest loss of a completed search trial, on one seed; the judged losses are above.")

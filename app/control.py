@@ -7,7 +7,7 @@ import os
 import streamlit as st
 
 from autotune.app import queries, terms, words
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 from autotune.errors import AutotuneError
 from autotune.search import orders
 from autotune.search.stored import resume_command

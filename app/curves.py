@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from autotune.app import clock, look
-from autotune.app.fidelity import Curves
+from autotune.app import clock, look, thin
+from autotune.app.points import Curves, Points
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-LINES = 150  # with a raw line for each state this stays below 200 traces
+LINES = 150
 POINTS = 300  # of one line
+NEXT = 5  # neighbours of a trial's curve on each side
 METRICS = {
     "loss": "validation loss",
     "train_loss": "training loss",
@@ -25,10 +26,11 @@ METRICS = {
 FEW = 4  # validation points below which a curve shows less than the training loss does
 
 
-def metrics(curves: Curves) -> list[str]:
+def metrics(*known: Curves) -> list[str]:
     """Return the metrics to choose from, the one that shows most first."""
-    measured = max((sum(p.loss is not None for p in c) for c in curves.values()), default=FEW)
-    trained = max((sum(p.train_loss is not None for p in c) for c in curves.values()), default=0)
+    tables = [Points.of(curves) for curves in known if curves]
+    measured = max((points.most("loss") for points in tables), default=FEW)
+    trained = max((points.most("train_loss") for points in tables), default=0)
     # A training of the user's own tells no training loss.
     few = measured < FEW and trained > measured
     return sorted(METRICS, key=lambda m: m != "train_loss") if few else list(METRICS)
@@ -68,34 +70,30 @@ def decimate(
     steps: Sequence[float], values: Sequence[float], limit: int = POINTS
 ) -> tuple[list[float], list[float]]:
     """Keep each bucket's lowest and highest point, and both ends of the line."""
-    if len(steps) <= limit:
-        return list(steps), list(values)
-    count = max(1, (limit - 2) // 2)
-    edges = [1 + i * (len(steps) - 2) // count for i in range(count + 1)]
-    kept = {0, len(steps) - 1}
-    for start, stop in pairwise(edges):
-        kept.add(min(range(start, stop), key=values.__getitem__))
-        kept.add(max(range(start, stop), key=values.__getitem__))
-    order = sorted(kept)
-    return [steps[i] for i in order], [values[i] for i in order]
+    kept = thin.extremes(values, limit)
+    return [steps[i] for i in kept], [values[i] for i in kept]
 
 
 def pick(
     trials: Sequence[TrialRecord], curves: Curves, metric: str = "loss", limit: int = LINES
 ) -> list[Line]:
     """Return the curves of search trials, the best last so that it is drawn on top."""
-    searched = [trial for trial in trials if trial.role is Role.SEARCH]
+    measured = Points.of(curves).having(metric)
+    searched = [t for t in trials if t.role is Role.SEARCH and t.id in measured]
     ranked = (line_of(trial, curves, metric) for trial in sorted(searched, key=_merit))
-    return list(islice((line for line in ranked if line.steps), limit))[::-1]
+    return list(islice(ranked, limit))[::-1]
 
 
 def among(
     trials: Sequence[TrialRecord], curves: Curves, chosen: TrialRecord, metric: str
 ) -> list[Line]:
-    """Return the curves of a trial's stage by rank, the best first."""
-    alike = sorted((trial for trial in trials if trial.role is chosen.role), key=_merit)
-    lines = (line_of(trial, curves, metric) for trial in alike)
-    return [line for line in lines if line.steps]
+    """Return a trial's curve with those of its stage that ranked next to it, the best first."""
+    measured = Points.of(curves).having(metric)
+    alike = [t for t in trials if t.role is chosen.role and t.id in measured]
+    ranked = sorted(alike, key=_merit)
+    at = next((i for i, trial in enumerate(ranked) if trial.id == chosen.id), len(ranked))
+    near = ranked[max(0, at - NEXT) : at + 1 + NEXT] if at < len(ranked) else []
+    return [line_of(trial, curves, metric) for trial in near]
 
 
 def line_of(trial: TrialRecord, curves: Curves, metric: str) -> Line:
@@ -139,14 +137,16 @@ def figure(
     chart = go.Figure()
     if smooth > 0:
         _shadows(chart, lines, colour, against)
-    named: set[TrialState] = set()
-    for line in lines:
-        _line(chart, line, _colour(line.trial, colour), smooth, against)
-        chart.data[-1].showlegend = line.trial.state not in named
-        named.add(line.trial.state)
-    best = lines[-1] if lines else None
-    if best and best.trial.state is TrialState.COMPLETE:
-        chart.data[-1].update(line_width=3.5, opacity=1, showlegend=True)
+    best = lines[-1] if lines and lines[-1].trial.state is TrialState.COMPLETE else None
+    others = lines[:-1] if best else lines
+    # In the order of their first line; those that are complete lie on top.
+    states = dict.fromkeys(line.trial.state for line in others)
+    for state in sorted(states, key=TrialState.COMPLETE.__eq__):
+        own = [line for line in others if line.trial.state is state]
+        _lines(chart, own, _colour(state, colour), smooth, against)
+    if best:
+        _lines(chart, [best], colour, smooth, against)
+        chart.data[-1].update(line_width=3.5, opacity=1)
         chart.data[-1].update(name=f"best (trial {best.trial.number})", legendgroup="best")
     look.frame(chart, x=clock.CURVE[against], y=METRICS[metric], height=460)
     chart.update_xaxes(rangemode="tozero")
@@ -164,44 +164,67 @@ def frame(lines: Sequence[Line], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _colour(trial: TrialRecord, colour: str) -> str:
-    return colour if trial.state is TrialState.COMPLETE else look.STATES[trial.state]
+def _colour(state: TrialState, colour: str) -> str:
+    return colour if state is TrialState.COMPLETE else look.STATES[state]
 
 
-def _line(chart: go.Figure, line: Line, colour: str, smooth: float, against: str) -> None:
-    steps, values = decimate(line.along(against), ema(line.values, smooth))
-    unit = clock.hover(against)
-    done = line.trial.state is TrialState.COMPLETE
-    chart.add_scatter(
-        x=steps,
-        y=values,
-        name=line.trial.state.value,
-        legendgroup=line.trial.state.value,
-        mode="lines" if len(steps) > 1 else "markers",
-        line={"color": colour, "width": 1.5, "dash": "solid" if done else "dot"},
-        marker={"color": colour, "symbol": look.SYMBOLS[line.trial.state]},
-        opacity=0.6,
-        hovertemplate=f"trial {line.trial.number}, {unit}: %{{y:.6~g}}<extra></extra>",
-    )
+def _lines(
+    chart: go.Figure, lines: Sequence[Line], colour: str, smooth: float, against: str
+) -> None:
+    """Add the curves of one state as a trace, and those of a single point as another."""
+    state, unit = lines[0].trial.state, clock.hover(against)
+    for mode, own in (
+        ("lines", [line for line in lines if len(line.steps) > 1]),
+        ("markers", [line for line in lines if len(line.steps) == 1]),
+    ):
+        if not own:
+            continue
+        x, y, numbers = _joined(own, smooth, against)
+        chart.add_scatter(
+            x=x[:-1],
+            y=y[:-1],
+            customdata=numbers[:-1],
+            name=state.value,
+            legendgroup=state.value,
+            showlegend=mode == "lines" or len(own) == len(lines),
+            mode=mode,
+            line={
+                "color": colour,
+                "width": 1.5,
+                "dash": "solid" if state is TrialState.COMPLETE else "dot",
+            },
+            marker={"color": colour, "symbol": look.SYMBOLS[state]},
+            opacity=0.6,
+            hovertemplate=f"trial %{{customdata}}, {unit}: %{{y:.6~g}}<extra></extra>",
+        )
+
+
+def _joined(
+    lines: Sequence[Line], smooth: float, against: str
+) -> tuple[list[float | None], list[float | None], list[int]]:
+    """Return places, values and trials of the points of several curves, a gap after each."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    numbers: list[int] = []
+    for line in lines:
+        steps, values = decimate(line.along(against), ema(line.values, smooth))
+        x += [*steps, None]
+        y += [*values, None]
+        numbers += [line.trial.number] * (len(steps) + 1)
+    return x, y, numbers
 
 
 def _shadows(chart: go.Figure, lines: Sequence[Line], colour: str, against: str) -> None:
     """Add the raw curves, one trace for each state with gaps between trials."""
     for state in dict.fromkeys(line.trial.state for line in lines):
-        x: list[float | None] = []
-        y: list[float | None] = []
-        for line in lines:
-            if line.trial.state is state:
-                steps, values = decimate(line.along(against), line.values)
-                x += [*steps, None]
-                y += [*values, None]
-        shade = colour if state is TrialState.COMPLETE else look.STATES[state]
+        own = [line for line in lines if line.trial.state is state]
+        x, y, _ = _joined(own, 0.0, against)
         chart.add_scatter(
             x=x,
             y=y,
             name=f"{state.value}, raw",
             mode="lines",
-            line={"color": shade, "width": 1},
+            line={"color": _colour(state, colour), "width": 1},
             opacity=0.35,
             showlegend=False,
             hoverinfo="skip",

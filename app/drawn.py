@@ -13,7 +13,7 @@ import streamlit as st
 from plotly.basedatatypes import BaseTraceType
 
 from autotune.app import curves, listing, look
-from autotune.app.fidelity import Curves
+from autotune.app.points import Curves
 
 _WHOSE = re.compile(r"(trial|seed) %\{customdata(\[0\])?\}")
 SCALE = 2  # pixels of an image for each of the page
@@ -63,16 +63,16 @@ def against(place: Any, axes: Iterable[str], key: str) -> str:
     return chosen
 
 
-def metric(place: Any, known: Curves) -> str:
+def metric(place: Any, *known: Curves) -> str:
     """Let the reader choose what a figure draws of curves, by its key in ``curves.METRICS``.
 
     Args:
         place: Where the choice stands.
-        known: Curves by trial, one of which has it.
+        known: Curves by trial, of one study or several, one of which has it.
     """
     chosen: str = place.selectbox(
         "Metric",
-        curves.metrics(known),
+        curves.metrics(*known),
         format_func=curves.METRICS.__getitem__,
         key="metric",
         bind="query-params",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from autotune.studies.records import Point, Role, TrialRecord, TrialState
+from autotune.app.points import Curves, Points
+from autotune.studies.records import Role, TrialRecord, TrialState
 
 MIN_SETTINGS = 8  # settings without which a parameter's effect is anyone's guess
-
-Curves = Mapping[int, Sequence[Point]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,36 +31,46 @@ class Sample:
 
 def sample(trials: Sequence[TrialRecord], curves: Curves, enough: int = MIN_SETTINGS) -> Sample:
     """Compare at the longest step that ``enough`` trials reached, else at the most reached one."""
-    return samples(trials, curves, enough)[0]
+    return next(samples(trials, curves, enough))
 
 
 def samples(
     trials: Sequence[TrialRecord], curves: Curves, enough: int = MIN_SETTINGS
-) -> list[Sample]:
-    """Return a sample at each step that ``enough`` trials reached, the longest first.
+) -> Iterator[Sample]:
+    """Yield a sample at each step that ``enough`` trials reached, the longest first.
 
     Where no step is reached by so many, the most reached one counts; there is always a sample.
     """
     searched = [trial for trial in trials if trial.role is Role.SEARCH]
     diverged = tuple(t for t in searched if t.state is TrialState.DIVERGED)
-    measured = {trial.id: losses_by_step(trial, curves) for trial in searched}
-    reached = Counter(step for losses in measured.values() for step in losses)
+    points = Points.of(curves)
+    reached = points.reached([trial.id for trial in searched])
+    reached.update(trial.step for trial in _beyond(searched, points))
     if not reached:
-        return [Sample(diverged=diverged)]
+        yield Sample(diverged=diverged)
+        return
     most = min(enough, max(reached.values()))
     steps = sorted((step for step, count in reached.items() if count >= most), reverse=True)
     target = max(trial.target for trial in searched)
-    return [_at(step, target, searched, measured, diverged) for step in steps]
+    for step in steps:
+        yield _at(step, target, searched, losses_at(searched, points, step), diverged)
+
+
+def _beyond(trials: Sequence[TrialRecord], points: Points) -> list[TrialRecord]:
+    """Return the trials whose last loss is at a step that their curves do not have."""
+    ended = [trial for trial in trials if _is_known(trial)]
+    held = points.holds([trial.id for trial in ended], [trial.step for trial in ended])
+    return [trial for trial, known in zip(ended, held, strict=True) if not known]
 
 
 def _at(
     step: int,
     target: int,
     searched: Sequence[TrialRecord],
-    measured: Mapping[int, Mapping[int, float]],
+    losses: Mapping[int, float],
     diverged: tuple[TrialRecord, ...],
 ) -> Sample:
-    pairs = [(measured[t.id][step], t) for t in searched if step in measured[t.id]]
+    pairs = [(losses[t.id], t) for t in searched if t.id in losses]
     pairs.sort(key=lambda pair: (pair[0], pair[1].number))
     return Sample(
         step=step,
@@ -103,13 +111,17 @@ def share(sample: Sample, limit: int) -> str:
     return f"the best {top} and a random {limit - top} are drawn"
 
 
-def losses_by_step(trial: TrialRecord, curves: Curves) -> dict[int, float]:
-    """Return the finite validation losses of a trial, its last one included.
+def losses_at(trials: Sequence[TrialRecord], curves: Curves, step: int) -> dict[int, float]:
+    """Return the finite validation losses of trials after so many steps, by trial id.
 
-    The store keeps no others, but another program may have written to its tables.
+    A trial's last loss is one of them. The store keeps only finite ones, but another program may
+    have written to its tables.
     """
-    points = curves.get(trial.id, ())
-    losses = {p.step: p.loss for p in points if p.loss is not None and isfinite(p.loss)}
-    if trial.loss is not None and isfinite(trial.loss):
-        losses[trial.step] = trial.loss
-    return losses
+    known = Points.of(curves).at(step)
+    losses = {trial.id: known[trial.id] for trial in trials if trial.id in known}
+    own = {t.id: t.loss for t in trials if t.step == step and t.loss is not None and _is_known(t)}
+    return losses | own
+
+
+def _is_known(trial: TrialRecord) -> bool:
+    return trial.loss is not None and isfinite(trial.loss)

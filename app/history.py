@@ -8,11 +8,12 @@ from itertools import accumulate
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune.app import clock, look, words
+from autotune.app import clock, look, thin, words
 from autotune.studies.records import TrialRecord, TrialState
 
 LOST = "no loss"
 CROWD = 100  # points beyond which markers hide the line
+STEPS = 300  # of a line of counts
 
 
 def figure(
@@ -22,6 +23,7 @@ def figure(
     log: bool = False,
     against: str = clock.TRIAL,
     shown: Collection[int] | None = None,
+    most: int = thin.MOST,
 ) -> go.Figure:
     """Draw search trials in turn; those without a loss stand in a strip below.
 
@@ -31,6 +33,7 @@ def figure(
         log: Whether the loss axis is logarithmic.
         against: What the other axis is, a key of ``clock.SEARCH``.
         shown: Numbers of the trials that are drawn; None: all. The best line is that of all.
+        most: Points of a chart; of more trials the extremes and an even choice are drawn.
     """
     places = clock.places(trials, against)
     searched = [trial for trial in trials if trial.number in places]
@@ -40,7 +43,9 @@ def figure(
     heights = [0.88, 0.12] if rows == 2 else None
     chart = make_subplots(rows=rows, shared_xaxes=True, row_heights=heights, vertical_spacing=0.03)
     for state in TrialState:
-        _states(chart, state, [trial for trial in drawn if trial.state is state], places)
+        own = [trial for trial in drawn if trial.state is state]
+        share = most * len(own) // max(1, len(drawn)) if len(drawn) > most else len(own)
+        _states(chart, state, own, places, max(2, share))
     losses = _best(chart, searched, places, colour)
     look.frame(chart, x=clock.SEARCH[against], y="validation loss", height=440)
     if rows == 2:
@@ -56,16 +61,16 @@ def _states(
     state: TrialState,
     trials: Sequence[TrialRecord],
     places: Mapping[int, float],
+    most: int,
 ) -> None:
     """Add one trace for those with a loss and one for those without."""
     size = 8 if len(trials) <= look.MANY else 4
     marker = {"symbol": look.SYMBOLS[state], "color": look.STATES[state], "size": size}
     for row, lost in ((1, False), (2, True)):
-        chosen = [trial for trial in trials if (trial.loss is None) is lost]
+        chosen = _drawn([t for t in trials if (t.loss is None) is lost], places, most)
         if not chosen:
             continue
-        trace = look.scatter(
-            len(chosen),
+        trace = go.Scatter(
             x=[places[trial.number] for trial in chosen],
             y=[LOST if lost else trial.loss for trial in chosen],
             name=state.value,
@@ -79,6 +84,15 @@ def _states(
             + "%{customdata[1]}<extra>%{fullData.name}</extra>",
         )
         chart.add_trace(trace, row=row, col=1)
+
+
+def _drawn(
+    trials: Sequence[TrialRecord], places: Mapping[int, float], most: int
+) -> list[TrialRecord]:
+    """Return the trials to draw, all of which have a loss or none of which has."""
+    losses = [trial.loss or 0.0 for trial in trials]
+    kept = thin.cloud([places[trial.number] for trial in trials], losses, most)
+    return [trials[i] for i in kept]
 
 
 def _note(trial: TrialRecord) -> str:
@@ -95,10 +109,13 @@ def _best(
         if trial.state is TrialState.COMPLETE and trial.loss is not None
     )
     if done:
-        best = list(accumulate((loss for _, loss in done), min))
+        lowest = list(accumulate((loss for _, loss in done), min))
+        falls = [0, *(i for i in range(1, len(done)) if lowest[i] < lowest[i - 1])]
+        kept = [*falls, *([] if falls[-1] == len(done) - 1 else [len(done) - 1])]
+        best = [(done[i][0], lowest[i]) for i in kept] + [(max(places.values()), lowest[-1])]
         chart.add_scatter(
-            x=[*(place for place, _ in done), max(places.values())],
-            y=[*best, best[-1]],
+            x=[place for place, _ in best],
+            y=[loss for _, loss in best],
             name="best so far",
             mode="lines",
             line={"shape": "hv", "color": colour, "width": 2.5},
@@ -116,11 +133,12 @@ def activity(trials: Sequence[TrialRecord]) -> go.Figure:
     chart = go.Figure()
     for state in TrialState:
         moments = sorted(t.updated for t in dated if t.updated and t.state is state)
+        kept = thin.even(len(moments), STEPS)
         if start is None or not moments:
             continue
         chart.add_scatter(
-            x=[(moment - start).total_seconds() / 60 for moment in moments],
-            y=list(range(1, len(moments) + 1)),
+            x=[(moments[i] - start).total_seconds() / 60 for i in kept],
+            y=[i + 1 for i in kept],
             name=state.value,
             mode="lines+markers" if len(moments) <= CROWD else "lines",
             line={"shape": "hv", "width": 2, "color": look.STATES[state]},

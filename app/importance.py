@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import random
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import optuna
 import plotly.graph_objects as go
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from autotune.app import look, words
-from autotune.app.axes import Axis, axes, value
-from autotune.app.explained import DRAWS, Explained, Importance, explain, summary
+from autotune.app.axes import axes
+from autotune.app.explained import Explained, Importance, explain
 from autotune.app.fidelity import Sample
-from autotune.studies.records import TrialRecord
 
 EXPLAINS, BEST = "explains the loss (permutation)", "shared by the best (PED-ANOVA)"
-AFFORDABLE = 500  # trials beyond which drawing again and again would keep a reader waiting
 RUNGS = 6  # lengths of runs that are looked at
 TOP = 5  # trials PED-ANOVA wants among the best
 
@@ -46,7 +39,7 @@ class Matters:
 
 
 def matters(
-    samples: Sequence[Sample], space: Mapping[str, Any], *, noise: float | None = None
+    samples: Iterable[Sample], space: Mapping[str, Any], *, noise: float | None = None
 ) -> Matters:
     """Return which parameters matter, at the first of the samples that shows it.
 
@@ -64,58 +57,14 @@ def matters(
         full = sample.step == sample.target
         found.append(explain(sample, varied, noise=noise if full else None))
         if found[-1].shares:
+            # Optuna takes a second and 90 MB to import: not before somebody asks for this.
+            from autotune.app.best import of_best
+
             best = of_best(sample, varied)
             return Matters(explained=found[-1], best=best, longer=len(found) > 1)
         if len(found) == RUNGS:
             break
     return Matters(explained=found[0])
-
-
-def of_best(sample: Sample, axes: Sequence[Axis], draws: int = DRAWS) -> dict[str, Importance]:
-    """Return by parameter how much the best settings have in common: Optuna's PED-ANOVA."""
-    pairs = list(zip(sample.trials, sample.losses, strict=True))
-    whole = _shares(pairs, axes)
-    generator = random.Random(0)
-    drawn = [
-        _shares(generator.choices(pairs, k=len(pairs)), axes)
-        for _ in range(draws if len(pairs) <= AFFORDABLE else 0)
-    ]
-    return {n: summary(share, [d.get(n, 0.0) for d in drawn]) for n, share in whole.items()}
-
-
-def _shares(pairs: Sequence[tuple[TrialRecord, float]], axes: Sequence[Axis]) -> dict[str, float]:
-    # Optuna would log every study it creates, and the name is nobody's business here.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    domains = {axis.name: _domain(axis) for axis in axes}
-    study.add_trials([_frozen(trial, loss, domains) for trial, loss in pairs])
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile(len(pairs)))
-    with warnings.catch_warnings():
-        # It warns when few trials have a parameter; the bootstrap range shows as much.
-        warnings.simplefilter("ignore", UserWarning)
-        return get_param_importances(study, evaluator=evaluator) if domains else {}
-
-
-def _domain(axis: Axis) -> BaseDistribution:
-    if axis.choices:
-        return CategoricalDistribution(axis.choices)
-    return FloatDistribution(axis.low, axis.high, log=axis.log)
-
-
-def _frozen(
-    trial: TrialRecord, loss: float, domains: Mapping[str, BaseDistribution]
-) -> optuna.trial.FrozenTrial:
-    given = {name: value(trial, name) for name in domains}
-    known = {name: item for name, item in given.items() if item is not None}
-    return optuna.trial.create_trial(
-        params={n: str(v) if _chosen(domains[n]) else float(v) for n, v in known.items()},
-        distributions={name: domains[name] for name in known},
-        value=loss,
-    )
-
-
-def _chosen(domain: BaseDistribution) -> bool:
-    return isinstance(domain, CategoricalDistribution)
 
 
 def caption(found: Matters) -> str:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from autotune.app import clock, look
 from autotune.app.curves import METRICS, line_of
-from autotune.app.fidelity import Curves
+from autotune.app.points import Curves
 from autotune.results.comparison import Contender, Row
 from autotune.studies.records import Role, TrialRecord
 

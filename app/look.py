@@ -79,7 +79,7 @@ TOOLBAR, AXIS, LINE = (
     20,
 )  # heights above and below a plot, and of a legend's line, in pixels
 LONG, MOST_LINES = 16, 8  # characters of an entry; lines beyond which a legend scrolls
-MANY = 1000  # points beyond which SVG is slower than WebGL
+MANY = 1000  # points beyond which they are drawn small
 
 
 def colours(optimizers: Iterable[str]) -> dict[str, str]:
@@ -89,11 +89,6 @@ def colours(optimizers: Iterable[str]) -> dict[str, str]:
     free = [colour for colour in PALETTE if colour not in chosen.values()] or list(PALETTE)
     others = [name for name in names if name not in chosen]
     return chosen | {name: free[i % len(free)] for i, name in enumerate(others)}
-
-
-def scatter(count: int, **values: Any) -> Any:
-    """Return a scatter trace, drawn by WebGL when it holds many points."""
-    return go.Scattergl(**values) if count > MANY else go.Scatter(**values)
 
 
 def frame(

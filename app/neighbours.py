@@ -9,21 +9,16 @@ import plotly.graph_objects as go
 from autotune.app import clock, look
 from autotune.app.curves import METRICS, Line, decimate
 
-NEXT = 5  # neighbours drawn on each side
-
 
 def among(lines: Sequence[Line], number: int) -> list[Line]:
-    """Return the line of a trial and those ranked next to it; the trial's own comes last.
+    """Return the lines with that of a trial last; none where it has none.
 
     Args:
-        lines: Of search trials, by rank.
+        lines: Of the trial and those that ranked next to it.
         number: Of the trial.
     """
-    at = next((i for i, line in enumerate(lines) if line.trial.number == number), None)
-    if at is None:
-        return []
-    near = [*lines[max(0, at - NEXT) : at], *lines[at + 1 : at + 1 + NEXT]]
-    return [*near, lines[at]]
+    own = [line for line in lines if line.trial.number == number]
+    return [*(line for line in lines if line.trial.number != number), *own] if own else []
 
 
 def figure(

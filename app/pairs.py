@@ -8,7 +8,7 @@ from autotune.app import look, words
 from autotune.app.axes import Axis, scale, value
 from autotune.app.fidelity import Sample, thinned
 
-POINTS = 3000
+POINTS = 1000
 SCALE = "Viridis"  # dark is low
 RANK = 0.95  # losses above this share of the sample are drawn alike
 
@@ -30,8 +30,7 @@ def figure(sample: Sample, x: Axis, y: Axis) -> go.Figure:
     losses = [sample.losses[i] for i in drawn]
     chart = go.Figure()
     chart.add_trace(
-        look.scatter(
-            len(drawn),
+        go.Scatter(
             x=[sample.trials[i].setting.params[x.name] for i in drawn],
             y=[sample.trials[i].setting.params[y.name] for i in drawn],
             mode="markers",

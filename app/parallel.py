@@ -12,7 +12,7 @@ from autotune.app import words
 from autotune.app.axes import Axis, value
 from autotune.app.fidelity import Sample, thinned
 
-LINES = 2000
+LINES = 500
 
 
 def figure(sample: Sample, axes: Sequence[Axis], colour: str) -> go.Figure:

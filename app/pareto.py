@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from autotune.app import look
 from autotune.studies.records import Role, TrialRecord, TrialState
 
-POINTS = 1000  # trials of an optimizer that are drawn, the best ones
+POINTS = 500  # trials of an optimizer that are drawn, the best ones
 MILLISECONDS = 1000.0
 
 
@@ -48,8 +48,7 @@ def figure(trials: Mapping[str, Sequence[TrialRecord]]) -> go.Figure:
         points = [(MILLISECONDS * t.seconds / t.step, float(t.loss or 0.0)) for t in done]
         every += points
         chart.add_trace(
-            look.scatter(
-                len(points),
+            go.Scatter(
                 x=[x for x, _ in points],
                 y=[y for _, y in points],
                 name=name,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from autotune.app import queries, words
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 from autotune.studies import urls
 from autotune.studies.records import TrialRecord
 

@@ -10,7 +10,7 @@ import streamlit as st
 from autotune.app import listing, words
 from autotune.studies.records import TrialRecord, TrialState
 
-KEY = "picked"
+KEY, TAKEN = "picked", "picks were taken"
 MOST = 300  # picked trials: an address has to stay short enough for browsers
 _PART = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
@@ -88,6 +88,12 @@ def take(figure: str) -> None:
     if points:
         best = sorted(points, key=_height)[:MOST]
         st.session_state[KEY] = text_of(int(point["customdata"][0]) for point in best)
+        st.session_state[TAKEN] = True
+
+
+def taken() -> bool:
+    """Return whether points were framed since this was asked last."""
+    return bool(st.session_state.pop(TAKEN, False))
 
 
 def _height(point: dict[str, object]) -> float:

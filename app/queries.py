@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import streamlit as st
 
-from autotune.app import clock, fidelity
+from autotune.app import fidelity, kept
 from autotune.app import reliability as reliabilities
 from autotune.app.axes import Axis, axes
-from autotune.app.fidelity import Curves, Sample
+from autotune.app.fidelity import Sample
 from autotune.app.importance import Matters, matters
+from autotune.app.kept import Curves, Kept, Snapshot
+from autotune.app.points import Points
 from autotune.app.reliability import Reliability
 from autotune.errors import NotFound
-from autotune.results.comparison import Comparison, load
 from autotune.search.status import current, settled
-from autotune.studies import remote, urls
+from autotune.studies import following, remote, urls
 from autotune.studies.records import (
     AttemptRecord,
     Command,
     SearchRecord,
-    StudyRecord,
     TrialRecord,
 )
 from autotune.studies.store import Store
 
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """One search with all of its trials, as they stood at one moment."""
-
-    search: SearchRecord
-    trials: Mapping[str, tuple[TrialRecord, ...]]  # by optimizer
-    comparison: Comparison
-    signature: str
-
-    def study(self, optimizer: str) -> StudyRecord:
-        """Return the study of one optimizer."""
-        return next(s for s in self.search.studies if s.optimizer == optimizer)
+KEPT = 32  # values of searches and their optimizers that stay in memory
 
 
 def storage() -> str:
@@ -73,7 +62,9 @@ def searches(url: str) -> tuple[SearchRecord, ...]:
 def snapshot(url: str, name: str) -> Snapshot:
     """Return one search with its trials; raises NotFound."""
     with Store(url, read_only=True) as store:
-        found = _snapshot(url, name, store.signature(name))
+        signature = store.signature(name)
+        read = partial(kept.snapshot, store, name, signature)
+        found: Snapshot = _kept("snapshot", url, name).at(signature, read)
         return _standing(found, current(found.search, store))
 
 
@@ -85,30 +76,70 @@ def _standing(snapshot: Snapshot, search: SearchRecord) -> Snapshot:
     return replace(snapshot, search=search, trials=trials)
 
 
-def curves(url: str, snapshot: Snapshot, optimizer: str) -> Curves:
+def curves(url: str, snapshot: Snapshot, optimizer: str) -> Points:
     """Return the curves of one optimizer's trials."""
-    return _curves(url, snapshot.study(optimizer).id, snapshot.signature)
+    with Store(url, read_only=True) as store:
+        read = partial(kept.curves, store, snapshot.study(optimizer), snapshot.search)
+        held: Kept[Curves] = _kept("curves", url, snapshot.search.name, optimizer)
+        return held.at(snapshot.signature, read).points
 
 
-def attempts(url: str, snapshot: Snapshot, optimizer: str) -> tuple[AttemptRecord, ...]:
-    """Return every worker's go at the trials of one optimizer."""
-    return _attempts(url, snapshot.study(optimizer).id, snapshot.signature)
+def newest_attempts(
+    url: str, snapshot: Snapshot, optimizer: str, limit: int
+) -> list[AttemptRecord]:
+    """Return the workers' last goes at the trials of one optimizer."""
+    with Store(url, read_only=True) as store:
+        return following.newest(store, snapshot.study(optimizer).id, limit)
+
+
+def open_attempts(url: str, snapshot: Snapshot, optimizer: str) -> list[AttemptRecord]:
+    """Return the workers' goes at the trials of one optimizer that did not end."""
+    with Store(url, read_only=True) as store:
+        return following.open_attempts(store, snapshot.study(optimizer).id)
+
+
+def attempts_at(url: str, trial: TrialRecord) -> list[AttemptRecord]:
+    """Return every worker's go at a trial."""
+    with Store(url, read_only=True) as store:
+        return following.attempts_at(store, trial.id)
 
 
 def sample(url: str, snapshot: Snapshot, optimizer: str) -> tuple[Sample, list[Axis]]:
     """Return the settings that may be compared with each other, and the axes they vary on."""
-    study = snapshot.study(optimizer)
-    return _sample(url, snapshot, study, key=(url, study.id, snapshot.signature))
+
+    def compared(_: object) -> tuple[Sample, list[Axis]]:
+        found = fidelity.sample(snapshot.trials[optimizer], curves(url, snapshot, optimizer))
+        space = snapshot.study(optimizer).space
+        return found, axes(space, [*found.trials, *found.diverged])
+
+    held: Kept[tuple[Sample, list[Axis]]] = _kept("sample", url, snapshot.search.name, optimizer)
+    return held.at(snapshot.signature, compared)
 
 
 def importance(url: str, snapshot: Snapshot, optimizer: str) -> Matters:
     """Return which parameters matter, or why that cannot be said."""
-    return _importance(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
+
+    def measured(_: object) -> Matters:
+        compared = fidelity.samples(snapshot.trials[optimizer], curves(url, snapshot, optimizer))
+        known = reliability(url, snapshot, optimizer)
+        space = snapshot.study(optimizer).space
+        return matters(compared, space, noise=known.found.noise if known else None)
+
+    held: Kept[Matters] = _kept("importance", url, snapshot.search.name, optimizer)
+    with st.spinner("Measuring importance"):
+        return held.at(snapshot.signature, measured)
 
 
 def reliability(url: str, snapshot: Snapshot, optimizer: str) -> Reliability | None:
     """Return what an optimizer's measurements are worth; None for a task without steps."""
-    return _reliability(url, snapshot, optimizer, key=(url, optimizer, snapshot.signature))
+
+    def found(_: object) -> Reliability | None:
+        trials = snapshot.trials[optimizer]
+        points = curves(url, snapshot, optimizer)
+        return reliabilities.reliability(snapshot.search, trials, points)
+
+    held: Kept[Reliability | None] = _kept("reliability", url, snapshot.search.name, optimizer)
+    return held.at(snapshot.signature, found)
 
 
 # Records are frozen, so pages share them: cache_data would copy ten thousand at every click.
@@ -118,51 +149,6 @@ def _searches(url: str, signature: str) -> tuple[SearchRecord, ...]:
         return tuple(store.searches())
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading trials")
-def _snapshot(url: str, name: str, signature: str) -> Snapshot:
-    with Store(url, read_only=True) as store:
-        search = store.search(name)
-        trials = {
-            s.optimizer: clock.dated(store.trials(s.id), _attempts(url, s.id, signature))
-            for s in search.studies
-        }
-        comparison = load(store, name)
-    return Snapshot(search=search, trials=trials, comparison=comparison, signature=signature)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Reading curves")
-def _curves(url: str, study: int, signature: str) -> Curves:
-    with Store(url, read_only=True) as store:
-        return store.curves(study)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _attempts(url: str, study: int, signature: str) -> tuple[AttemptRecord, ...]:
-    with Store(url, read_only=True) as store:
-        return tuple(store.attempts(study))
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _sample(
-    _url: str, _snapshot: Snapshot, _study: StudyRecord, key: tuple[str, int, str]
-) -> tuple[Sample, list[Axis]]:
-    trials = _snapshot.trials[_study.optimizer]
-    compared = fidelity.sample(trials, curves(_url, _snapshot, _study.optimizer))
-    return compared, axes(_study.space, [*compared.trials, *compared.diverged])
-
-
-@st.cache_resource(max_entries=8, show_spinner="Measuring importance")
-def _importance(
-    _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
-) -> Matters:
-    study, measured = _snapshot.study(_optimizer), reliability(_url, _snapshot, _optimizer)
-    compared = fidelity.samples(_snapshot.trials[_optimizer], curves(_url, _snapshot, _optimizer))
-    return matters(compared, study.space, noise=measured.found.noise if measured else None)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _reliability(
-    _url: str, _snapshot: Snapshot, _optimizer: str, key: tuple[str, str, str]
-) -> Reliability | None:
-    trials = _snapshot.trials[_optimizer]
-    return reliabilities.reliability(_snapshot.search, trials, curves(_url, _snapshot, _optimizer))
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _kept(what: str, url: str, *names: str) -> Kept[Any]:
+    return Kept()

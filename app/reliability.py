@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autotune.app import look
-from autotune.app.fidelity import Curves, losses_by_step
+from autotune.app import look, thin
+from autotune.app.fidelity import losses_at
+from autotune.app.points import Curves, Points
 from autotune.pruners.ladder import rungs_of
 from autotune.results import reliability as measured
 from autotune.results.reliability import FEWEST, Agreement
 from autotune.studies.records import Role, SearchRecord, TrialRecord
 
+POINTS = 1000  # of a chart of two rungs
 NOISE, SPREAD = "one setting, from seed to seed", "the best settings, on one seed"
 
 
@@ -24,7 +26,7 @@ class Reliability:
     Args:
         found: Correlations, noise and a warning.
         trials: Its settings.
-        losses: Theirs, by trial and step.
+        losses: Theirs at rungs, by trial and step.
     """
 
     found: measured.Reliability
@@ -43,8 +45,12 @@ def reliability(
     """Return what a study's measurements are worth; None for a task without steps."""
     if not search.task.get("steps"):
         return None
-    losses = {trial.id: losses_by_step(trial, curves) for trial in trials}
-    found = measured.reliability_of(trials, losses, rungs_of(search.task).steps)
+    points, steps = Points.of(curves), rungs_of(search.task).steps
+    losses: dict[int, dict[int, float]] = {}
+    for step in steps:
+        for trial, loss in losses_at(trials, points, step).items():
+            losses.setdefault(trial, {})[step] = loss
+    found = measured.reliability_of(trials, losses, steps)
     return Reliability(found=found, trials=trials, losses=losses)
 
 
@@ -72,10 +78,11 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
         for curve in [shown.losses.get(trial.id, {})]
         if {short, long} <= curve.keys()
     ]
+    kept = thin.cloud([x for _, x, _ in both], [y for _, _, y in both], POINTS)
+    both = [both[i] for i in kept]
     chart = go.Figure()
     chart.add_trace(
-        look.scatter(
-            len(both),
+        go.Scatter(
             x=[x for _, x, _ in both],
             y=[y for _, _, y in both],
             mode="markers",

@@ -20,10 +20,12 @@ from autotune.app import (
     words,
 )
 from autotune.app.curves import metrics
-from autotune.app.fidelity import Curves, samples
+from autotune.app.fidelity import samples
+from autotune.app.points import Curves
 from autotune.results.comparison import REFERENCE, Comparison, Row
 from autotune.search import details
 from autotune.search.stored import opened, written
+from autotune.studies import following
 from autotune.studies.records import SearchRecord, TrialRecord
 
 
@@ -69,8 +71,8 @@ def report(storage: str | None, name: str) -> str:
         comparison = details.comparison(store, name)
         studies = {study.optimizer: study.id for study in comparison.search.studies}
         curves = {name: store.curves(own) for name, own in studies.items()}
-        tried = {name: store.attempts(own) for name, own in studies.items()}
-    trials = {name: clock.dated(told["trials"][name], tried[name]) for name in studies}
+        ended = {name: following.ended(store, own) for name, own in studies.items()}
+    trials = {name: clock.dated(told["trials"][name], ended[name]) for name in studies}
     found = Found(comparison=comparison, trials=trials, curves=curves, told=told)
     return document.page(f"{name} - autotune", [_head(found), *_sections(found)])
 
@@ -156,8 +158,7 @@ def _by_seed(rows: Sequence[Row]) -> Iterator[dict[str, str]]:
 
 def _different(found: Found) -> Iterator[str]:
     yield document.table(_settings(found.rows))
-    every = {key: points for curves in found.curves.values() for key, points in curves.items()}
-    metric = next(iter(metrics(every)))
+    metric = next(iter(metrics(*found.curves.values())))
     bands = judged.bands(found.rows, found.trials, found.curves, metric)
     if bands:
         chart = judged.figure(bands, metric=metric)
@@ -183,10 +184,9 @@ def _why(found: Found) -> Iterator[str]:
         reliability = found.told["reliability"].get(name)
         noise = reliability.noise if reliability else None
         compared = samples(found.trials[name], found.curves[name])
-        known = importance.matters(compared, study.space, noise=noise) if compared else None
-        if known is None or known.explained.refusal:
-            why = known.explained.refusal if known else "no two settings have been measured yet"
-            yield document.paragraph(f"{name}: {why}")
+        known = importance.matters(compared, study.space, noise=noise)
+        if known.explained.refusal:
+            yield document.paragraph(f"{name}: {known.explained.refusal}")
             continue
         yield document.paragraph(f"{name}: {importance.caption(known)}", "quiet")
         chart = importance.figure(known.explained.shares, known.best, colours[name])

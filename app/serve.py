@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from autotune.app import preload
+from autotune.app.preload import Preload
 from autotune.app.proxies import Origins, RelativeRedirects
 from autotune.app.terms import Terms, agree
 from autotune.config import allowed_hosts
@@ -70,6 +72,7 @@ def serve(
         HERE / "pages" / "main.py",
         middleware=[
             Middleware(SecurityHeaders),
+            Middleware(Preload, parts=preload.parts()),
             Middleware(Origins, hosts=allowed_hosts(host)),
             Middleware(RelativeRedirects),
         ],

@@ -11,7 +11,7 @@ from autotune.app.axes import Axis, scale, value
 from autotune.app.fidelity import Sample, thinned
 from autotune.studies.records import TrialRecord
 
-POINTS = look.MANY  # a page holds one chart a parameter, and browsers few WebGL charts
+POINTS = 500  # a page holds one chart a parameter
 
 
 def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.Figure:

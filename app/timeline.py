@@ -10,7 +10,7 @@ from autotune.app import look, words
 from autotune.studies.records import AttemptRecord, TrialRecord, TrialState
 
 WORKERS = 40  # rows of the chart; the newest workers are drawn
-BARS = 3000  # the newest attempts are drawn
+BARS = 1000  # the newest attempts are drawn
 
 
 def figure(attempts: Sequence[AttemptRecord], trials: Mapping[int, TrialRecord]) -> go.Figure:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from autotune.app import across, contenders, drawn, look, outcome, picker, queries, words
 from autotune.app.across import Pair
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 
 
 def page() -> None:

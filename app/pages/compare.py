@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from autotune.app import contenders, drawn, listing, look, outcome, pareto, picker, queries, words
-from autotune.app.queries import Snapshot
+from autotune.app import (
+    contenders,
+    drawn,
+    listing,
+    look,
+    outcome,
+    pareto,
+    picker,
+    queries,
+    words,
+)
+from autotune.app.kept import Snapshot
 from autotune.results.comparison import Comparison
 from autotune.search.stored import flag, written
 
@@ -51,7 +61,7 @@ def page() -> None:
 
 
 def _report(url: str, name: str) -> str:
-    # Importance brings Optuna, which takes a second to import: not before somebody asks for it.
+    # A report tells what trains, too, which takes a second and 180 MB to import.
     from autotune.app import report
 
     return report.report(url, name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 import streamlit as st
 
 from autotune.app import (
@@ -15,22 +18,72 @@ from autotune.app import (
     queries,
     words,
 )
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 from autotune.errors import AutotuneError
 from autotune.results.figures import figure
-from autotune.studies.records import SearchState
+from autotune.studies.records import SearchRecord, SearchState
 
 LOSS = st.column_config.NumberColumn(format="%.6g")
+LOOKS = 2.0  # seconds between looks at what runs now
+CHARTS = 10.0  # seconds for which a chart stays as it was drawn
 
 
 def page() -> None:
     """Draw the page."""
     url = queries.storage()
-    heading, switch = st.columns([5, 1], vertical_alignment="bottom")
+    heading, pick, switch = st.columns([3, 2, 1], vertical_alignment="bottom")
     heading.header("Searches")
     live = switch.toggle("Live", value=True, key="live", help="Look for news every 2 seconds")
-    watch(url, live)
-    records = queries.searches(url)
+    with pick:
+        snapshot = picker.search(url)
+    _live(url, live, snapshot)
+    if snapshot is not None:
+        _charts(snapshot)
+
+
+def _live(url: str, live: bool, old: Snapshot | None) -> None:
+    """Draw what changes from one moment to the next, again and again, the charts now and then.
+
+    A redrawn chart loses its zoom, and drawing takes a browser longer than words do.
+    """
+    begun = time.monotonic()
+    seen: list[SearchRecord] = []
+
+    @st.fragment(run_every=LOOKS if live else None)
+    def looking() -> None:
+        try:
+            seen[:] = queries.searches(url)
+            here = old is not None and old.search.name in {record.name for record in seen}
+            snapshot = queries.snapshot(url, old.search.name) if old and here else None
+        except AutotuneError as error:
+            st.error(words.plain(str(error)))  # above what was read before
+            snapshot = old
+        if live and _due(old, snapshot, bool(seen), time.monotonic() - begun):
+            st.rerun()
+        _searches(seen)
+        if snapshot is not None:
+            _search(snapshot)
+
+    looking()
+
+
+def _due(old: Snapshot | None, now: Snapshot | None, found: bool, passed: float) -> bool:
+    """Return whether the whole page is to be drawn again.
+
+    Args:
+        old: The search as its charts show it; None: there was none to show.
+        now: As it stands.
+        found: Whether there is any search.
+        passed: Seconds since the page was drawn.
+    """
+    if old is None or now is None:
+        return found and passed > LOOKS / 2  # in the run that drew it, there is nothing newer
+    if now.signature == old.signature and now.search.state is old.search.state:
+        return False
+    return passed >= CHARTS or now.search.state is not old.search.state
+
+
+def _searches(records: Sequence[SearchRecord]) -> None:
     if records:
         st.dataframe(
             listing.searches(records),
@@ -38,26 +91,6 @@ def page() -> None:
             column_config={"lowest trial loss": LOSS},
             alt="searches",
         )
-    snapshot = picker.search(url)
-    if snapshot is not None:
-        _search(snapshot)
-
-
-def watch(url: str, live: bool) -> None:
-    """Draw the page again when something changed, and only then: a redrawn chart loses its zoom."""
-    shown = queries.signature(url)
-
-    @st.fragment(run_every=2 if live else None)
-    def looking() -> None:
-        try:
-            news = live and queries.signature(url) != shown
-        except AutotuneError as error:
-            st.error(words.plain(str(error)))  # above what was read before
-            return
-        if news:
-            st.rerun()
-
-    looking()
 
 
 def _search(snapshot: Snapshot) -> None:
@@ -78,6 +111,9 @@ def _search(snapshot: Snapshot) -> None:
         column_config={"lowest trial loss": LOSS},
         alt="optimizers",
     )
+
+
+def _charts(snapshot: Snapshot) -> None:
     every = [trial for trials in snapshot.trials.values() for trial in trials]
     if not every:
         st.info("No trial yet.")
@@ -97,7 +133,7 @@ def _search(snapshot: Snapshot) -> None:
 
 def _now(snapshot: Snapshot) -> None:
     url = queries.storage()
-    attempts = {name: queries.attempts(url, snapshot, name) for name in snapshot.trials}
+    attempts = {name: queries.open_attempts(url, snapshot, name) for name in snapshot.trials}
     st.subheader("Now")
     with st.container(horizontal=True):
         st.metric("Stage", now.stage(snapshot.trials), border=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,8 @@ from autotune.app import (
 )
 from autotune.app.axes import Axis
 from autotune.app.fidelity import Sample
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
+from autotune.app.points import Points
 from autotune.app.reliability import Reliability
 from autotune.pruners.ladder import rungs_of
 from autotune.scheduler import widening
@@ -76,7 +77,7 @@ class Shown:
         return look.colours(self.snapshot.trials)[self.optimizer]
 
     @property
-    def curves(self) -> fidelity.Curves:
+    def curves(self) -> Points:
         """Curves by trial."""
         return queries.curves(self.url, self.snapshot, self.optimizer)
 
@@ -101,7 +102,15 @@ def page() -> None:
     for tab, draw in zip(tabs, TABS.values(), strict=True):
         if tab.open:
             with tab:
-                draw(shown)
+                _tab(draw, shown)
+
+
+@st.fragment
+def _tab(draw: Callable[[Shown], None], shown: Shown) -> None:
+    """Draw a tab; what is changed on it draws it again, and not the page around it."""
+    if picks.taken():
+        st.rerun()  # the filter stands above the tabs
+    draw(shown)
 
 
 def _history(shown: Shown) -> None:
@@ -246,7 +255,7 @@ def _promotions(shown: Shown) -> None:
         "settings that were stopped there would have cost, had they gone on."
     )
     st.dataframe(listing.rungs(shown.trials, steps), hide_index=True, alt="rungs")
-    tried = queries.attempts(shown.url, shown.snapshot, shown.optimizer)
+    tried = queries.newest_attempts(shown.url, shown.snapshot, shown.optimizer, timeline.BARS)
     if tried:
         st.subheader("Workers")
         chart = timeline.figure(tried, {trial.id: trial for trial in shown.trials})

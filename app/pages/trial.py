@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 from autotune.app import clock, curves, drawn, listing, look, neighbours, picker, queries, words
-from autotune.app.queries import Snapshot
+from autotune.app.kept import Snapshot
 from autotune.errors import AutotuneError
 from autotune.search.stored import flag, written
 from autotune.studies.names import COMMAND
@@ -38,7 +38,7 @@ def page() -> None:
     _setting(snapshot, optimizer, trial)
     _curve(url, snapshot, optimizer, trial)
     _again(snapshot, optimizer, trial)
-    _attempts(url, snapshot, optimizer, trial)
+    _attempts(url, snapshot, trial)
     _output(url, snapshot, optimizer, trial)
     _commands(url, snapshot, optimizer, trial)
 
@@ -74,6 +74,7 @@ def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.dataframe(listing.changes(trial.setting, first.setting), hide_index=True, alt="its setting")
 
 
+@st.fragment
 def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.subheader("Curve")
     known = queries.curves(url, snapshot, optimizer)
@@ -88,7 +89,7 @@ def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> 
     colour = look.colours(snapshot.trials)[optimizer]
     chart = neighbours.figure(shown, colour, metric=metric, against=against)
     drawn.figure(chart, "curve", numbers=lambda: curves.frame(shown, metric))
-    st.caption(f"Grey: the {neighbours.NEXT} trials of the same stage on each side of its rank.")
+    st.caption(f"Grey: the {curves.NEXT} trials of the same stage on each side of its rank.")
 
 
 def _again(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
@@ -115,8 +116,8 @@ def _go(key: str, numbers: Sequence[int]) -> None:
         st.session_state[picker.TRIAL] = numbers[row]
 
 
-def _attempts(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
-    own = [a for a in queries.attempts(url, snapshot, optimizer) if a.trial == trial.id]
+def _attempts(url: str, snapshot: Snapshot, trial: TrialRecord) -> None:
+    own = queries.attempts_at(url, trial)
     if own:
         st.subheader("Attempts")
         zone = words.zone(st.context.timezone)

@@ -133,7 +133,13 @@ class Comparison:
 def load(store: Store, name: str) -> Comparison:
     """Return the comparison of a stored search; raises NotFound."""
     search = store.search(name)
-    trials = {study.optimizer: store.trials(study.id) for study in search.studies}
+    return of(store, search, {study.optimizer: store.trials(study.id) for study in search.studies})
+
+
+def of(
+    store: Store, search: SearchRecord, trials: Mapping[str, Sequence[TrialRecord]]
+) -> Comparison:
+    """Return the comparison of a stored search whose trials, by optimizer, are known."""
     recommended = {s.optimizer: store.recommendation(s.id) for s in search.studies}
     chosen = {
         name: int(found["source"])

@@ -13,6 +13,7 @@ import pytest
 
 from autotune.app import anytime, clock, history
 from autotune.results import comparison
+from autotune.studies import following
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -120,7 +121,7 @@ def store(sample_url):
 def trials(store, optimizer):
     studies = {study.optimizer: study.id for study in store.search(sample.NAME).studies}
     study = studies[optimizer]
-    return clock.dated(store.trials(study), store.attempts(study))
+    return clock.dated(store.trials(study), following.ended(store, study))
 
 
 def test_the_overview_draws_the_stored_progress(read, dashboard, store):

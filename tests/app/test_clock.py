@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from autotune.app import anytime, clock, curves, history, judged
-from autotune.studies.records import AttemptRecord, Point, Role, TrialState
+from autotune.studies.records import Point, Role, TrialState
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -37,19 +37,11 @@ def test_a_stopped_trial_ended_when_it_last_ran(trial):
     over = START + timedelta(minutes=9)
     stopped = [trial(i, state=TrialState.STOPPED, step=30, updated=over) for i in range(2)]
     done, waited = trial(2, updated=over), trial(3, state=TrialState.STOPPED, updated=over)
-    attempts = [
-        AttemptRecord(
-            trial=one.id,
-            number=1,
-            worker="gpu7-0",
-            started=START,
-            heartbeat=START,
-            ended=START + timedelta(minutes=i),
-        )
-        for i, one in enumerate([*stopped, done], start=1)
-    ]
+    ended = {
+        one.id: START + timedelta(minutes=i) for i, one in enumerate([*stopped, done], start=1)
+    }
 
-    dated = clock.dated([*stopped, done, waited], attempts)
+    dated = clock.dated([*stopped, done, waited], ended)
 
     assert [(one.updated - START).seconds / 60 for one in dated] == [1, 2, 9, 9]
 

@@ -20,6 +20,7 @@ from autotune.app import (
     pairs,
     pareto,
     slices,
+    thin,
     timeline,
 )
 from autotune.app.axes import Axis
@@ -209,10 +210,31 @@ def test_a_trial_without_a_loss_stands_below_the_others(trial):
     assert (chart.data[0].y, chart.data[0].yaxis) == ((history.LOST,), "y2")
 
 
-def test_ten_thousand_trials_are_drawn_by_webgl(trial):
-    trials = [trial(i, loss=1.0) for i in range(look.MANY + 1)]
+def test_of_ten_thousand_trials_the_extremes_and_an_even_choice_are_drawn(trial):
+    states = (TrialState.COMPLETE, TrialState.STOPPED)
+    trials = [trial(i, loss=1.0 + i % 97, state=states[i % 5 > 0]) for i in range(10_000)]
+    trials[123], trials[7777] = trial(123, loss=0.1), trial(7777, loss=1e6)
 
-    assert history.figure(trials, "#000000").data[0].type == "scattergl"
+    chart = history.figure(trials, "#000000")
+
+    drawn = {t.name: dict(zip(t.x, t.y, strict=True)) for t in chart.data}
+    assert sum(map(len, drawn.values())) <= thin.MOST + 4  # both ends of the line of the best
+    assert (drawn["complete"][123], drawn["complete"][7777]) == (0.1, 1e6)
+    tenths = [sum(x // 1000 == i for x in drawn["stopped"]) for i in range(10)]
+    assert min(tenths) > 0.8 * max(tenths)
+    assert len(drawn["stopped"]) == pytest.approx(4 * len(drawn["complete"]), rel=0.02)
+    assert list(drawn["best so far"].values()) == [1.0, 0.1, 0.1, 0.1]
+    assert len(history.figure(trials, "#000000", most=10_000).data[0].x) == 2002
+
+
+def test_of_many_ends_the_first_and_the_last_are_counted(trial):
+    trials = [trial(i, created=START, updated=START + timedelta(minutes=i)) for i in range(999)]
+
+    (line,) = history.activity(trials).data
+
+    assert len(line.x) == history.STEPS
+    assert (line.x[0], line.y[0], line.x[-1], line.y[-1]) == (0.0, 1, 998.0, 999)
+    assert all(y == x + 1 for x, y in zip(line.x, line.y, strict=True))
 
 
 def test_a_loss_below_zero_keeps_the_axis_linear(trial):
@@ -293,14 +315,31 @@ def test_a_completed_trial_outranks_a_stopped_one_with_a_lower_loss(trial, curve
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.9])
-def test_a_chart_of_curves_stays_below_two_hundred_traces(trial, curve, smooth):
+def test_curves_of_a_state_are_one_trace_with_gaps_between_trials(trial, curve, smooth):
     states = list(TrialState)
     trials = [trial(i, loss=1.0 + i, state=states[i % 7]) for i in range(400)]
     lines = curves.pick(trials, {100 + i: curve(3, 2, 1) for i in range(400)})
 
     chart = curves.figure(lines, "#000000", metric="loss", smooth=smooth)
 
-    assert len(chart.data) <= 200
+    assert len(chart.data) <= 2 * len(TrialState) + 1
+    drawn = [t for t in chart.data if t.hoverinfo != "skip"]
+    assert sum(y is None for t in drawn for y in t.y) == len(lines) - len(drawn)
+    assert {n for t in drawn for n in t.customdata} == {line.trial.number for line in lines}
+
+
+def test_curves_of_a_single_point_are_marked(trial, curve):
+    stopped = {"state": TrialState.STOPPED}
+    lines = curves.pick(
+        [trial(0, **stopped), trial(1, **stopped)], {100: curve(3, 2), 101: curve(4)}
+    )
+
+    chart = curves.figure(lines, "#000000", metric="loss")
+
+    assert {t.mode: (t.x, t.y, t.showlegend) for t in chart.data} == {
+        "lines": ((30, 60), (3.0, 2.0), True),
+        "markers": ((30,), (4.0,), False),
+    }
 
 
 def test_the_raw_curve_stays_beneath_the_smoothed_one(trial, curve):

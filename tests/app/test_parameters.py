@@ -127,7 +127,7 @@ def test_one_terrible_loss_does_not_make_all_others_look_alike(trial, count):
     assert chart.data[0].line.cmax < count
 
 
-def test_parallel_coordinates_never_draw_more_than_two_thousand_lines(trial):
+def test_parallel_coordinates_never_draw_more_than_so_many_lines(trial):
     trials = tuple(trial(i, params={"lr": 1e-4 * (1 + i % 90)}) for i in range(5000))
     compared = Sample(step=90, target=90, trials=trials, losses=tuple(map(float, range(5000))))
 

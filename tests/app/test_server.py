@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -37,6 +37,18 @@ def test_every_answer_carries_the_security_headers(dashboard, path):
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_page_names_what_draws_its_figures_before_it_is_asked(dashboard):
+    with urlopen(f"{dashboard}/compare") as answer:
+        named = [value.split(">")[0].lstrip("<") for value in answer.headers.get_all("link")]
+    with urlopen(f"{dashboard}/_stcore/health") as other:
+        assert other.headers.get_all("link") is None
+
+    assert "PlotlyChart" in named[0]
+    for part in named:
+        with urlopen(urljoin(f"{dashboard}/compare", part)) as answer:
+            assert "javascript" in answer.headers["content-type"]
 
 
 def test_our_own_host_is_connected(dashboard):
