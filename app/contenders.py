@@ -34,7 +34,8 @@ def draw_curves(
     if not bands:
         st.info("No curve of a judged run was recorded.")
         return
-    drawn.figure(judged.figure(bands, metric=metric, log=log, against=against), "judged")
+    chart = judged.figure(bands, metric=metric, log=log, against=against)
+    drawn.figure(chart, "judged", says="Learning curves of the judged settings")
     st.caption("Lines are means over seeds, shades reach from the lowest seed to the highest.")
 
 
@@ -53,4 +54,4 @@ def draw_spending(trials: Mapping[str, Sequence[TrialRecord]]) -> None:
     against = drawn.against(pick, clock.SPENDING, "against")
     log = switch.toggle("Logarithmic loss", key="logy", bind="query-params")
     lines = {name: anytime.progress(those, against) for name, those in trials.items()}
-    drawn.figure(anytime.figure(lines, log=log), "anytime")
+    drawn.figure(anytime.figure(lines, log=log), "anytime", says="Best loss against cost")

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from autotune.app import look
+from autotune.app import look, spoken
 
 STYLE = """
 body {font: 16px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff; margin: 0 auto;
@@ -61,11 +61,12 @@ def figure(chart: go.Figure, says: str) -> str:
 
     Args:
         chart: The figure.
-        says: What it shows, for readers who cannot see it.
+        says: Its title, for readers who cannot see it; the rest of that text is read off it.
     """
+    alt = spoken.text(chart, says)
     chart.update_layout(template="plotly_white", autosize=True)
     drawn = chart.to_html(full_html=False, include_plotlyjs=False, config=look.CONFIG)
-    return f'<div class="figure" role="img" aria-label="{escape(says)}">{drawn}</div>'
+    return f'<div class="figure" role="figure" aria-label="{escape(alt)}">{drawn}</div>'
 
 
 def section(title: str, parts: Sequence[str]) -> str:

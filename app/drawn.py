@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.basedatatypes import BaseTraceType
 
-from autotune.app import curves, listing, look
+from autotune.app import curves, listing, look, spoken
 from autotune.app.points import Curves
 
 _WHOSE = re.compile(r"(trial|seed) %\{customdata(\[0\])?\}")
@@ -23,6 +23,7 @@ def figure(
     chart: go.Figure,
     key: str,
     *,
+    says: str,
     place: Any = st,
     numbers: Callable[[], pd.DataFrame] | None = None,
     **selecting: Any,
@@ -32,13 +33,15 @@ def figure(
     Args:
         chart: The figure.
         key: Its name on the page and of its files.
+        says: Its title for readers who cannot see it; the rest of that text is read off it.
         place: Where it is drawn: a column, or the page itself.
         numbers: What its file of numbers holds; None: what is drawn.
         selecting: ``on_select`` and ``selection_mode`` of ``st.plotly_chart``.
     """
     image = {"format": "png", "filename": key, "scale": SCALE}
     config = {**look.CONFIG, "toImageButtonOptions": image}
-    selected = place.plotly_chart(chart, key=key, config=config, **selecting)
+    alt = spoken.text(chart, says)
+    selected = place.plotly_chart(chart, key=key, config=config, alt=alt, **selecting)
     place.download_button(
         "CSV",
         data=lambda: listing.csv(numbers() if numbers else frame(chart)),
@@ -82,7 +85,8 @@ def metric(place: Any, *known: Curves) -> str:
 
 def frame(chart: go.Figure) -> pd.DataFrame:
     """Return what a figure of lines, points and bars draws, a row for each of them."""
-    x, y = (unescape(_title(axis) or name) for axis, name in _axes(chart))
+    below, beside = spoken.axes(chart)
+    x, y = below or "x", beside or "y"
     names = ("series", x, y if y != x else f"{y} (up)")
     rows = [
         row
@@ -92,16 +96,6 @@ def frame(chart: go.Figure) -> pd.DataFrame:
     ]
     found = pd.DataFrame([{**dict(zip(names, row[:3], strict=True)), **row[3]} for row in rows])
     return found if rows else pd.DataFrame(columns=list(names))
-
-
-def _axes(chart: go.Figure) -> tuple[tuple[Any, str], tuple[Any, str]]:
-    below = [axis for axis in chart.select_xaxes() if _title(axis)]
-    beside = [axis for axis in chart.select_yaxes() if _title(axis)]
-    return (below[-1] if below else None, "x"), (beside[0] if beside else None, "y")
-
-
-def _title(axis: Any) -> str:
-    return "" if axis is None else axis.title.text or ""
 
 
 def _rows(trace: BaseTraceType) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:

@@ -37,7 +37,7 @@ def page() -> None:
 
 def _judged(pair: Pair) -> None:
     st.subheader("Loss at full length")
-    drawn.figure(outcome.losses(pair.rows), "losses")
+    drawn.figure(outcome.losses(pair.rows), "losses", says="Loss at full length")
     gained = across.differences(pair)
     if not gained:
         st.caption(
@@ -49,7 +49,7 @@ def _judged(pair: Pair) -> None:
     chart = outcome.differences(
         gained, look.colours(gained), against=f"tuned in {words.markup(first)}"
     )
-    drawn.figure(chart, "differences")
+    drawn.figure(chart, "differences", says="What the second search gained")
 
 
 def _over_time(url: str, pair: Pair, both: tuple[Snapshot, Snapshot]) -> None:

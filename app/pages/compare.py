@@ -70,7 +70,7 @@ def _report(url: str, name: str) -> str:
 def _judged(comparison: Comparison) -> None:
     st.subheader("Loss at full length")
     st.caption("Small points are seeds, diamonds their means.")
-    drawn.figure(outcome.losses(comparison.rows), "losses")
+    drawn.figure(outcome.losses(comparison.rows), "losses", says="Loss at full length")
     gained = {row.optimizer: row.difference for row in comparison.rows if row.difference}
     against = {row.optimizer: row.against_reference for row in comparison.rows}
     rivals = {name: difference for name, difference in against.items() if difference}
@@ -84,7 +84,7 @@ def _judged(comparison: Comparison) -> None:
         if pairs:
             column.subheader(title)
             chart = outcome.differences(pairs, colours, against=other)
-            drawn.figure(chart, title, place=column)
+            drawn.figure(chart, title, says=title, place=column)
 
 
 def _curves(snapshot: Snapshot) -> None:
@@ -101,10 +101,11 @@ def _longer(comparison: Comparison) -> None:
         command = f"autotune validate {written(comparison.search.name)} --steps 5x"
         st.code(command + flag(queries.storage()), language="bash", wrap_lines=True)
     for one in comparison.validations:
-        st.subheader(f"In runs {one.times:.4g} times as long")
+        title = f"In runs {one.times:.4g} times as long"
+        st.subheader(title)
         for text in one.doubts:
             st.caption(words.plain(text))
-        drawn.figure(outcome.longer(one), f"longer {one.number}")
+        drawn.figure(outcome.longer(one), f"longer {one.number}", says=title)
         st.dataframe(listing.longer(one), hide_index=True, alt=f"longer runs {one.number}")
 
 
@@ -117,7 +118,9 @@ def _cost(snapshot: Snapshot) -> None:
     if any(pareto.measured(trials) for trials in snapshot.trials.values()):
         st.subheader("Loss against the time of a step")
         st.caption("Of completed search trials; trials that ran side by side slow each other down.")
-        drawn.figure(pareto.figure(snapshot.trials), "pareto")
+        drawn.figure(
+            pareto.figure(snapshot.trials), "pareto", says="Loss against the time of a step"
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,12 @@ def page() -> None:
     st.caption(words.plain(result.about))
     rules = st.multiselect("Rules", result.rules, key="rules", bind="query-params")
     shown = [step for step in result.steps if not rules or step.rule in rules]
-    drawn.figure(steps.figure(shown), "steps", numbers=lambda: steps.table(shown))
+    drawn.figure(
+        steps.figure(shown),
+        "steps",
+        says="Time of a step",
+        numbers=lambda: steps.table(shown),
+    )
     st.caption("Coloured: ours, named by rule and backend; grey: other packages'.")
     table = steps.table(shown)
     st.dataframe(table, hide_index=True, column_config=FORMATS, alt="times of steps")

@@ -123,12 +123,12 @@ def _charts(snapshot: Snapshot) -> None:
         st.subheader("Best loss against cost")
         lines = {name: anytime.progress(trials) for name, trials in snapshot.trials.items()}
         if any(line.costs for line in lines.values()):
-            drawn.figure(anytime.figure(lines), "anytime")
+            drawn.figure(anytime.figure(lines), "anytime", says="Best loss against cost")
         else:
             st.info("No trial was completed yet.")
     with right:
         st.subheader("Activity")
-        drawn.figure(history.activity(every), "activity")
+        drawn.figure(history.activity(every), "activity", says="Trials that have ended")
 
 
 def _now(snapshot: Snapshot) -> None:

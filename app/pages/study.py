@@ -120,7 +120,9 @@ def _history(shown: Shown) -> None:
     chart = history.figure(
         shown.trials, shown.colour, log=log, against=against, shown=shown.numbers
     )
-    selection = drawn.figure(chart, "history", **_selecting("history"))["selection"]
+    selection = drawn.figure(chart, "history", says="Loss of each trial", **_selecting("history"))[
+        "selection"
+    ]
     if not (selection["box"] or selection["lasso"]):
         for point in selection["points"]:
             if point.get("customdata"):  # the line of the best has none
@@ -154,7 +156,9 @@ def _curves(shown: Shown) -> None:
     chart = curves.figure(
         lines, shown.colour, metric=metric, smooth=smooth, log=log, against=against
     )
-    drawn.figure(chart, "curves", numbers=lambda: curves.frame(lines, metric))
+    drawn.figure(
+        chart, "curves", says="Learning curves", numbers=lambda: curves.frame(lines, metric)
+    )
     searched = sum(trial.role is Role.SEARCH for trial in shown.matching)
     if len(lines) == curves.LINES < searched:
         st.caption(f"The best {len(lines)} of {searched} search trials.")
@@ -190,7 +194,7 @@ def _importance(shown: Shown) -> None:
         return
     st.caption(importance.caption(found))
     chart = importance.figure(found.explained.shares, found.best, shown.colour)
-    drawn.figure(chart, "importance")
+    drawn.figure(chart, "importance", says="Importance of the parameters")
 
 
 def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
@@ -202,7 +206,8 @@ def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
         for column, axis in row:
             chart = slices.figure(compared, axis, shown.colour, log=log)
             key = f"slice {axis.name}"
-            drawn.figure(chart, key, place=column, **_selecting(key))
+            says = f"Loss by {words.label(axis.name)}"
+            drawn.figure(chart, key, says=says, place=column, **_selecting(key))
 
 
 def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
@@ -213,7 +218,7 @@ def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
     y = right.selectbox("Up", others, format_func=words.label, key="up", bind="query-params")
     known = {axis.name: axis for axis in axes}
     chart = pairs.figure(compared, known[x], known[y])
-    drawn.figure(chart, "pairs", **_selecting("pairs"))
+    drawn.figure(chart, "pairs", says="Loss over two parameters", **_selecting("pairs"))
     st.caption("Dark points have the lowest losses; crosses diverged.")
 
 
@@ -245,7 +250,8 @@ def _rungs(shown: Shown, found: Reliability) -> None:
         for column, agreement in row:
             chart = reliability.rungs(found, agreement, shown.colour)
             column.caption(reliability.title(agreement))
-            drawn.figure(chart, f"rung {agreement.long}", place=column)
+            says = f"Losses at two rungs, {reliability.title(agreement)}"
+            drawn.figure(chart, f"rung {agreement.long}", says=says, place=column)
 
 
 def _promotions(shown: Shown) -> None:
@@ -259,14 +265,15 @@ def _promotions(shown: Shown) -> None:
     if tried:
         st.subheader("Workers")
         chart = timeline.figure(tried, {trial.id: trial for trial in shown.trials})
-        drawn.figure(chart, "timeline")
+        drawn.figure(chart, "timeline", says="What each worker ran")
 
 
 def _seeds(shown: Shown, found: Reliability) -> None:
     if found.found.noise is None:
         st.info("No two settings have run on the same two seeds yet.")
         return
-    drawn.figure(reliability.seeds(found.found, shown.colour), "seeds")
+    chart = reliability.seeds(found.found, shown.colour)
+    drawn.figure(chart, "seeds", says="Noise of seeds beside the spread of settings")
     st.caption("Where seeds differ more than the best settings do, which of these is best is luck.")
 
 
@@ -280,7 +287,12 @@ def _parallel(shown: Shown) -> None:
         "Drag along an axis to filter, click it to reset."
     )
     chart = parallel.figure(compared, axes, shown.colour)
-    drawn.figure(chart, "parallel", numbers=lambda: listing.trials(compared.trials))
+    drawn.figure(
+        chart,
+        "parallel",
+        says="Parallel coordinates of the settings",
+        numbers=lambda: listing.trials(compared.trials),
+    )
 
 
 def _trials(shown: Shown) -> None:

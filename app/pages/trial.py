@@ -88,7 +88,12 @@ def _curve(url: str, snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> 
         return
     colour = look.colours(snapshot.trials)[optimizer]
     chart = neighbours.figure(shown, colour, metric=metric, against=against)
-    drawn.figure(chart, "curve", numbers=lambda: curves.frame(shown, metric))
+    drawn.figure(
+        chart,
+        "curve",
+        says=f"Learning curve of trial {trial.number} among its neighbours",
+        numbers=lambda: curves.frame(shown, metric),
+    )
     st.caption(f"Grey: the {curves.NEXT} trials of the same stage on each side of its rank.")
 
 

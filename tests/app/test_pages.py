@@ -77,6 +77,11 @@ def shown(at):
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
+def told(at):
+    """Return the text of each figure for those who cannot see it."""
+    return [chart.proto.alt for chart in at.get("plotly_chart")]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_the_sample(page, sample_url, name):
     at = page(name, sample_url)
@@ -84,6 +89,7 @@ def test_a_page_shows_the_sample(page, sample_url, name):
     assert not at.exception
     assert not at.error
     assert at.selectbox(key="search").value == sample.NAME
+    assert all(told(at))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -216,6 +222,8 @@ def test_a_tab_opens_by_its_address(page, sample_url, tab):
 
     assert not at.exception
     assert at.selectbox(key="optimizer").value == "adan"
+    assert bool(told(at)) is (tab not in ("Trials", "Failures"))
+    assert all(told(at))
 
 
 @pytest.mark.parametrize("tab", TABS)

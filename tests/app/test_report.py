@@ -46,6 +46,13 @@ def test_a_report_holds_its_figures_and_asks_nobody(written):
     assert not re.search(r"""(?:src|href)\s*=\s*["']""", body(written))
 
 
+def test_every_figure_of_a_report_is_told_in_words(written):
+    said = re.findall(r'role="figure" aria-label="([^"]*)"', body(written))
+
+    assert len(said) == 6
+    assert "adan-win tuned: 1.262, from 1.243 to 1.282" in said[0]
+
+
 def test_a_hostile_name_is_text(tmp_path):
     url = f"sqlite:///{tmp_path}/hostile.db"
     with Store(url) as store:
