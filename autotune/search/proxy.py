@@ -20,7 +20,7 @@ from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import LOOP
 
 LOADING = 3.0  # seconds until the first trial begins, once its steps were timed
-FIXES = {"steps": "--steps", "batch_size": "--batch-size"}
+FIXES = {"steps": "--steps", "batch_size": "--batch-size", "image_size": "--image-size"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,12 +180,18 @@ def _before(asked: Checked, now: Checked) -> dict[str, int]:
 
 
 def _smaller(asked: Checked) -> Iterator[SearchSpec]:
-    """Yield the spec with a smaller batch, if the task declares one and none was asked for."""
-    shortest, own = asked.shortest, asked.facts.get("batch_size")
-    if shortest is None or shortest.batch_size is None or own is None:
+    """Yield the spec with a smaller batch, then with smaller images as well.
+
+    Each only if the task declares it and it was not asked for.
+    """
+    spec = asked.spec
+    if spec.steps is not None:
         return
-    if asked.spec.steps is None and asked.spec.batch_size is None and shortest.batch_size < own:
-        yield asked.spec.model_copy(update={"batch_size": shortest.batch_size})
+    for key in ("batch_size", "image_size"):
+        least, own = getattr(asked.shortest, key, None), asked.facts.get(key)
+        if least is not None and own is not None and least < own and getattr(spec, key) is None:
+            spec = spec.model_copy(update={key: least})
+            yield spec
 
 
 def _steps(asked: Checked) -> int:
