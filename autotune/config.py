@@ -50,6 +50,7 @@ FLAGS = {
     "seeds": "seeds",
     "steps": "steps",
     "batch_size": "batch_size",
+    "image_size": "image_size",
     "workers": "workers",
     "engine": "engine",
     "device": "device",

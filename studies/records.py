@@ -168,6 +168,12 @@ def own_loop(task: Mapping[str, Any]) -> bool:
     return "loop" in task
 
 
+def own_image_size(task: Mapping[str, Any]) -> int | None:
+    """Return how large a task's images are by themselves, if minutes made them smaller."""
+    size: int | None = task.get("shortened_from", {}).get("image_size")
+    return size
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """A trial to be: what the store needs to add one."""

@@ -169,6 +169,7 @@ class SearchSpec(BaseModel):
     pruner: Text = "auto"
     steps: Annotated[Whole, Field(ge=1)] | None = None
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
+    image_size: Annotated[Whole, Field(ge=1)] | None = None  # pixels of a side
     space: dict[str, Any] = Field(default_factory=dict)
     try_first: tuple[Earlier, ...] = ()  # settings that are known from elsewhere
     ray: Ray = Ray()

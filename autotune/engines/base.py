@@ -14,7 +14,8 @@ class Engine(Protocol):
     run here. Optional static methods can refuse earlier: ``check(task)`` a task that it cannot
     train, ``check_optimizers(names)`` an optimizer that it cannot train with, and ``ready``, with
     the arguments of the constructor, a machine on which it cannot run.
-    An optional attribute ``notice`` is a sentence for the user.
+    An optional attribute ``notice`` is a sentence for the user. An optional method
+    ``narrow(slots)`` lets it run fewer jobs at the same time from then on, while none runs.
     """
 
     slots: int  # jobs that run at the same time

@@ -144,6 +144,16 @@ class Processes:
         for worker in self._busy(trial):
             self._bury(worker, Outcome.LOST, "its worker did not answer", blame=False)
 
+    def narrow(self, slots: int) -> None:
+        """Run so many jobs at the same time from now on, and end the other workers.
+
+        No job may run. For trials on the CPU: places on GPUs are held until the engine closes.
+        """
+        for worker in self._workers[slots:]:
+            self._retire(worker)
+        del self._workers[slots:]
+        self.slots = slots
+
     def close(self) -> None:
         """End all workers within GRACE seconds; busy ones are killed."""
         atexit.unregister(self._close_at_exit)

@@ -105,6 +105,11 @@ class Windows:
     dropped: float = 0.0
     spread: float = SPREAD
 
+    @property
+    def least(self) -> int:
+        """Fewest pixels of a side: the library needs a whole window in the last stage."""
+        return self.patch * (((self.window - 1) << len(self.depths) - 1) + 1)
+
 
 def swin(classes: int, shape: Windows) -> nn.Module:
     """Return a Swin transformer (arXiv 2103.14030): attention in windows that shift.

@@ -30,6 +30,7 @@ from autotune.studies.records import (
     TrialState,
     mixed,
     own_data,
+    own_image_size,
     own_loop,
 )
 from autotune.studies.setting import Setting
@@ -404,6 +405,8 @@ def _unknown(task: Mapping[str, Any]) -> str:
 def horizon(task: Mapping[str, Any], optimizer: str) -> str:
     """Say over how short a run a setting was found, where nothing was restated for a longer one."""
     batch = f" at batch size {task['batch_size']}" if "batch_size" in task else _unknown(task)
+    own = own_image_size(task)
+    pixels = f" on images of {task['image_size']} pixels a side, not {own}" if own else ""
     adaptive = "lr of an adaptive method scales with the square root of the batch ratio"
     if foreign(optimizer):
         adaptive = f"{adaptive}, of SGD with the batch ratio"
@@ -413,6 +416,6 @@ def horizon(task: Mapping[str, Any], optimizer: str) -> str:
         else adaptive
     )
     return (
-        f"tuned over {task.get('steps', 'few')} steps{batch}: re-tune or re-check lr when these "
-        f"change ({rule}; keep the timescale 1/(lr * weight_decay) constant in epochs)"
+        f"tuned over {task.get('steps', 'few')} steps{batch}{pixels}: re-tune or re-check lr when "
+        f"these change ({rule}; keep the timescale 1/(lr * weight_decay) constant in epochs)"
     )

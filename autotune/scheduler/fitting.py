@@ -39,6 +39,14 @@ class Cost:
         jobs = work.jobs * (self.setup + DECIDING)
         return work.steps * self.step + work.evaluations * self.evaluation + jobs
 
+    def times(self, factor: float) -> Cost:
+        """Return what they take where all takes so many times as long."""
+        return Cost(
+            step=factor * self.step,
+            evaluation=factor * self.evaluation,
+            setup=factor * self.setup,
+        )
+
     def run(self, rungs: Ladder, part: float = 1.0) -> float:
         """Return the seconds of a full run, or of a job that is a part of one."""
         return self.of(replace(whole(rungs, part), jobs=1.0))

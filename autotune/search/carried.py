@@ -23,6 +23,7 @@ def task_arguments(spec: SearchSpec, facts: Mapping[str, Any]) -> dict[str, Any]
         "data": spec.data,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
+        **({} if spec.image_size is None else {"image_size": spec.image_size}),
         **_command(spec, facts),
         **({"device": facts["device"]} if "device" in facts else {}),
         **({"precision": facts["precision"]} if _says_precision(spec, facts) else {}),

@@ -15,6 +15,7 @@ KEPT_FACTS = {
     "model_hash": "content of its data or model file",
     "steps": "steps",
     "batch_size": "batch size",
+    "image_size": "image size",
     "parameters": "number of parameters",
     "device": "kind of device",
     "precision": "precision",
@@ -26,6 +27,8 @@ def changed_facts(task: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str
     kept = dict(KEPT_FACTS)
     if own_data(task):
         del kept["batch_size"]  # the file's hash says it, and versions count it otherwise
+    if "image_size" not in task or "image_size" not in facts:
+        del kept["image_size"]  # workers of earlier versions do not tell it
     words = [word for key, word in kept.items() if task.get(key) != facts.get(key)]
     # Searches that were begun before modules were facts have none.
     modules = [key for key in task if key.startswith(MODULE) and task[key] != facts.get(key)]

@@ -68,7 +68,9 @@ def prepare(spec: SearchSpec) -> Prepared:
 
 
 def _facts(spec: SearchSpec) -> dict[str, Any]:
-    facts = {key: getattr(spec, key) for key in ("model", "data", "steps", "batch_size")}
+    facts = {
+        key: getattr(spec, key) for key in ("model", "data", "steps", "batch_size", "image_size")
+    }
     return {key: value for key, value in facts.items() if value is not None}
 
 

@@ -33,6 +33,7 @@ class Schedule:
         evaluation: Seconds of an evaluation, likewise.
         full_run: Seconds of a full run, likewise.
         workers: How many trials run side by side.
+        gain: How many times the steps of one worker several took; None: not timed.
         settings: About how many settings of each optimizer the minutes pay for.
         seconds: What timing takes, and then searching, selecting and judging.
     """
@@ -41,6 +42,7 @@ class Schedule:
     evaluation: Mapping[str, float]
     full_run: Mapping[str, float]
     workers: int
+    gain: float | None
     settings: int
     seconds: Mapping[str, float]
 
@@ -157,6 +159,7 @@ def _schedule(fit: Fit) -> Schedule | None:
         evaluation={name: cost.evaluation for name, cost in costs},
         full_run={name: cost.run(rungs) for name, cost in costs},
         workers=fit.pay.slots,
+        gain=fit.gain,
         settings=fit.pay.settings(rungs),
         seconds={"timing": fit.seconds, **fit.pay.shares(rungs)},
     )

@@ -12,6 +12,7 @@ from autotune.engines.base import Engine
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.scheduler.fitting import Cost, Pay, slowest
 from autotune.scheduler.policy import Policy
+from autotune.search.alone import crew
 from autotune.search.events import Listener, Notice
 from autotune.search.opening import SHORTENED, Checked, facts_of
 from autotune.search.timing import Timed, patience, timed
@@ -20,7 +21,7 @@ from autotune.studies.spec import SearchSpec
 from autotune.tasks.base import LOOP
 
 LOADING = 3.0  # seconds until the first trial begins, once its steps were timed
-FIXES = {"steps": "--steps", "batch_size": "--batch-size"}
+FIXES = {"steps": "--steps", "batch_size": "--batch-size", "image_size": "--image-size"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Fit:
         pay: The budget at that pace; None where no step was timed.
         seconds: What timing took, which counts as a part of the minutes.
         needed: Minutes that would pay for a verdict, where the budget cannot.
+        gain: How many times the steps of one worker all of them took; None: not timed.
     """
 
     asked: Checked
@@ -42,6 +44,7 @@ class Fit:
     pay: Pay | None = None
     seconds: float = 0.0
     needed: int | None = None
+    gain: float | None = None
 
     @property
     def costs(self) -> Mapping[str, Cost]:
@@ -69,7 +72,7 @@ class Fit:
         least = self.pay.least(self.asked.ladder)
         what = f"at least {least} settings of each optimizer and for judging on {spec.seeds} seeds"
         at = f"at {_span(slowest(self.costs.values()).step)} a step"
-        payers = f"{_minutes(minutes)} on {_workers(self.pay.slots)}"
+        payers = f"{_minutes(minutes)} on {_workers(self.pay.slots, self.gain)}"
         if self.needed is not None:
             changed = f" ({self.changed})" if self.own else ""
             return (
@@ -116,7 +119,7 @@ def fit(
         return Fit(asked=asked, seconds=spent)
     side = "1 trial" if engine.slots == 1 else f"{engine.slots} trials side by side"
     listen(Notice(text=f"timing steps, {side}"))
-    found = _fit(asked, engine, halt, 60 * minutes, spent)
+    found = _fit(asked, engine, listen, halt, spent)
     if text := found.told():
         listen(Notice(text=text))
     return found
@@ -134,18 +137,23 @@ def _variable(asked: Checked) -> bool:
 
 
 def _fit(
-    asked: Checked, engine: Engine, halt: threading.Event, seconds: float, spent: float
+    asked: Checked, engine: Engine, listen: Listener, halt: threading.Event, spent: float
 ) -> Fit:
-    fitted = Fit(asked=asked)
-    for spec in (asked.spec, *_smaller(asked)):
-        own = asked if spec is asked.spec else replace(asked, spec=spec, facts=facts_of(spec))
+    seconds = 60 * (asked.spec.budget.resolved.minutes or 0.0)
+    found = timed(asked.spec, asked.facts, asked.spaces, engine, halt)
+    taken = crew(asked, found, engine, listen, halt)
+    asked, found = taken.asked, taken.timed
+    spent += found.seconds
+    fitted = _planned(asked, asked, found, seconds - spent - LOADING)
+    for spec in _smaller(asked):
+        if not found.costs or fitted.needed is None:
+            break
+        own = replace(asked, spec=spec, facts=facts_of(spec))
         found = timed(spec, own.facts, own.spaces, engine, halt)
         spent += found.seconds
         fitted = _planned(asked, own, found, seconds - spent - LOADING)
-        if not found.costs or fitted.needed is None:
-            break
     needed = fitted.needed and math.ceil((spent + LOADING + fitted.needed) / 60)
-    return replace(fitted, seconds=spent, needed=needed)
+    return replace(fitted, seconds=spent, needed=needed, gain=taken.gain)
 
 
 def _planned(asked: Checked, own: Checked, found: Timed, left: float) -> Fit:
@@ -180,12 +188,18 @@ def _before(asked: Checked, now: Checked) -> dict[str, int]:
 
 
 def _smaller(asked: Checked) -> Iterator[SearchSpec]:
-    """Yield the spec with a smaller batch, if the task declares one and none was asked for."""
-    shortest, own = asked.shortest, asked.facts.get("batch_size")
-    if shortest is None or shortest.batch_size is None or own is None:
+    """Yield the spec with a smaller batch, then with smaller images as well.
+
+    Each only if the task declares it and it was not asked for.
+    """
+    spec = asked.spec
+    if spec.steps is not None:
         return
-    if asked.spec.steps is None and asked.spec.batch_size is None and shortest.batch_size < own:
-        yield asked.spec.model_copy(update={"batch_size": shortest.batch_size})
+    for key in ("batch_size", "image_size"):
+        least, own = getattr(asked.shortest, key, None), asked.facts.get(key)
+        if least is not None and own is not None and least < own and getattr(spec, key) is None:
+            spec = spec.model_copy(update={key: least})
+            yield spec
 
 
 def _steps(asked: Checked) -> int:
@@ -210,8 +224,10 @@ def _minutes(count: float) -> str:
     return "1 minute" if count == 1 else f"{count:g} minutes"
 
 
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
+def _workers(count: int, gain: float | None) -> str:
+    if count == 1:
+        return "1 worker"
+    return f"{count} workers" + (f" ({gain:.2g} times the steps of one)" if gain else "")
 
 
 def _span(seconds: float) -> str:

@@ -55,7 +55,7 @@ def patience(spec: SearchSpec) -> float:
     return min(LONGEST, max(SHORTEST, PART * 60 * minutes))
 
 
-def timed(
+def timed(  # noqa: PLR0913  what is timed, where and for how long
     spec: SearchSpec,
     facts: Mapping[str, Any],
     spaces: Mapping[str, Space],
@@ -64,6 +64,7 @@ def timed(
     *,
     look: float | None = None,
     limit: float | None = None,
+    slots: int | None = None,
 ) -> Timed:
     """Time steps of each optimizer's default setting; nothing is stored.
 
@@ -75,12 +76,13 @@ def timed(
         halt: Set it to stop.
         look: Seconds in which steps are timed once every job has begun; None: ``LOOK``.
         limit: Seconds after which timing ends, whatever was timed; None: ``patience`` says it.
+        slots: How many jobs run side by side; None: as many as the engine takes.
 
     Raises:
         KeyboardInterrupt: ``halt`` was set.
     """
     began, limit = time.monotonic(), patience(spec) if limit is None else limit
-    jobs = list(_jobs(spec, facts, spaces, engine.slots))
+    jobs = list(_jobs(spec, facts, spaces, slots or engine.slots))
     watch = _Watch(jobs, LOOK if look is None else look)
     for job in jobs:
         engine.submit(job)
@@ -101,8 +103,7 @@ def timed(
             break
     if halt.is_set():
         raise KeyboardInterrupt
-    seconds = time.monotonic() - began
-    return replace(watch.found(spec.optimizers), slots=engine.slots, seconds=seconds)
+    return replace(watch.found(spec.optimizers), seconds=time.monotonic() - began)
 
 
 def _jobs(

@@ -43,10 +43,12 @@ class Shortest:
     Args:
         steps: Fewest steps of a full run.
         batch_size: Fewest samples of a batch; None: it stays what it is.
+        image_size: Fewest pixels of an image's side, likewise.
     """
 
     steps: int
     batch_size: int | None = None
+    image_size: int | None = None
 
 
 class Run(Protocol):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import convnext
 from autotune.tasks.base import Presets, Shortest
+from autotune.tasks.pixels import fewest, side
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.vit import DIGITS, SIZE
 
@@ -33,9 +36,12 @@ PRESETS: Presets = {
 }
 
 
-def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def mini(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """ConvNeXt of 0.22 million parameters on 16x16 digits, 5 seconds a full run; for images."""
-    images = sources.images(data, digits=DIGITS)
+    size = side("convnext-mini", image_size, DIGITS.size)
+    images = sources.images(data, digits=replace(DIGITS, size=size))
     return Supervised(
         name="convnext-mini",
         build=lambda seed: convnext(images.classes, patch=2, depths=[1, 1, 2], widths=[24, 48, 96]),
@@ -43,13 +49,16 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
         steps=steps or 216,
         batch_size=batch_size or 32,
         presets=PRESETS,
-        shortest=Shortest(steps=54),
+        shortest=Shortest(steps=54, image_size=fewest(images, 8)),
     )
 
 
-def tiny(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def tiny(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """ConvNeXt-T of 28 million parameters on images of 224x224; for a GPU."""
-    images = sources.images(data, digits=Recipe(size=SIZE))
+    size = side("convnext-tiny", image_size, SIZE, least=32)
+    images = sources.images(data, digits=Recipe(size=size))
     return Supervised(
         name="convnext-tiny",
         build=lambda seed: convnext(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, mae
 from autotune.tasks.base import Presets, Shortest
 from autotune.tasks.masked_pixels import MaskedPixels
+from autotune.tasks.pixels import fewest, side
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.vit import SIZE
 
@@ -38,12 +41,16 @@ _DIGITS = Recipe(size=24, height=0.95, rise=0.02, turn=0.03, stretch=0.03, noise
 _PATCH, _LARGE = 4, 16
 
 
-def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def mini(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """Masked autoencoder of 0.14 million parameters on digits, 5 seconds a full run; for images."""
+    size = side("mae-mini", image_size, _DIGITS.size, multiple=_PATCH)
+    images = sources.images(data, digits=replace(_DIGITS, size=size))
     return Supervised(
         name="mae-mini",
         build=lambda seed: mae(
-            size=_DIGITS.size,
+            size=size,
             patch=_PATCH,
             width=64,
             layers=2,
@@ -51,23 +58,26 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
             decoder=(48, 1, 4),
             spread=NARROW,
         ),
-        data=sources.images(data, digits=_DIGITS),
+        data=images,
         steps=steps or 243,
         batch_size=batch_size or 32,
         objective=lambda precision: MaskedPixels(patch=_PATCH, precision=precision),
         presets=PRESETS,
-        shortest=Shortest(steps=31),
+        shortest=Shortest(steps=31, image_size=fewest(images, 12)),
     )
 
 
-def base(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def base(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """Masked autoencoder with a ViT-B as its encoder, on images of 224x224; for a GPU."""
+    size = side("mae-base", image_size, SIZE, multiple=_LARGE, least=2 * _LARGE)
     return Supervised(
         name="mae-base",
         build=lambda seed: mae(
-            size=SIZE, patch=_LARGE, width=768, layers=12, heads=12, decoder=(512, 8, 16)
+            size=size, patch=_LARGE, width=768, layers=12, heads=12, decoder=(512, 8, 16)
         ),
-        data=sources.images(data, digits=Recipe(size=SIZE, noise=0.0)),
+        data=sources.images(data, digits=Recipe(size=size, noise=0.0)),
         steps=steps or 1000,
         batch_size=batch_size or 128,
         objective=lambda precision: MaskedPixels(patch=_LARGE, precision=precision),

@@ -6,12 +6,16 @@ from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.resnet import ResNetMini
 from autotune.tasks.base import Shortest
+from autotune.tasks.pixels import side
 from autotune.tasks.supervised import Supervised
 
 
-def task(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def task(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """Return the task; without arguments a full run takes about two seconds on one core."""
-    images = sources.images(data, digits=Recipe(size=24))
+    size = side("resnet-mini", image_size, 24)
+    images = sources.images(data, digits=Recipe(size=size))
     return Supervised(
         name="resnet-mini",
         build=lambda seed: ResNetMini(images.classes),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from inspect import signature
 from typing import Any, cast
 
 from autotune import devices, registry
@@ -31,9 +34,9 @@ def resolve(
 ) -> Task:
     """Return the task of a registered model's name, of the user's own function or of a command.
 
-    ``own``: what a spec says of a command, under the names that it has there. ``precision``: the
-    fact of a task that computes otherwise than it would by itself. ``look``: read some of its data
-    to refuse what cannot be trained; a job's was looked at.
+    ``own``: what a spec says of a command, or of the size of images, under the names that it has
+    there. ``precision``: the fact of a task that computes otherwise than it would by itself.
+    ``look``: read some of its data to refuse what cannot be trained; a job's was looked at.
     """
     place = devices.resolve(device)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -102,8 +105,18 @@ def _check_batch(data: Data, batch_size: int) -> None:
 
 
 def _made(model: str, **given: Any) -> Task:
+    make = _maker(model)
+    if "image_size" in given and "image_size" not in signature(make).parameters:
+        raise SpecError(
+            f"image_size is for models whose images may have another size, got model '{model}'; "
+            "leave it out (timm: and hf: say it in the model: timm:NAME?img_size=64)"
+        )
+    return cast(Task, make(**given))
+
+
+def _maker(model: str) -> Callable[..., Any]:
     if model == COMMAND:
-        return cast(Task, command.task(**given))
+        return command.task
     if model.startswith(PREFIX) or is_own(model):
-        return user.task(model, **given)
-    return cast(Task, registry.load("autotune.tasks", model)(**given))
+        return partial(user.task, model)
+    return cast(Callable[..., Any], registry.load("autotune.tasks", model))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autotune.data import sources
 from autotune.data.digits_pair import Recipe
 from autotune.models.vision import NARROW, Windows, swin
 from autotune.tasks.base import Presets, Shortest
+from autotune.tasks.pixels import side
 from autotune.tasks.supervised import Supervised
 from autotune.tasks.vit import DIGITS, SIZE
 
@@ -36,12 +39,15 @@ TINY = Windows(
 )
 
 
-def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def mini(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """Swin of 0.14 million parameters on 16x16 digits, 5 seconds a full run; for images."""
-    images = sources.images(data, digits=DIGITS)
+    size = side("swin-mini", image_size, _MINI.size, multiple=_MINI.patch, least=_MINI.least)
+    images = sources.images(data, digits=replace(DIGITS, size=size))
     return Supervised(
         name="swin-mini",
-        build=lambda seed: swin(images.classes, _MINI),
+        build=lambda seed: swin(images.classes, replace(_MINI, size=size)),
         data=images,
         steps=steps or 243,
         batch_size=batch_size or 32,
@@ -50,12 +56,15 @@ def mini(data: str | None, steps: int | None, batch_size: int | None) -> Supervi
     )
 
 
-def tiny(data: str | None, steps: int | None, batch_size: int | None) -> Supervised:
+def tiny(
+    data: str | None, steps: int | None, batch_size: int | None, image_size: int | None = None
+) -> Supervised:
     """Swin-T of 28 million parameters on images of 224x224; for a GPU."""
-    images = sources.images(data, digits=Recipe(size=SIZE))
+    size = side("swin-tiny", image_size, TINY.size, multiple=TINY.patch, least=TINY.least)
+    images = sources.images(data, digits=Recipe(size=size))
     return Supervised(
         name="swin-tiny",
-        build=lambda seed: swin(images.classes, TINY),
+        build=lambda seed: swin(images.classes, replace(TINY, size=size)),
         data=images,
         steps=steps or 1000,
         batch_size=batch_size or 128,

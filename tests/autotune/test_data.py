@@ -1,12 +1,13 @@
 """Embedded data: what is trained on never validates, and batches follow seed and step."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from autotune.data import sources, stdlib_lm
+from autotune.data import digits_pair, sources, stdlib_lm
 from autotune.data.digits_pair import TRAINED, DigitsPair, Recipe, compose, digits
 from autotune.data.order import indices
 from autotune.data.seeds import generator, seeded
@@ -117,12 +118,21 @@ def test_another_recipe_has_another_hash():
 
 def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
     digits.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     with pytest.raises(MissingExtra) as refused:
         digits()
     assert str(refused.value) == (
         "data 'digits-pair' needs the models extra: pip install 'adan-autotune[models]'"
     )
+
+
+def test_digits_are_read_as_scikit_learn_reads_them_without_importing_it(monkeypatch, tmp_path):
+    images, labels = digits_pair._table()
+    nowhere = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(digits_pair, "find_spec", lambda name: nowhere)
+    theirs, told = digits_pair._table()  # as it has no such file there
+    assert (images.dtype, images.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert (labels.dtype, labels.tobytes()) == (told.dtype, told.tobytes())
 
 
 def test_no_file_of_the_library_is_on_both_sides():

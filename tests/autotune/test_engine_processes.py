@@ -108,6 +108,16 @@ def test_closing_ends_workers_at_work(quick, task_file):
     assert not any(worker.process.is_alive() for worker in engine._workers)
 
 
+def test_a_narrowed_engine_ends_the_workers_that_it_has_no_use_for(quick):
+    engine = quick(workers=3)
+    kept, *others = [worker.process for worker in engine._workers]
+    engine.narrow(1)
+    assert engine.slots == 1
+    assert [worker.process for worker in engine._workers] == [kept]
+    assert (kept.is_alive(), [one.is_alive() for one in others]) == (True, [False, False])
+    engine.close()
+
+
 def test_closing_takes_no_longer_than_its_grace_however_many_workers_hang(quick, monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 1.5)
     engine = quick(workers=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -12,13 +13,17 @@ from click.testing import CliRunner
 from autotune.cli import main
 from autotune.engines.inline import Inline
 from autotune.errors import NothingUsable
-from autotune.search import timing
+from autotune.scheduler.fitting import Cost
+from autotune.search import proxy, timing
 from autotune.search.coordinator import run
 from autotune.search.events import Notice, SearchStarted
-from autotune.search.opening import SHORTENED, changed_since, checked
+from autotune.search.opening import SHORTENED, beginning, changed_since, checked, prepare
+from autotune.search.proxy import _smaller
+from autotune.search.timing import Timed
 from autotune.studies.records import SearchState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
+from autotune.tasks.base import Shortest
 
 SLOW = """
 
@@ -187,20 +192,54 @@ def test_a_first_step_that_never_ends_leaves_the_shortest_runs(file, store, monk
     assert store.search("hanging").state is SearchState.COMPLETE
 
 
-def test_a_smaller_batch_comes_after_fewer_steps_and_a_given_one_stays():
-    from dataclasses import replace
-
-    from autotune.search.opening import beginning, prepare
-    from autotune.search.proxy import _smaller
-    from autotune.tasks.base import Shortest
-
+def test_a_smaller_batch_comes_after_fewer_steps_then_smaller_images_and_a_given_one_stays():
     def smaller(**given):
         asked = parse({"model": "mlp", "budget": {"minutes": 1}, **given})
-        found = replace(beginning(asked, prepare(asked)), shortest=Shortest(steps=9, batch_size=8))
-        return [one.batch_size for one in _smaller(found)]
+        shortest = Shortest(steps=9, batch_size=8, image_size=10)
+        found = replace(beginning(asked, prepare(asked)), shortest=shortest)
+        return [(one.batch_size, one.image_size) for one in _smaller(found)]
 
-    assert smaller() == [8]
-    assert smaller(batch_size=16) == smaller(steps=27) == []
+    assert smaller() == [(8, None), (8, 10)]
+    assert smaller(batch_size=16) == [(16, 10)]
+    assert smaller(image_size=12) == [(8, 12)]
+    assert smaller(image_size=8, batch_size=4) == smaller(steps=27) == []
+
+
+@pytest.fixture
+def pixels(monkeypatch):
+    """Let a step take as long as an image has pixels, in centiseconds."""
+
+    def timed(spec, facts, spaces, engine, halt):
+        step = facts["image_size"] ** 2 / 100
+        return Timed(costs=dict.fromkeys(spec.optimizers, Cost(step=step)), slots=1, seconds=1.0)
+
+    monkeypatch.setattr(proxy, "timed", timed)
+
+
+def small(minutes, **changes):
+    given = {"model": "vit-mini", "optimizers": ["adan"], "engine": "inline"}
+    return parse({**given, "budget": {"minutes": minutes}, **changes})
+
+
+def test_images_become_smaller_where_the_fewest_steps_do_not_suffice(pixels, store):
+    begun(small(60, name="own"), store)
+    assert store.search("own").task["image_size"] == 16
+    _, why = begun(small(25), store)
+    search = store.search("vit-mini")
+    task = search.task
+    assert (task["image_size"], search.spec["image_size"]) == (12, 12)
+    assert task[SHORTENED] == {"steps": 324, "image_size": 16}
+    assert why.startswith(f"steps 324 -> {task['steps']}, image size 16 -> 12, so that 25 minutes")
+    assert why.endswith(" a step; --steps and --image-size fix them")
+    assert begun(small(90), store) == []  # it goes on as it was begun
+    assert store.search("vit-mini").task["image_size"] == 12
+    assert changed_since(small(25, image_size=16), search, task)[0] == "image_size"
+
+
+def test_images_of_a_given_size_stay(pixels, store):
+    _, told = begun(small(25, image_size=16), store)
+    assert told.startswith("25 minutes on 1 worker cannot pay for at least 8 settings")
+    assert store.search("vit-mini").task["image_size"] == 16
 
 
 def test_what_was_timed_is_shown_by_a_dry_run_and_nothing_is_stored(file, tmp_path, monkeypatch):

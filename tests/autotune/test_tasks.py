@@ -1,8 +1,10 @@
 """Registered tasks: the contract over all of them, and what is special about each."""
 
 import math
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -131,6 +133,55 @@ def test_steps_and_batch_size_are_taken():
     task = resolve("gpt-nano", steps=7, batch_size=2)
     assert (task.steps, task.batch_size) == (7, 2)
     assert (task.facts()["steps"], task.facts()["batch_size"]) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("convnext-mini", 8),
+        ("mae-mini", 12),
+        ("mlp", 8),
+        ("resnet-mini", 12),
+        ("swin-mini", 12),
+        ("vit-mini", 12),
+    ],
+)
+def test_images_of_a_size_that_is_asked_for_are_trained_and_measured_on(model, size):
+    own, task = resolve(model), resolve(model, image_size=size)
+    assert own.data.recipe.size > size
+    assert task.facts()["image_size"] == size
+    assert task.facts()["data_hash"] != own.facts()["data_hash"]
+    run = task.start(0)
+    assert {tuple(images.shape[1:]) for images, _ in task.validation()} == {(3, size, size)}
+    assert run.loss(0).isfinite()
+    assert math.isfinite(run.evaluate().loss)
+    assert resolve(model, image_size=own.data.recipe.size).facts() == own.facts()
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "sentence"),
+    [
+        ("vit-mini", 13, "image_size of 'vit-mini' must be a multiple of 4 from 8 on, got 13"),
+        ("swin-mini", 8, "image_size of 'swin-mini' must be a multiple of 4 from 12 on, got 8"),
+        ("resnet50", 6, "image_size of 'resnet50' must be a multiple of 2 from 8 on, got 6"),
+        (
+            "gpt-pico",
+            8,
+            "image_size is for models whose images may have another size, got model 'gpt-pico'; "
+            "leave it out (timm: and hf: say it in the model: timm:NAME?img_size=64)",
+        ),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_refused(model, size, sentence):
+    with pytest.raises(SpecError, match=f"^{re.escape(sentence)}$"):
+        resolve(model, image_size=size)
+
+
+def test_only_digits_become_smaller_for_want_of_minutes(tmp_path):
+    file = tmp_path / "own.npz"
+    np.savez(file, images=np.random.default_rng(0).random((8, 9, 9)), labels=np.arange(8) % 2)
+    assert resolve("vit-mini").shortest.image_size == 12
+    assert resolve("vit-mini", data=str(file), look=False).shortest.image_size is None
 
 
 @pytest.mark.parametrize("name", ["steps", "batch_size"])

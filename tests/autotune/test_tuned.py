@@ -7,7 +7,7 @@ import re
 import pytest
 
 from autotune.errors import NotFound, NothingUsable, SpecError
-from autotune.results.tuned import tuned
+from autotune.results.tuned import horizon, tuned
 from autotune.scheduler.widening import warnings
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
@@ -161,6 +161,14 @@ def test_the_horizon_is_always_warned_of(store, adan):
         "tuned over 60 steps at batch size 32: re-tune or re-check lr when these change (lr of an "
         "adaptive method scales with the square root of the batch ratio; keep the timescale "
         "1/(lr * weight_decay) constant in epochs)",
+    )
+
+
+def test_images_that_minutes_made_smaller_are_warned_of():
+    task = {"steps": 40, "batch_size": 32, "image_size": 16}
+    own, smaller = horizon(task, "adan"), {**task, "shortened_from": {"image_size": 32}}
+    assert horizon(smaller, "adan") == own.replace(
+        "batch size 32:", "batch size 32 on images of 16 pixels a side, not 32:"
     )
 
 

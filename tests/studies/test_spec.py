@@ -72,7 +72,7 @@ WRONG = [
     (
         {"zzz": 1},
         "unknown key 'zzz' (known: model, data, optimizers, name, budget, seeds, finalists, seed, "
-        "and 18 more)",
+        "and 19 more)",
     ),
     ({"name": " "}, "name must not be empty, got ' '"),
     ({"name": "a/b"}, "name must not contain '/' (as in search/optimizer), got 'a/b'"),

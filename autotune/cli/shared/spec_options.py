@@ -64,6 +64,14 @@ _FLAGS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         ),
         (("--batch-size",), {"type": int, "help": "Samples per step.  [default: the model's]"}),
         (
+            ("--image-size",),
+            {
+                "type": int,
+                "help": "Pixels of a side of the images that a model is trained on.  "
+                "[default: the model's; fewer where --minutes cannot pay for those]",
+            },
+        ),
+        (
             ("--space",),
             {
                 "type": FILE,

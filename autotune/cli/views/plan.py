@@ -112,8 +112,14 @@ def _schedule(timed: Schedule) -> str:
         )
     ]
     shares = {name: format.duration(seconds) for name, seconds in timed.seconds.items()}
-    more = {"workers": str(timed.workers), "settings of each optimizer": f"about {timed.settings}"}
+    more = {"workers": _workers(timed), "settings of each optimizer": f"about {timed.settings}"}
     return f"{table([head, *rows])}\n\nminutes\n{facts(shares | more)}"
+
+
+def _workers(timed: Schedule) -> str:
+    if timed.gain is None:
+        return str(timed.workers)
+    return f"{timed.workers}, as several take {timed.gain:.2g} times the steps of one"
 
 
 def _seconds(value: float) -> str:
