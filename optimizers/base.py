@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.nn import Module
 
+    from autotune.optimizers.controller import Controller
     from autotune.optimizers.gradients import Given
 
 Group = dict[str, Any]
@@ -132,6 +133,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     computed: ClassVar[tuple[str, ...]] = ()
     stackable: ClassVar[bool] = True
     norm_group: ProcessGroup | None = None
+    controller: Controller | None = None  # what writes multipliers of its groups
     stochastic_rounding: bool
     compact: bool
     capturable: bool
@@ -422,7 +424,12 @@ class RuleOptimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
         whole = {name: getattr(self, name) for name in _WHOLE}
-        own = {"watch": hyper.Watch(self.watch.names), "_scaling": self._scaling}
+        own: dict[str, Any] = {
+            "watch": hyper.Watch(self.watch.names),
+            "_scaling": self._scaling,
+        }
+        if self.controller is not None:
+            own["controller"] = self.controller
         return {**super().__getstate__(), **whole, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -438,6 +445,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             if self.capturable:
                 capturable.place_rate(group)
         checkpoints.unpack(self.state, self.state_dtype)
+        controller = state.get("controller")  # a copy's; a checkpoint that is loaded names none
+        if controller is not None:
+            controller.follow(self)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}backend: {self.backend_used}\n)"

@@ -57,13 +57,23 @@ class Controller(ABC):
         self._half: dict[Tensor, Tensor] = {}  # of the first half of this step's batch
         self._halving = False  # whether ``half`` was ever called
         self._found: dict[str, Any] | None = None  # in a checkpoint that is being loaded
+        self._attached = False
 
     def begin(self) -> None:
         """Split the optimizer's groups, and follow its checkpoints; the last act of building."""
         self._places = _split(self.optimizer, self.parts)
-        self.optimizer.register_state_dict_post_hook(self._into)
-        self.optimizer.register_load_state_dict_pre_hook(self._out_of)
-        self.optimizer.register_load_state_dict_post_hook(self._loaded)
+        self.optimizer.controller = self
+        self.follow(self.optimizer)
+
+    def follow(self, optimizer: RuleOptimizer) -> None:
+        """Follow the checkpoints and steps of its optimizer, or of a copy that has lost its hooks.
+
+        A copy may be made before this controller's own, so nothing of it is read here.
+        """
+        optimizer.register_state_dict_post_hook(self._into)
+        optimizer.register_load_state_dict_pre_hook(self._out_of)
+        optimizer.register_load_state_dict_post_hook(self._loaded)
+        optimizer.register_step_pre_hook(self._before_step)
 
     @abstractmethod
     def measure(self, first: Grads, second: Grads, halves: bool) -> None:
@@ -120,9 +130,11 @@ class Controller(ABC):
 
     def attach(self) -> None:
         """Let every step of the optimizer call ``step`` first, instead of the loop."""
-        self.optimizer.register_step_pre_hook(self._before_step)
+        self._attached = True
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._attached:
+            return
         if any(value is not None for value in (*args[1:], *kwargs.values())):
             raise ValueError(
                 f"{self._name} reads gradients before a step, which a closure computes inside it; "

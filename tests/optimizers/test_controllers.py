@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -110,6 +111,40 @@ def test_a_pause_changes_no_bit(controller, pause, tmp_path):
     assert [g["multiplier"] for g in other.param_groups] == [
         g["multiplier"] for g in whole.param_groups
     ]
+
+
+def pickled(both):
+    return pickle.loads(pickle.dumps(both))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("controller", CONTROLLED)
+def test_a_copy_is_controlled_by_a_controller_of_its_own(controller, copied):
+    model, optimizer = controlled(controller)
+    advance(model, optimizer, range(3))
+    again, other = copied((model, optimizer))
+    advance(model, optimizer, range(3, 7))
+    told = optimizer.state_dict()["controller"]["multipliers"]
+    alone = copy.deepcopy(other.state_dict()["controller"])
+    assert alone["steps"] == 3
+    advance(again, other, range(3, 7))
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+    assert other.state_dict()["controller"]["multipliers"] == told != alone["multipliers"]
+    other.load_state_dict(optimizer.state_dict())
+    assert other.controller is not optimizer.controller
+    assert other.controller.optimizer is other
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_a_controller_that_a_loop_calls_is_copied_with_its_optimizer(copied):
+    model = network()
+    optimizer = create("adamw", model.parameters(), lr=0.1, backend="torch")
+    again, looked = copied((model, AGVM(optimizer, model)))
+    give(again, 0)
+    looked.optimizer.step()
+    assert looked.steps == 0
+    assert "controller" in looked.optimizer.state_dict()
+    assert torch.equal(again["head"].weight, looked.optimizer.param_groups[-1]["params"][0])
 
 
 def test_a_checkpoint_of_another_controller_is_refused_and_changes_nothing():
