@@ -314,7 +314,7 @@ def _studies(connection: Connection, searches: Mapping[int, str]) -> dict[int, l
             search=searches[row.search_id],
             optimizer=row.optimizer,
             space=row.space,
-            counts=counts[row.id],
+            counts=dict(counts[row.id]),
             best=best.get(row.id),
             added=added[row.id],
         )

@@ -140,21 +140,20 @@ def _setting(space: Space, measured: Measured) -> Setting:
     apart = list(_apart(given, taken))
     if apart:
         raise SpecError(
-            f"{measured.who} is no setting of this search, which could only take {', '.join(apart)}"
-            "; its samplers would be misled, so begin a search with a space that holds it, or "
-            "leave it out"
+            f"{measured.who} lies outside the space of this search, which has no "
+            f"{' and no '.join(apart)}; begin a search whose space holds it, or leave it out"
         )
     return replace(given, params=there.params)
 
 
 def _apart(given: Setting, taken: Setting) -> Iterator[str]:
-    """Yield what differs in a setting from what its coordinates say."""
+    """Yield what differs in a setting from what its coordinates say, with what is nearest."""
     if not same(given.warmup, taken.warmup):
-        yield f"warmup {given.warmup:g} for {taken.warmup:g}"
+        yield f"warmup {given.warmup:g} (the nearest is {taken.warmup:g})"
     own = dict(flat(taken.hyper))
     for name, value in flat(given.hyper):
         if not same(value, own.get(name)):
-            yield f"{name} {value} for {own.get(name)}"
+            yield f"{name} {value} (the nearest is {own.get(name)})"
 
 
 def _checked(measured: Measured, state: StudyState) -> list[Point]:

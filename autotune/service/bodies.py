@@ -330,7 +330,11 @@ class AddBody(Body):
     )
     points: Annotated[
         list[PointBody], Field(min_length=1, max_length=POINTS), BeforeValidator(_few)
-    ] = Field(description="Losses by step, at the last of a full run at least.")
+    ] = Field(
+        description="Losses by step of a run with the steps and the schedule of the search's "
+        "trials; the last alone is enough. A run that ended earlier needs one at a step where "
+        "trials are compared."
+    )
     diverged: bool = Field(
         default=False,
         strict=True,

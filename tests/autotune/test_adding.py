@@ -161,8 +161,8 @@ def open_(tmp_path_factory):
     ("optimizer", "hyper", "losses", "sentence"),
     [
         ("adan", {}, {9: 1.0}, "has an optimizer that is not searched; give one of adamw"),
-        ("adamw", {"lr": 5.0}, {9: 1.0}, "which could only take lr 5.0 for 0.1"),
-        ("adamw", {"eps": 1e-3}, {9: 1.0}, "which could only take eps 0.001 for 1e-08"),
+        ("adamw", {"lr": 5.0}, {9: 1.0}, "which has no lr 5.0 (the nearest is 0.1)"),
+        ("adamw", {"eps": 1e-3}, {9: 1.0}, "which has no eps 0.001 (the nearest is 1e-08)"),
         ("adamw", {"lr": math.nan}, {9: 1.0}, "lr must be finite, got nan"),
         ("adamw", {"lr": -1.0}, {9: 1.0}, "lr must be at least 0"),
         ("adamw", {"lx": 1.0}, {9: 1.0}, "unknown argument 'lx'"),
@@ -181,7 +181,7 @@ def test_what_cannot_be_a_trial_of_the_search_is_refused(open_, optimizer, hyper
 
 
 def test_a_warm_up_outside_the_space_is_refused(open_):
-    with pytest.raises(SpecError, match=r"could only take warmup 0\.9 for 0\.5"):
+    with pytest.raises(SpecError, match=r"no warmup 0\.9 \(the nearest is 0\.5\)"):
         open_.add_trial("adamw", {}, {9: 1.0}, warmup=0.9)
 
 

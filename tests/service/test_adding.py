@@ -65,7 +65,7 @@ def test_every_face_stores_the_same(begun, url, way, tmp_path):
 
 def test_a_client_hears_the_services_own_sentence(begun, way):
     with Client("http://service", transport=way) as client:
-        with pytest.raises(SpecError, match="no setting of this search"):
+        with pytest.raises(SpecError, match="outside the space of this search"):
             client.add_trial("bowl", "adamw", {"lr": 5.0}, {9: 1.0})
         with pytest.raises(NotFound):
             client.add_trial("bowl", "adan", {}, {9: 1.0})
