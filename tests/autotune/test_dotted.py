@@ -23,7 +23,8 @@ from autotune.testing.exports import tuned_for_test
 from autotune.testing.trials import setting_of
 from autotune.training import foreign as training
 from autotune.training.job import Job
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 RMSPROP, ADAM, AVERAGING = "torch.optim.RMSprop", "torch.optim.Adam", "strangers.Averaging"
 

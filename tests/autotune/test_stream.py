@@ -18,7 +18,8 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.stream import Reader, Source, Stream, content, first
 from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 STEPS = 12
 HEAD = """
