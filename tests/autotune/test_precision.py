@@ -128,7 +128,7 @@ def own(seed):
 def test_a_problem_says_its_precision_itself():
     rule = (
         r"^precision is for models that are trained by this package's losses, 'own' brings its "
-        r"own, whose precision is said by Problem\(precision='bfloat16'\); got 'bf16', leave it "
+        r"own, whose precision is said by Problem\(precision='bf16'\); got 'bf16', leave it "
         r"out$"
     )
     with offered(own, "inline") as text, pytest.raises(SpecError, match=rule):
