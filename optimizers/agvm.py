@@ -80,6 +80,8 @@ class AGVM(Controller):
 
     description = "Steps of modules in proportion to how well their gradients agree (AGVM)"
     options: ClassVar[tuple[str, ...]] = ("interval", "keep", "start")
+    begins: ClassVar[tuple[str, ...]] = ("start",)
+    decays: ClassVar[tuple[str, ...]] = ("keep",)
 
     def __init__(
         self,

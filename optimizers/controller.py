@@ -32,12 +32,17 @@ class Controller(ABC):
     Attributes:
         description: One line for lists.
         options: Keyword arguments that a search may set, of which none needs the model.
+        begins: Those of them that count steps from the beginning of a run, so that they move with
+            the warm-up of a run of another length.
+        decays: Those of them that say how much of an average a measurement keeps.
         steps: Steps that it has seen.
         multipliers: What the rates of each part are multiplied by, by name.
     """
 
     description: ClassVar[str] = ""
     options: ClassVar[tuple[str, ...]] = ("interval",)
+    begins: ClassVar[tuple[str, ...]] = ()
+    decays: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, optimizer: Optimizer, parts: Parts, interval: int) -> None:
         self._name = type(self).__name__

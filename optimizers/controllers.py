@@ -9,7 +9,7 @@ own. Importing this loads no torch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
@@ -55,9 +55,31 @@ def options(name: str) -> dict[str, Any]:
     return {key: given[key].default for key in found.options}
 
 
-def parted(hyper: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an optimizer's keyword arguments, and apart from them what is of its controller."""
-    own = {key: value for key, value in hyper.items() if key == KEY or key.startswith(_OWN)}
+def begins(hyper: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arguments that are steps from the beginning of a run to where something begins."""
+    return _named(hyper, "begins")
+
+
+def decays(hyper: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arguments that say how much of an average a controller keeps."""
+    return _named(hyper, "decays")
+
+
+def _named(hyper: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    name = wanted(hyper)
+    own = getattr(find(name), kind) if name in names() else ()
+    return tuple(key for key in (f"{_OWN}{each}" for each in own) if hyper.get(key) is not None)
+
+
+def parted(
+    hyper: Mapping[str, Any], taken: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an optimizer's keyword arguments, and apart from them what is of its controller.
+
+    Those that are ``taken`` are the optimizer's, whatever they are called.
+    """
+    named = {key for key in hyper if key == KEY or key.startswith(_OWN)}
+    own = {key: hyper[key] for key in hyper if key in named.difference(taken)}
     return {key: value for key, value in hyper.items() if key not in own}, own
 
 

@@ -70,6 +70,7 @@ class LANTON(Controller):
 
     description = "Smaller steps of layers whose gradients change more from step to step (LANTON)"
     options: ClassVar[tuple[str, ...]] = ("alpha", "keep", "interval")
+    decays: ClassVar[tuple[str, ...]] = ("keep",)
 
     def __init__(
         self,

@@ -228,7 +228,8 @@ def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
         >>> [group["weight_decay"] for group in optimizer.param_groups]
         [0.1, 0.0]
     """
-    own, controlled = controllers.parted(hyper)
+    taken = foreign.arguments(name) if is_foreign(name) else ()
+    own, controlled = controllers.parted(hyper, taken)
     groups = foreign.split(name, model, own) if is_foreign(name) else None
     made: Any = create(name, groups or resolve(name)[0].split(model, own), **own)
     controllers.attach(made, model, controlled)

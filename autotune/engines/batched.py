@@ -25,18 +25,16 @@ from autotune.tasks.replicas import batchable
 from autotune.tasks.supervised import Supervised
 from autotune.training.ahead import LOOK
 from autotune.training.job import FIRST, Job, Outcome, Report, empty_report
+from autotune.training.loading import exactly, forget, task_of
 from autotune.training.memory import release
 from autotune.training.norms import ORDERS, of_steps
 from autotune.training.process import single_threaded
 from autotune.training.runner import (
     Prepared,
     every,
-    exactly,
     facts,
-    forget,
     pause,
     prepare,
-    task_of,
 )
 from autotune.training.side_by_side import Member, SideBySide
 from autotune.training.steps import Diverged, finite

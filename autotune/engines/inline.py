@@ -8,8 +8,9 @@ import torch
 
 from autotune.training import paused
 from autotune.training.job import Job, Report
+from autotune.training.loading import forget
 from autotune.training.process import single_threaded
-from autotune.training.runner import forget, perform
+from autotune.training.runner import perform
 from autotune.training.verdict import spoilt
 
 

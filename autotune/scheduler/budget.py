@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, median_low
 
-from autotune.scheduler import stages, stopping
+from autotune.scheduler import full_runs, stages, stopping
 from autotune.scheduler.fairness import ROUNDING, longest, slack
 from autotune.scheduler.fitting import Cost, waves
 from autotune.scheduler.policy import Policy
@@ -220,8 +220,8 @@ class BudgetTracker:
         if budget.minutes is not None and (pace := self.pace(state)):
             return max(least, budget.minutes * 60 * self.slots / pace / len(self.states))
         if budget.trials is not None:
-            share = stages.search_runs(self.policy, budget.trials, state.ladder)
-            return max(least, share + stages.final_runs(self.policy))
+            share = full_runs.search_runs(self.policy, budget.trials, state.ladder)
+            return max(least, share + full_runs.final_runs(self.policy))
         return least
 
     def waits(self, state: StudyState) -> bool:

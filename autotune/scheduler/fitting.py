@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import mean
 
 from autotune.pruners.ladder import Ladder
-from autotune.scheduler import stages
+from autotune.scheduler import full_runs, stages
 from autotune.scheduler.policy import Policy
 
 LEAST = 8  # settings of each optimizer that a verdict rests on
@@ -131,7 +131,7 @@ class Pay:
         most = min(MOST, budget.trials or MOST)
         if budget.runs is None:
             return most
-        left = (budget.runs - stages.final_runs(self.policy)) * rungs.steps[-1]
+        left = (budget.runs - full_runs.final_runs(self.policy)) * rungs.steps[-1]
         compared = self._compared(rungs)
         return _last(lambda n: searching(self.policy, compared, n).steps <= left, 1, most)
 
@@ -167,7 +167,7 @@ def searching(policy: Policy, rungs: Ladder, settings: int) -> Work:
 
 def finals(policy: Policy, rungs: Ladder) -> Work:
     """Return what selecting and judging take."""
-    return whole(rungs, stages.final_runs(policy))
+    return whole(rungs, full_runs.final_runs(policy))
 
 
 def whole(rungs: Ladder, runs: float) -> Work:

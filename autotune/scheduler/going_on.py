@@ -13,7 +13,7 @@ from dataclasses import replace
 from autotune.pruners.auto import leaders, ranking
 from autotune.pruners.base import Pruner
 from autotune.registry import load
-from autotune.scheduler import stages
+from autotune.scheduler import full_runs, stages
 from autotune.scheduler.stages import Affordable
 from autotune.scheduler.study_state import StudyState
 from autotune.studies.records import Role, TrialRecord, TrialState
@@ -53,7 +53,7 @@ def _promoted(supposed: StudyState, paused: TrialRecord) -> bool:
     else the first ones would all end at their first rung.
     """
     trials, losses = supposed.of(Role.SEARCH), supposed.losses
-    if supposed.policy.pruner == stages.HALVING:
+    if supposed.policy.pruner == full_runs.HALVING:
         best = ranking(trials, losses, paused.step)[0]
         if best.id == paused.id:
             return True

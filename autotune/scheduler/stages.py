@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autotune.errors import SpecError
 from autotune.pruners.auto import leaders, misleading
 from autotune.pruners.base import Pruner
-from autotune.pruners.ladder import ETA, Ladder
+from autotune.pruners.ladder import Ladder
 from autotune.registry import load
 from autotune.scheduler import racing, stopping, widening
+from autotune.scheduler.full_runs import HALVING, WHOLE, essential
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.proposals import RUN_WHOLE, propose
 from autotune.scheduler.racing import chosen
@@ -25,9 +25,7 @@ from autotune.studies.records import Proposal, Role, TrialRecord, TrialState
 FIRST_JUDGE_SEED = max(racing.SEEDS) + 1  # seed index; no two stages share one
 
 FINALS = (Role.SELECT, Role.JUDGE)
-HALVING = "auto"  # our own pruner, the only one whose cost can be predicted
 HEDGE = 4  # every 4th setting skips the shortest rung
-WHOLE = 16  # every 16th setting skips all rungs and runs to the end
 DOUBTED = 2  # every 2nd setting does, if halving would have stopped the best finished trial
 MORE_SEEDS = 2  # at most this many times the seeds asked for, if minutes are left
 SECOND_LAP = 0.1  # part of a budget in full runs that is kept for the second lap of the race
@@ -45,27 +43,6 @@ class Suggestion:
     stop: int
     wider: Widened | None = None  # a wider space, which the study uses from now on
     notice: str | None = None  # a sentence for the user
-
-
-def essential(policy: Policy) -> int:
-    """Return how many settings are tried in any case: the default, and one for each finalist."""
-    return policy.finalists + 1
-
-
-def check_budget(policy: Policy) -> None:
-    """Raise SpecError if the full runs cannot pay for trying, selecting and judging."""
-    runs, least = policy.budget.runs, final_runs(policy) + essential(policy)
-    if runs is not None and runs < least:
-        raise SpecError(
-            f"budget.runs must be at least {least} to choose among {policy.finalists} finalists "
-            f"and judge on {policy.seeds} seeds, got {runs:g}; raise it or lower seeds and "
-            "finalists"
-        )
-
-
-def final_runs(policy: Policy) -> int:
-    """Return the full runs to select (finalists, default) and to judge (winner, default)."""
-    return policy.finalists + 1 + 2 * policy.seeds
 
 
 def next_suggestion(state: StudyState, affordable: Affordable) -> Suggestion | None:
@@ -395,14 +372,3 @@ def _judge(state: StudyState, seeds: int) -> Suggestion | None:
                 origin = "tuned" if number else "default"
                 return _again(by_number[number], Role.JUDGE, seed, origin)
     return None
-
-
-def search_runs(policy: Policy, trials: int, rungs: Ladder) -> float:
-    """Return the full runs expected for ``trials`` settings; with other pruners, the most."""
-    if policy.pruner != HALVING:
-        return float(trials)
-    target, done, total, count = rungs.steps[-1], 0, 0.0, float(trials)
-    for step in rungs.steps[rungs.steps.index(rungs.first) :]:
-        total += max(1.0, count) * (step - done) / target
-        done, count = step, count / ETA
-    return total + trials // WHOLE * (1 - rungs.first / target)

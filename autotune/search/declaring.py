@@ -9,7 +9,7 @@ from typing import Any
 from autotune import registry
 from autotune.errors import AlreadyThere, AutotuneError, NotFound, SpecError
 from autotune.pruners.ladder import rungs_of
-from autotune.scheduler import stages
+from autotune.scheduler import full_runs
 from autotune.scheduler.policy import Policy
 from autotune.search import delete
 from autotune.search.joining import prepare
@@ -85,8 +85,8 @@ def foreseen(spec: SearchSpec) -> dict[str, Any]:
     rungs, runs = rungs_of(prepared.facts), budget.runs
     if budget.trials is not None:
         policy = Policy.of(spec)
-        searching = stages.search_runs(policy, budget.trials, rungs.from_safe())
-        runs = min(runs or float("inf"), searching + stages.final_runs(policy))
+        searching = full_runs.search_runs(policy, budget.trials, rungs.from_safe())
+        runs = min(runs or float("inf"), searching + full_runs.final_runs(policy))
     spaces = {name: space.as_data() for name, space in prepared.spaces.items()}
     return {"rungs": list(rungs.steps), "spaces": spaces, "runs": runs}
 
@@ -171,7 +171,7 @@ def change(store: Store, name: str, command: Command | None, more: Mapping[str, 
                 f"autotune search --resume"
             )
         spec = parse({**old.model_dump(mode="json"), **more})
-        stages.check_budget(Policy.of(spec))
+        full_runs.check_budget(Policy.of(spec))
         new = spec.model_dump(mode="json")
         if new != dict(stored.spec):
             store.update_search(name, spec=new, state=SearchState.RUNNING)

@@ -9,8 +9,8 @@ from typing import Any
 
 from autotune.config import check_policies
 from autotune.errors import AlreadyThere
+from autotune.scheduler.full_runs import check_budget
 from autotune.scheduler.policy import Policy
-from autotune.scheduler.stages import check_budget
 from autotune.search import earlier, foreign
 from autotune.search.changes import another, changed_since
 from autotune.search.events import Listener, Notice

@@ -13,8 +13,8 @@ from autotune.engines import from_spec, lines, measuring
 from autotune.errors import NotFound, SpecError
 from autotune.pruners.ladder import Ladder, rungs_of
 from autotune.registry import load
+from autotune.scheduler.full_runs import check_budget
 from autotune.scheduler.policy import Policy
-from autotune.scheduler.stages import check_budget
 from autotune.scheduler.study_state import StudyState
 from autotune.search import controlling, delete, earlier, foreign, options, words
 from autotune.search.carried import task_arguments

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune.engines import from_spec
 from autotune.pruners.ladder import Ladder
-from autotune.scheduler import stages
+from autotune.scheduler import full_runs
 from autotune.scheduler.policy import Policy
 from autotune.search import earlier, opening, proxy
 from autotune.search.events import Listener, ignore
@@ -168,7 +168,7 @@ def _schedule(fit: Fit) -> Schedule | None:
 def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:
     policy, limits = Policy.of(spec), []
     if policy.budget.runs is not None:
-        limits.append(max(0.0, policy.budget.runs - stages.final_runs(policy)))
+        limits.append(max(0.0, policy.budget.runs - full_runs.final_runs(policy)))
     if policy.budget.trials is not None:
-        limits.append(stages.search_runs(policy, policy.budget.trials, rungs.from_safe()))
+        limits.append(full_runs.search_runs(policy, policy.budget.trials, rungs.from_safe()))
     return min(limits, default=None)

@@ -35,7 +35,7 @@ def decode(params: Params, defaults: Mapping[str, Any]) -> tuple[dict[str, Any],
         old = enumerate(hyper["betas"], 1)
         hyper["betas"] = tuple(_kept(rest, f"one_minus_beta{i}", beta) for i, beta in old)
     for name in _DECAYS:
-        if _is_number(hyper.get(name)) or f"one_minus_{name}" in rest:
+        if _is_share(hyper.get(name)) or f"one_minus_{name}" in rest:
             hyper[name] = _kept(rest, f"one_minus_{name}", hyper.get(name, 0.0))
     if not rest.keys().isdisjoint({"gamma1", "gamma_ratio"}):
         first, second = hyper["reckless_steps"]
@@ -52,6 +52,11 @@ def _shares(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    """Tell whether a value may be what an average keeps; another package's may not."""
+    return _is_number(value) and 0 <= value < 1
 
 
 def _whole(value: Any, default: Any) -> Any:
@@ -87,7 +92,7 @@ def encode(hyper: Mapping[str, Any], warmup: float) -> dict[str, Value]:
         params |= {f"one_minus_beta{i}": 1 - beta for i, beta in enumerate(hyper["betas"], 1)}
         said.add("betas")
     for name in _DECAYS:
-        if _is_number(hyper.get(name)):
+        if _is_share(hyper.get(name)):
             params[f"one_minus_{name}"] = 1 - hyper[name]
             said.add(name)
     if "reckless_steps" in hyper:

@@ -281,8 +281,8 @@ class Problem:
             of their loader have, else a hash of the first one's content; of others, the file's.
         device: Where it trains unless ``--device`` says otherwise, as that has it: ``"cpu"`` for a
             loss that could not be computed on a GPU. None: on a GPU if there is one.
-        precision: ``"float32"``, or ``"bfloat16"``: loss and accuracy are then computed under
-            autocast, while weights stay float32.
+        precision: ``"float32"``, or ``"bf16"``, as ``--precision`` has it: loss and accuracy are
+            then computed in bfloat16 under autocast, while weights stay float32.
         batch_size: Samples of a training batch, which exports name beside lr. None: the length of
             the first dimension of its tensors, where they share one.
 

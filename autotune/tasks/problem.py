@@ -27,7 +27,7 @@ from autotune.tasks.base import Measurement, Problem, Run, Shortest
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
 from autotune.tasks.kept import Kept, Lazy
-from autotune.tasks.precision import Precision
+from autotune.tasks.precision import BF16, Precision
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
 from autotune.tasks.rows import total, usual
@@ -38,11 +38,11 @@ MOST_VALIDATION = 10_000  # batches: more is taken for an endless iterable
 # Nobody knows when the losses of a stranger's model tell settings apart: four rungs, 1 to 27.
 SHORTEST = Shortest(steps=27)
 LOOKED_AT = 2  # training batches that tell what a problem is; of a stream, one
-HALF = "bfloat16"
+_LONG = "bfloat16"  # torch's word for what --precision calls bf16
 # What Problem(precision=...) may be, and the fact that says so.
 PRECISIONS = {
     Precision.FLOAT32.value: Precision.FLOAT32.value,
-    HALF: Precision.BFLOAT16_ALONE.value,
+    BF16: Precision.BFLOAT16_ALONE.value,
 }
 
 
@@ -64,7 +64,7 @@ class OwnLoss:
         return value.reshape(())
 
     def _computing(self) -> AbstractContextManager[Any]:
-        half = self.problem.precision == HALF
+        half = self.problem.precision == BF16
         return torch.autocast(self.kind, torch.bfloat16) if half else nullcontext()
 
     def measure(self, model: nn.Module, batch: Any) -> Unread:
@@ -237,7 +237,8 @@ def checked(text: str, returned: Any) -> Problem:
     _check_batch_size(text, returned.batch_size)
     if returned.precision not in PRECISIONS:
         known, given = " or ".join(PRECISIONS), returned.precision
-        hint = registry.near(str(given), PRECISIONS)
+        near = registry.near(str(given), PRECISIONS)
+        hint = f"; write '{BF16}'" if given == _LONG else near
         raise SpecError(f"precision of {text} must be {known}, got {given!r}{hint}")
     if returned.identity is not None and not isinstance(returned.identity, str):
         raise SpecError(f"identity of {text} must be a text, got {_kind(returned.identity)}")

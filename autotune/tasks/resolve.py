@@ -83,7 +83,7 @@ def in_precision(task: Task, word: str) -> Task:
         return task
     if isinstance(task, Supervised):
         return task.computed(word)
-    own = "Problem(precision='bfloat16')" if hasattr(task, "start") else "its own code"
+    own = "Problem(precision='bf16')" if hasattr(task, "start") else "its own code"
     raise SpecError(
         f"precision is for models that are trained by this package's losses, '{task.name}' brings "
         f"its own, whose precision is said by {own}; got '{word}', leave it out"

@@ -1,7 +1,7 @@
-"""The learning-rate schedule of every run: linear warm-up, then half a cosine down to zero.
+"""The learning-rate schedule of every run: a linear warm-up, then half a cosine towards zero.
 
-Optimizers that average instead, as Schedule-Free's, stay at the peak after the warm-up. A refined
-schedule is a table instead.
+Optimizers that average weights instead, such as Schedule-Free's, stay at the peak after the
+warm-up. A refined schedule replaces both by a table of factors.
 """
 
 from __future__ import annotations
@@ -18,12 +18,21 @@ from autotune.optimizers.forms import has_modes
 def multiplier(
     step: int, steps: int, warmup: float, shape: str = "cosine", table: Sequence[float] = ()
 ) -> float:
-    """Return the factor on the peak learning rate at ``step`` (from 0) of ``steps``.
+    """Return the factor on the peak learning rate at a step.
 
-    ``warmup`` is a fraction of the schedule: w steps. No step has rate 0: the first step has
-    1/(w + 1) of the peak, and the cosine would reach 0 only at ``steps``, after the last step.
-    ``shape``: 'cosine', or 'constant' to stay at the peak. ``table``: instead of warm-up and shape,
-    the factors over the run: see ``interpolated``.
+    No step has rate 0: with a warm-up of w steps, the first has 1/(w + 1) of the peak, and the
+    cosine would reach 0 one step after the last.
+
+    Args:
+        step: From 0.
+        steps: Of the whole run.
+        warmup: The part of them that is warm-up, 0 to 1.
+        shape: What follows it: "cosine", or "constant" to stay at the peak.
+        table: Factors over the run, instead of warm-up and shape: see ``interpolated``.
+
+    Example:
+        >>> [round(multiplier(step, 5, 0.2), 2) for step in range(5)]
+        [0.5, 1.0, 0.85, 0.5, 0.15]
     """
     if table:
         return interpolated(table, step, steps)
@@ -72,10 +81,16 @@ def schedule(
     start: int = 0,
     table: Sequence[float] = (),
 ) -> LambdaLR:
-    """Return the schedule over ``steps`` optimizer steps, for loops that step it themselves.
+    """Return the schedule of an optimizer, for loops that step it themselves.
 
-    It stands at step ``start``; a state of the optimizer may be loaded before or after. ``table``:
-    see ``multiplier``.
+    A state of the optimizer may be loaded before or after.
+
+    Args:
+        optimizer: Whose rates it sets; ``shape_of`` tells what follows the warm-up.
+        steps: Optimizer steps of the whole run; after a cosine, the rate of any later one is 0.
+        warmup: As ``multiplier`` takes it.
+        start: The step at which it stands.
+        table: As ``multiplier`` takes it.
     """
     for group in optimizer.param_groups if start else ():
         group.setdefault("initial_lr", group["lr"])

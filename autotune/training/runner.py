@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,15 @@ import torch
 from torch import nn
 
 from autotune.devices import CPU, Device
-from autotune.errors import SpecError, ends_process
+from autotune.errors import ends_process
 from autotune.seeds import derive
 from autotune.studies.records import Point
 from autotune.tasks.base import OwnLoop, Run, Task, trains_itself
-from autotune.tasks.function import edited
-from autotune.tasks.resolve import resolve
-from autotune.tasks.supervised import Supervised
 from autotune.tasks.surroundings import Surroundings
 from autotune.training import checkpoint, foreign, paused
-from autotune.training.captured import optimizer_for, sending
+from autotune.training.captured import sending
 from autotune.training.job import FIRST, Job, Outcome, Report
+from autotune.training.loading import build, exactly, read_to_its_end, task_of
 from autotune.training.loop import train
 from autotune.training.measures import Measures
 from autotune.training.memory import release
@@ -33,7 +29,6 @@ from autotune.training.own_loop import Course
 from autotune.training.pulse import Phase, Pulse, silent
 from autotune.training.steps import Segment
 from autotune.training.verdict import explained, out_of_memory, verdict
-from autotune.training.warm_up import warm_up
 
 POINTS = 40  # points of the training loss on a full curve
 QUIET = 0.5  # seconds between progress reports: each costs a transaction
@@ -245,22 +240,6 @@ class _Running:
         return time.perf_counter() - self._began
 
 
-def exactly(task: Task) -> AbstractContextManager[None]:
-    """Return what makes a task's precision on a device the one that its facts say."""
-    device: Device = getattr(task, "device", CPU)
-    return device.exactly(strict=isinstance(task, Supervised) and not task.origin)
-
-
-@contextmanager
-def read_to_its_end(run: Run) -> Iterator[None]:
-    """Close what reads a run's batches when it is left, such as processes of a loader."""
-    try:
-        yield
-    finally:
-        if hasattr(run, "close"):
-            run.close()
-
-
 def prepare(job: Job, task: Task) -> Prepared:
     """Build the run and its optimizer, and load the last checkpoint if there is one."""
     run, optimizer = build(task, job.optimizer, job.setting.hyper, job.seed)
@@ -284,79 +263,12 @@ def prepare(job: Job, task: Task) -> Prepared:
     return Prepared(run=run, optimizer=optimizer, start=0, repeats=repeats)
 
 
-def build(
-    task: Task, optimizer: str, hyper: Mapping[str, Any], seed: int
-) -> tuple[Run, torch.optim.Optimizer]:
-    """Return a run at its first step, and its optimizer."""
-    run = task.start(seed)
-    return run, optimizer_for(run, optimizer, hyper, getattr(task, "device", CPU))
-
-
 def _identity(job: Job) -> int:
     """Return a number that identifies which trial a checkpoint belongs to."""
     hyper, warmup = dict(job.setting.hyper), job.setting.warmup
     what: list[Any] = [dict(job.task), job.optimizer, hyper, warmup, job.seed, job.target]
     what += [job.schedule] if job.schedule else []
     return derive("state", json.dumps(what, sort_keys=True))
-
-
-def task_of(job: Job) -> Task:
-    """Return a job's task with data, libraries and a device's kernels loaded.
-
-    The user's code may raise.
-    """
-    _unedited(job)
-    foreign.unsaved(job.optimizer)  # loads what the first step of another package's needs
-    task = _task(json.dumps(dict(job.task), sort_keys=True), json.dumps(dict(job.content)))
-    _unedited(job)  # not while it was loaded either
-    if not trains_itself(task):
-        _warm(task, job)
-    return task
-
-
-_warmed: set[str] = set()  # tasks with rules whose kernels are loaded
-
-
-def _warm(task: Task, job: Job) -> None:
-    """Take steps with the job's rule on a device other than the CPU, once in this process."""
-    device = getattr(task, "device", CPU)
-    if device == CPU:
-        return
-    hyper = job.setting.hyper
-    # Numbers are arguments of the kernels, words choose among them.
-    words = {name: value for name, value in hyper.items() if isinstance(value, str | bool)}
-    rule = [dict(job.task), dict(job.content), job.optimizer, words]
-    key = json.dumps(rule, sort_keys=True)
-    if key not in _warmed:
-        with exactly(task):
-            run, optimizer = build(task, job.optimizer, hyper, job.seed)
-            with read_to_its_end(run):
-                warm_up(run, optimizer, device)
-        _warmed.add(key)
-
-
-def _unedited(job: Job) -> None:
-    changed = edited(str(job.task["model"]), job.content)
-    if changed:
-        raise SpecError(
-            f"{' and '.join(changed)} on this machine is not what the search was begun with: "
-            "it was edited, or is another version"
-        )
-
-
-@lru_cache(maxsize=2)
-def _task(arguments: str, content: str) -> Task:
-    # The content is part of what is remembered: an edited file is another task.
-    task = resolve(**json.loads(arguments), look=False)
-    if not trains_itself(task):
-        task.start(0)
-    return task
-
-
-def forget() -> None:
-    """Drop loaded tasks, because their files may change before another search."""
-    _task.cache_clear()
-    _warmed.clear()
 
 
 def _segment(job: Job, start: int) -> Segment:

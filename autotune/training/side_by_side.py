@@ -21,10 +21,10 @@ from autotune.tasks.base import Measurement, Task
 from autotune.tasks.replicas import Replicas, replicable
 from autotune.tasks.supervised import Supervised
 from autotune.training.averages import averaged
+from autotune.training.loading import build, exactly
 from autotune.training.loop import train
 from autotune.training.lr_schedule import multiplier, shape_of
 from autotune.training.norms import norms_of_each
-from autotune.training.runner import build, exactly
 from autotune.training.steps import Diverged, Segment
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune import optimizers, registry
 from autotune.errors import SpecError
+from autotune.optimizers import controllers
 from autotune.space import coordinates, spaces
 from autotune.space.spaces import Range
 from autotune.studies.setting import Setting
@@ -152,8 +153,9 @@ def _outside(
     before, after = (coordinates.encode(each.hyper, each.warmup) for each in (found, now))
     if "timescale" in after:
         after["timescale"] = float(after["timescale"]) / route.steps_ratio
+    shares = controllers.begins(now.hyper)  # of a run: what moved kept its share of it
     for name, parameter in known.items():
-        if not isinstance(parameter, Range) or name not in after:
+        if not isinstance(parameter, Range) or name not in after or name in shares:
             continue
         value = float(after[name])
         if spaces.same(value, before.get(name)) or parameter.low <= value <= parameter.high:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.optimizers import controllers
 from autotune.optimizers.options import LOOKAHEAD
 from autotune.studies.setting import Setting
 from autotune.transfer.base import Kind
@@ -23,7 +24,7 @@ def powers(setting: Setting, power: float) -> dict[str, Any]:
     if "betas" in setting.hyper:
         new["betas"] = tuple(beta**power for beta in setting.hyper["betas"])
     others = [name for name, (key, word) in _READ.items() if setting.hyper.get(key) == word]
-    for name in ("momentum", *others):
+    for name in ("momentum", *others, *controllers.decays(setting.hyper)):
         if name in setting.hyper:
             new[name] = setting.hyper[name] ** power
     return new

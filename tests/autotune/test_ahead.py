@@ -12,9 +12,9 @@ from autotune.devices import CPU, Device
 from autotune.tasks.resolve import placed, resolve
 from autotune.training import ahead
 from autotune.training.ahead import LOOK
+from autotune.training.loading import build
 from autotune.training.loop import train
 from autotune.training.pulse import silent
-from autotune.training.runner import build
 from autotune.training.steps import Diverged, Segment
 
 SEGMENT = Segment(

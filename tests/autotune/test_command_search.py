@@ -28,7 +28,8 @@ from autotune.testing.commands import left
 from autotune.testing.trials import setting_of
 from autotune.training import paused
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 # What every face has in common: the losses are a function of setting, seed and step.
 HEAD = f"""

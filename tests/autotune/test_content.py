@@ -17,7 +17,8 @@ from autotune.tasks.content import beside
 from autotune.tasks.function import Function
 from autotune.testing.trials import nested
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 MODEL = """
 import torch

@@ -28,8 +28,9 @@ from autotune.testing.trials import setting_of
 from autotune.training import checkpoint
 from autotune.training.building import Builder
 from autotune.training.job import Job, Outcome
+from autotune.training.loading import build
 from autotune.training.loop import train
-from autotune.training.runner import build, perform
+from autotune.training.runner import perform
 from autotune.training.steps import Segment
 
 AGVM = {"controller": "agvm", "controller_interval": 2, "controller_keep": 0.5}

@@ -22,7 +22,8 @@ from autotune.tasks.base import Problem
 from autotune.tasks.given import offered
 from autotune.tasks.resolve import chosen, placed, resolve
 from autotune.training.job import Job
-from autotune.training.runner import _identity, build
+from autotune.training.loading import build
+from autotune.training.runner import _identity
 
 SPEC = SearchSpec(model="mlp")
 META = Device("meta")

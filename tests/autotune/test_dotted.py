@@ -14,16 +14,17 @@ from torch import nn
 import autotune
 from autotune.arguments import words
 from autotune.errors import MissingExtra, SpecError, UnknownName
-from autotune.optimizers import foreign
+from autotune.optimizers import build, foreign
 from autotune.search.opening import prepare
 from autotune.space.config import space_of
-from autotune.space.presets import spaces_of
+from autotune.space.presets import presets_of, spaces_of
 from autotune.studies.spec import parse
 from autotune.testing.exports import tuned_for_test
 from autotune.testing.trials import setting_of
 from autotune.training import foreign as training
 from autotune.training.job import Job
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 RMSPROP, ADAM, AVERAGING = "torch.optim.RMSprop", "torch.optim.Adam", "strangers.Averaging"
 
@@ -83,10 +84,19 @@ class Closing(torch.optim.SGD):
         raise RuntimeError("needs a closure")
 
 
+class Namesake(torch.optim.SGD):
+    """Takes arguments of names that options and controllers of ours have."""
+
+    def __init__(self, params, lr=0.1, grokfast_alpha=2, controller_start=3):
+        super().__init__(params, lr=lr)
+        self.told = (grokfast_alpha, controller_start)
+
+
 @pytest.fixture(autouse=True)
 def strangers(monkeypatch, tmp_path):
     module = ModuleType("strangers")
     module.Averaging, module.Closing, module.Counting = Averaging, Closing, Counting
+    module.Namesake = Namesake
     monkeypatch.setitem(sys.modules, "strangers", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOTUNE_STORAGE", raising=False)
@@ -112,6 +122,13 @@ def line(seed, bias=True):
 
 def matrix(seed):
     return line(seed, bias=False)
+
+
+def test_names_of_our_options_mean_what_its_class_means_by_them():
+    name = "strangers.Namesake"
+    space = space_of(name, {"grokfast_alpha": 5})
+    hyper = presets_of(name, space)[0].setting.hyper
+    assert build(name, nn.Linear(2, 1), hyper).told == (5, 3)
 
 
 def test_it_is_searched_judged_and_exported_beside_ours(tmp_path):

@@ -18,7 +18,8 @@ from autotune.testing.trials import setting_of
 from autotune.training import paused
 from autotune.training.building import Builder
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 STEPS = 12
 RUNGS = (3, 6, 12)

@@ -14,7 +14,8 @@ from autotune.tasks.given import offered
 from autotune.tasks.kept import Kept
 from autotune.tasks.resolve import resolve
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 STEPS = 27
 

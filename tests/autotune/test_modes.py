@@ -7,8 +7,8 @@ from torch.nn.functional import mse_loss
 
 from autotune import Problem
 from autotune.tasks.problem import OwnProblem
+from autotune.training.loading import build
 from autotune.training.loop import Segment, train
-from autotune.training.runner import build
 
 STEPS = 6
 

@@ -16,7 +16,8 @@ from autotune.testing.loops import Parabola, happened
 from autotune.testing.trials import setting_of
 from autotune.training import paused
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 RUNGS = (3, 9, 27, 81)
 TASK = {"model": "parabola", "data": None, "steps": None, "batch_size": None}

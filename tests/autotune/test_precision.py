@@ -24,8 +24,8 @@ from autotune.tasks.given import offered
 from autotune.tasks.precision import Precision, precise
 from autotune.tasks.replicas import batchable
 from autotune.tasks.resolve import in_precision, placed, resolve
-from autotune.training import checkpoint, runner
-from autotune.training.runner import build
+from autotune.training import checkpoint, loading, runner
+from autotune.training.loading import build
 from autotune.training.steps import take_step
 
 SPEC = SearchSpec(model="mlp")
@@ -128,7 +128,7 @@ def own(seed):
 def test_a_problem_says_its_precision_itself():
     rule = (
         r"^precision is for models that are trained by this package's losses, 'own' brings its "
-        r"own, whose precision is said by Problem\(precision='bfloat16'\); got 'bf16', leave it "
+        r"own, whose precision is said by Problem\(precision='bf16'\); got 'bf16', leave it "
         r"out$"
     )
     with offered(own, "inline") as text, pytest.raises(SpecError, match=rule):
@@ -240,7 +240,7 @@ def test_a_scaled_run_goes_on_as_if_it_had_not_paused(scaled, tmp_path):
 
 
 def test_a_worker_that_may_compute_otherwise_trains_in_what_it_says(tmp_path, monkeypatch):
-    halt, trained_in, load = threading.Event(), [], runner.task_of
+    halt, trained_in, load = threading.Event(), [], loading.task_of
     halt.set()
     few = {"model": "mlp", "optimizers": ["sgd"], "budget": {"trials": 2}, "engine": "inline"}
     with Store(f"sqlite:///{tmp_path}/autotune.db") as store:

@@ -7,7 +7,8 @@ import torch
 
 from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 TASK = """
 import time

@@ -11,8 +11,8 @@ from autotune.engines import from_spec
 from autotune.errors import SpecError
 from autotune.tasks.resolve import resolve
 from autotune.testing.trials import setting_of
+from autotune.training.loading import build
 from autotune.training.loop import train
-from autotune.training.runner import build
 from autotune.training.side_by_side import Member, loss_curves
 from autotune.training.steps import Segment
 

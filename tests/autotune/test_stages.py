@@ -7,7 +7,7 @@ import pytest
 
 from autotune.pruners.ladder import ladder
 from autotune.registry import names
-from autotune.scheduler import racing, stages
+from autotune.scheduler import full_runs, racing, stages
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.space.spaces import build
@@ -326,7 +326,7 @@ def test_a_study_resumed_at_any_point_goes_on_as_if_never_stopped():
 def test_whole_runs_are_expected_to_cost_what_halving_saves_elsewhere():
     player = cautious(budget={"trials": 33})
     searched = [
-        stages.search_runs(player.state.policy, count, player.state.ladder) for count in (47, 48)
+        full_runs.search_runs(player.state.policy, count, player.state.ladder) for count in (47, 48)
     ]
     assert searched[1] - searched[0] > 1
 
@@ -334,7 +334,7 @@ def test_whole_runs_are_expected_to_cost_what_halving_saves_elsewhere():
 def test_the_expected_cost_of_halving_covers_the_real_one_roughly():
     player = Player(budget={"trials": 27}).play()
     spent = sum(trial.step for trial in player.state.of(Role.SEARCH)) / 27
-    assert stages.search_runs(player.state.policy, 27, player.state.ladder) == pytest.approx(
+    assert full_runs.search_runs(player.state.policy, 27, player.state.ladder) == pytest.approx(
         spent, rel=0.35
     )
 
@@ -353,4 +353,4 @@ def test_without_pruning_every_setting_runs_to_its_end_before_the_next():
         *[("new", 3), (0, 9), (0, 27)],
         *[("new", 3), (1, 9), (1, 27)],
     ]
-    assert stages.search_runs(player.state.policy, 5, player.state.ladder) == 5.0
+    assert full_runs.search_runs(player.state.policy, 5, player.state.ladder) == 5.0

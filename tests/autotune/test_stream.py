@@ -18,7 +18,8 @@ from autotune.tasks.resolve import resolve
 from autotune.tasks.stream import Reader, Source, Stream, content, first
 from autotune.testing.trials import setting_of
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 STEPS = 12
 HEAD = """
@@ -332,21 +333,21 @@ def test_a_search_on_other_data_is_another_search(write, tmp_path, monkeypatch):
 def test_a_loss_is_computed_in_the_precision_that_is_asked_for(write):
     text = """
     def half(seed):
-        return made(seed, precision="bfloat16", accuracy=lambda model, x: seen(model(x)))
+        return made(seed, precision="bf16", accuracy=lambda model, x: seen(model(x)))
 
     def seen(found):
         assert found.dtype is torch.bfloat16
         return 0.5
 
     def wrong(seed):
-        return made(seed, precision="bfloat")
+        return made(seed, precision="bfloat16")
     """
     model = write(text, "half")
     assert resolve(model).facts()["precision"] == "bf16 autocast"
     assert resolve(write(text)).facts()["precision"] == "float32"
     losses = curve(performed(job(model)))
     assert losses != curve(performed(job(write(text))))
-    with pytest.raises(SpecError, match="must be float32 or bfloat16, got 'bfloat'; did you mean"):
+    with pytest.raises(SpecError, match=r"must be float32 or bf16, got 'bfloat16'; write 'bf16'$"):
         resolve(write(text, "wrong"))
 
 

@@ -96,6 +96,20 @@ def test_decays_of_a_filter_and_of_the_look_ahead_go_along_where_they_are_read()
     assert (new["lookahead_ema"], "grokfast_alpha" in new) == (pytest.approx(0.8), False)
 
 
+def test_a_controller_begins_at_the_same_share_of_the_run_as_the_warm_up_ends():
+    way, own = Route(steps=(100, 250)), {"controller": "agvm", "controller_start": 10}
+    found = replace(FOUND, hyper={**FOUND.hyper, **own, "controller_keep": 0.81})
+    space = {"controller_start": ("linear", 0.0, 20.0)}
+    carried = carry("adamw", found, way, space=space)
+    assert (carried.setting.hyper["controller_start"], carried.warnings) == (25, ())
+    assert carried.setting.params["controller_start"] == 25
+    assert "controller_start" not in restate("warmup-steps", way, found=found)
+    off = replace(found, hyper={**found.hyper, "controller": "none"})
+    assert restate("warmup-share", way, found=off) == {"warmup": 0.2}
+    kept = restate("betas-share", replace(way, steps=(100, 200)), found=found)
+    assert kept["controller_keep"] == pytest.approx(0.9)
+
+
 def test_a_longer_run_has_a_lower_lr_and_the_same_warm_up_steps_where_that_is_named():
     way = Route(batch=(32, 32), steps=(100, 1000))
     assert restate("lr-steps", way)["lr"] == pytest.approx(0.01 * 10**-0.32)

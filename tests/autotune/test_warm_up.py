@@ -7,9 +7,10 @@ import pytest
 
 from autotune.devices import CPU, Device
 from autotune.testing.trials import nested
-from autotune.training import runner
+from autotune.training import loading
 from autotune.training.job import Job, Outcome
-from autotune.training.runner import forget, perform
+from autotune.training.loading import forget
+from autotune.training.runner import perform
 
 SLOW = 0.2  # seconds that the first two steps of a process take
 DEVICE = Device("cpu", 7)  # not the CPU, by name
@@ -40,10 +41,10 @@ class Counted:
 def task(monkeypatch):
     """Put the task of every job on a pretended device."""
     forget()
-    counted = Counted(runner._task('{"model": "mlp", "steps": 9}', "{}"))
-    monkeypatch.setattr(runner, "_task", lambda *_: counted)
+    counted = Counted(loading._task('{"model": "mlp", "steps": 9}', "{}"))
+    monkeypatch.setattr(loading, "_task", lambda *_: counted)
     yield counted
-    runner._warmed.clear()
+    loading._warmed.clear()
 
 
 def job(**changes):

@@ -14,9 +14,9 @@ from autotune.devices import Device, gpus, resolve
 from autotune.tasks.resolve import placed
 from autotune.tasks.resolve import resolve as task_of
 from autotune.training import ahead
+from autotune.training.loading import build, exactly
 from autotune.training.loop import train
 from autotune.training.pulse import silent
-from autotune.training.runner import build, exactly
 from autotune.training.steps import Segment
 
 pytestmark = [

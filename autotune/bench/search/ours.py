@@ -14,7 +14,7 @@ from autotune.bench.search.play import Arena
 from autotune.bench.search.simulated import Simulated
 from autotune.bench.search.trace import Trace
 from autotune.pruners.ladder import SAFE_RUNG, Ladder
-from autotune.scheduler import racing, stages
+from autotune.scheduler import full_runs, racing
 from autotune.scheduler.policy import Policy
 from autotune.scheduler.study_state import StudyState
 from autotune.search.asking import Asker
@@ -58,7 +58,7 @@ def replay(arena: Arena, store: Store, folder: Path, **policies: Any) -> Trace:
         **policies,
     )
     check_sampler(spec, {arena.ground.optimizer: arena.ground.space})
-    stages.check_budget(Policy.of(spec))
+    full_runs.check_budget(Policy.of(spec))
     opened = open_search(_recorded(spec, arena.ground), store)
     engine = Simulated(arena.workers, arena.ground, _seeds(spec, arena.ground.table.seeds))
     listener = _TraceListener(arena.ground, opened.states[0], engine)
