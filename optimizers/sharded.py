@@ -101,7 +101,7 @@ def is_cut(p: Tensor) -> bool:
 
 
 class Inspected(NamedTuple):
-    """An optimizer's parameters, whether they are pieces of FSDP's flat ones, and some DTensors."""
+    """An optimizer's parameters, and whether FSDP's first version or DTensors have some cut."""
 
     params: Sequence[Tensor]
     in_pieces: bool
@@ -145,11 +145,11 @@ def refuse_pieces(optimizer: RuleOptimizer) -> None:
 def _refuse_quantiles(optimizer: RuleOptimizer) -> None:
     """Refuse thresholds of tensors that are in pieces: no process has all of their elements."""
     for group in optimizer.param_groups:
-        cut = any(map(is_cut, group["params"])) or bool(pieces(group["params"]))
-        for name in [name for name in ("coord_clip", "update_clip") if cut and group.get(name)]:
+        asked = [name for name in ("coord_clip", "update_clip") if group.get(name)]
+        if asked and (any(map(is_cut, group["params"])) or pieces(group["params"])):
             raise ValueError(
-                f"{name} needs all elements of a tensor, got pieces that several processes hold; "
-                "leave it at 0, or clip by max_grad_norm instead"
+                f"{asked[0]} needs all elements of a tensor, got pieces that several processes "
+                "hold; leave it at 0, or clip by max_grad_norm instead"
             )
 
 
