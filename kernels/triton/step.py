@@ -303,37 +303,15 @@ def fused_step(
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
             advance(
-                places,
-                at,
-                None,
-                row,
-                shaped,
-                seed,
-                filtering,
-                early,
-                direction,
-                late,
-                apply,
-                form,
+                places, at, None, row, shaped, seed, filtering, early, direction, late, apply, form
             )
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
-            inside = lane < tl.abs(length)
+            at, mask = start + lane, lane < tl.abs(length)
             advance(
-                places,
-                start + lane,
-                inside,
-                row,
-                shaped,
-                seed,
-                filtering,
-                early,
-                direction,
-                late,
-                apply,
-                form,
+                places, at, mask, row, shaped, seed, filtering, early, direction, late, apply, form
             )
             i += form.block
 
