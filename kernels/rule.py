@@ -46,6 +46,7 @@ class Shaping:
 
     A tensor is read twice: first for the roots of sums of squares over its elements, which are
     summed in double precision, then for the step. All three functions read the same scalars.
+    If it is ``ranked``, the number is one of the absolute values of its elements instead.
 
     Attributes:
         measure: ``fn(p, g, u, state, scalars) -> values``: what is squared and summed, each for
@@ -57,6 +58,9 @@ class Shaping:
         scalars: Names of the scalars.
         early: Whether the gradient is shaped, before the direction: u is then g, and ``state`` are
             the direction's old buffers.
+        ranked: Whether the number is an order statistic. One value is measured, and
+            ``fn((), size, scalars) -> count`` is ``factor``: so many elements, rounded down, come
+            after the number if absolute values are sorted, NaN last. No process knows it of pieces.
     """
 
     measure: Function
@@ -65,6 +69,7 @@ class Shaping:
     sums: int
     scalars: tuple[str, ...] = ()
     early: bool = False
+    ranked: bool = False
 
 
 class Spans(NamedTuple):
@@ -194,6 +199,16 @@ def replicas(update: Update) -> Iterator[Update]:
         return
     for k, (line, key) in enumerate(zip(row.tolist(), keys_of(keys, len(row)), strict=True)):
         yield Update(p[k], g[k], tuple([buffer[k] for buffer in state]), tuple(line), key)
+
+
+def place_of(count: float, size: int) -> int:
+    """Return where the number of a ranked shaping is in its tensor, sorted, from 0.
+
+    Args:
+        count: How many elements come after it, before that is rounded down.
+        size: How many there are, at least 1.
+    """
+    return size - 1 - min(int(count), size - 1)
 
 
 def keys_of(key: Key, count: int) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from autotune.kernels.addresses import check_freed, in_memory, lazy
 from autotune.kernels.lang import plain
 from autotune.kernels.layout import copied, dense, lies_like, precision, sums
-from autotune.kernels.rule import Key, Rule, Update, keys_of, replicas
+from autotune.kernels.rule import Key, Rule, Update, keys_of, place_of, replicas
 from autotune.kernels.rules.dither import dithered, places
 
 _PIECE = 1 << 16  # elements
@@ -78,6 +78,9 @@ def _factors(
     """Return the numbers that shape a tensor; ``sizes`` is its row, if that is known."""
     found: Factors = ()
     for k, shaping in enumerate(rule.shapings[:count]):
+        if shaping.ranked:
+            found = (*found, _ranked(rule, update, clip, found))
+            continue
         size: Tensor | int = update.p.numel()
         if sizes is None:
             roots = _roots(rule, update, clip, found)
@@ -179,6 +182,21 @@ def _roots(rule: Rule, update: Update, clip: Tensor | None, factors: Factors) ->
     ]
     roots: Tensor = norm(torch.stack(found), dim=0)
     return roots
+
+
+def _ranked(rule: Rule, update: Update, clip: Tensor | None, factors: Factors) -> Tensor:
+    """Return the order statistic that the shaping after these factors asks for."""
+    shaping, row = rule.shapings[len(factors)], update.row[rule.spans.shapings[len(factors)]]
+    size = update.p.numel()
+    pieces = [_measured(rule, piece, clip, factors)[0] for _, piece in _pieces(update)]
+    values = torch.cat([piece.abs().reshape(-1) for piece in pieces])
+    if not size:
+        return values.sum()
+    place = place_of(plain(shaping.factor)((), float(size), row), size)
+    if values.is_cpu:
+        return values.kthvalue(place + 1).values
+    # CUDA's ``kthvalue`` is refused by torch where algorithms must be deterministic.
+    return values.sort().values[place]
 
 
 def _flat(update: Update) -> list[Tensor] | None:

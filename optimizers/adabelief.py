@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.optim.optimizer import ParamsT
@@ -110,6 +111,9 @@ class AdaBelief(RuleOptimizer):
         {"origin": "large-step", "lr": 3e-3, "eps": 1e-8, "rectify": False, "warmup": 0.2},
     )
     win_presets: ClassVar[Presets] = presets
+    unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = {
+        "coord_clip": {"on": "to which clipped gradients seem foretold"}
+    }
 
     def __init__(
         self,

@@ -164,7 +164,7 @@ class Adagrad(RuleOptimizer):
     def _refuse_by_rows(self, group: Group) -> None:
         if self.capturable:
             raise ValueError("capturable must be False when accumulate is 'rows', got True")
-        for name in transforms.active(group):
+        for name in transforms.active(group, transforms.OF_GRADIENTS):
             raise ValueError(
                 f"{name} must be off when accumulate is 'rows', which adds up squares of gradients "
                 f"as they come, got {group[name]!r}"

@@ -92,6 +92,11 @@ layer_clip: Largest norm of all gradients together, at least 0, of which each te
     part, down to which its gradient is scaled. 0 is off. Default: 0.0.
 layer_split: That part: 'uniform' (layer_clip over the root of the number of tensors), or
     'dim' (as the root of a tensor's share of all elements). Default: 'uniform'.
+coord_clip: Share of a tensor's gradient that is clipped, in [0, 1): of its n elements,
+    the coord_clip n largest in size, rounded down, get the size of the next, and keep their
+    signs. 0 is off; near 1 all get the size of the smallest. Default: 0.0.
+update_clip: The same for u. Not with ``cautious``, nor where the step of each tensor is
+    scaled already. Default: 0.0.
 lookahead_stepsize: With acceleration 'nesterov-ema', how far ahead gradients are taken, as
     a multiple of the average move; at least 0. Default: 0.5.
 lookahead_ema: How much of that average a step keeps, in [0, 1). Default: 0.99.
@@ -104,7 +109,8 @@ lookahead_ema: How much of that average a step keeps, in [0, 1). Default: 0.99.
     "transform_source": """\
 MARS: Yuan et al., arXiv:2411.10438, Algorithm 2, as in github.com/AGI-Arena/MARS with
 ``is_approx``. Grokfast: Lee et al., arXiv:2405.20233, as in github.com/ironjr/grokfast.
-EMA-Nesterov: arXiv:2605.25395.
+EMA-Nesterov: arXiv:2605.25395. Coordinate-wise clipping: Pan and Li, arXiv:2306.00204,
+here with a threshold for each tensor.
 """,
     "max_grad_norm": """\
 max_grad_norm: Largest norm of all gradients together, at least 0. If it is exceeded, the

@@ -17,7 +17,7 @@ from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
 from autotune.kernels.rule import Part, Rule, Shaping
-from autotune.kernels.rules import cautious, lookahead
+from autotune.kernels.rules import cautious, coord_clip, lookahead
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
@@ -355,11 +355,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if group["acceleration"] == LOOKAHEAD:
             application = lookahead.OF[application]
         direction, filtering = self.direction(group), FILTERS.get(group.get("gradient_filter", ""))
-        on = filtering is not None or group.get("layer_clip")
+        on = filtering is not None or group.get("layer_clip") or group.get("coord_clip")
         return Rule(
             direction=direction,
             application=application,
-            shaping=self.shaping(group),
+            shaping=coord_clip.UPDATE if group.get("update_clip") else self.shaping(group),
             filter=filtering,
             gradient_shaping=gradient_shaping(group) if on else None,
             dithered=self._dithered(direction, filtering),

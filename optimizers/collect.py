@@ -33,7 +33,7 @@ _IS_CPU, _DEVICE = attrgetter("is_cpu"), attrgetter("device")
 
 def updates(optimizer: RuleOptimizer, given: gradients.Given | None) -> tuple[Work, Prelude | None]:
     """Return the updates of a step, by rule, backend and mesh, and the launch before it, if any."""
-    sharded.refuse_norms_of_pieces(optimizer)
+    sharded.refuse_pieces(optimizer)
     work: Work = {}
     groups = optimizer.param_groups
     ready = optimizer.watch.groups(optimizer)

@@ -113,6 +113,7 @@ class LARS(RuleOptimizer):
     unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = {
         "gradient_filter": {"mars": "which scales each tensor's gradient itself"},
         "layer_clip": {"on": "which scales each tensor's gradient itself"},
+        "coord_clip": {"on": "which scales each tensor's gradient itself"},
     }
 
     def __init__(

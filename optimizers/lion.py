@@ -78,6 +78,9 @@ class Lion(RuleOptimizer):
     decoupled = True
     forms = ("win", "win2", "nema", "mars", "grokfast")
     cautious_floor = 1e-5
+    unfit: ClassVar[Mapping[str, Mapping[Any, str]]] = {
+        "update_clip": {"on": "whose updates are of one size, but for zeros"}
+    }
     space: ClassVar[Space] = {
         "lr": ("log", 1e-5, 1e-2),
         "decayed": ("choice", ("yes", "no")),

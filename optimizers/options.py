@@ -19,6 +19,8 @@ class Transforms(TypedDict, total=False):
     grokfast_lamb: float
     layer_clip: float
     layer_split: str
+    coord_clip: float
+    update_clip: float
     lookahead_stepsize: float
     lookahead_ema: float
 
@@ -31,6 +33,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "grokfast_lamb": 2.0,
         "layer_clip": 0.0,
         "layer_split": "uniform",
+        "coord_clip": 0.0,
+        "update_clip": 0.0,
         "lookahead_stepsize": 0.5,
         "lookahead_ema": 0.99,
     }
@@ -43,8 +47,11 @@ READ: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "grokfast": ("grokfast_alpha", "grokfast_lamb"),
         },
         "layer_clip": {"on": ("layer_split",)},
+        "coord_clip": {"on": ()},
+        "update_clip": {"on": ()},
     }
 )
+EXCLUDING = ("cautious",)  # switches of rules that one of these cannot be combined with
 LOOKAHEAD = "nesterov-ema"  # an acceleration
 AHEAD = ("lookahead_stepsize", "lookahead_ema")  # what it reads
 FILTERS = tuple(READ["gradient_filter"])
@@ -65,6 +72,10 @@ SPACES: Mapping[str, Mapping[str, tuple[Any, ...]]] = MappingProxyType(
             "one_minus_lookahead_ema": ("log", 1e-3, 0.1),
         },
     }
+)
+# What a search varies of an option that is given a range without ends, or with one.
+RANGES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {"coord_clip": ("log", 0.01, 0.5), "update_clip": ("log", 0.01, 0.5)}
 )
 # The shortest and the longest half-life that a search tries, as parts of its runs.
 HALF_LIVES: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -89,12 +100,16 @@ def beside(asked: Iterable[str]) -> dict[str, Any]:
 
 
 def ranges(asked: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Return what a search varies beside, by the filters and the look-ahead that may be on."""
+    """Return what a search varies beside, by the filters and the look-ahead that may be on.
+
+    Options that are asked for as ranges have their own, of which one end may be asked for.
+    """
     words: list[str] = []
     for name in ("gradient_filter", "acceleration"):
         given = asked.get(name, ())
         words += (given,) if isinstance(given, str) else given
-    return {name: own for word in words for name, own in SPACES.get(word, {}).items()}
+    found = {name: own for name, own in RANGES.items() if isinstance(asked.get(name), Mapping)}
+    return found | {name: own for word in words for name, own in SPACES.get(word, {}).items()}
 
 
 def idle(name: str, params: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from autotune.kernels.rule import Rule
+from autotune.kernels.rules import coord_clip
 from autotune.optimizers import transforms
 from autotune.optimizers.options import LOOKAHEAD
 
@@ -62,7 +63,11 @@ def row(
         known["weight"] = share
         known["ahead"] = ahead(optimizer.interpolation(group), share)
     applying = [known[name] for name in rule.application.scalars]
-    ending = () if rule.shaping is None else optimizer.shaping_scalars(group, step, known["lr"])
+    ending: tuple[Scalar, ...] = ()
+    if rule.shaping is coord_clip.UPDATE:
+        ending = coord_clip.share(group["update_clip"])
+    elif rule.shaping is not None:
+        ending = optimizer.shaping_scalars(group, step, known["lr"])
     if rule.filter is None and rule.gradient_shaping is None:
         return (*optimizer.scalars(group, step, bool(fresh)), *applying, *ending)
     filtering = early = ()

@@ -92,11 +92,20 @@ def local(p: Tensor, update: Update) -> Update:
     return Update(own, beside_it, tuple([piece(t) for t in state]), row, key)
 
 
+def is_cut(p: Tensor) -> bool:
+    """Whether a parameter is a DTensor of which other processes hold other pieces."""
+    if not is_sharded(p):
+        return False
+    mesh, dims = span(p)
+    return any(mesh.size(dim) > 1 for dim in dims)
+
+
 class Inspected(NamedTuple):
-    """An optimizer's parameters, and whether they are pieces of FSDP's flat ones."""
+    """An optimizer's parameters, and whether FSDP's first version or DTensors have some cut."""
 
     params: Sequence[Tensor]
     in_pieces: bool
+    cut: bool
 
 
 def pieces(params: Iterable[Tensor]) -> list[Tensor]:
@@ -110,10 +119,13 @@ def pieces(params: Iterable[Tensor]) -> list[Tensor]:
     return [p for p in flat if p.untyped_storage().data_ptr() not in whole]
 
 
-def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
-    """Refuse what needs norms of parameters or gradients that are pieces of flat ones."""
-    if optimizer._inspected is None or optimizer._inspected.params is not optimizer.tensors:
-        optimizer._inspected = Inspected(optimizer.tensors, bool(pieces(optimizer.tensors)))
+def refuse_pieces(optimizer: RuleOptimizer) -> None:
+    """Refuse what needs norms, or quantiles, of parameters or gradients that are in pieces."""
+    params = optimizer.tensors
+    if optimizer._inspected is None or optimizer._inspected.params is not params:
+        optimizer._inspected = Inspected(params, bool(pieces(params)), any(map(is_cut, params)))
+    if optimizer._inspected.cut or optimizer._inspected.in_pieces:
+        _refuse_quantiles(optimizer)
     if not optimizer._inspected.in_pieces:
         return
     name = type(optimizer).__name__
@@ -130,18 +142,32 @@ def refuse_norms_of_pieces(optimizer: RuleOptimizer) -> None:
         )
 
 
+def _refuse_quantiles(optimizer: RuleOptimizer) -> None:
+    """Refuse thresholds of tensors that are in pieces: no process has all of their elements."""
+    for group in optimizer.param_groups:
+        asked = [name for name in ("coord_clip", "update_clip") if group.get(name)]
+        if asked and (any(map(is_cut, group["params"])) or pieces(group["params"])):
+            raise ValueError(
+                f"{asked[0]} needs all elements of a tensor, got pieces that several processes "
+                "hold; leave it at 0, or clip by max_grad_norm instead"
+            )
+
+
 def sizes(
     run: Backend, rule: Rule, updates: Sequence[Update], clip: Tensor | None, where: Span
-) -> Tensor:
+) -> Tensor | None:
     """Return what a rule's shapings measure of whole tensors, one after another.
 
+    None if one is ranked: then each process has whole tensors, or ``refuse_pieces`` has refused.
     Every process of the mesh must call this.
     """
+    if any(shaping.ranked for shaping in rule.shapings):
+        return None
     found: Tensor | None = None
     for _ in rule.shapings:
         own = completed(run.sizes(rule, updates, clip, found), where)
         found = own if found is None else torch.cat([found, own], dim=1)
-    return cast("Tensor", found)
+    return found
 
 
 def completed(squares: Tensor, where: Span) -> Tensor:

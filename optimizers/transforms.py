@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autotune.kernels.rule import Part, Shaping
-from autotune.kernels.rules import grokfast, mars, norms
+from autotune.kernels.rules import coord_clip, grokfast, mars, norms
 from autotune.optimizers import check
 from autotune.optimizers.options import DEFAULTS
 
@@ -48,6 +48,9 @@ REFUSED = (
         "which leaves out the average that MARS corrects for",
     ),
     Refusal("gradient_filter", "mars", "layer_clip", ON, "as MARS clips each tensor itself"),
+    Refusal("coord_clip", ON, "gradient_filter", "mars", "as MARS clips each tensor itself"),
+    Refusal("coord_clip", ON, "layer_clip", ON, "which clips the same gradients"),
+    Refusal("update_clip", ON, "cautious", True, "which scales what it leaves of an update"),
 )
 
 
@@ -61,6 +64,8 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
     check.at_least_zero("lookahead_stepsize", given["lookahead_stepsize"])
     check.fraction("lookahead_ema", given["lookahead_ema"])
     check.one_of("layer_split", given["layer_split"], _SPLITS)
+    for name in ("coord_clip", "update_clip"):
+        check.fraction(name, given[name])
     for name, excluded in optimizer.unfit.items():
         for value, why in excluded.items():
             if name in given and _is(given[name], name, value):
@@ -77,6 +82,11 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
             f"{word} must be above 0 when gradient_filter is 'mars', which corrects an average of "
             "gradients, got 0"
         )
+    if given["update_clip"] and optimizer.shaping(group) is not None:
+        raise ValueError(
+            f"{_off('update_clip')} for {type(optimizer).__name__}, which scales the step of each "
+            f"tensor itself, got {given['update_clip']!r}"
+        )
     optimizer._filters |= given["gradient_filter"] != "none"
 
 
@@ -88,9 +98,11 @@ def _off(name: str) -> str:
     return f"{name} must be {DEFAULTS[name]!r}"
 
 
-def active(group: Group) -> list[str]:
-    """Return the options of a group that are not off."""
-    words = ("gradient_filter", "layer_clip")
+OF_GRADIENTS = ("gradient_filter", "layer_clip", "coord_clip")
+
+
+def active(group: Group, words: Sequence[str] = (*OF_GRADIENTS, "update_clip")) -> list[str]:
+    """Return those options of a group that are not off."""
     return [name for name in words if group.get(name, DEFAULTS[name]) != DEFAULTS[name]]
 
 
@@ -104,6 +116,8 @@ def gradient_shaping(group: Group) -> Shaping | None:
     """Return what shapes a group's gradients before the rule."""
     if group.get("gradient_filter") == "mars":
         return mars.CLIPPED
+    if group.get("coord_clip"):
+        return coord_clip.GRADIENT
     return norms.WITHIN if group.get("layer_clip") else None
 
 
@@ -120,6 +134,8 @@ def gradient_scalars(optimizer: RuleOptimizer, group: Group) -> tuple[Scalar, ..
     """Return the scalars of what shapes a group's gradients."""
     if group.get("gradient_filter") == "mars":
         return ()
+    if group.get("coord_clip"):
+        return coord_clip.share(group["coord_clip"])
     layers = [
         p for each in optimizer.param_groups if each.get("layer_clip") for p in each["params"]
     ]

@@ -7,7 +7,7 @@ from itertools import product
 
 from autotune.errors import SpecError
 from autotune.optimizers import controllers
-from autotune.optimizers.options import DEFAULTS, FILTERS, READ, coordinate
+from autotune.optimizers.options import DEFAULTS, EXCLUDING, FILTERS, READ, coordinate
 from autotune.optimizers.registry import is_foreign
 from autotune.search.foreign import ends
 from autotune.space.presets import presets_of
@@ -57,7 +57,7 @@ def _settings(name: str, space: Space) -> Iterator[Setting]:
     reference = presets_of(name, space)[0].setting
     if READ.keys().isdisjoint(reference.hyper):
         return
-    varied = [key for key in READ if key in space.parameters]
+    varied = [key for key in (*READ, *EXCLUDING) if key in space.parameters]
     for values in product(*(ends(space.parameters[key]) for key in varied)):
         yield space.setting({**reference.params, **dict(zip(varied, values, strict=True))})
 

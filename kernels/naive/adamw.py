@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from autotune.kernels.naive.caution import decays, masked
+from autotune.kernels.naive.coord_clip import clipped
 from autotune.kernels.naive.schedule_free import ScheduleFree
 from autotune.kernels.naive.win import Win
 
@@ -25,8 +26,10 @@ class AdamW:
         reckless_steps: tuple[float, float] = (2.0, 8.0),
         r: float = 0.0,
         weight_lr_power: float = 2.0,
+        update_clip: float = 0.0,
     ) -> None:
         self.cautious, self.cautious_decay = cautious, cautious_decay
+        self.update_clip = update_clip
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.amsgrad, self.acceleration, self.gammas = amsgrad, acceleration, reckless_steps
         self.t = 0
@@ -44,6 +47,8 @@ class AdamW:
             self.win = Win(p, self.acceleration, self.gammas)
         self.t += 1
         u = [self._update(i, g[i]) for i in range(size)]
+        if self.update_clip:
+            u = clipped(u, self.update_clip)
         if self.acceleration == "schedule-free":
             return self.average.move(p, u, lr, self.weight_decay)
         if self.cautious:

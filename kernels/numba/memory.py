@@ -13,7 +13,8 @@ import torch
 from numba import njit, types
 from numba.extending import intrinsic
 
-_ROLES = 16  # parameter, gradient and at most 14 buffers
+_ROLES = 17  # parameter, gradient, at most 14 buffers, and what a loop writes down for itself
+SCRATCH = 16
 
 NUMBERS: dict[torch.dtype, Any] = {torch.float32: types.float32, torch.float64: types.float64}
 _HELD: dict[torch.dtype, Any] = {**NUMBERS, torch.bfloat16: types.uint16}

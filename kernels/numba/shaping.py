@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numba import njit
 
-from autotune.kernels.numba import cache
-from autotune.kernels.numba.memory import Role, loads
+from autotune.kernels.numba import cache, ranking
+from autotune.kernels.numba.memory import SCRATCH, Role, loads, store
 from autotune.kernels.numba.numbers import FAST, NUMBERS, SUM, fixed, mapped, part, scalar
 from autotune.kernels.plan import Dtypes
-from autotune.kernels.rule import Rule
+from autotune.kernels.rule import Rule, place_of
 
 
 def parted(rule: Rule) -> Any:
@@ -107,7 +107,9 @@ def factors(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], count: int) -
     """
     if not count:
         return njit(inline="always")(lambda addresses, size, clip, row, known, i: ())
-    before, last = factors(rule, dtype, roles, count - 1), _factor(rule, dtype, roles, count - 1)
+    ranked = rule.shapings[count - 1].ranked
+    before = factors(rule, dtype, roles, count - 1)
+    last = (_ranked if ranked else _factor)(rule, dtype, roles, count - 1)
 
     @njit(inline="always")
     def found(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any) -> Any:
@@ -166,25 +168,10 @@ def _summed(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], k: int) -> An
     The direction is computed here and again in the step, which reads 16 more bytes for each
     parameter element; to keep the update in between would move as many.
     """
-    shaping = rule.shapings[k]
-    direction, measure = scalar(rule.direction.fn, dtype), scalar(shaping.measure, dtype)
-    own = len(rule.averages) + 2
+    count, own = rule.shapings[k].sums, len(rule.averages) + 2
     inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
-    turned, grown, parts_of, ending = (
-        turning(rule, dtype, k),
-        _grown(shaping.sums),
-        parted(rule),
-        k + 2,
-    )
-    early, nothing = shaping.early, (0.0,) * shaping.sums
-
-    @njit(inline="always", fastmath=FAST, error_model="numpy")
-    def values_of(p: Any, g: Any, state: Any, parts: Any, before: Any) -> Any:
-        g, own, _ = turned(p, g, state, parts, before)
-        if early:
-            return measure(p, g, g, own, parts[ending])
-        u, kept = direction(p, g, own, parts[0])
-        return measure(p, g, u, kept, parts[ending])
+    values_of, grown, parts_of = _values(rule, dtype, k), _grown(count), parted(rule)
+    nothing = (0.0,) * count
 
     @njit(nogil=True, fastmath=SUM, error_model="numpy")
     @cache.named(cache.known("summed", rule, dtype, roles, k))
@@ -196,6 +183,53 @@ def _summed(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], k: int) -> An
         return sums
 
     return summed
+
+
+def _ranked(rule: Rule, dtype: torch.dtype, roles: Sequence[Role], k: int) -> Any:
+    """Return ``f(addresses, size, clip, row, known, i, before)``, the number of a ranked shaping.
+
+    What is measured is written down, a number for each element of one tensor at a time: to compute
+    it again for each pass over its bits would take longer.
+    """
+    constant, shaping, own = NUMBERS[dtype], rule.shapings[k], len(rule.averages) + 2
+    inputs, kept_of = loads(roles[:2], dtype), loads(roles[2:own], dtype)
+    values_of, fn = _values(rule, dtype, k), scalar(shaping.factor, torch.float64)
+    parts_of, ending, statistic = parted(rule), k + 2, ranking.statistic(dtype)
+    doubled = mapped(len(shaping.scalars), lambda value, by: np.float64(value))
+    write, place = store(Role(SCRATCH, dtype)), njit(inline="always")(place_of)
+
+    @njit(nogil=True, fastmath=FAST, error_model="numpy")
+    @cache.named(cache.known("ranked", rule, dtype, roles, k))
+    def factor(at: Any, size: Any, clip: Any, row: Any, known: Any, i: Any, before: Any) -> Any:
+        if not size:
+            return constant(0.0)
+        made, parts = np.empty(size, constant), parts_of(row)
+        there = np.int64(made.ctypes.data)
+        for n in range(size):
+            p, g = inputs(at, n)
+            value = values_of(p, clip * g, kept_of(at, n), parts, before)[0]
+            write(there, n, abs(value))
+        count = fn((), np.float64(size), doubled(parts[ending], None))
+        return statistic(made, place(count, size))
+
+    return factor
+
+
+def _values(rule: Rule, dtype: torch.dtype, k: int) -> Any:
+    """Return ``f(p, g, state, parts, before)``: what a shaping measures of one element."""
+    shaping, turned, ending = rule.shapings[k], turning(rule, dtype, k), k + 2
+    direction, measure = scalar(rule.direction.fn, dtype), scalar(shaping.measure, dtype)
+    early = shaping.early
+
+    @njit(inline="always", fastmath=FAST, error_model="numpy")
+    def values_of(p: Any, g: Any, state: Any, parts: Any, before: Any) -> Any:
+        g, own, _ = turned(p, g, state, parts, before)
+        if early:
+            return measure(p, g, g, own, parts[ending])
+        u, kept = direction(p, g, own, parts[0])
+        return measure(p, g, u, kept, parts[ending])
+
+    return values_of
 
 
 def _grown(count: int) -> Any:

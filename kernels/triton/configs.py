@@ -18,6 +18,7 @@ class Config:
     chunk: int  # a power of 2, as kernels take the upper bits of all its elements for equal
     block: int
     warps: int
+    bits: int = 8  # of numbers, in a pass that counts them
 
     def __post_init__(self) -> None:
         if self.chunk < self.block or self.chunk & (self.chunk - 1):
@@ -30,7 +31,8 @@ class Config:
 # by the machine code, where Adan has 56 registers on sm_90 and nothing spills.
 NVIDIA = Config(chunk=4096, block=512, warps=4)
 AMD = Config(chunk=4096, block=1024, warps=4)  # of 64 threads
-INTERPRETER = Config(chunk=32, block=16, warps=1)  # small tensors reach every branch
+# Small tensors reach every branch, and what is summed over counts is summed one by one.
+INTERPRETER = Config(chunk=32, block=16, warps=1, bits=4)
 MEASURED: dict[str, Config] = {}
 # What benchmarks/gpu.sh sweeps: the fastest of an architecture belongs above.
 SWEPT = tuple(

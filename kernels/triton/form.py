@@ -41,6 +41,9 @@ class Form:
     relative: bool = False  # whether the application's buffers are differences
     measured: int = 0  # which of them is measured
     of_gradient: bool = False  # whether it shapes the gradient
+    ranked: bool = False  # whether its number is an order statistic
+    bits: int = 8  # of numbers, in a pass that counts them
+    bins: int = 256  # how many counts these make
     sums: int = 0  # how many values it measures
     begin: int = 0  # where its scalars begin
     end: int = 0  # and end
@@ -82,6 +85,7 @@ def measuring(rule: Rule, form: Form, k: int) -> Form:
         form,
         early=form.early if k else 0,
         measured=k,
+        ranked=shaping.ranked,
         sums=shaping.sums,
         of_gradient=shaping.early,
         begin=place.start,

@@ -48,6 +48,7 @@ from autotune.kernels.triton.memory import (
     stored,
     widened,
 )
+from autotune.kernels.triton.ranking import fused_counts, fused_digits
 from autotune.kernels.triton.shaping import (
     fused_factors,
     fused_norms,
@@ -141,6 +142,9 @@ def _factors(
     made = torch.empty(form.shapings * group.size, dtype=torch.float64, device=home)
     for k in range(count):
         own = measuring(rule, form, k)
+        if own.ranked:
+            _rank(group, tables, functions, own, made)
+            continue
         if sizes is None:
             sums = _sums(group, tables, functions, own, made if k else None)
             firsts = group.cut.firsts
@@ -167,6 +171,28 @@ def _sums(
     more = (factors, sums, *functions[:3], functions[5 + 2 * form.measured], form)
     launch(fused_norms, programs, home, *tables, *more)
     return sums
+
+
+def _rank(
+    group: LaunchGroup,
+    tables: tuple[Any, ...],
+    functions: tuple[Any, ...],
+    form: Form,
+    factors: Tensor,
+) -> None:
+    """Write the order statistic that a shaping asks for, one for each tensor, among the factors."""
+    home, setting = group.device, config(group.device)
+    form = replace(form, bits=setting.bits, bins=1 << setting.bits)
+    shifts = range(torch.finfo(group.compute).bits - form.bits, -1, -form.bits)
+    counts = torch.zeros(len(shifts), group.size * form.bins, dtype=torch.int64, device=home)
+    prefixes, ranks = torch.zeros(2, group.size, dtype=torch.int64, device=home)
+    at, programs = 5 + 2 * form.measured, group.cut.programs
+    read = (*tables, factors if form.measured else None, prefixes)
+    parts = (*functions[:3], functions[at], form)
+    for shift, own in zip(shifts, counts, strict=True):
+        launch(fused_counts, programs, home, *read, own, shift, *parts)
+        ends = functions[at + 1], shift == shifts[0], shift == 0, form
+        launch(fused_digits, group.size, home, own, prefixes, ranks, group.rows, factors, *ends)
 
 
 def squares(grads: Sequence[Tensor]) -> Tensor:
@@ -277,37 +303,15 @@ def fused_step(
         for k in range(0, form.chunk, form.block):
             at = start + k + tl.arange(0, form.block)
             advance(
-                places,
-                at,
-                None,
-                row,
-                shaped,
-                seed,
-                filtering,
-                early,
-                direction,
-                late,
-                apply,
-                form,
+                places, at, None, row, shaped, seed, filtering, early, direction, late, apply, form
             )
     else:
         i = 0
         while i < tl.abs(length):
             lane = i + tl.arange(0, form.block)
-            inside = lane < tl.abs(length)
+            at, mask = start + lane, lane < tl.abs(length)
             advance(
-                places,
-                start + lane,
-                inside,
-                row,
-                shaped,
-                seed,
-                filtering,
-                early,
-                direction,
-                late,
-                apply,
-                form,
+                places, at, mask, row, shaped, seed, filtering, early, direction, late, apply, form
             )
             i += form.block
 

@@ -134,6 +134,8 @@ def test_a_slow_mean_is_searched_as_long_as_runs_are(
         ("adamw", {"gradient_filter": "marss"}, "gradient_filter must be 'none', 'mars' or"),
         ("adagrad", {"gradient_filter": ["none", "mars"]}, "gradient_filter must be 'none' for A"),
         ("adamw-mars", {"layer_clip": {"low": 0.1, "high": 1.0}}, "gradient_filter must be 'none'"),
+        ("lamb", {"update_clip": {"high": 0.2}}, "update_clip must be 0.0 for LAMB"),
+        ("adan", {"update_clip": 0.1, "cautious": [False, True]}, "update_clip must be 0.0 when c"),
     ],
 )
 def test_options_that_an_optimizer_refuses_are_refused_before_anything_is_stored(

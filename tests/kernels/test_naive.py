@@ -11,6 +11,7 @@ import torch
 from autotune.kernels.naive import filters
 from autotune.kernels.naive.adagrad import row_squares
 from autotune.kernels.naive.clip import clip
+from autotune.kernels.naive.coord_clip import clipped
 from autotune.optimizers import defaults, options
 from autotune.optimizers.registry import resolve
 from autotune.testing.recordings import recorded
@@ -25,12 +26,15 @@ GOLDEN = [  # of optimizers
 def filter_of(own, shapes):
     """Return ``f(g)``, what a tensor's gradients become before the rule; take the words of it."""
     word, limit = own.pop("gradient_filter", "none"), own.pop("layer_clip", 0.0)
-    given = {k: own.pop(k, default) for k, default in options.DEFAULTS.items()}
+    share, kept = own.pop("coord_clip", 0.0), {"update_clip"}  # which the rule does itself
+    given = {k: own.pop(k, default) for k, default in options.DEFAULTS.items() if k not in kept}
     if word == "mars":
         first = own["betas"][0] if "betas" in own else own["momentum"]
         return filters.Mars(given["mars_gamma"], first).filtered
     if word == "grokfast":
         return filters.Grokfast(given["grokfast_alpha"], given["grokfast_lamb"]).filtered
+    if share:
+        return lambda g: clipped(g, share)
     counts = [math.prod(shape) for shape in shapes]
     if not limit:
         return list
@@ -157,17 +161,24 @@ FILTERED = {
     "grokfast": {"gradient_filter": "grokfast", "grokfast_alpha": 0.7, "grokfast_lamb": 1.5},
     "uniform": {"layer_clip": 1.5},
     "dim": {"layer_clip": 1.5, "layer_split": "dim"},
+    "coordinates": {"coord_clip": 0.4},
 }
+UNFIT = [("lars", "mars"), ("lars", "uniform"), ("lars", "dim"), ("lars", "coordinates")]
+UNFIT += [("adagrad", "mars"), ("adabelief", "coordinates")]
 CASES += [
     (name, {**own, "acceleration": "none"})
     for name in VARIATIONS
     for word, own in FILTERED.items()
-    if not ((name == "lars" and word != "grokfast") or (name == "adagrad" and word == "mars"))
+    if (name, word) not in UNFIT
 ]
 CASES += [
     ("adan", {**FILTERED["mars"], "cautious": True, "acceleration": "win2"}),
     ("adamw", {**FILTERED["grokfast"], "r": 1.5, "acceleration": "schedule-free"}),
     ("lamb", {**FILTERED["mars"], "acceleration": "win"}),
+    ("adamw", {"update_clip": 0.4, "coord_clip": 0.2, "amsgrad": True}),
+    ("adamw", {"update_clip": 0.5, "acceleration": "schedule-free"}),
+    ("adan", {"update_clip": 0.3, "cautious_decay": True}),
+    ("adan", {"update_clip": 0.7, **FILTERED["grokfast"], "acceleration": "win2"}),
 ]
 
 

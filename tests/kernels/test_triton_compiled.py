@@ -15,10 +15,12 @@ from autotune.kernels.rules import (
     adam,
     adan,
     cautious,
+    coord_clip,
     decay,
     lamb,
     lars,
     lion,
+    lookahead,
     mars,
     schedule_free,
     sgd,
@@ -58,6 +60,7 @@ OTHERS = {
     ),
     "lion": Rule(direction=lion.LION, application=decay.DECOUPLED),
     "averaged": Rule(direction=adam.UNAVERAGED, application=schedule_free.SCHEDULE_FREE),
+    "ahead": Rule(direction=adam.ADAM, application=lookahead.OF[decay.DECOUPLED]),
 }
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 
@@ -223,6 +226,23 @@ def test_norms_and_squares_read_16_bytes_at_once(compiled, machine):
         assert widths["LDG", "128"] >= 1
         assert spilled == 0
         assert registers <= 80
+
+
+@pytest.mark.parametrize("arch", ["sm_90", "gfx942"])
+def test_quantiles_are_found_by_counts_in_shared_memory(compiled, machine, arch):
+    rule = Rule(direction=adam.ADAM, application=decay.DESCENT, shaping=coord_clip.UPDATE)
+    made = compiled(arch, rule)
+    assert set(made) == {"fused_counts", "fused_digits", "fused_step"}
+    counts = made["fused_counts"]
+    if arch == "gfx942":
+        assert re.search(r"\bds_add_u32\b", counts.asm["amdgcn"])
+        return
+    registers, spilled, widths = machine(counts)
+    assert widths["LDG", "128"] >= 3  # the gradient and two averages; the parameter is not read
+    assert not widths["STG", "128"]
+    assert spilled == 0
+    assert registers <= 80
+    assert re.search(r"\bred\.relaxed\.gpu\.global\.add\.u64|atom\.\S*add\.u64", counts.asm["ptx"])
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,21 @@ def laid_out():
     return numbers(spread), numbers(plain)
 
 
+def clipped():
+    """Clip a plain tensor, one that every process has whole, and one that is cut: it is refused."""
+    mesh, ends, told = init_device_mesh("cpu", (2,)), [], ""
+    for way in (None, [Replicate()], [Shard(0)]):
+        lie = (lambda t, way=way: distribute_tensor(t, mesh, way)) if way else torch.clone
+        p = torch.nn.Parameter(lie(batch(0)))
+        p.grad = lie(batch(1))
+        try:
+            create("lamb", [p], backend="torch", coord_clip=0.3, **HYPER).step()
+        except ValueError as error:
+            told = str(error)
+        ends.append(numbers([p]))
+    return ends[0], ends[1], told
+
+
 def redistributed():
     """Step a cut parameter whose gradient every process has whole."""
     mesh = init_device_mesh("cpu", (2,))

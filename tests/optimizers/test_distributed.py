@@ -103,6 +103,16 @@ def test_norms_count_every_number_once_however_it_lies(pair):
         close(actual, expected)
 
 
+def test_quantiles_are_of_whole_tensors(pair):
+    why = (
+        "coord_clip needs all elements of a tensor, got pieces that several processes hold; "
+        "leave it at 0, or clip by max_grad_norm instead"
+    )
+    for expected, actual, told in pair.ask("clipped"):
+        close(actual, expected)
+        assert told == why
+
+
 def test_a_gradient_takes_its_parameters_placement(pair):
     for actual, expected in pair.ask("redistributed"):
         close(actual, expected)
