@@ -53,8 +53,12 @@ def grow(points: Array, losses: Array, generator: np.random.Generator) -> Tree:
     while waiting:
         rows, above, side = waiting.pop()
         here = len(nodes)
-        parameter, threshold = _split(points[rows], losses[rows], generator)
-        nodes.append((parameter, threshold, float(losses[rows].mean())))
+        own = losses[rows]
+        mean = np.add.reduce(own) / len(own)  # `own.mean()` takes thrice as long
+        parameter, threshold = END, 0.0
+        if len(own) > LEAF and own.min() < own.max():
+            parameter, threshold = _split(points[rows], own - mean, generator)
+        nodes.append((parameter, threshold, float(mean)))
         children.append((here, here))
         if above >= 0:
             left, right = children[above]
@@ -71,20 +75,26 @@ def grow(points: Array, losses: Array, generator: np.random.Generator) -> Tree:
     )
 
 
-def _split(points: Array, losses: Array, generator: np.random.Generator) -> tuple[int, float]:
-    """Return the parameter and the threshold of a node; no parameter for a leaf."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    if len(losses) <= LEAF or not (high > low).any() or losses.min() == losses.max():
+def _split(points: Array, apart: Array, generator: np.random.Generator) -> tuple[int, float]:
+    """Return the parameter and the threshold of a node; no parameter for a leaf.
+
+    Args:
+        points: The node's settings x parameters.
+        apart: How far their losses are from the node's mean.
+        generator: Draws the thresholds.
+    """
+    low, high = np.minimum.reduce(points), np.maximum.reduce(points)
+    if not (high > low).any():
         return END, 0.0
     # Below `high`, so that no side is empty.
     thresholds = low + generator.random((TRIED, len(low))) * (high - low)
     over = points > thresholds[:, None]
-    counts = over.sum(axis=1)
-    usable = (counts > 0) & (counts < len(losses))
+    counts = np.add.reduce(over, axis=1, dtype=np.intp)
+    usable = (counts > 0) & (counts < len(apart))
     if not usable.any():
         return END, 0.0
-    above = np.einsum("r,trp->tp", losses - losses.mean(), over)
+    above = np.einsum("r,trp->tp", apart, over)
     # The sum of squares that the split explains: the parts' sums are `above` and its opposite.
-    explained = above**2 * (1 / np.maximum(counts, 1) + 1 / np.maximum(len(losses) - counts, 1))
+    explained = above**2 * (1 / np.maximum(counts, 1) + 1 / np.maximum(len(apart) - counts, 1))
     best = int(np.argmax(np.where(usable, explained, -1.0)))
     return best % len(low), float(thresholds.flat[best])

@@ -10,17 +10,12 @@ import plotly.graph_objects as go
 
 from autotune.app import look, words
 from autotune.app.axes import axes
+from autotune.app.best import of_best, quantile
 from autotune.app.explained import Explained, Importance, explain
 from autotune.app.fidelity import Sample
 
 EXPLAINS, BEST = "explains the loss (permutation)", "shared by the best (PED-ANOVA)"
 RUNGS = 6  # lengths of runs that are looked at
-TOP = 5  # trials PED-ANOVA wants among the best
-
-
-def quantile(count: int) -> float:
-    """Return the share of trials that counts as best: a tenth, more when trials are few."""
-    return max(0.1, min(0.5, TOP / count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +52,6 @@ def matters(
         full = sample.step == sample.target
         found.append(explain(sample, varied, noise=noise if full else None))
         if found[-1].shares:
-            # Optuna takes a second and 90 MB to import: not before somebody asks for this.
-            from autotune.app.best import of_best
-
             best = of_best(sample, varied)
             return Matters(explained=found[-1], best=best, longer=len(found) > 1)
         if len(found) == RUNGS:

@@ -1,8 +1,11 @@
 """How long people wait for the dashboard of 10,000 trials, beside optuna-dashboard on the same.
 
-Needs Chromium, and ``pip install optuna-dashboard playwright``. A page is there when its chart or
-table is, its server has ended, and then nothing in it changed for half a second, which is not
-counted.
+Needs Chromium, and ``pip install optuna-dashboard playwright``. Each page is opened as a new
+visitor does, with nothing in the browser's cache. A page is there when its chart or table is, its
+server has ended, and then nothing in it changed for half a second, which is not counted. A live
+page goes on changing: with a trial a second it is there the first time that its chart or table is
+drawn and its server has ended. A click is over when the axis is logarithmic and the server has
+ended. The floor is a page of Streamlit's that holds one chart of three points.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from sqlalchemy import create_engine, insert
 from autotune.bench.machine import facts
 from autotune.studies import attempts
 from autotune.studies.models import Attempt, CurvePoint, Trial
+from autotune.studies.records import Point, Proposal, Role, TrialState
+from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 from autotune.testing import sample
 
@@ -68,6 +73,27 @@ THEIRS = {
 WATCH = """window.changed = 0;
 new MutationObserver(() => { window.changed = performance.now(); }).observe(
   document, {subtree: true, childList: true, attributes: true, characterData: true});"""
+READY = """wanted => { const app = document.querySelector('[data-testid="stApp"]');
+  return document.querySelector(wanted) && (!app || app.dataset.testScriptState === 'notRunning')
+    && !document.querySelector('[data-stale="true"], [data-testid="stSkeleton"]')
+    && performance.now(); }"""
+LOGARITHMIC = """() => { const app = document.querySelector('[data-testid="stApp"]');
+  return document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'log'
+    && app.dataset.testScriptState === 'notRunning'
+    && document.querySelector('.js-plotly-plot .main-svg') && performance.now(); }"""
+FLOOR = """
+import sys
+import plotly.graph_objects as go
+import streamlit as st
+from autotune.app.serve import settings
+def page():
+    st.header("A page")
+    st.plotly_chart(go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2])))
+if __name__ == "__main__":
+    st.App(__file__).run(config=settings("127.0.0.1", int(sys.argv[-1])))
+else:
+    page()
+"""
 STILL = """wanted => { const app = document.querySelector('[data-testid="stApp"]');
   return document.querySelector(wanted) && (!app || app.dataset.testScriptState === 'notRunning')
     && !document.querySelector('[data-stale="true"], .MuiSkeleton-root, .MuiCircularProgress-root')
@@ -206,13 +232,30 @@ def serving(*command: str) -> Iterator[tuple[str, Callable[[], float]]]:
 
 @contextmanager
 def changing(url: str) -> Iterator[None]:
-    """Change a trial's search once a second."""
+    """Let a worker end a trial once a second, and begin the next one."""
     over = threading.Event()
 
     def change() -> None:
+        draw = trials(1000)
         with Store(url) as store:
-            while not over.wait(1.0):
-                store.update_search(NAME, add_seconds=1.0)
+            study = store.search(NAME).studies[0].id
+            while not over.is_set():
+                params, state, target, losses = next(draw)
+                setting = Setting(params=params, hyper={"lr": params["lr"]}, warmup=0.0)
+                proposal = Proposal(
+                    role=Role.SEARCH, origin="sobol", setting=setting, seed=0, target=target
+                )
+                trial = store.add_trial(study, proposal)
+                attempt = store.begin(trial.id, "gpu-0", stop=target)
+                over.wait(1.0)
+                points = [
+                    Point(step=(j + 1) * STEPS // POINTS, seconds=j / POINTS, loss=loss)
+                    for j, loss in enumerate(losses)
+                ]
+                store.record(
+                    trial.id, attempt, state=TrialState(state), step=target, loss=losses[-1],
+                    seconds=1.0, points=points,
+                )  # fmt: skip
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -223,30 +266,31 @@ def changing(url: str) -> Iterator[None]:
         thread.join()
 
 
-def opened(page: Page, address: str, wanted: str) -> float:
+def opened(page: Page, address: str, wanted: str, *, live: bool) -> float:
     """Return after how many seconds a page was there."""
     page.goto(address, wait_until="commit")
-    page.wait_for_function(STILL, arg=wanted, timeout=60_000)
-    return float(page.evaluate("window.changed")) / 1e3
+    there = page.wait_for_function(READY if live else STILL, arg=wanted, timeout=60_000)
+    return float(there.json_value() if live else page.evaluate("window.changed")) / 1e3
 
 
 def clicked(page: Page) -> float:
     """Return how long the page of the history takes after a click on its switch."""
     begun = float(page.evaluate("performance.now()"))
     page.get_by_text("Logarithmic loss").click()
-    page.wait_for_timeout(100)
-    page.wait_for_function(STILL, arg=CHART, timeout=60_000)
-    return (float(page.evaluate("window.changed")) - begun) / 1e3
+    over = page.wait_for_function(LOGARITHMIC, timeout=60_000)
+    return (float(over.json_value()) - begun) / 1e3
 
 
-def visit(browser: Browser, server: str, pages: dict[str, tuple[str, str]]) -> dict[str, float]:
+def visit(
+    browser: Browser, server: str, pages: dict[str, tuple[str, str]], *, live: bool = False
+) -> dict[str, float]:
     """Open every page as a new visitor, and return how long each took."""
     took = {}
     for name, (path, wanted) in pages.items():
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         context.add_init_script(WATCH)
         page = context.new_page()
-        took[name] = opened(page, server + path, wanted)
+        took[name] = opened(page, server + path, wanted, live=live)
         sys.stderr.write(f"{name} {took[name]:.2f}\n")
         if name == "history":
             took["a click"] = clicked(page)
@@ -289,14 +333,19 @@ def main() -> None:
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         stack.callback(browser.close)
-        quiet, changed, rivals = [], [], []
+        script = Path(folder, "floor.py")
+        script.write_text(FLOOR)
+        empty, _ = stack.enter_context(serving(sys.executable, str(script)))
+        quiet, changed, rivals, floor = [], [], [], []
         for _ in range(given.rounds):
             quiet.append(visit(browser, ours, OURS))
             rivals.append(visit(browser, theirs, THEIRS))
+            floor.append(visit(browser, empty, {"an empty page": ("", CHART)}))
             with changing(url):
-                changed.append(visit(browser, ours, OURS))
+                changed.append(visit(browser, ours, OURS, live=True))
         table("autotune dashboard", quiet)
-        table("the same, with a change a second", changed)
+        table("the same, with a trial a second", changed)
+        table("floor", floor)
         table("optuna-dashboard", rivals)
         say(f"\nmost memory: autotune {held():.0f} MB, optuna-dashboard {held_theirs():.0f} MB")
         say(f"load of the last minutes {os.getloadavg()}")
