@@ -85,7 +85,8 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
         )
     )
     x, y = f"loss after {short} steps", f"after {long} steps"
-    return look.frame(chart, x=x, y=y, height=300, legend=False)
+    look.frame(chart, x=x, y=y, height=300, legend=False)
+    return look.focus(chart, [y for _, _, y in both])
 
 
 def seeds(found: measured.Reliability, colour: str) -> go.Figure:
