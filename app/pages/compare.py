@@ -91,8 +91,8 @@ def _longer(comparison: Comparison) -> None:
         command = f"autotune validate {written(comparison.search.name)} --steps 5x"
         st.code(command + flag(queries.storage()), language="bash", wrap_lines=True)
     for one in comparison.validations:
-        title = f"In runs {one.times:.4g} times as long"
-        st.subheader(title)
+        title = f"{one.optimizer} in runs {one.times:.4g} times as long"
+        st.subheader(words.plain(title))
         for text in one.doubts:
             st.caption(words.plain(text))
         drawn.figure(outcome.longer(one), f"longer {one.number}", says=title)
