@@ -38,6 +38,19 @@ def losses(rows: Sequence[Row]) -> go.Figure:
     return chart
 
 
+def stricter(rows: Sequence[Row]) -> str:
+    """Say why a headline may not follow an interval; empty where one alone decides."""
+    others = sum(row.tuned.loss is not None for row in rows) - 1
+    if others < 2:
+        return ""
+    sure = 100 * (1 - (1 - CONFIDENCE) / others)
+    return (
+        f"Intervals are of {CONFIDENCE:.0%}, each by itself. The headline compares the best with "
+        f"{others} others, one of which may look worse by luck, so it asks for {sure:.4g}% "
+        "(Bonferroni)."
+    )
+
+
 def longer(found: Validation) -> go.Figure:
     """Draw the loss of each setting of a validation, the tuned ones in colour."""
     chart = go.Figure()

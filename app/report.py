@@ -137,6 +137,8 @@ def _luck(found: Found) -> Iterator[str]:
             "Left of zero the tuned setting is better; where an interval crosses zero, the "
             "difference may be luck."
         )
+        if stricter := outcome.stricter(found.rows):
+            yield document.paragraph(stricter, "quiet")
     for pairs, other in ((gained, "default or authors' setting"), (against, f"tuned {REFERENCE}")):
         if pairs:
             chart = outcome.differences(pairs, colours, against=other)

@@ -44,6 +44,8 @@ WIDTHS: tuple[int, ...] = (1400, 400)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TALLEST = 9000  # pixels of a page; what is below is cut off
 COLOURS = 64  # of a picture: text and flat areas need few
+WAIT = 180_000  # milliseconds for a page on a machine that does other work too
+LOOKS = 12  # at a page before its picture is taken as it is
 SEEN = 40  # trials of the running search before its picture is taken
 # Streamlit scrolls a box inside of the page.
 HEIGHT = """() => { const box = document.querySelector('[data-testid="stMain"]');
@@ -85,49 +87,50 @@ def addresses(folder: Path) -> dict[str, str]:
 
 
 def still(page: Page) -> bytes:
-    """Return a picture of a page that two looks show alike."""
-    before, now = b"", page.screenshot()
-    while now != before:
+    """Return a picture of a page that two looks show alike; a live page may never rest."""
+    now = page.screenshot()
+    for _ in range(LOOKS):
         page.wait_for_timeout(500)
         before, now = now, page.screenshot()
+        if now == before:
+            break
     return now
 
 
-def picture(page: Page, address: str) -> bytes:
-    """Open an address and return a picture of all of its page."""
-    width = page.viewport_size["width"] if page.viewport_size else WIDTHS[0]
+def pictures(page: Page, width: int, address: str) -> Iterator[tuple[str, bytes]]:
+    """Open an address; yield a picture of all of its page for each scheme."""
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address)
     if not address.startswith("file:"):
-        page.wait_for_function(DRAWN, timeout=60_000)
+        page.wait_for_function(DRAWN)
     page.wait_for_timeout(1000)  # charts are drawn after the page
     still(page)
     height = min(TALLEST, page.evaluate(HEIGHT))
     page.set_viewport_size({"width": width, "height": height})
-    return still(page)
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(1000)  # charts change their colours
+        yield scheme, still(page)
 
 
 def write(data: bytes, name: str) -> None:
     """Write a picture with few colours."""
     image = Image.open(BytesIO(data)).convert("RGB")
     small = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(SCREENS / f"{name}.png", optimize=True)
+    small.convert("RGB").save(SCREENS / f"{name}.webp", lossless=True)
 
 
 def take(browser: Browser, pages: dict[str, str]) -> None:
     """Write each page's pictures, for each width and scheme."""
     for width in WIDTHS:
-        for scheme in SCHEMES:
-            context = browser.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme=scheme,
-                timezone_id="UTC",
-                reduced_motion="reduce",
-            )
-            page = context.new_page()
-            for name, address in pages.items():
-                write(picture(page, address), f"{name}-{width}-{scheme}")
-            context.close()
+        context = browser.new_context(timezone_id="UTC", reduced_motion="reduce")
+        context.set_default_timeout(WAIT)
+        page = context.new_page()
+        for name, address in pages.items():
+            page.emulate_media(color_scheme=SCHEMES[0])
+            for scheme, data in pictures(page, width, address):
+                write(data, f"{name}-{width}-{scheme}")
+        context.close()
 
 
 @contextmanager

@@ -64,7 +64,10 @@ def _judged(comparison: Comparison) -> None:
     gained = {row.optimizer: row.difference for row in comparison.rows if row.difference}
     against = {row.optimizer: row.against_reference for row in comparison.rows}
     rivals = {name: difference for name, difference in against.items() if difference}
-    st.caption("Differences below are paired by seed; left of zero the tuned setting is better.")
+    st.caption(
+        "Differences below are paired by seed; left of zero the tuned setting is better. "
+        + words.plain(outcome.stricter(comparison.rows))
+    )
     colours = look.colours(row.optimizer for row in comparison.rows)
     left, right = st.columns(2)
     for column, title, pairs, other in (

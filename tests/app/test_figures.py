@@ -393,6 +393,7 @@ def test_a_trial_is_drawn_among_those_that_ranked_next_to_it(trial, curve):
 
 def test_an_attempt_is_a_bar_in_its_workers_row(trial):
     done, lost = trial(0), trial(1, state=TrialState.FAILED)
+    twin = trial(2, state=TrialState.STOPPED)
     attempts = [
         AttemptRecord(
             trial=one.id,
@@ -406,14 +407,16 @@ def test_an_attempt_is_a_bar_in_its_workers_row(trial):
         for one, worker, begun, ended in (
             (done, "gpu7-0", 0, START + timedelta(minutes=3)),
             (lost, "gpu7-1", 1, None),
+            (twin, "gpu7-0", 1, None),
         )
     ]
 
-    chart = timeline.figure(attempts, {one.id: one for one in (done, lost)})
+    chart = timeline.figure(attempts, {one.id: one for one in (done, lost, twin)})
 
     drawn = {bar.name: (bar.base, bar.x, bar.y) for bar in chart.data}
     assert drawn["complete"] == ((0.0,), (3.0,), ("gpu7-0",))
     assert drawn["failed"] == ((1.0,), (2.0,), ("gpu7-1",))  # until it was last heard
+    assert drawn["stopped"] == ((1.0,), (2.0,), ("gpu7-0 (2)",))  # beside the other one
 
 
 def test_two_parameters_are_drawn_with_the_loss_as_colour(trial):
