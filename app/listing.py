@@ -282,7 +282,7 @@ def longer(found: Validation) -> pd.DataFrame:
             "optimizer": one.optimizer,
             "setting": one.which,
             "loss": _estimate(one.loss, one.failures),
-            "accuracy": one.accuracy,
+            "accuracy": None if one.accuracy is None else words.number(one.accuracy),
             "seeds": len(one.losses),
             "restated by": restated_by(one),
         }
