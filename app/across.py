@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from autotune.app import words
+from autotune.app import listing, words
 from autotune.results.comparison import Comparison, Row
 from autotune.results.intervals import Estimate, paired, verdict
 from autotune.search.facts import another_task
@@ -118,7 +118,8 @@ def differences(pair: Pair) -> dict[str, Estimate]:
 
 
 def table(pair: Pair) -> pd.DataFrame:
-    """Return a row for each tuned setting: its loss, what it cost and its hyper-parameters."""
+    """Return a row for each tuned setting: its loss, what it cost and how it differs."""
+    every = [(each, row) for each in (pair.one, pair.other) for row in each.rows]
     rows = [
         {
             "search": each.search.name,
@@ -127,9 +128,8 @@ def table(pair: Pair) -> pd.DataFrame:
             "default loss": str(row.default.loss or ""),
             "full runs": round(row.runs, 2),
             "trials": row.trials,
-            **words.settings(row.tuned.setting),
         }
-        for each in (pair.one, pair.other)
-        for row in each.rows
+        for each, row in every
     ]
-    return pd.DataFrame(rows).fillna("")
+    beside, _ = listing.varied([row.tuned.setting for _, row in every])
+    return pd.concat([pd.DataFrame(rows), beside], axis=1).fillna("")

@@ -40,13 +40,20 @@ class Axis:
 
 
 def scale(axis: Axis) -> dict[str, Any]:
-    """Return how an axis of a chart is laid out: Plotly would write 0.0001 as 100µ."""
+    """Return how an axis of a chart is laid out: the whole space, also where nothing was tried.
+
+    Plotly would write 0.0001 as 100µ.
+    """
     if axis.choices:
         return {"type": "category", "categoryarray": axis.choices}
+    low, high = axis.place(axis.low), axis.place(axis.high)
+    room = 0.05 * (high - low)
+    bounds = [low - room, high + room]
     if not axis.log:
-        return {"type": "linear"}
+        return {"type": "linear", "range": bounds}
     ticks = axis.ticks()
-    return {"type": "log", "tickvals": ticks, "ticktext": [words.number(tick) for tick in ticks]}
+    texts = [words.number(tick) for tick in ticks]
+    return {"type": "log", "range": bounds, "tickvals": ticks, "ticktext": texts}
 
 
 def value(trial: TrialRecord, name: str) -> Value | None:

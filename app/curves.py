@@ -150,7 +150,11 @@ def figure(
         chart.data[-1].update(name=f"best (trial {best.trial.number})", legendgroup="best")
     look.frame(chart, x=clock.CURVE[against], y=METRICS[metric], height=460)
     chart.update_xaxes(rangemode="tozero")
-    return look.log_axis(chart, [v for line in lines for v in line.values]) if log else chart
+    if log:
+        return look.log_axis(chart, [v for line in lines for v in line.values])
+    done = [max(one.values) for one in lines if one.trial.state is TrialState.COMPLETE]
+    seen = [v for trace in chart.data for v in trace.y if v is not None]
+    return chart if metric == "accuracy" else look.focus(chart, seen, done)
 
 
 def frame(lines: Sequence[Line], metric: str) -> pd.DataFrame:

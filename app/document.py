@@ -21,6 +21,11 @@ th, td {border-bottom: 1px solid #d0d7de; padding: .3rem .9rem .3rem 0; text-ali
         vertical-align: top; white-space: nowrap}
 .long td {white-space: normal; overflow-wrap: anywhere}
 code {background: #f0f2f4; padding: .1rem .3rem; border-radius: .25rem; overflow-wrap: anywhere}
+@media (prefers-color-scheme: dark) {
+  body {color: #e4e8ec; background: #11151a} .quiet {color: #a3adb8}
+  th, td {border-color: #39424c} code {background: #1b2128}
+  .figure text:not(.hovertext *) {fill: #e4e8ec !important}
+}
 @media print {h2 {break-after: avoid} .figure {break-inside: avoid}}
 """
 
@@ -45,15 +50,23 @@ def command(text: str, does: str) -> str:
     return f"<p><code>{escape(text)}</code> {escape(does)}</p>"
 
 
-def table(frame: pd.DataFrame, *, long: bool = False) -> str:
-    """Write a data frame; cells are text, whatever they hold, and ``long`` ones are broken."""
+def table(frame: pd.DataFrame, says: str, *, long: bool = False) -> str:
+    """Write a data frame; cells are text, whatever they hold.
+
+    Args:
+        frame: The rows.
+        says: Its title for readers who cannot see it.
+        long: Whether long cells are broken into lines.
+    """
     head = "".join(f"<th>{escape(str(name))}</th>" for name in frame.columns)
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>"
         for row in frame.itertuples(index=False)
     )
     kind = "wide long" if long else "wide"
-    return f'<div class="{kind}"><table><tr>{head}</tr>{rows}</table></div>'
+    # What may be wider than a page is scrolled by the keys of whoever has no mouse.
+    scrolled = f'tabindex="0" role="region" aria-label="{escape(says)}"'
+    return f'<div class="{kind}" {scrolled}><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def figure(chart: go.Figure, says: str) -> str:
@@ -64,7 +77,10 @@ def figure(chart: go.Figure, says: str) -> str:
         says: Its title, for readers who cannot see it; the rest of that text is read off it.
     """
     alt = spoken.text(chart, says)
-    chart.update_layout(template="plotly_white", autosize=True)
+    clear = "rgba(0,0,0,0)"  # what is behind it is light or dark
+    chart.update_layout(
+        template="plotly_white", autosize=True, paper_bgcolor=clear, plot_bgcolor=clear
+    )
     drawn = chart.to_html(full_html=False, include_plotlyjs=False, config=look.CONFIG)
     return f'<div class="figure" role="figure" aria-label="{escape(alt)}">{drawn}</div>'
 

@@ -52,8 +52,9 @@ def figure(
         chart.update_xaxes(title_text="", row=1, col=1)
         chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
     if log:
-        look.log_axis(chart, losses, row=1, col=1)
-    return chart
+        return look.log_axis(chart, losses, row=1, col=1)
+    done = [t.loss for t in drawn if t.loss is not None and t.state is TrialState.COMPLETE]
+    return look.focus(chart, [t.loss for t in drawn if t.loss is not None], done, row=1, col=1)
 
 
 def _states(

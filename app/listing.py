@@ -68,38 +68,65 @@ def contenders(comparison: Comparison) -> tuple[pd.DataFrame, str]:
 
     A switch that is off in all of them is left out.
     """
-    judged = [(row, name) for row in comparison.rows for name in _judged(row)]
-    outcomes = pd.DataFrame([_outcome(row, name) for row, name in judged])
-    pairs = [getattr(row, name) for row, name in judged]
-    hyper = pd.DataFrame([words.settings(one.setting) for one in pairs]).fillna("")
+    beside, alike = varied([one.setting for _, _, one in _contenders(comparison)])
+    found = pd.DataFrame({"found by": [one.origin for _, _, one in _contenders(comparison)]})
+    return pd.concat([outcomes(comparison), beside, found], axis=1), alike
+
+
+def outcomes(comparison: Comparison) -> pd.DataFrame:
+    """Return a row for each default and tuned setting: its loss and accuracy over seeds."""
+    return pd.DataFrame(
+        [
+            {
+                "optimizer": row.optimizer,
+                "setting": word,
+                "loss": _estimate(judged.loss, judged.failures),
+                "accuracy": _estimate(judged.accuracy, ()),
+                "seeds": len(judged.losses),
+            }
+            for row, word, judged in _contenders(comparison)
+        ]
+    )
+
+
+def apart(comparison: Comparison) -> tuple[pd.DataFrame, str]:
+    """Return settings beside each other, tuned ones first: a row for each part that differs.
+
+    Also what is the same in words, without switches that are off in all of them.
+    """
+    beside, alike = varied([one.setting for _, _, one in _contenders(comparison)])
+    names = [f"{row.optimizer} {word}" for row, word, _ in _contenders(comparison)]
+    turned = beside.T.set_axis(names, axis="columns")
+    ordered: list[str] = sorted(names, key=lambda name: not name.endswith(" tuned"))
+    return turned[ordered].reset_index(names="hyper-parameter"), alike
+
+
+def varied(every: Sequence[Setting]) -> tuple[pd.DataFrame, str]:
+    """Return what differs between settings, a row for each, and what does not in words.
+
+    A switch that is off in all of them is left out.
+    """
+    hyper = pd.DataFrame([words.settings(one) for one in every]).fillna("")
     said = {name: sorted({value for value in hyper[name] if value}) for name in hyper}
-    same = [name for name, values in said.items() if len(pairs) > 1 and len(values) == 1]
-    varied = hyper.drop(columns=same)
-    found = pd.DataFrame({"found by": [one.origin for one in pairs]})
-    off = {name for one in pairs for name, value in one.setting.hyper.items() if value is False}
+    same = [name for name, values in said.items() if len(every) > 1 and len(values) == 1]
+    off = {name for one in every for name, value in one.hyper.items() if value is False}
     alike = ", ".join(f"{name} {said[name][0]}" for name in same if name not in off)
-    return pd.concat([outcomes, varied, found], axis=1), alike
+    return hyper.drop(columns=same), alike
 
 
-def _judged(row: Row) -> tuple[str, ...]:
-    return ("default", "tuned") if row.changed else ("default",)
+def _contenders(comparison: Comparison) -> list[tuple[Row, str, Contender]]:
+    """Return the judged settings, each with its optimizer and how it is called."""
+    return [
+        (row, _word(row, name), getattr(row, name))
+        for row in comparison.rows
+        for name in (("default", "tuned") if row.changed else ("default",))
+    ]
 
 
-def _setting(row: Row, name: str) -> str:
+def _word(row: Row, name: str) -> str:
     if not row.changed:
         return f"{row.default.word} = tuned"
     return name if name == "tuned" else row.default.word
-
-
-def _outcome(row: Row, name: str) -> dict[str, Any]:
-    judged: Contender = getattr(row, name)
-    return {
-        "optimizer": row.optimizer,
-        "setting": _setting(row, name),
-        "loss": _estimate(judged.loss, judged.failures),
-        "accuracy": _estimate(judged.accuracy, ()),
-        "seeds": len(judged.losses),
-    }
 
 
 def _estimate(estimate: Estimate | None, failures: Sequence[str]) -> str:
@@ -250,21 +277,20 @@ def runs(records: Iterable[TrialRecord]) -> pd.DataFrame:
 
 
 def longer(found: Validation) -> pd.DataFrame:
-    """Return a row for each setting of a validation: what restated it, and its loss there."""
-    return pd.DataFrame(
-        [
-            {
-                "optimizer": one.optimizer,
-                "setting": one.which,
-                "restated by": restated_by(one),
-                "loss": _estimate(one.loss, one.failures),
-                "accuracy": one.accuracy,
-                "seeds": len(one.losses),
-                **words.settings(one.setting),
-            }
-            for one in found.settings
-        ]
-    ).fillna("")
+    """Return a row for each setting of a validation: its loss there, and how it differs."""
+    rows = [
+        {
+            "optimizer": one.optimizer,
+            "setting": one.which,
+            "loss": _estimate(one.loss, one.failures),
+            "accuracy": None if one.accuracy is None else words.number(one.accuracy),
+            "seeds": len(one.losses),
+            "restated by": restated_by(one),
+        }
+        for one in found.settings
+    ]
+    beside, _ = varied([one.setting for one in found.settings])
+    return pd.concat([pd.DataFrame(rows), beside], axis=1).fillna("")
 
 
 def restated_by(one: Longer) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -60,7 +61,7 @@ ICON = (
 # are moved sideways, for their titles would overlap, and tabs wrap, for most would be hidden.
 # Streamlit's captions and code are too pale to read on white.
 STYLE = """<style>
-[data-testid='stMainBlockContainer'] {padding-top: 4.5rem}
+[data-testid='stMainBlockContainer'] {padding-top: 4.5rem; padding-bottom: 3rem}
 .parcoords .axis path, .parcoords .axis line {stroke: #808080 !important}
 [data-testid='stCaptionContainer'] {color: inherit; opacity: 0.8}
 code .token {color: light-dark(#0b5c8f, #79c0f2) !important}
@@ -79,6 +80,7 @@ TOOLBAR, AXIS, LINE = (
     20,
 )  # heights above and below a plot, and of a legend's line, in pixels
 LONG, MOST_LINES = 16, 8  # characters of an entry; lines beyond which a legend scrolls
+ENOUGH, MOST, FAR = 8, 0.9, 4  # losses, a share of them, and times their spread: see ``focus``
 MANY = 1000  # points beyond which they are drawn small
 
 
@@ -129,6 +131,34 @@ def log_axis(figure: go.Figure, values: Iterable[float], **where: int) -> go.Fig
     if all(value > 0 for value in values):
         figure.update_yaxes(type="log", minor={"ticks": "outside"}, **where)
     return figure
+
+
+def focus(
+    figure: go.Figure, losses: Sequence[float], kept: Sequence[float] = (), **where: int
+) -> go.Figure:
+    """Leave the few losses out of sight that lie far above all others, and say how many.
+
+    One of 30 would press those between 2 and 3 into a line. A double click shows everything.
+
+    Args:
+        figure: What is drawn, on a linear axis.
+        losses: All that it shows.
+        kept: Those that stay in sight wherever they are.
+        where: Row and column of the plot among several.
+    """
+    if len(losses) < ENOUGH:
+        return figure
+    ordered = sorted(losses)
+    low, near = ordered[0], ordered[int(MOST * (len(ordered) - 1))]
+    limit = max([low + FAR * (near - low), *kept])
+    seen = ordered[: bisect_right(ordered, limit)]
+    out, room = len(ordered) - len(seen), 0.06 * (seen[-1] - low)
+    if not out or not room:
+        return figure
+    figure.update_yaxes(range=[low - room, seen[-1] + room], **where)
+    text = f"{out} above {limit:.3g} out of sight; a double click shows all"
+    place = {"x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
+    return figure.add_annotation(text=text, xref="paper", yref="paper", showarrow=False, **place)
 
 
 def interval(estimates: Iterable[Any]) -> Mapping[str, Any]:

@@ -38,12 +38,26 @@ def losses(rows: Sequence[Row]) -> go.Figure:
     return chart
 
 
+def stricter(rows: Sequence[Row]) -> str:
+    """Say why a headline may not follow an interval; empty where one alone decides."""
+    others = sum(row.tuned.loss is not None for row in rows) - 1
+    if others < 2:
+        return ""
+    sure = 100 * (1 - (1 - CONFIDENCE) / others)
+    return (
+        f"Intervals are of {CONFIDENCE:.0%}, each by itself. The headline compares the best with "
+        f"{others} others, one of which may look worse by luck, so it asks for {sure:.4g}% "
+        "(Bonferroni)."
+    )
+
+
 def longer(found: Validation) -> go.Figure:
     """Draw the loss of each setting of a validation, the tuned ones in colour."""
     chart = go.Figure()
     colours = look.colours(one.optimizer for one in found.settings)
+    several = len(found.outcomes) > 1  # sets of rules, which a long name tells apart
     for one in reversed(found.settings):
-        by = restated_by(one)
+        by = restated_by(one) if several else ""
         name = f"{one.optimizer} {one.which}{f' by {by}' if by else ''}"
         _judged(chart, name, one, colours[one.optimizer] if one.which == TUNED else look.NEUTRAL)
     return look.frame(
@@ -72,7 +86,7 @@ def _judged(chart: go.Figure, name: str, contender: Contender | Longer, colour: 
         y=[name] * len(contender.losses),
         name=f"{name}, seeds",
         mode="markers",
-        marker={"color": "white", "size": 7, "line": {"color": colour, "width": 1.5}},
+        marker={"symbol": "circle-open", "color": colour, "size": 7, "line": {"width": 1.5}},
         customdata=list(contender.losses),
         hovertemplate="seed %{customdata}: %{x:.6~g}<extra></extra>",
     )

@@ -92,7 +92,18 @@ def rungs(shown: Reliability, agreement: Agreement, colour: str) -> go.Figure:
         )
     )
     x, y = f"loss after {short} steps", f"after {long} steps"
-    return look.frame(chart, x=x, y=y, height=300, legend=False)
+    look.frame(chart, x=x, y=y, height=300, legend=False)
+    look.focus(chart, [y for _, _, y in both])
+    return _narrowed(chart, [(x, y) for _, x, y in both])
+
+
+def _narrowed(chart: go.Figure, points: Sequence[tuple[float, float]]) -> go.Figure:
+    """Let the axis below hold what is in sight, where some points are not."""
+    if chart.layout.yaxis.range is None:
+        return chart
+    seen = [x for x, y in points if y <= chart.layout.yaxis.range[1]]
+    room = 0.06 * (max(seen) - min(seen))
+    return chart.update_xaxes(range=[min(seen) - room, max(seen) + room])
 
 
 def seeds(found: measured.Reliability, colour: str) -> go.Figure:

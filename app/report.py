@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from autotune.app import (
+    advice,
     anytime,
     clock,
     document,
@@ -20,13 +21,18 @@ from autotune.app import (
     words,
 )
 from autotune.app.curves import metrics
+from autotune.app.explained import Importance
 from autotune.app.fidelity import samples
 from autotune.app.points import Curves
 from autotune.results.comparison import REFERENCE, Comparison, Row
+from autotune.results.validation import Validation
 from autotune.search import details
 from autotune.search.stored import opened, written
 from autotune.studies import following
 from autotune.studies.records import SearchRecord, TrialRecord
+
+_REFERENCES = {"default": "its default", "authors'": "the authors' setting"}
+TELLING = 0.1  # share from which a parameter is named beside the first one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,7 @@ def _sections(found: Found) -> Iterator[str]:
     yield document.section("What does each tuned setting do differently?", list(_different(found)))
     yield document.section("Which parameters matter?", list(_why(found)))
     yield document.section("What did it cost?", list(_cost(found)))
-    yield document.section("Does it hold at full length?", list(_length(found)))
+    yield document.section("Does it hold in longer runs?", list(length(found)))
     yield document.section("What to try next", list(_next(found)))
     yield document.section("How it was made", list(_provenance(found)))
 
@@ -120,10 +126,7 @@ def _won(found: Found) -> Iterator[str]:
         yield document.paragraph("Small points are seeds, diamonds their means.", "quiet")
     else:
         yield document.paragraph("No setting was judged: that comes last, on fresh seeds.")
-    frame, same = listing.contenders(found.comparison)
-    yield document.table(frame)
-    if same:
-        yield document.paragraph(f"The same wherever it applies: {same}.", "quiet")
+    yield document.table(listing.outcomes(found.comparison), "losses of the judged settings")
 
 
 def _luck(found: Found) -> Iterator[str]:
@@ -136,16 +139,43 @@ def _luck(found: Found) -> Iterator[str]:
             "Left of zero the tuned setting is better; where an interval crosses zero, the "
             "difference may be luck."
         )
-    for pairs, other in ((gained, "reference"), (against, f"tuned {REFERENCE}")):
+        if stricter := outcome.stricter(found.rows):
+            yield document.paragraph(stricter, "quiet")
+    for pairs, other in ((gained, "default or authors' setting"), (against, f"tuned {REFERENCE}")):
         if pairs:
             chart = outcome.differences(pairs, colours, against=other)
             yield document.figure(chart, f"loss of tuned settings minus {other}")
+    differences = pd.DataFrame(_pairs(found.rows))
+    if not differences.empty:
+        yield document.table(differences, "differences of loss")
     seeds = pd.DataFrame(_by_seed(found.rows)).fillna("")
     if not seeds.empty:
-        yield document.table(seeds)
+        yield document.table(seeds, "loss by seed")
     for name, known in found.told["reliability"].items():
         if known is not None and known.warning:
             yield document.paragraph(f"{name}: {known.warning}")
+
+
+def _pairs(rows: Sequence[Row]) -> Iterator[dict[str, str]]:
+    """Yield each paired difference, and on how many of the seeds the tuned setting was better."""
+    reference = next((row for row in rows if row.optimizer == REFERENCE), None)
+    for row in rows:
+        known = [(row.difference, row.default, _REFERENCES[row.default.word])]
+        if reference is not None:
+            known.append((row.against_reference, reference.tuned, f"tuned {REFERENCE}"))
+        for difference, other, called in known:
+            if difference is not None:
+                yield {
+                    "loss of": f"tuned {row.optimizer}",
+                    "less that of": called,
+                    "difference": str(difference),
+                    "lower on": _lower(row.tuned.losses, other.losses),
+                }
+
+
+def _lower(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    seeds = set(ours) & set(theirs)
+    return f"{sum(ours[seed] < theirs[seed] for seed in seeds)} of {len(seeds)} seeds"
 
 
 def _by_seed(rows: Sequence[Row]) -> Iterator[dict[str, str]]:
@@ -157,7 +187,10 @@ def _by_seed(rows: Sequence[Row]) -> Iterator[dict[str, str]]:
 
 
 def _different(found: Found) -> Iterator[str]:
-    yield document.table(_settings(found.rows))
+    frame, same = listing.apart(found.comparison)
+    yield document.table(frame, "judged settings")
+    if same:
+        yield document.paragraph(f"The same wherever it applies: {same}.", "quiet")
     metric = next(iter(metrics(*found.curves.values())))
     bands = judged.bands(found.rows, found.trials, found.curves, metric)
     if bands:
@@ -168,13 +201,6 @@ def _different(found: Found) -> Iterator[str]:
             "highest; tuned settings are solid.",
             "quiet",
         )
-
-
-def _settings(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return a row for each part of a setting, a column for each optimizer's tuned one."""
-    columns = {row.optimizer: words.settings(row.tuned.setting) for row in rows}
-    frame = pd.DataFrame(columns).fillna("")
-    return frame.reset_index(names="tuned setting")
 
 
 def _why(found: Found) -> Iterator[str]:
@@ -188,9 +214,18 @@ def _why(found: Found) -> Iterator[str]:
         if known.explained.refusal:
             yield document.paragraph(f"{name}: {known.explained.refusal}")
             continue
-        yield document.paragraph(f"{name}: {importance.caption(known)}", "quiet")
+        yield document.paragraph(f"{name}: {_most(known.explained.shares)}")
+        yield document.paragraph(importance.caption(known), "quiet")
         chart = importance.figure(known.explained.shares, known.best, colours[name])
         yield document.figure(chart, f"importance of the parameters of {name}")
+
+
+def _most(shares: Mapping[str, Importance]) -> str:
+    """Say which parameters move the loss most, at least one and at most three."""
+    ranked = sorted(shares, key=lambda name: -shares[name].share)
+    first = [n for i, n in enumerate(ranked[:3]) if not i or shares[n].share >= TELLING]
+    said = ", ".join(f"{words.label(name)} ({shares[name].share:.0%})" for name in first)
+    return f"the loss moves most with {said}."
 
 
 def _cost(found: Found) -> Iterator[str]:
@@ -203,13 +238,17 @@ def _cost(found: Found) -> Iterator[str]:
                     "trials": row.trials,
                     "diverged": row.diverged,
                     "failed": row.failed,
-                    "hours of training": f"{_seconds(found.trials[row.optimizer]) / 3600:.3g}",
+                    "time of training": words.duration(_seconds(found.trials[row.optimizer])),
                 }
                 for row in found.rows
             ]
-        )
+        ),
+        "cost by optimizer",
     )
     yield document.paragraph(f"Wall time of the search: {words.duration(found.search.seconds)}.")
+    for one in found.comparison.validations:
+        longer = f"{words.number(one.runs)} runs of {one.steps} steps with {one.optimizer}"
+        yield document.paragraph(f"Longer runs, not counted above: {longer}.")
     lines = {name: anytime.progress(trials) for name, trials in found.trials.items()}
     if any(line.costs for line in lines.values()):
         yield document.figure(anytime.figure(lines), "best loss so far against cost")
@@ -223,9 +262,12 @@ def _seconds(trials: Sequence[TrialRecord]) -> float:
     return sum(trial.seconds for trial in trials)
 
 
-def _length(found: Found) -> Iterator[str]:
+def length(found: Found) -> Iterator[str]:
+    """Say what became of the tuned settings in longer runs, or how to try."""
     if found.comparison.longer:
         yield document.listing(found.comparison.longer)
+        for one in found.comparison.validations:
+            yield from _longer(one)
         return
     steps = found.search.task.get("steps")
     length = f"All runs were of {steps} steps" if steps else "All runs had the length of the task"
@@ -238,18 +280,22 @@ def _length(found: Found) -> Iterator[str]:
     )
 
 
+def _longer(one: Validation) -> Iterator[str]:
+    name = f"{one.optimizer} in runs {one.times:.4g} times as long"
+    for text in one.doubts:
+        yield document.paragraph(text, "quiet")
+    yield document.figure(outcome.longer(one), name)
+    yield document.table(listing.longer(one), name)
+
+
 def _next(found: Found) -> Iterator[str]:
-    name = found.search.name
-    if name in found.told["resume"]:
-        yield document.command(found.told["resume"][name], "goes on with this search.")
+    for each in advice.advice(found.comparison, found.told["resume"]):
+        yield document.command(each.command, each.does)
     texts = [f"{who}: {text}" for who, those in found.told["ranges"].items() for text in those]
     texts += [f"{who}: {text}" for who, text in found.told["ended"].items()]
+    texts += [one["diagnosis"] for one in found.told["noise"].values()]
     if texts:
         yield document.listing(texts)
-    best = next((row for row in found.rows if row.tuned.loss and not row.tuned.failures), None)
-    if best is not None:
-        export = f"autotune export {written(name, best.optimizer)} --as torch"
-        yield document.command(export, f"writes the tuned setting of {best.optimizer}.")
 
 
 def _provenance(found: Found) -> Iterator[str]:
@@ -262,4 +308,4 @@ def _provenance(found: Found) -> Iterator[str]:
         **{f"spec: {name}": value for name, value in search.spec.items() if value is not None},
     }
     frame = pd.DataFrame([{"fact": name, "value": str(each)} for name, each in facts.items()])
-    yield document.table(frame, long=True)
+    yield document.table(frame, "facts of the search", long=True)

@@ -32,8 +32,8 @@ def figure(sample: Sample, axis: Axis, colour: str, *, log: bool = False) -> go.
     if lost:
         _diverged(chart, axis, max(sample.losses, default=1.0), lost)
     look.frame(chart, x=words.label(axis.name), y="validation loss", height=270, legend=False)
-    _scale(chart, axis)
-    return look.log_axis(chart, sample.losses) if log else chart
+    chart.update_xaxes(**scale(axis))
+    return look.log_axis(chart, sample.losses) if log else look.focus(chart, sample.losses)
 
 
 def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialRecord]) -> None:
@@ -46,12 +46,3 @@ def _diverged(chart: go.Figure, axis: Axis, top: float, lost: Sequence[TrialReco
         customdata=[(trial.number,) for trial in lost],
         hovertemplate="trial %{customdata[0]} diverged at %{x}<extra></extra>",
     )
-
-
-def _scale(chart: go.Figure, axis: Axis) -> None:
-    """Show the whole space, also where nothing was tried."""
-    chart.update_xaxes(**scale(axis))
-    if not axis.choices:
-        low, high = axis.place(axis.low), axis.place(axis.high)
-        room = 0.05 * (high - low)
-        chart.update_xaxes(range=[low - room, high + room])

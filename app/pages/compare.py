@@ -74,7 +74,10 @@ def _judged(comparison: Comparison) -> None:
     gained = {row.optimizer: row.difference for row in comparison.rows if row.difference}
     against = {row.optimizer: row.against_reference for row in comparison.rows}
     rivals = {name: difference for name, difference in against.items() if difference}
-    st.caption("Differences below are paired by seed; left of zero the tuned setting is better.")
+    st.caption(
+        "Differences below are paired by seed; left of zero the tuned setting is better. "
+        + words.plain(outcome.stricter(comparison.rows))
+    )
     colours = look.colours(row.optimizer for row in comparison.rows)
     left, right = st.columns(2)
     for column, title, pairs, other in (
@@ -101,8 +104,8 @@ def _longer(comparison: Comparison) -> None:
         command = f"autotune validate {written(comparison.search.name)} --steps 5x"
         st.code(command + flag(queries.storage()), language="bash", wrap_lines=True)
     for one in comparison.validations:
-        title = f"In runs {one.times:.4g} times as long"
-        st.subheader(title)
+        title = f"{one.optimizer} in runs {one.times:.4g} times as long"
+        st.subheader(words.plain(title))
         for text in one.doubts:
             st.caption(words.plain(text))
         drawn.figure(outcome.longer(one), f"longer {one.number}", says=title)

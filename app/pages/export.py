@@ -9,7 +9,7 @@ from autotune.app import picker, queries, words
 from autotune.errors import AutotuneError
 from autotune.export import stored
 
-TRIAL = "trial"
+TRIAL, USUAL = "trial", "torch"
 WHICH = ("tuned", "default", TRIAL)
 LANGUAGES = {".json": "json", ".py": "python", ".yaml": "yaml"}
 
@@ -30,7 +30,10 @@ def page() -> None:
     if which == TRIAL and (trial := picker.trial(snapshot, optimizer)) is None:
         st.info(f"No trial of {optimizer} yet.")
         return
-    format = columns[3].selectbox("Format", export.formats(), key="fmt", bind="query-params")
+    known = export.formats()
+    format = columns[3].selectbox(
+        "Format", known, index=known.index(USUAL), key="fmt", bind="query-params"
+    )
     try:
         found = stored.record(
             url,

@@ -246,7 +246,8 @@ def _rungs(shown: Shown, found: Reliability) -> None:
         "choosing needs that among the best tenth, not over all."
     )
     for start in range(0, len(found.agreements), COLUMNS):
-        row = zip(st.columns(COLUMNS), found.agreements[start : start + COLUMNS], strict=False)
+        columns = st.columns(COLUMNS, vertical_alignment="bottom")  # titles may take two lines
+        row = zip(columns, found.agreements[start : start + COLUMNS], strict=False)
         for column, agreement in row:
             chart = reliability.rungs(found, agreement, shown.colour)
             column.caption(reliability.title(agreement))

@@ -177,13 +177,17 @@ def test_longer_runs_draw_each_setting_with_its_rules(sample_url, tmp_path):
     shutil.copy(sample_url.removeprefix("sqlite:///"), copy)
     with Store(f"sqlite:///{copy}") as store:
         found = validated(store, {"tuned": [0.5, 0.6], "default": [1.5]})
+        losses = {"tuned 0": [0.5], "tuned 1": [0.7]}
+        several = validated(store, losses, rules=[("r",), ("s",)])
 
     chart = outcome.longer(found)
 
     drawn = {trace.name: trace.x for trace in chart.data}
-    assert drawn["adan tuned by r"] == (pytest.approx(0.55),)
+    assert drawn["adan tuned"] == (pytest.approx(0.55),)
     assert drawn["adan default, seeds"] == (1.5,)
     assert chart.layout.xaxis.title.text.startswith("loss after 1350 steps")
+    names = {trace.name for trace in outcome.longer(several).data}
+    assert {"adan tuned by r", "adan tuned by s"} <= names
 
 
 def test_history_draws_losses_by_trial_and_state(trial):
@@ -428,6 +432,7 @@ def test_a_trial_is_drawn_among_those_that_ranked_next_to_it(trial, curve):
 
 def test_an_attempt_is_a_bar_in_its_workers_row(trial):
     done, lost = trial(0), trial(1, state=TrialState.FAILED)
+    twin = trial(2, state=TrialState.STOPPED)
     attempts = [
         AttemptRecord(
             trial=one.id,
@@ -441,14 +446,16 @@ def test_an_attempt_is_a_bar_in_its_workers_row(trial):
         for one, worker, begun, ended in (
             (done, "gpu7-0", 0, START + timedelta(minutes=3)),
             (lost, "gpu7-1", 1, None),
+            (twin, "gpu7-0", 1, None),
         )
     ]
 
-    chart = timeline.figure(attempts, {one.id: one for one in (done, lost)})
+    chart = timeline.figure(attempts, {one.id: one for one in (done, lost, twin)})
 
     drawn = {bar.name: (bar.base, bar.x, bar.y) for bar in chart.data}
     assert drawn["complete"] == ((0.0,), (3.0,), ("gpu7-0",))
     assert drawn["failed"] == ((1.0,), (2.0,), ("gpu7-1",))  # until it was last heard
+    assert drawn["stopped"] == ((1.0,), (2.0,), ("gpu7-0 (2)",))  # beside the other one
 
 
 def test_two_parameters_are_drawn_with_the_loss_as_colour(trial):
@@ -468,6 +475,7 @@ def test_two_parameters_are_drawn_with_the_loss_as_colour(trial):
     assert named(chart, "diverged").x == (1e-4,)
     assert (chart.layout.xaxis.type, chart.layout.yaxis.type) == ("log", "linear")
     assert chart.layout.xaxis.ticktext == ("0.0001", "0.001", "0.01", "0.1")
+    assert chart.layout.xaxis.range == pytest.approx((-4.15, -0.85))  # the whole space
 
 
 def test_the_front_holds_what_nothing_beats_in_both():
@@ -486,3 +494,21 @@ def test_the_time_of_a_step_is_that_of_completed_search_trials(trial):
 
     assert named(chart, "adan").x == (100.0,)  # ms, of 90 steps
     assert named(chart, "adan").y == (1.0,)
+
+
+def test_a_loss_far_above_the_others_is_left_out_of_sight_and_said(trial):
+    trials = [trial(i, loss=2.0 + i / 10, state=TrialState.STOPPED) for i in range(10)]
+    trials.append(trial(10, loss=30.0, state=TrialState.STOPPED))
+
+    chart = history.figure(trials, "#000000")
+
+    assert chart.layout.yaxis.range == pytest.approx((1.946, 2.954))
+    assert chart.layout.annotations[0].text.startswith("1 above 5.6 out of sight")
+    for few in (trials[:10], trials[6:]):
+        assert history.figure(few, "#000000").layout.yaxis.range is None
+
+
+def test_a_completed_loss_stays_in_sight_wherever_it_is(trial):
+    trials = [trial(i, loss=2.0 + i / 10) for i in range(10)] + [trial(10, loss=30.0)]
+
+    assert history.figure(trials, "#000000").layout.yaxis.range is None
