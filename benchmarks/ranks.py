@@ -86,7 +86,9 @@ class Study:
 
     def _key(self, size: Size, index: int, seed: int) -> dict[str, str | int]:
         what = {"model": self.model, "optimizer": self.optimizer}
-        return {**what, "pixels": size.pixels, "steps": size.steps, "setting": index, "seed": seed}
+        # The range of weight decays depends on the steps, so the points do.
+        point = {"space": self.longer.steps, "setting": index, "seed": seed}
+        return {**what, "pixels": size.pixels, "steps": size.steps, **point}
 
     def _loss(self, size: Size, setting: Setting, seed: int) -> float | None:
         """Return the validation loss at the end of a run; None: it diverged."""
@@ -95,20 +97,24 @@ class Study:
         loss = float(loss_curves(task, self.optimizer, [member], (size.steps,))[0, 0])
         return loss if math.isfinite(loss) else None
 
-    def losses(self, log: Log, size: Size) -> np.ndarray:
-        """Return the losses at a size, a row for each setting that was trained on every seed.
+    def losses(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
+        """Return the losses at the longer and the shorter size, a row for each setting.
 
-        What ends above the loss of a constant answer, or diverges, counts as that answer: such
-        losses say nothing of a setting but that it does not learn.
+        Settings that were not yet trained on every seed at both are left out. A run that diverged
+        has an infinite loss.
         """
-        worst = constant(self.model)
-        rows = []
-        for index in range(self.settings):
-            keys = [self._key(size, index, seed) for seed in range(1, 1 + self.seeds)]
-            found = [record["loss"] for key in keys for record in log.of("ranked", **key)]
-            rows += [[min(worst if loss is None else loss, worst) for loss in found]]
-        whole = [row for row in rows if len(row) == self.seeds]
-        return np.array(whole).reshape(-1, self.seeds)
+        rows = [
+            [self._found(log, size, index) for size in (self.longer, self.shorter)]
+            for index in range(self.settings)
+        ]
+        whole = [pair for pair in rows if min(map(len, pair)) == self.seeds]
+        longer, shorter = np.array(whole).reshape(-1, 2, self.seeds).swapaxes(0, 1)
+        return longer, shorter
+
+    def _found(self, log: Log, size: Size, index: int) -> list[float]:
+        keys = [self._key(size, index, seed) for seed in range(1, 1 + self.seeds)]
+        found = [record["loss"] for key in keys for record in log.of("ranked", **key)]
+        return [math.inf if loss is None else loss for loss in found]
 
 
 def constant(model: str) -> float:
@@ -134,12 +140,11 @@ def interval(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 def report(study: Study, log: Log) -> Iterator[str]:
     """Yield lines that say how alike the sizes rank, and how alike seeds do at the longer one."""
-    longer, shorter = (study.losses(log, size) for size in (study.longer, study.shorter))
-    count = min(len(longer), len(shorter))
+    longer, shorter = study.losses(log)
+    count = len(longer)
     yield f"{study.model}, {count} settings of {study.optimizer} on {study.seeds} seeds"
     if count < FEWEST:
         return
-    longer, shorter = longer[:count], shorter[:count]
     low, high = interval(longer.mean(1), shorter.mean(1))
     alike = likeness(longer.mean(1).tolist(), shorter.mean(1).tolist())
     yield f"  {study.shorter} ranks as {study.longer}: {alike:.2f} ({low:.2f} to {high:.2f})"
