@@ -260,12 +260,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         hyper.settle(self, param_group)
         eager(super().add_param_group)(param_group)
         try:
-            for p in self.param_groups[-1]["params"]:
-                check.parameter(p, self.stochastic_rounding)
-                if self.backend != "auto":  # which imports what it may pick, so not before a step
-                    backends.choose(self.backend, sharded.piece(p))
-            if self.capturable:
-                capturable.check(self, self.param_groups[-1])
+            stepping.check_group(self, self.param_groups[-1])
         except (ImportError, ValueError):
             self.param_groups.pop()
             raise

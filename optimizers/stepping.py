@@ -1,4 +1,4 @@
-"""One step of an optimizer, from its gradients to the kernels that run."""
+"""One step of an optimizer, from its gradients to the kernels that run, and what it can step."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 
 from autotune.kernels import backends
 from autotune.kernels.triton import tables
-from autotune.optimizers import checkpoints, clipping, collect, sharded
+from autotune.optimizers import capturable, check, checkpoints, clipping, collect, sharded
 from autotune.optimizers.tentative import Tentative
 
 if TYPE_CHECKING:
-    from autotune.optimizers.base import RuleOptimizer
+    from autotune.optimizers.base import Group, RuleOptimizer
     from autotune.optimizers.gradients import Given
+
+
+def check_group(optimizer: RuleOptimizer, group: Group) -> None:
+    """Refuse parameters that no step can take in the way that the optimizer is asked to run."""
+    for p in group["params"]:
+        check.parameter(p, optimizer.stochastic_rounding)
+        if optimizer.backend != "auto":  # which imports what it may pick, so not before a step
+            backends.choose(optimizer.backend, sharded.piece(p))
+    if optimizer.capturable:
+        capturable.check(optimizer, group)
 
 
 def advance(self: RuleOptimizer, given: Given | None) -> None:
