@@ -26,6 +26,7 @@ __all__ = [
     "bind",
     "devices",
     "foreign",
+    "instead",
     "interpreted",
     "jit",
     "kernel",
@@ -76,6 +77,30 @@ def jit(fn: Callable[..., Any]) -> Function:
     of two numbers ``where`` makes single precision: let it choose between values of the tensors.
     """
     return Function(_plain_function(fn))
+
+
+def instead(rule: Function, name: str, **others: Function) -> Function:
+    """Return a rule that calls other rules where one names some, as the same body serves both.
+
+    Args:
+        rule: The one that is written out.
+        name: The variable that the result is assigned to, by which it pickles.
+        **others: What is called, by the names in ``rule``.
+
+    Raises:
+        ValueError: The rule has no such name.
+
+    Example:
+        ::
+
+            ahead_of_proximal = instead(ahead_of_descent, "ahead_of_proximal", descent=proximal)
+    """
+    missing = others.keys() - set(rule.fn.__code__.co_names)
+    if missing:
+        raise ValueError(f"{rule!r} must call the rules to replace, got {', '.join(missing)}")
+    code = rule.fn.__code__.replace(co_name=name, co_qualname=name)
+    made = FunctionType(code, {**rule.fn.__globals__, **others})
+    return Function(made)
 
 
 def _plain_function(fn: Callable[..., Any]) -> FunctionType:

@@ -6,7 +6,6 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +15,8 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import ParamsT
 
 from autotune.kernels import backends
-from autotune.kernels.rule import Part, Rule, Shaping
-from autotune.kernels.rules import cautious, coord_clip, lookahead
+from autotune.kernels.rule import Part, Shaping
+from autotune.kernels.rules import cautious
 from autotune.kernels.rules.decay import DESCENT
 from autotune.kernels.triton import tables
 from autotune.optimizers import (
@@ -27,20 +26,20 @@ from autotune.optimizers import (
     capturable,
     check,
     checkpoints,
-    clipping,
-    collect,
     compact,
     compiled,
+    composition,
     hyper,
     scaling,
     sharded,
+    stepping,
 )
 from autotune.optimizers.eager import COMPILER, eager
 from autotune.optimizers.groups import split
-from autotune.optimizers.options import LOOKAHEAD, Transforms
+from autotune.optimizers.options import Transforms
 from autotune.optimizers.scalars import Scalar
-from autotune.optimizers.tentative import Pending, Tentative
-from autotune.optimizers.transforms import FILTERS, check_group, filled, gradient_shaping
+from autotune.optimizers.tentative import Pending
+from autotune.optimizers.transforms import check_group, filled
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -263,12 +262,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         hyper.settle(self, param_group)
         eager(super().add_param_group)(param_group)
         try:
-            for p in self.param_groups[-1]["params"]:
-                check.parameter(p, self.stochastic_rounding)
-                if self.backend != "auto":  # which imports what it may pick, so not before a step
-                    backends.choose(self.backend, sharded.piece(p))
-            if self.capturable:
-                capturable.check(self, self.param_groups[-1])
+            stepping.check_group(self, self.param_groups[-1])
         except (ImportError, ValueError):
             self.param_groups.pop()
             raise
@@ -321,59 +315,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     advance = _disable_dynamo(_advance_eagerly)
 
-    def _advance(self, given: Given | None) -> None:
-        self._settle()
-        overflow = getattr(self, "found_inf", None)
-        if overflow is not None and self.backend_used != "triton":
-            if overflow:
-                return
-            overflow = None
-        if overflow is not None and not tables.capturing(overflow.device):
-            self._tentative = Tentative(self.state, self.param_groups, overflow)
-        work, prelude = collect.updates(self, given)
-        clip = clipping.factor(self, work, prelude)
-        for (rule, backend, where), updates in work.items():
-            run, sizes = backends.load(backend), None
-            if where and (rule.shaping or rule.gradient_shaping):
-                sizes = sharded.sizes(run, rule, updates, clip, where)
-            run.step(rule, updates, clip, overflow, sizes)
-        if self.capturable:
-            self._settle()  # now: inside a graph the next step cannot wait for the device
-
-    def _settle(self) -> None:
-        """Restore counts and state if the device skipped the last step because of overflow."""
-        if self._tentative is not None:
-            words = partial(checkpoints.words, self)
-            self._tentative.settle(self.state, self.param_groups, words)
-            self._tentative = None
-
-    def rule(self, group: Group) -> Rule:
-        """Return the rule that steps a group; it also names the buffers to keep."""
-        application = applications.PARTS.get(group["acceleration"]) or self.unaccelerated(group)
-        if group.get("cautious_decay"):
-            application = cautious.OF[application]
-        if group["acceleration"] == LOOKAHEAD:
-            application = lookahead.OF[application]
-        direction, filtering = self.direction(group), FILTERS.get(group.get("gradient_filter", ""))
-        on = filtering is not None or group.get("layer_clip") or group.get("coord_clip")
-        return Rule(
-            direction=direction,
-            application=application,
-            shaping=coord_clip.UPDATE if group.get("update_clip") else self.shaping(group),
-            filter=filtering,
-            gradient_shaping=gradient_shaping(group) if on else None,
-            dithered=self._dithered(direction, filtering),
-            relative=self.compact and applications.compactable(application),
-        )
-
-    def _dithered(self, direction: Part, filtering: Part | None) -> tuple[int, ...]:
-        """Return the roles rounded at random: 0 is the parameter, from 2 on are the buffers."""
-        p = (0,) if self.stochastic_rounding else ()
-        if self.state_dtype is not torch.bfloat16:
-            return p
-        count = len(direction.buffers) + (0 if filtering is None else len(filtering.buffers))
-        return (*p, *range(2, 2 + count))
-
+    _advance = stepping.advance
+    _settle = stepping.settle
+    rule = composition.rule
     reanchor = anchor.reanchor
     eval = averaging.evaluate
     train = averaging.train

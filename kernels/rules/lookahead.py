@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune.kernels.lang import Function, jit
+from autotune.kernels.lang import Function, instead, jit
 from autotune.kernels.rule import Part
 from autotune.kernels.rules import cautious, decay
 from autotune.kernels.rules.cautious import cautious_decoupled, cautious_proximal
@@ -22,58 +22,23 @@ from autotune.kernels.rules.ema import ema
 
 
 @jit
-def ahead(p, x, m, beta, keep, take):
-    """Return the next point ahead of ``x``, and the average of moves."""
-    m = ema(m, x - p + beta * m, keep, take)
+def ahead_of_descent(p, u, state, scalars):
+    """Step from where the gradient was taken, then look ahead along the average of moves."""
+    beta, keep, take = scalars[-3:]
+    x, _none = descent(p, u, (), scalars[:-3])
+    m = ema(state[0], x - p + beta * state[0], keep, take)
     return x + beta * m, (m,)
 
 
-@jit
-def ahead_of_descent(p, u, state, scalars):
-    """Step against the update, then look ahead."""
-    lr, beta, keep, take = scalars
-    x, _none = descent(p, u, (), (lr,))
-    return ahead(p, x, state[0], beta, keep, take)
-
-
-@jit
-def ahead_of_decoupled(p, u, state, scalars):
-    """Shrink, step, then look ahead."""
-    lr, weight_decay, beta, keep, take = scalars
-    x, _none = decoupled(p, u, (), (lr, weight_decay))
-    return ahead(p, x, state[0], beta, keep, take)
-
-
-@jit
-def ahead_of_fixed(p, u, state, scalars):
-    """Shrink whatever the learning rate, step, then look ahead."""
-    lr, weight_decay, beta, keep, take = scalars
-    x, _none = fixed(p, u, (), (lr, weight_decay))
-    return ahead(p, x, state[0], beta, keep, take)
-
-
-@jit
-def ahead_of_proximal(p, u, state, scalars):
-    """Step, shrink by division, then look ahead."""
-    lr, weight_decay, beta, keep, take = scalars
-    x, _none = proximal(p, u, (), (lr, weight_decay))
-    return ahead(p, x, state[0], beta, keep, take)
-
-
-@jit
-def ahead_of_cautious_decoupled(p, u, state, scalars):
-    """Shrink what an update does not let grow, step, then look ahead."""
-    lr, weight_decay, beta, keep, take = scalars
-    x, _none = cautious_decoupled(p, u, (), (lr, weight_decay))
-    return ahead(p, x, state[0], beta, keep, take)
-
-
-@jit
-def ahead_of_cautious_proximal(p, u, state, scalars):
-    """Step, shrink what the update does not let grow, then look ahead."""
-    lr, weight_decay, beta, keep, take = scalars
-    x, _none = cautious_proximal(p, u, (), (lr, weight_decay))
-    return ahead(p, x, state[0], beta, keep, take)
+ahead_of_decoupled = instead(ahead_of_descent, "ahead_of_decoupled", descent=decoupled)
+ahead_of_fixed = instead(ahead_of_descent, "ahead_of_fixed", descent=fixed)
+ahead_of_proximal = instead(ahead_of_descent, "ahead_of_proximal", descent=proximal)
+ahead_of_cautious_decoupled = instead(
+    ahead_of_descent, "ahead_of_cautious_decoupled", descent=cautious_decoupled
+)
+ahead_of_cautious_proximal = instead(
+    ahead_of_descent, "ahead_of_cautious_proximal", descent=cautious_proximal
+)
 
 
 MOVES = "lookahead"  # the buffer: the average of moves

@@ -5,8 +5,10 @@ import sys
 import pytest
 import torch
 
-from autotune.kernels.lang import jit, plain, tl
+from autotune.kernels.lang import instead, jit, plain, tl
 from autotune.kernels.rules.adan import ADAN, adan
+from autotune.kernels.rules.decay import fixed
+from autotune.kernels.rules.lookahead import ahead_of_fixed
 
 ROW = (1.0, 0.98, 0.02, 0.92, 0.08, 0.99, 0.01, 0.02, 0.08, 0.1, 1e-8)
 
@@ -61,8 +63,16 @@ def test_a_rule_must_be_a_plain_function():
         jit(len)
 
 
-def test_a_rule_pickles_by_name():
-    assert pickle.loads(pickle.dumps(adan)) is adan
+@pytest.mark.parametrize("rule", [adan, ahead_of_fixed], ids=repr)
+def test_a_rule_pickles_by_name(rule):
+    assert pickle.loads(pickle.dumps(rule)) is rule
+
+
+def test_another_rule_is_called_instead():
+    with pytest.raises(ValueError, match=r"adan> must call the rules to replace, got descent$"):
+        instead(adan, "other", descent=fixed)
+    row = (0.5, 0.25, 0.0, 0.0, 1.0)  # lr, weight decay, and no look ahead
+    assert plain(ahead_of_fixed)(2.0, 1.0, (0.0,), row) == (2.0 * 0.75 - 0.5, (-1.0,))
 
 
 HEAVY = ("numba", "triton", "optuna", "sqlalchemy", "scipy", "torch._dynamo")

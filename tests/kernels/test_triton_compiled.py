@@ -43,6 +43,7 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 ADAN = Rule(direction=adan.ADAN, application=decay.PROXIMAL)
 ADAN_WIN2 = Rule(direction=adan.ADAN, application=win.WIN2)
 LAMB_WIN = Rule(direction=lamb.LAMB, application=win.WIN, shaping=TRUST)
+AHEAD = Rule(direction=adan.ADAN, application=lookahead.OF[cautious.OF[decay.PROXIMAL]])
 OTHERS = {
     "amsgrad": Rule(direction=adam.AMSGRAD, application=decay.DECOUPLED),
     "sgd": Rule(direction=sgd.SGD, application=decay.DESCENT),
@@ -202,7 +203,7 @@ def test_asking_for_an_overflow_costs_one_number(compiled, machine):
     assert used <= 64
 
 
-@pytest.mark.parametrize("rule", [ADAN, LAMB_WIN], ids=["adan", "lamb-win"])
+@pytest.mark.parametrize("rule", [ADAN, LAMB_WIN, AHEAD], ids=["adan", "lamb-win", "ahead"])
 def test_amd_moves_16_bytes_at_once(compiled, rule):
     code = compiled("gfx942", rule)["fused_step"].asm["amdgcn"]
     wide = Counter(re.findall(r"\bglobal_(load|store)_dwordx4\b", code))
