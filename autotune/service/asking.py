@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Annotated, Any
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
@@ -38,6 +39,8 @@ LONGEST = 60.0  # seconds that a request may wait
 LOOK = 0.25  # seconds between looks whether anything changed
 AGAIN = 5.0  # seconds after which it is decided anew in any case: leases run out
 RETRY = 2  # seconds after which a worker that waits is to ask again
+
+T = TypeVar("T")
 
 routes = APIRouter(tags=["workers"])
 
@@ -91,7 +94,10 @@ async def ask(
         if service.draining.is_set():
             text = "this server is being stopped; ask again, another or its next start answers"
             raise Problem(503, "draining", text, retry="after")
-        answer = await service.decide(service.ask, name, asked, body.count, body.facts)
+        decision = service.decide(service.ask, name, asked, body.count, body.facts)
+        answer = await heard(request, decision)
+        if answer is None:
+            return Response(status_code=204)
         if isinstance(answer, Ended | Spent):
             raise _over(name, body, answer)
         if not isinstance(answer, Waits):
@@ -135,6 +141,20 @@ async def end(lease: Id, body: EndBody, request: Request) -> EndAnswer:
 def _patience(prefer: str | None) -> float:
     found = _WAIT.search(prefer or "")
     return min(float(found[1]), LONGEST) if found else 0.0
+
+
+async def heard(request: Request, decision: Coroutine[Any, Any, T]) -> T | None:
+    """Return a decision; None, and drop it where it has not begun, once its caller has gone.
+
+    A server that is too slow would else give trials to callers who ask again already.
+    """
+    task = asyncio.create_task(decision)
+    while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+        if await request.is_disconnected():
+            task.cancel()
+            await asyncio.wait({task})
+            return None
+    return task.result()
 
 
 async def _changed(service: Service, name: str, request: Request, deadline: float) -> bool:

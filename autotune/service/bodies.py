@@ -333,7 +333,8 @@ class AddBody(Body):
     ] = Field(
         description="Losses by step of a run with the steps and the schedule of the search's "
         "trials; the last alone is enough. A run that ended earlier needs one at a step where "
-        "trials are compared."
+        "trials are compared.",
+        examples=[[{"step": 9, "loss": 1.61}]],
     )
     diverged: bool = Field(
         default=False,

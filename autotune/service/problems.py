@@ -323,6 +323,7 @@ def _faults(errors: Iterable[Any]) -> Iterable[Fault]:
         if where == "body" and not path:
             said = "the body must be a JSON object, sent with Content-Type: application/json"
         if error["type"] == "json_invalid":
-            said = f"the body is not JSON: {error['ctx']['error']}"
+            # What it has for a path is the place in the text.
+            said = f"the body is not JSON: {error['ctx']['error']} at character {path.pop()}"
         pointer = "".join(f"/{part}" for part in path) if where == "body" else f"{where}:{path[0]}"
         yield Fault(pointer=pointer, detail=said)

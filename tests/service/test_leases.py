@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from autotune.service import core
+from autotune.service import asking, core
 from autotune.testing.remote import lease, refused, told, train
 
 
@@ -48,6 +50,28 @@ def test_the_same_request_is_answered_with_the_same_leases(begun):
         points(begun, held, *told(held))
         end(begun, held)
     assert "ask by another one" in refused(ask(begun, request="one"), 409, "request-spent")
+
+
+def test_an_ask_whose_caller_has_gone_gives_no_trial_away():
+    begun, held = [], threading.Event()
+
+    class Gone:
+        async def is_disconnected(self):
+            return True
+
+    async def ask():
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(held.wait)  # another decision
+            waits = asyncio.get_running_loop().run_in_executor(threads, begun.append, 1)
+            try:
+                return await asking.heard(Gone(), waiting(waits))
+            finally:
+                held.set()
+
+    async def waiting(decision):
+        return await decision
+
+    assert (asyncio.run(ask()), begun) == (None, [])
 
 
 def test_a_worker_that_asks_anew_gets_its_trial_back_where_it_was_saved(begun):
