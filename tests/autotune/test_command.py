@@ -234,7 +234,7 @@ def test_a_stranger_and_a_search_that_is_gone_are_answered_with_no(heard, report
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Start a shell command; it is ended whatever happens."""
-    monkeypatch.setattr(program, "GRACE", 0.3)
+    monkeypatch.setattr(program, "GRACE", PATIENCE)
     started = []
 
     def start(text):
@@ -283,7 +283,8 @@ def test_a_command_is_ended_with_what_has_left_its_group(begin):
     assert made.code == -15
 
 
-def test_a_command_that_ignores_sigterm_is_killed(begin):
+def test_a_command_that_ignores_sigterm_is_killed(begin, monkeypatch):
+    monkeypatch.setattr(program, "GRACE", 0.3)
     made, came, _ = begin("trap '' TERM; echo autotune step=1 loss=2; sleep 50; sleep 50")
     came.get(timeout=PATIENCE)
     assert made.end()
