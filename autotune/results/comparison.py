@@ -14,6 +14,7 @@ from autotune.results.learning import nothing_learned
 from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
+from autotune.studies import validations
 from autotune.studies.earlier import added, unequal
 from autotune.studies.records import (
     Role,
@@ -140,17 +141,12 @@ def of(
     store: Store, search: SearchRecord, trials: Mapping[str, Sequence[TrialRecord]]
 ) -> Comparison:
     """Return the comparison of a stored search whose trials, by optimizer, are known."""
-    recommended = {s.optimizer: store.recommendation(s.id) for s in search.studies}
-    chosen = {
-        name: int(found["source"])
-        for name, found in recommended.items()
-        if found and found["source"] is not None
-    }
+    chosen, known = validation.sources(store, search), validations.of(store, search.id)
     found = compare(search, trials, chosen, store.first_losses(search.id))
     return replace(
         found,
-        validations=validation.load(store, search, found.rows),
-        refinements=refinement.load(store, search),
+        validations=validation.load(store, search, known, found.rows, chosen),
+        refinements=refinement.drawn(store, search, known, chosen),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from autotune.results.intervals import Estimate, paired, verdict
-from autotune.results.validation import Longer, latest, longer
+from autotune.results.validation import Longer, longer, sources
 from autotune.studies import validations
 from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.store import Store
@@ -95,17 +95,32 @@ class Refinement:
 
 def load(store: Store, search: SearchRecord) -> tuple[Refinement, ...]:
     """Return the refined schedules of a search, the oldest first."""
-    return tuple(_each(store, search))
+    return drawn(store, search, validations.of(store, search.id), sources(store, search))
 
 
-def _each(store: Store, search: SearchRecord) -> Iterator[Refinement]:
-    for record in validations.of(store, search.id):
-        if record.plan.refined is not None:
-            yield _loaded(store, search, record, record.plan.refined)
+def drawn(
+    store: Store,
+    search: SearchRecord,
+    known: Iterable[ValidationRecord],
+    recommended: Mapping[str, int],
+) -> tuple[Refinement, ...]:
+    """Return the refined schedules among the validations of a search, in their order.
+
+    ``recommended``: as ``validation.sources`` returns it.
+    """
+    return tuple(
+        _loaded(store, one, one.plan.refined, search.name, recommended)
+        for one in known
+        if one.plan.refined is not None
+    )
 
 
 def _loaded(
-    store: Store, search: SearchRecord, record: ValidationRecord, origin: Refined
+    store: Store,
+    record: ValidationRecord,
+    origin: Refined,
+    search: str,
+    recommended: Mapping[str, int],
 ) -> Refinement:
     plan, stage = record.plan, record.stage
     trials = [trial for study in stage.studies for trial in store.trials(study.id)]
@@ -114,10 +129,10 @@ def _loaded(
     difference = paired(refined.losses, original.losses)
     return Refinement(
         number=record.number,
-        search=search.name,
+        search=search,
         optimizer=plan.optimizer,
         source=plan.source,
-        latest=latest(store, search, plan.optimizer) == plan.source,
+        latest=recommended.get(plan.optimizer) == plan.source,
         steps=plan.steps,
         origin=origin,
         table=next(each.schedule for each in plan.entrants if each.which == REFINED),

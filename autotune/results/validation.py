@@ -12,7 +12,6 @@ from autotune.results.agreement import Agreement, agreement
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
 from autotune.scheduler.validating import ENOUGH, RANKED, losses
-from autotune.studies import validations
 from autotune.studies.records import SearchRecord, SearchState, TrialRecord, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
@@ -134,14 +133,32 @@ class Validation:
         return tuple(text + mark for text in said)
 
 
-def load(store: Store, search: SearchRecord, rows: Sequence[Row]) -> tuple[Validation, ...]:
-    """Return the validations of a search, the oldest first."""
-    known = validations.of(store, search.id)
-    return tuple(_loaded(store, search, rows, one) for one in known if one.plan.refined is None)
+def load(
+    store: Store,
+    search: SearchRecord,
+    known: Iterable[ValidationRecord],
+    rows: Sequence[Row],
+    recommended: Mapping[str, int],
+) -> tuple[Validation, ...]:
+    """Return what became of the validations of a search, in their order.
+
+    Args:
+        store: Where they are stored.
+        search: The search.
+        known: All validations that are stored of it; those of refined schedules are left out.
+        rows: Its optimizers.
+        recommended: As ``sources`` returns it.
+    """
+    plain = [one for one in known if one.plan.refined is None]
+    return tuple(_loaded(store, one, search.name, rows, recommended) for one in plain)
 
 
 def _loaded(
-    store: Store, search: SearchRecord, rows: Sequence[Row], record: ValidationRecord
+    store: Store,
+    record: ValidationRecord,
+    search: str,
+    rows: Sequence[Row],
+    recommended: Mapping[str, int],
 ) -> Validation:
     plan, stage = record.plan, record.stage
     trials = [trial for study in stage.studies for trial in store.trials(study.id)]
@@ -157,10 +174,10 @@ def _loaded(
     )
     return Validation(
         number=record.number,
-        search=search.name,
+        search=search,
         optimizer=plan.optimizer,
         source=plan.source,
-        latest=latest(store, search, plan.optimizer) == plan.source,
+        latest=recommended.get(plan.optimizer) == plan.source,
         times=plan.times,
         steps=plan.steps,
         batch_size=plan.batch_size,
@@ -178,11 +195,14 @@ def _firsts(trials: Iterable[TrialRecord], firsts: Mapping[int, float]) -> dict[
     return {trial.seed: firsts[trial.id] for trial in trials if trial.id in firsts}
 
 
-def latest(store: Store, search: SearchRecord, optimizer: str) -> int | None:
-    """Return the number of the search trial whose setting is recommended of an optimizer."""
-    study = next(study for study in search.studies if study.optimizer == optimizer)
-    source: int | None = (store.recommendation(study.id) or {}).get("source")
-    return source
+def sources(store: Store, search: SearchRecord) -> dict[str, int]:
+    """Return the numbers of the search trials whose settings are recommended, by optimizer."""
+    found = {study.optimizer: store.recommendation(study.id) for study in search.studies}
+    return {
+        optimizer: int(one["source"])
+        for optimizer, one in found.items()
+        if one and one["source"] is not None
+    }
 
 
 def longer(entrant: Entrant, trials: Iterable[TrialRecord]) -> Longer:

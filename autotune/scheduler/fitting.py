@@ -126,17 +126,10 @@ class Pay:
         return sum(cost.of(whole(rungs, runs)) for cost in self.costs.values()) / self.slots
 
     def _most(self, rungs: Ladder) -> int:
-        """Return the most settings that the other limits of the budget allow."""
-        budget = self.policy.budget
-        most = min(MOST, budget.trials or MOST)
-        if budget.runs is None:
-            return most
-        left = (budget.runs - full_runs.final_runs(self.policy)) * rungs.steps[-1]
-        compared = self._compared(rungs)
-        return _last(lambda n: searching(self.policy, compared, n).steps <= left, 1, most)
+        return most_settings(self.policy, rungs)
 
     def _compared(self, rungs: Ladder) -> Ladder:
-        return rungs.from_safe() if self.policy.budget.trials is not None else rungs
+        return _compared(self.policy, rungs)
 
     def _row(self, rungs: Ladder, settings: int) -> float:
         """Return the seconds of what must follow one another, however many jobs run at once."""
@@ -145,6 +138,21 @@ class Pay:
         after = waves(self.policy, self.slots, studies)
         costs = self.costs.values()
         return mean(before * one.run(rungs, first) + after * one.run(rungs) for one in costs)
+
+
+def most_settings(policy: Policy, rungs: Ladder) -> int:
+    """Return about how many settings of each optimizer trials and full runs pay for, at most."""
+    budget = policy.budget
+    most = min(MOST, budget.trials or MOST)
+    if budget.runs is None:
+        return most
+    left = (budget.runs - full_runs.final_runs(policy)) * rungs.steps[-1]
+    compared = _compared(policy, rungs)
+    return _last(lambda n: searching(policy, compared, n).steps <= left, 1, most)
+
+
+def _compared(policy: Policy, rungs: Ladder) -> Ladder:
+    return rungs.from_safe() if policy.budget.trials is not None else rungs
 
 
 def searching(policy: Policy, rungs: Ladder, settings: int) -> Work:

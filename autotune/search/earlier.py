@@ -7,6 +7,8 @@ from typing import Any
 
 from autotune import optimizers
 from autotune.errors import SpecError, UnknownName
+from autotune.optimizers import controllers
+from autotune.optimizers.controllers import NONE
 from autotune.registry import unknown
 from autotune.space.controlled import is_word
 from autotune.space.coordinates import DEFAULT_WARMUP, encode
@@ -45,6 +47,7 @@ def check(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
                 f"{KEY}: {one.origin} is a setting of {one.optimizer}, which is not searched; "
                 f"add --optimizer {one.optimizer} or leave it out"
             )
+        _check_controller(one, spaces[one.optimizer])
         refuse_arguments(one.optimizer, _hyper(one), spaces[one.optimizer], f"{KEY}, {one.origin}")
         _check_place(one, spaces[one.optimizer])
     limit = spec.budget.resolved.trials
@@ -83,6 +86,23 @@ def as_torch(hyper: Mapping[str, Any]) -> dict[str, Any]:
 
 def _warmup(one: Earlier) -> float:
     return DEFAULT_WARMUP if one.warmup is None else one.warmup
+
+
+def _check_controller(one: Earlier, space: Space) -> None:
+    """Refuse a controller that the search has none of, and none where all settings have one."""
+    asked = one.hyper.get(controllers.KEY, NONE)
+    every = space.fixed.get(controllers.KEY, NONE)
+    if asked != NONE and controllers.KEY not in space.defaults:
+        raise SpecError(
+            f"{KEY}, {one.origin}: it has controller '{asked}', and this search has none; add "
+            f"--controller {asked} or leave the setting out"
+        )
+    if asked == NONE and every != NONE:
+        raise SpecError(
+            f"{KEY}, {one.origin}: it has no controller, and all settings of this search have "
+            f"'{every}'; give --set 'space.controller=[none, {every}]' instead of --controller to "
+            "search both, or leave the setting out"
+        )
 
 
 def refuse_arguments(optimizer: str, hyper: Mapping[str, Any], space: Space, said: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune.engines import from_spec
 from autotune.pruners.ladder import Ladder
-from autotune.scheduler import full_runs
+from autotune.scheduler import fitting, full_runs
 from autotune.scheduler.policy import Policy
 from autotune.search import earlier, opening, proxy
 from autotune.search.events import Listener, ignore
@@ -60,6 +60,8 @@ class Plan:
         full_runs: Full runs of one optimizer, by stage; "search" is None if only time limits it.
         spaces: Searched parameters by optimizer, as plain data.
         presets: Settings tried first, by optimizer.
+        settings: About how many settings of each optimizer trials and full runs pay for; None where
+            only time limits them.
         schedule: What was timed; None without minutes, and where no step could be timed.
         told: What became of the task and why, if anything did.
     """
@@ -72,6 +74,7 @@ class Plan:
     full_runs: Mapping[str, float | None]
     spaces: Mapping[str, Any]
     presets: Mapping[str, list[str]]
+    settings: int | None = None
     schedule: Schedule | None = None
     told: str | None = None
 
@@ -138,6 +141,7 @@ def _plan(fit: Fit) -> Plan:
         },
         spaces={name: space.as_data() for name, space in spaces.items()},
         presets={name: _tried(spec, name, space) for name, space in spaces.items()},
+        settings=_settings(spec, rungs),
         schedule=_schedule(fit),
         told=fit.told(),
     )
@@ -163,6 +167,12 @@ def _schedule(fit: Fit) -> Schedule | None:
         settings=fit.pay.settings(rungs),
         seconds={"timing": fit.seconds, **fit.pay.shares(rungs)},
     )
+
+
+def _settings(spec: SearchSpec, rungs: Ladder) -> int | None:
+    policy = Policy.of(spec)
+    limits = (policy.budget.runs, policy.budget.trials)
+    return None if limits == (None, None) else fitting.most_settings(policy, rungs)
 
 
 def _searching(spec: SearchSpec, rungs: Ladder) -> float | None:

@@ -69,7 +69,7 @@ def over(engine: Engine, *outcomes: Outcome) -> Report:
     raise AssertionError(f"nothing ended with one of {wanted}")
 
 
-def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
+def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not true():

