@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, func, select
 
 from autotune.studies.errors import NotFound
 from autotune.studies.models import Attempt, CurvePoint, Search, Study, Trial
@@ -58,7 +58,7 @@ def changed_ids(store: Reader, study_id: int, since: int) -> list[int]:
 
 def points(
     store: Reader, study_id: int, trials: Collection[int] | None = None
-) -> Iterator[Sequence[Row[Any]]]:
+) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield the points of a study's curves in blocks, by trial and step.
 
     A row is ``POINT`` and then the trial's id.
