@@ -94,8 +94,10 @@ class Points(Mapping[int, tuple[Point, ...]]):
 
     def holds(self, trials: Sequence[int], steps: Sequence[int]) -> list[bool]:
         """Return for each pair of a trial and a step whether its validation loss is finite."""
-        known = _pairs(self._finite[:, TRIAL], self._finite[:, STEP])
-        found: list[bool] = np.isin(_pairs(trials, steps), known).tolist()
+        known = np.sort(_pairs(self._finite[:, TRIAL], self._finite[:, STEP]))
+        asked = _pairs(trials, steps)
+        first, last = (np.searchsorted(known, asked, side=side) for side in ("left", "right"))
+        found: list[bool] = (first < last).tolist()
         return found
 
     @cached_property
@@ -103,8 +105,9 @@ class Points(Mapping[int, tuple[Point, ...]]):
         return self.table[np.isfinite(self.table[:, LOSS])]
 
 
-def _pairs(trials: Any, steps: Any) -> NDArray[np.complex128]:
-    return np.asarray(trials, dtype=np.float64) + 1j * np.asarray(steps, dtype=np.float64)
+def _pairs(trials: Any, steps: Any) -> NDArray[np.int64]:
+    """Return a number for each pair of a trial and a step; a database has fewer than 2^31 each."""
+    return np.asarray(trials, dtype=np.int64) * 2**32 + np.asarray(steps, dtype=np.int64)
 
 
 def _point(row: Sequence[float]) -> Point:

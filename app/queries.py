@@ -23,10 +23,12 @@ from autotune.studies.records import (
     AttemptRecord,
     Command,
     SearchRecord,
+    SearchState,
     TrialRecord,
 )
 from autotune.studies.store import Store
 
+LONG = 1000  # trials, of which what takes seconds is not measured at every change
 KEPT = 32  # values of searches and their optimizers that stay in memory
 
 
@@ -117,17 +119,31 @@ def sample(url: str, snapshot: Snapshot, optimizer: str) -> tuple[Sample, list[A
 
 
 def importance(url: str, snapshot: Snapshot, optimizer: str) -> Matters:
-    """Return which parameters matter, or why that cannot be said."""
+    """Return which parameters matter, or why that cannot be said.
 
-    def measured(_: object) -> Matters:
+    While a long search runs, that was measured when it had made all but a hundredth of its steps.
+    """
+    steps = sum(trial.step for trial in snapshot.trials[optimizer])
+
+    def measured(last: tuple[int, Matters] | None) -> tuple[int, Matters]:
+        if last and _hardly_more(snapshot, optimizer, steps, last[0]):
+            return last
         compared = fidelity.samples(snapshot.trials[optimizer], curves(url, snapshot, optimizer))
         known = reliability(url, snapshot, optimizer)
         space = snapshot.study(optimizer).space
-        return matters(compared, space, noise=known.found.noise if known else None)
+        noise = known.found.noise if known else None
+        return steps, matters(compared, space, noise=noise)
 
-    held: Kept[Matters] = _kept("importance", url, snapshot.search.name, optimizer)
+    held: Kept[tuple[int, Matters]] = _kept("importance", url, snapshot.search.name, optimizer)
     with st.spinner("Measuring importance"):
-        return held.at(snapshot.signature, measured)
+        return held.at(snapshot.signature, measured)[1]
+
+
+def _hardly_more(snapshot: Snapshot, optimizer: str, steps: int, before: int) -> bool:
+    """Return whether a study is long, runs, and made hardly more steps than before."""
+    long = len(snapshot.trials[optimizer]) >= LONG
+    running = snapshot.search.state is SearchState.RUNNING
+    return long and running and before <= steps < before + before // 100
 
 
 def reliability(url: str, snapshot: Snapshot, optimizer: str) -> Reliability | None:

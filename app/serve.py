@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from autotune.app import preload
+from autotune.app import ahead, preload
 from autotune.app.preload import Preload
 from autotune.app.proxies import Origins, RelativeRedirects
 from autotune.app.terms import Terms, agree
@@ -174,6 +174,7 @@ def _announced(address: str, host: str, open_browser: bool) -> Callable[[Any], A
             click.echo(
                 f"warning: {host} is reachable from other machines and there is no login", err=True
             )
+        ahead.begin()
         if open_browser:
             webbrowser.open(address)
         yield

@@ -50,5 +50,7 @@ def _abandoned(search: SearchRecord, store: Reader) -> bool:
 def _recounted(study: StudyRecord, store: Reader) -> StudyRecord:
     if not study.counts.get(TrialState.RUNNING):
         return study
-    states = Counter(settled(trial).state for trial in store.trials(study.id))
+    left = store.trials(study.id, state=TrialState.RUNNING)
+    others = {s: count for s, count in study.counts.items() if s != TrialState.RUNNING}
+    states = Counter(others) + Counter(settled(trial).state for trial in left)
     return replace(study, counts={str(state): count for state, count in states.items()})
