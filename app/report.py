@@ -139,7 +139,7 @@ def _luck(found: Found) -> Iterator[str]:
         )
         if stricter := outcome.stricter(found.rows):
             yield document.paragraph(stricter, "quiet")
-    for pairs, other in ((gained, "default or authors' setting"), (against, f"tuned {REFERENCE}")):
+    for pairs, other in ((gained, "default or authors'"), (against, f"tuned {REFERENCE}")):
         if pairs:
             chart = outcome.differences(pairs, colours, against=other)
             yield document.figure(chart, f"loss of tuned settings minus {other}")

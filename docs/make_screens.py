@@ -38,8 +38,7 @@ COMMANDS = (
     (*SEARCH, OTHER, "--runs", "25", "--sampler", "random"),
     ("report", NAME, "-o", "report.html", "--force"),
 )
-STEPS = Path("bench", "small.json")
-BENCH = ("bench", "step", "--shapes", "small", "--no-first-steps", "--save", str(STEPS))
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 WIDTHS: tuple[int, ...] = (1400, 400)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TALLEST = 9000  # pixels of a page; what is below is cut off
@@ -62,9 +61,6 @@ def search(folder: Path) -> None:
     """Run what the pages show."""
     for command in COMMANDS:
         autotune(folder, *command)
-    if not (folder / STEPS).exists():
-        (folder / STEPS).parent.mkdir(exist_ok=True)
-        autotune(folder, *BENCH)
 
 
 def addresses(folder: Path) -> dict[str, str]:
@@ -158,7 +154,7 @@ def main(folder: Path) -> None:
     """Write all pictures."""
     search(folder)
     SCREENS.mkdir(exist_ok=True)
-    flags = ("--benchmarks", str(STEPS.parent), "--allow-control")
+    flags = ("--benchmarks", str(BENCHMARKS), "--allow-control")
     with sync_playwright() as playwright, dashboard(folder, *flags) as server:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         pages = {name: f"{server}/{path}" for name, path in addresses(folder).items()}
