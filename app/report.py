@@ -30,6 +30,7 @@ from autotune.search import details
 from autotune.search.stored import opened, written
 from autotune.studies import following
 from autotune.studies.records import SearchRecord, TrialRecord
+from autotune.studies.setting import Setting
 
 _REFERENCES = {"default": "its default", "authors'": "the authors' setting"}
 TELLING = 0.1  # share from which a parameter is named beside the first one
@@ -141,7 +142,7 @@ def _luck(found: Found) -> Iterator[str]:
         )
         if stricter := outcome.stricter(found.rows):
             yield document.paragraph(stricter, "quiet")
-    for pairs, other in ((gained, "default or authors' setting"), (against, f"tuned {REFERENCE}")):
+    for pairs, other in ((gained, "default or authors'"), (against, f"tuned {REFERENCE}")):
         if pairs:
             chart = outcome.differences(pairs, colours, against=other)
             yield document.figure(chart, f"loss of tuned settings minus {other}")
@@ -191,6 +192,8 @@ def _different(found: Found) -> Iterator[str]:
     yield document.table(frame, "judged settings")
     if same:
         yield document.paragraph(f"The same wherever it applies: {same}.", "quiet")
+    for text in _beside(found.rows):
+        yield document.paragraph(text)
     metric = next(iter(metrics(*found.curves.values())))
     bands = judged.bands(found.rows, found.trials, found.curves, metric)
     if bands:
@@ -201,6 +204,30 @@ def _different(found: Found) -> Iterator[str]:
             "highest; tuned settings are solid.",
             "quiet",
         )
+
+
+def _beside(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield by how much each tuned setting differs from tuned AdamW, in the numbers both have."""
+    reference = next((row for row in rows if row.optimizer == REFERENCE), None)
+    if reference is None:
+        return
+    theirs = _numbers(reference.tuned.setting)
+    for row in rows:
+        ours = _numbers(row.tuned.setting)
+        told = [
+            f"{name} {words.number(ours[name] / theirs[name])} times"
+            if ours[name] and theirs[name]
+            else f"{name} {words.number(ours[name])} instead of {words.number(theirs[name])}"
+            for name in ours
+            if name in theirs and ours[name] != theirs[name]
+        ]
+        if told:
+            yield f"Tuned {row.optimizer} beside tuned {REFERENCE}: {', '.join(told)}."
+
+
+def _numbers(setting: Setting) -> dict[str, float]:
+    known = {**setting.hyper, "warm-up": setting.warmup}
+    return {name: float(x) for name, x in known.items() if type(x) in {int, float}}
 
 
 def _why(found: Found) -> Iterator[str]:

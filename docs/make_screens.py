@@ -38,12 +38,11 @@ COMMANDS = (
     (*SEARCH, OTHER, "--runs", "25", "--sampler", "random"),
     ("report", NAME, "-o", "report.html", "--force"),
 )
-STEPS = Path("bench", "small.json")
-BENCH = ("bench", "step", "--shapes", "small", "--no-first-steps", "--save", str(STEPS))
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 WIDTHS: tuple[int, ...] = (1400, 400)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TALLEST = 9000  # pixels of a page; what is below is cut off
-COLOURS = 64  # of a picture: text and flat areas need few
+SHADES = 51  # of each colour, beside black
 WAIT = 180_000  # milliseconds for a page on a machine that does other work too
 LOOKS = 12  # at a page before its picture is taken as it is
 SEEN = 40  # trials of the running search before its picture is taken
@@ -62,9 +61,6 @@ def search(folder: Path) -> None:
     """Run what the pages show."""
     for command in COMMANDS:
         autotune(folder, *command)
-    if not (folder / STEPS).exists():
-        (folder / STEPS).parent.mkdir(exist_ok=True)
-        autotune(folder, *BENCH)
 
 
 def addresses(folder: Path) -> dict[str, str]:
@@ -114,10 +110,10 @@ def pictures(page: Page, width: int, address: str) -> Iterator[tuple[str, bytes]
 
 
 def write(data: bytes, name: str) -> None:
-    """Write a picture with few colours."""
+    """Write a picture with fewer shades, which halves it; a palette would mix up the hues."""
     image = Image.open(BytesIO(data)).convert("RGB")
-    small = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.convert("RGB").save(SCREENS / f"{name}.webp", lossless=True)
+    shades = [round(round(value / 255 * SHADES) * 255 / SHADES) for value in range(256)]
+    image.point(shades * 3).save(SCREENS / f"{name}.webp", lossless=True)
 
 
 def take(browser: Browser, pages: dict[str, str]) -> None:
@@ -158,7 +154,7 @@ def main(folder: Path) -> None:
     """Write all pictures."""
     search(folder)
     SCREENS.mkdir(exist_ok=True)
-    flags = ("--benchmarks", str(STEPS.parent), "--allow-control")
+    flags = ("--benchmarks", str(BENCHMARKS), "--allow-control")
     with sync_playwright() as playwright, dashboard(folder, *flags) as server:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         pages = {name: f"{server}/{path}" for name, path in addresses(folder).items()}

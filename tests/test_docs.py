@@ -214,3 +214,11 @@ def test_the_page_on_optimizers_has_every_name_with_its_state_and_bytes() -> Non
         assert state.replace("`", "").split(", ") == kept
         assert int(size) == traffic(optimizer, p).total
         p.grad = None
+
+
+def test_every_picture_of_the_dashboard_is_shown_in_both_widths_and_schemes() -> None:
+    shown = set(re.findall(r"screens/([\w-]+\.webp)", (DOCS / "dashboard.md").read_text("utf-8")))
+    assert shown == {path.name for path in (DOCS / "screens").iterdir()}
+    for name in {path.rsplit("-", 2)[0] for path in shown}:
+        every = {f"{name}-{width}-{by}.webp" for width in (1400, 400) for by in ("light", "dark")}
+        assert every <= shown

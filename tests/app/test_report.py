@@ -56,6 +56,7 @@ def test_a_report_answers_who_won_by_how_much_and_at_what_cost(written):
     assert "Wall time of the search" in told
     assert "tuned adan tuned adamw -0.1887 ± 0.0630 3 of 3 seeds" in told
     assert "adan: the loss moves most with learning rate (" in told
+    assert "Tuned adan beside tuned adamw: lr " in told
     assert "autotune validate resnet-mini/adan-win --steps 5x tells whether" in told
 
 
