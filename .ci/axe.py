@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlencode, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -22,7 +23,7 @@ from autotune.testing import sample
 from autotune.testing.served import CHROMIUM, DRAWN, FLAGS, dashboard
 
 NAMES = ("older", "newer")
-SCREENS = ((1400, "light"), (400, "dark"))
+SCREENS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((1400, "light"), (400, "dark"))
 WAIT = 180_000  # milliseconds for a page on a machine that does other work too
 SERIOUS = ("serious", "critical")
 

@@ -257,7 +257,7 @@ def test_what_became_of_it_in_longer_runs_is_said(page, sample_url, tmp_path, na
     assert said.startswith("adan holds at 5x")
     assert f"- {words.plain(said)}" in [text.value for text in at.markdown]
     if name == "compare":
-        assert "In runs 5 times as long" in [each.value for each in at.subheader]
+        assert "adan in runs 5 times as long" in [each.value for each in at.subheader]
         table = at.dataframe[-1].value
         assert list(table["restated by"]) == ["r", ""]
         assert list(table["loss"]) == ["0.5500 ± 0.6353", "1.5550 ± 0.6988"]
