@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import unescape
+from itertools import groupby
 from typing import Any
 
 import plotly.graph_objects as go
@@ -63,15 +64,17 @@ def _told(traces: Sequence[BaseTraceType], *, titled: bool) -> str:
     if first.type == "bar":
         return _bars(first)
     if "lines" in (first.mode or ""):
-        return _lines([_finite(trace.y) for trace in traces])
+        return _lines([line for trace in traces for line in _unbroken(trace.y)])
     if isinstance(first.marker.color, tuple) and first.marker.color:
         return _coloured(first, first.marker.color)
     points = [point for trace in traces for point in zip(trace.x, trace.y, strict=True)]
     return _points(points, titled=titled) + _interval(first)
 
 
-def _finite(values: Any) -> list[float]:
-    return [value for value in (() if values is None else values) if value is not None]
+def _unbroken(values: Any) -> list[list[float]]:
+    """Return the lines of a trace, in which None is the gap between two."""
+    gaps = groupby(() if values is None else values, key=lambda value: value is None)
+    return [list(line) for gap, line in gaps if not gap]
 
 
 def _bars(trace: BaseTraceType) -> str:

@@ -68,12 +68,12 @@ def tune(  # noqa: PLR0913  what a search is made of
         listen: Called with each event (``autotune.search.events``); nothing is shown then.
         progress: How to show what happens on stderr: ``"auto"`` (bars on a terminal and in a
             notebook with ipywidgets, else lines), ``"rich"``, ``"plain"``, ``"json"``, ``"off"``.
-        **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples, ``data``,
-            ``seeds`` to judge on, ``finalists``, ``seed``, ``workers``, ``engine``, ``device`` (as
-            ``"cpu"``, ``"cuda:1"``), ``precision`` (as ``"bf16"``), ``sampler``, ``pruner``,
-            ``ray``; ``per_gpu`` and, in seconds, ``step_timeout`` (engine ``"processes"``);
-            ``try_first``, settings that are known from elsewhere, or the path of a file with them
-            (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
+        **spec: Other keys of a spec: ``steps`` of a full run, ``batch_size`` in samples,
+            ``image_size`` in pixels of a side, ``data``, ``seeds`` to judge on, ``finalists``,
+            ``seed``, ``workers``, ``engine``, ``device`` (as ``"cpu"``, ``"cuda:1"``),
+            ``precision`` (as ``"bf16"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu``
+            and, in seconds, ``step_timeout`` (engine ``"processes"``); ``try_first``, settings
+            that are known from elsewhere, or the path of a file with them (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
             each step's gradient, for ``Result.refine``; ``measure_noise`` of gradients, for
             ``Tuned.at(batch=...)``;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``

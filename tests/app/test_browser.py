@@ -239,7 +239,10 @@ def test_a_chart_is_drawn_again_only_for_news(read, growing):
     trials.first.wait_for(timeout=TIMEOUT, state="attached")  # a table's cell is never visible
 
     assert quiet == 1
-    assert min(reader.settled(charts=2).traces()["adan"]["y"]) == 0.5
+    # Charts follow what is said above them, some seconds later.
+    reader.page.wait_for_function(
+        f"Math.min(...({VISIBLE}[0]?._fullData?.[0].y ?? [])) === 0.5", timeout=TIMEOUT
+    )
 
 
 @pytest.fixture(scope="module")
