@@ -1,11 +1,11 @@
 """How long people wait for the dashboard of 10,000 trials, beside optuna-dashboard on the same.
 
-Needs Chromium, and ``pip install optuna-dashboard playwright``. Each page is opened as a new
-visitor does, with nothing in the browser's cache. A page is there when its chart or table is, its
-server has ended, and then nothing in it changed for half a second, which is not counted. A live
-page goes on changing: with a trial a second it is there the first time that its chart or table is
-drawn and its server has ended. A click is over when the axis is logarithmic and the server has
-ended. The floor is a page of Streamlit's that holds one chart of three points.
+Needs Chromium, and ``pip install optuna-dashboard playwright``. A visitor comes with nothing in
+the browser's cache, opens the first page and then the others. A page is there when its chart or
+table is, its server has ended, and then nothing in it changed for half a second, which is not
+counted. A live page goes on changing: with a trial a second it is there the first time that its
+chart or table is drawn and its server has ended. A click is over when the axis is logarithmic and
+the server has ended. The floor is a page of Streamlit's that holds one chart of three points.
 """
 
 from __future__ import annotations
@@ -82,17 +82,16 @@ LOGARITHMIC = """() => { const app = document.querySelector('[data-testid="stApp
     && app.dataset.testScriptState === 'notRunning'
     && document.querySelector('.js-plotly-plot .main-svg') && performance.now(); }"""
 FLOOR = """
-import sys
 import plotly.graph_objects as go
 import streamlit as st
+st.header("A page")
+st.plotly_chart(go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2])))
+"""
+SERVING = """
+import sys
+import streamlit as st
 from autotune.app.serve import settings
-def page():
-    st.header("A page")
-    st.plotly_chart(go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2])))
-if __name__ == "__main__":
-    st.App(__file__).run(config=settings("127.0.0.1", int(sys.argv[-1])))
-else:
-    page()
+st.App(sys.argv[1]).run(config=settings("127.0.0.1", int(sys.argv[-1])))
 """
 STILL = """wanted => { const app = document.querySelector('[data-testid="stApp"]');
   return document.querySelector(wanted) && (!app || app.dataset.testScriptState === 'notRunning')
@@ -284,17 +283,18 @@ def clicked(page: Page) -> float:
 def visit(
     browser: Browser, server: str, pages: dict[str, tuple[str, str]], *, live: bool = False
 ) -> dict[str, float]:
-    """Open every page as a new visitor, and return how long each took."""
+    """Open every page in a tab of its own as a new visitor does, and return how long each took."""
     took = {}
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.add_init_script(WATCH)
     for name, (path, wanted) in pages.items():
-        context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        context.add_init_script(WATCH)
         page = context.new_page()
         took[name] = opened(page, server + path, wanted, live=live)
         sys.stderr.write(f"{name} {took[name]:.2f}\n")
         if name == "history":
             took["a click"] = clicked(page)
-        context.close()
+        page.close()
+    context.close()
     return took
 
 
@@ -335,12 +335,12 @@ def main() -> None:
         stack.callback(browser.close)
         script = Path(folder, "floor.py")
         script.write_text(FLOOR)
-        empty, _ = stack.enter_context(serving(sys.executable, str(script)))
+        empty, _ = stack.enter_context(serving(sys.executable, "-c", SERVING, str(script)))
         quiet, changed, rivals, floor = [], [], [], []
         for _ in range(given.rounds):
             quiet.append(visit(browser, ours, OURS))
             rivals.append(visit(browser, theirs, THEIRS))
-            floor.append(visit(browser, empty, {"an empty page": ("", CHART)}))
+            floor.append(visit(browser, empty, {"first time": ("", CHART), "again": ("", CHART)}))
             with changing(url):
                 changed.append(visit(browser, ours, OURS, live=True))
         table("autotune dashboard", quiet)

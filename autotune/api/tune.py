@@ -73,7 +73,8 @@ def tune(  # noqa: PLR0913  what a search is made of
             ``seed``, ``workers``, ``engine``, ``device`` (as ``"cpu"``, ``"cuda:1"``),
             ``precision`` (as ``"bf16"``), ``sampler``, ``pruner``, ``ray``; ``per_gpu``
             and, in seconds, ``step_timeout`` (engine ``"processes"``); ``try_first``, settings
-            that are known from elsewhere, or the path of a file with them (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
+            that are known from elsewhere, or the path of a file with them
+            (``autotune import``); ``patience``, settings without a better one; ``record_norms`` of
             each step's gradient, for ``Result.refine``; ``measure_noise`` of gradients, for
             ``Tuned.at(batch=...)``;
             ``command`` (words such as ``["python", "train.py", "{args}"]``), ``report``, ``metric``
