@@ -55,14 +55,16 @@ class Kept(Generic[Value]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curves:
+class KeptPoints:
     """The points of a study; they hold every change up to a revision of the search."""
 
     points: Points
     revision: int
 
 
-def curves(store: Store, study: StudyRecord, search: SearchRecord, last: Curves | None) -> Curves:
+def curves(
+    store: Store, study: StudyRecord, search: SearchRecord, last: KeptPoints | None
+) -> KeptPoints:
     """Return the points of a study, of which those of its trials that changed are read."""
     revision = following.revision(store, search.id)
     new = following.changed_ids(store, study.id, last.revision) if last else []
@@ -72,7 +74,7 @@ def curves(store: Store, study: StudyRecord, search: SearchRecord, last: Curves 
         points = last.points.replaced(new, Points.read(following.points(store, study.id, new)))
     else:
         points = last.points
-    return Curves(points=points, revision=revision)
+    return KeptPoints(points=points, revision=revision)
 
 
 def snapshot(store: Store, name: str, signature: str, last: Snapshot | None) -> Snapshot:

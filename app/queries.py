@@ -13,7 +13,7 @@ from autotune.app import reliability as reliabilities
 from autotune.app.axes import Axis, axes
 from autotune.app.fidelity import Sample
 from autotune.app.importance import Matters, matters
-from autotune.app.kept import Curves, Kept, Snapshot
+from autotune.app.kept import Kept, KeptPoints, Snapshot
 from autotune.app.points import Points
 from autotune.app.reliability import Reliability
 from autotune.errors import NotFound
@@ -82,7 +82,7 @@ def curves(url: str, snapshot: Snapshot, optimizer: str) -> Points:
     """Return the curves of one optimizer's trials."""
     with Store(url, read_only=True) as store:
         read = partial(kept.curves, store, snapshot.study(optimizer), snapshot.search)
-        held: Kept[Curves] = _kept("curves", url, snapshot.search.name, optimizer)
+        held: Kept[KeptPoints] = _kept("curves", url, snapshot.search.name, optimizer)
         return held.at(snapshot.signature, read).points
 
 

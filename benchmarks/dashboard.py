@@ -14,7 +14,6 @@ import argparse
 import math
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from autotune.studies.records import Point, Proposal, Role, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 from autotune.testing import sample
+from autotune.testing.served import CHROMIUM, FLAGS
 
 NAME, STEPS, POINTS = "load", 200, 20
 SPACE: dict[str, tuple[str, float, float]] = {
@@ -47,8 +47,6 @@ SPACE: dict[str, tuple[str, float, float]] = {
     "one_minus_beta2": ("log", 1e-3, 0.2),
     "warmup": ("linear", 0.0, 0.3),
 }
-CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or "google-chrome"
-FLAGS = ["--no-sandbox", "--disable-gpu"]
 CHART = ".js-plotly-plot .main-svg"
 TABLE = "[data-testid='stDataFrame'] canvas"
 STUDY = f"study?search={NAME}&optimizer=adan&tab="
@@ -331,7 +329,7 @@ def main() -> None:
         command = str(Path(sys.executable).with_name("optuna-dashboard"))
         theirs, held_theirs = stack.enter_context(serving(command, other))
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         stack.callback(browser.close)
         script = Path(folder, "floor.py")
         script.write_text(FLOOR)
