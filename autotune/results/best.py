@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from autotune.errors import NothingUsable
 from autotune.results import comparison
+from autotune.results.chosen import Chosen, judged_of, row_of
 from autotune.results.comparison import Row
 from autotune.results.intervals import estimate
-from autotune.results.tuned import Chosen, Tuned, judged_of, recorded, row_of, study_of
+from autotune.results.tuned import Tuned, recorded, study_of
 from autotune.studies.records import Role, SearchRecord, TrialRecord, TrialState
 from autotune.studies.store import Store
 

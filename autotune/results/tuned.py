@@ -11,29 +11,27 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from autotune.environment import SCHEDULES
-from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.errors import NothingUsable, SpecError
 from autotune.optimizers.options import FILTERS
 from autotune.optimizers.registry import schedule
-from autotune.registry import foreign, unknown
+from autotune.registry import foreign
 from autotune.results import comparison, noise, refinement
-from autotune.results.comparison import Comparison, Contender, Row
+from autotune.results.chosen import Chosen, judged_of, row_of, single
+from autotune.results.comparison import Comparison, Row
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate
 from autotune.results.refinement import Refinement
 from autotune.scheduler import widening
 from autotune.studies.earlier import added, unequal
 from autotune.studies.records import (
     NO_SEED,
-    Role,
     SearchRecord,
     StudyRecord,
     TrialRecord,
-    TrialState,
     mixed,
     own_data,
     own_image_size,
     own_loop,
 )
-from autotune.studies.setting import Setting
 from autotune.studies.store import Store
 from autotune.transfer.base import Change
 
@@ -167,7 +165,7 @@ def tuned(
     if trial is None:
         chosen = judged_of(found.search, row, which, trials)
     else:
-        chosen = _single(found.search, row, trials, trial)
+        chosen = single(found.search, row, trials, trial)
     return recorded(store, found, row, chosen, trials)
 
 
@@ -227,101 +225,6 @@ def _longer(found: Comparison, record: Tuned) -> Iterator[str]:
     for one in reversed(found.validations):
         if (one.optimizer, one.source) == (record.optimizer, number):
             yield from one.sentences
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A setting and the runs that support it."""
-
-    setting: Setting
-    number: int | None
-    origin: str
-    losses: Mapping[int, float]
-    accuracy: Estimate | None
-    difference: Estimate | None
-    verdict: str
-    reference_verdict: str | None = None
-    caveats: tuple[str, ...] = ()
-
-
-def row_of(comparison: Comparison, optimizer: str | None, trial: int | None = None) -> Row:
-    """Return an optimizer's row; without a name, the best one."""
-    name, rows = comparison.search.name, {row.optimizer: row for row in comparison.rows}
-    if optimizer is not None:
-        if optimizer not in rows:
-            raise NotFound(f"search '{name}': {unknown('optimizer', optimizer, rows)}")
-        return rows[optimizer]
-    if not rows:
-        raise NothingUsable(f"search '{name}' has no optimizer yet; continue it first")
-    if trial is not None and len(rows) > 1:
-        listed = ", ".join(f"{name}/{row}" for row in sorted(rows))
-        raise SpecError(f"trial {trial} must be of one optimizer; name one of {listed}")
-    return comparison.rows[0]
-
-
-def judged_of(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> Chosen:
-    """Return the tuned or the default setting with its judging runs."""
-    if which not in {"tuned", "default"}:
-        raise SpecError(f"which must be 'tuned' or 'default', got '{which}'")
-    contender = row.tuned if which == "tuned" else row.default
-    if not contender.losses:
-        raise NothingUsable(_unjudged(search.name, row.optimizer, which, contender))
-    judged = (trial for trial in trials if trial.role is Role.JUDGE)
-    run = next(trial for trial in judged if trial.setting.trains_like(contender.setting))
-    is_tuned = which == "tuned"
-    return Chosen(
-        setting=run.setting,
-        number=run.source,
-        origin=contender.origin,
-        losses=contender.losses,
-        accuracy=contender.accuracy,
-        difference=row.difference if is_tuned else None,
-        verdict=row.verdict if is_tuned else _for_comparison(row),
-        reference_verdict=row.reference_verdict if is_tuned else None,
-    )
-
-
-def _for_comparison(row: Row) -> str:
-    ours = row.default.word == "default"
-    which = f"the default of {row.optimizer}" if ours else row.default.called
-    return f"{which}, for comparison"
-
-
-def _unjudged(search: str, optimizer: str, which: str, contender: Contender) -> str:
-    why = contender.failures[0] if contender.failures else "no judging run has ended"
-    return (
-        f"the {which} setting of {optimizer} in search '{search}' has no loss: {why}; "
-        f"continue the search, or name one trial"
-    )
-
-
-def _single(search: SearchRecord, row: Row, trials: Sequence[TrialRecord], number: int) -> Chosen:
-    """Return the setting of one trial, supported by one run."""
-    where = f"{row.optimizer} in search '{search.name}'"
-    run = next((t for t in trials if t.number == number), None)
-    if run is None:
-        raise NotFound(f"no trial {number} of {where}; its {len(trials)} trials count from 0")
-    if run.loss is None:
-        why = f": {run.reason}" if run.reason else ""
-        raise NothingUsable(f"trial {number} of {where} has no loss, it is {run.state}{why}")
-    partial = run.state is not TrialState.COMPLETE
-    caveat = f"its loss was read at step {run.step} of {run.target}, before the schedule ended"
-    return Chosen(
-        setting=run.setting,
-        number=number,
-        origin=f"trial {number} ({run.origin})",
-        losses={run.seed: run.loss},
-        accuracy=None if run.accuracy is None else estimate([run.accuracy]),
-        difference=None,
-        verdict=_of_one(run),
-        caveats=(caveat,) if partial else (),
-    )
-
-
-def _of_one(run: TrialRecord) -> str:
-    if run.role is Role.ADDED:
-        return "a trial that was measured elsewhere: this search did not run its setting"
-    return "a single trial, chosen by hand: nothing is said about other seeds"
 
 
 def _schedule(search: SearchRecord, optimizer: str, warmup: float) -> Schedule:

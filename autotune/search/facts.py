@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autotune.studies.records import own_data
+from autotune.studies.records import own_data, own_loop
 from autotune.tasks.content import MODULE
 
 # Facts of a task that may not change when a search continues, and their names in messages.
@@ -53,3 +53,13 @@ def another_task(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         if one.get(name) != other.get(name) and not told:
             words.insert(0, name)
     return words
+
+
+def unknown_size(task: Mapping[str, Any]) -> str | None:
+    """Return what to ask for where nobody knows how many samples a batch holds."""
+    if not own_data(task) or "batch_size" in task or own_loop(task):
+        return None
+    return (
+        "how many samples a batch holds cannot be told from its tensors; state it as "
+        "Problem(batch_size=...), so that exports name it beside lr"
+    )

@@ -26,7 +26,7 @@ from autotune.search.stored import refuse_other_kind
 from autotune.search.turns import merge
 from autotune.space.presets import over_runs, presets_of, spaces_of
 from autotune.space.spaces import Space
-from autotune.studies.records import SearchRecord, SearchState, own_data
+from autotune.studies.records import SearchRecord, SearchState
 from autotune.studies.spec import SearchSpec, parse
 from autotune.studies.store import Store
 from autotune.tasks import precision
@@ -378,16 +378,6 @@ def charged(opened: Opened, store: Store, seconds: float) -> Opened:
         return opened
     spent = store.tick(opened.search.id, seconds)
     return replace(opened, search=replace(opened.search, seconds=spent))
-
-
-def unknown_size(task: Mapping[str, Any]) -> str | None:
-    """Return what to ask for where nobody knows how many samples a batch holds."""
-    if not own_data(task) or "batch_size" in task or LOOP in task:
-        return None
-    return (
-        "how many samples a batch holds cannot be told from its tensors; state it as "
-        "Problem(batch_size=...), so that exports name it beside lr"
-    )
 
 
 def _state_of(found: Checked, search: SearchRecord, optimizer: str, space: Space) -> StudyState:

@@ -16,7 +16,7 @@ from autotune.search import earlier, gradients
 from autotune.search.alike import Alike, coarse
 from autotune.search.carried import task_arguments
 from autotune.search.events import Listener, Notice, TrialEnded, TrialProgressed, TrialStarted
-from autotune.search.opening import unknown_size
+from autotune.search.facts import unknown_size
 from autotune.search.repeats import Repeats
 from autotune.search.turns import Participant
 from autotune.seeds import training
