@@ -49,7 +49,7 @@ def mini(
         steps=steps or 216,
         batch_size=batch_size or 32,
         presets=PRESETS,
-        shortest=Shortest(steps=54, image_size=fewest(images, 8)),
+        shortest=Shortest(steps=108, image_size=fewest(images, 8)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -70,7 +71,7 @@ class Supervised:
         Raises:
             SpecError: The device does not compute in it.
         """
-        return replace(self, precision=precise(word, self._built(0), self.device))
+        return replace(self, precision=precise(word, self._outlined(), self.device))
 
     @property
     def waits(self) -> bool:
@@ -80,7 +81,7 @@ class Supervised:
     def _precision_on(self, device: Device) -> Precision:
         """Return bfloat16 for our convolutions where a GPU is built for it, else float32."""
         quick = (device.capability() or (0, 0)) >= BFLOAT16_FROM
-        if quick and not self.origin and convolves(self._built(0)):
+        if quick and not self.origin and convolves(self._outlined()):
             return Precision.BFLOAT16
         return Precision.FLOAT32
 
@@ -138,6 +139,14 @@ class Supervised:
         with seeded("initialisation", seed):
             return self.build(seed)
 
+    def _outlined(self) -> nn.Module:
+        """Build the model without its numbers: at once and without memory, however large it is."""
+        if not self.origin:
+            # Code that computes with numbers while it builds gets some below.
+            with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+                return self._built(0)
+        return self._built(0)
+
     @cached_property
     def _resident(self) -> Resident:
         return Resident(self.device)
@@ -148,4 +157,4 @@ class Supervised:
 
     @cached_property
     def _size(self) -> Mapping[str, int]:
-        return size(self._built(0))
+        return size(self._outlined())

@@ -36,6 +36,24 @@ def test_resnet50_takes_its_head_from_the_data():
     assert (facts["tensors"], facts["classes"]) == (161, 100)
 
 
+def test_a_model_is_counted_without_its_numbers():
+    made, task = [], resolve("mlp")
+
+    def build(seed):
+        made.append(torch.empty(()).device.type)
+        return task.build(seed)
+
+    assert replace(task, build=build).facts()["parameters"] == task.facts()["parameters"]
+    assert made == ["meta"]
+
+
+def test_a_model_that_computes_while_it_is_built_is_counted_as_well():
+    def build(seed):
+        return torch.nn.Linear(3, int(torch.full((), 2.0).item()))
+
+    assert replace(resolve("mlp"), build=build).facts()["parameters"] == 8
+
+
 def test_resnet50_computes_in_float32_on_every_processor(monkeypatch):
     fast = {"avx2": True, "avx512_f": True, "avx512_bf16": True}
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: fast)
