@@ -140,7 +140,7 @@ def train(
         answer = client.post(f"/v1/searches/{search}/leases", json=asked)
         if answer.status_code == 410:
             return answer
-        if answer.status_code == 204:
+        if answer.status_code == 204 or _spent(answer):
             continue
         _check(answer)
         for held in answer.json()["leases"]:
@@ -151,6 +151,11 @@ def train(
                     break
             _check(client.post(f"{held['url']}/end", json={"outcome": "reached"}))
     return None
+
+
+def _spent(answer: Any) -> bool:
+    """Return whether the answer to an ask was lost with a server, and its lease is over by now."""
+    return bool(answer.status_code == 409 and answer.json()["type"].endswith(":request-spent"))
 
 
 def _check(answer: Any) -> None:
