@@ -43,7 +43,7 @@ from autotune.transfer.base import Route
 from autotune.transfer.carry import carry
 
 OUT = Path(__file__).parent / "results" / "transfer"
-REFERENCE = "batch+timescale+warmup-share"  # the default set when this was begun
+REFERENCE = "batch+timescale+warmup-share"  # of the literature, the default when this was begun
 SETS = (
     "none", "batch", "timescale", "betas-samples", "betas-share", "lr-steps", "warmup-steps",
     "batch+betas-samples", "timescale+betas-share", REFERENCE, f"{REFERENCE}+betas-samples",

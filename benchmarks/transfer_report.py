@@ -26,7 +26,7 @@ from autotune.results.intervals import estimate
 Who = tuple[str, str]  # which setting, and by which set of rules
 Target = tuple[int, int]  # times the steps, times the batch
 FEWEST = 5  # tasks for a comparison
-DEFAULT = "default"  # word for the reference
+REFERENCE = "literature"  # word for the set that all are compared with
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Recorded:
 
     def word(self, rules: str) -> str:
         """Return a set's name in the tables, where the reference has a short one."""
-        return rules.replace(self.reference, DEFAULT)
+        return rules.replace(self.reference, REFERENCE)
 
     def at(self, targets: Iterable[Target]) -> list[Case]:
         """Return the cases at some targets."""
@@ -162,8 +162,8 @@ def _counted(recorded: Recorded) -> str:
     tasks = len({case.task for case in recorded.carried})
     count = sum(map(len, recorded.runs.losses.values()))
     return (
-        f"{count} runs of {tasks} tasks; seeds begun by target (steps/batch): {told}. The default "
-        f"set is {recorded.reference}."
+        f"{count} runs of {tasks} tasks; seeds begun by target (steps/batch): {told}. "
+        f"`{REFERENCE}` is {recorded.reference}."
     )
 
 
@@ -188,14 +188,14 @@ def _compared(recorded: Recorded, title: str, targets: Sequence[Target]) -> list
         last = (percent(some[each.rules]) if some else "" for some in (kept, apart))
         rows.setdefault((*_cells(each), *last), []).append(recorded.word(each.rules))
     header = (
-        "rules", "loss against the default set", "in spreads", "tasks lower / higher", "p",
+        "rules", f"loss against {REFERENCE}", "in spreads", "tasks lower / higher", "p",
         "tuned against default, both by it", "against tuned at the target",
     )  # fmt: skip
     text = ", ".join(f"{steps}x/{batch}x" for steps, batch in targets)
     text = f"{text}; {len(found)} tasks"
     told = table(header, [(", ".join(names), *cells) for cells, names in rows.items()])
     words = [replace(each, rules=recorded.word(each.rules)) for each in compared]
-    return [f"### {title} ({text})", told, verdict(words, DEFAULT)]
+    return [f"### {title} ({text})", told, verdict(words, REFERENCE)]
 
 
 def _cells(effect: Effect) -> tuple[str, ...]:
@@ -271,7 +271,7 @@ def _losses(recorded: Recorded) -> str:
             names = (where["task"], where["optimizer"], f"{case.steps}x/{case.batch}x")
             rows.append((*names, str(len(own)), *told, last))
     header = (
-        "task", "optimizer", "steps/batch", "seeds", "default", "tuned", "tuned, default set",
+        "task", "optimizer", "steps/batch", "seeds", "default", "tuned", f"tuned, {REFERENCE}",
         "tuned at the target",
     )  # fmt: skip
     return "### Losses\n\n" + table(header, rows)

@@ -76,7 +76,8 @@ class Tuned:
             samples: Of an epoch.
             width: Hidden units as a multiple of the searched model's; rule ``"width"`` reads it.
             noise_scale: Samples of a batch beyond which a larger one brings no larger lr.
-            rules: Names; None: the default ones that apply. ``["none"]`` changes nothing.
+            rules: Names; None: the default set, which keeps lr and weight decay. ``["literature"]``
+                restates them where a rule applies, ``["none"]`` changes nothing.
 
         Raises:
             SpecError: A number is out of range, the run would be shorter than the searched ones, or
@@ -87,7 +88,7 @@ class Tuned:
             >>> import autotune
             >>> tuned = autotune.load("line").tuned("adan")
             >>> [change.name for change in tuned.at(steps="5x").record.changes]
-            ['warmup', 'weight_decay']
+            ['warmup']
         """
         from autotune.results.restated import restated
         from autotune.transfer.targets import Target

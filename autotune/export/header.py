@@ -86,7 +86,9 @@ def _noise(target: Mapping[str, Any]) -> list[str]:
     if NOISE not in target:
         return []
     samples = f"{target[NOISE]:.4g} samples"
-    return [f"noise scale: {samples}, beyond which lr rises no further; {target[NOISE_ORIGIN]}"]
+    return [
+        f"noise scale: {samples}, beyond which rule batch raises lr no further; {target[NOISE_ORIGIN]}"
+    ]
 
 
 def _value(value: Any) -> str:

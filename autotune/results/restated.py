@@ -23,7 +23,7 @@ def restated(tuned: Tuned, target: Target, rules: Sequence[str] | None = None) -
     Args:
         tuned: As it was found.
         target: The run that it is wanted for.
-        rules: Names of rules, ``default`` or ``none``; None: the default ones that apply.
+        rules: Names of rules and sets (``default``, ``literature``), or ``none``; None: default.
 
     Raises:
         SpecError: The target is none of a run, or a rule that was named does not apply.

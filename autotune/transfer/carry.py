@@ -12,11 +12,13 @@ from autotune.optimizers import controllers
 from autotune.space import coordinates, spaces
 from autotune.space.spaces import Range
 from autotune.studies.setting import Setting
-from autotune.transfer import DEFAULT, GROUP
-from autotune.transfer.base import Change, Kind, Route, Rule
+from autotune.transfer import DEFAULT, GROUP, LITERATURE
+from autotune.transfer.base import ADAPTIVE, Change, Kind, Route, Rule
 from autotune.transfer.kinds import kind_of
 
-ALL, NOTHING = "default", "none"  # words for this set, and for one without rules
+NOTHING = "none"  # word for a set without rules
+SETS = {"default": DEFAULT, "literature": LITERATURE}  # words for sets
+MEASURED = Route(batch=(1, 4), steps=(1, 10))  # how far benchmarks/transfer.py went
 WIDTH = "lr for the width"
 
 
@@ -36,7 +38,7 @@ class Carried:
 
 
 def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of rules; ``default`` stands for the default set, ``none`` for no rule.
+    """Return the names of rules; ``default`` and ``literature`` are sets, ``none`` is no rule.
 
     Raises:
         UnknownName: No rule has that name.
@@ -47,7 +49,7 @@ def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
     names = [name for word in words for name in word.split("+")]
     if NOTHING in names and len(names) > 1:
         raise SpecError(f"rule '{NOTHING}' must stand alone, got {'+'.join(names)}")
-    each = [n for name in names for n in (DEFAULT if name == ALL else (name,)) if n != NOTHING]
+    each = [n for name in names for n in SETS.get(name, (name,)) if n != NOTHING]
     for name in each:
         registry.check(GROUP, name)
     return tuple(dict.fromkeys(each))
@@ -68,9 +70,10 @@ def carry(
         optimizer: Name of its optimizer.
         setting: As it was found.
         route: From the searched runs to the target.
-        rules: Names; None: the default ones, without those that do not apply.
+        rules: Names of rules and of sets; None: the default set. A rule of a set that does not
+            apply is left out.
         space: Where it was found, as plain data; a value that leaves it is warned of.
-        lenient: Leave out a rule that does not apply, as of the default ones, with a warning.
+        lenient: Leave out any rule that does not apply, as of a set, with a warning.
 
     Raises:
         SpecError: A rule that was named does not apply to the optimizer.
@@ -79,7 +82,8 @@ def carry(
     kind, names = kind_of(optimizer), chosen(rules)
     loaded: dict[str, Rule] = {name: registry.load(GROUP, name) for name in names}
     kept, said = _consistent(loaded)
-    kept, left_out = _applicable(kept, kind, setting, named=not lenient and names != DEFAULT)
+    named = not lenient and names not in SETS.values()
+    kept, left_out = _applicable(kept, kind, setting, named=named)
     now, changes = setting, []
     for name in sorted(kept, key=lambda name: kept[name].reads_lr):
         new = kept[name].restate(setting, now, route, kind)
@@ -90,7 +94,29 @@ def carry(
     moved = coordinates.encode(now.hyper, now.warmup)
     carried = Setting(params={**now.params, **moved}, hyper=now.hyper, warmup=now.warmup)
     outside = _outside(optimizer, setting, now, route, space or {})
+    said += _unmeasured(kind, route) if names == DEFAULT else ()
     return Carried(setting=carried, changes=tuple(changes), warnings=(*said, *left_out, *outside))
+
+
+def _unmeasured(kind: Kind, route: Route) -> Iterator[str]:
+    """Yield why lr and weight decay, which the default set leaves as they are, may be wrong."""
+    restate = "rule 'literature' restates them"
+    if kind.family != ADAPTIVE and route.batch_ratio != 1:
+        yield (
+            f"lr and weight decay stay as they were found for a batch of {route.batch_ratio:g}x, "
+            f"which was measured for adaptive methods, and {kind.optimizer} is none; {restate}"
+        )
+    elif _beyond(route):
+        yield (
+            "lr and weight decay stay as they were found, which was measured up to "
+            f"{MEASURED.batch_ratio:g}x the batch and {MEASURED.steps_ratio:g}x the steps only, "
+            f"and the target is {route.batch_ratio:g}x and {route.steps_ratio:g}x; {restate}"
+        )
+
+
+def _beyond(route: Route) -> bool:
+    far = route.batch_ratio > MEASURED.batch_ratio
+    return far or route.steps_ratio > MEASURED.steps_ratio
 
 
 def _consistent(rules: Mapping[str, Rule]) -> tuple[dict[str, Rule], list[str]]:

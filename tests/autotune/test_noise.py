@@ -280,7 +280,7 @@ def test_an_export_for_a_larger_batch_stops_at_the_measured_scale_and_says_so(se
             with store.writing() as connection:
                 gradients.drop(connection, [trial.id])
                 gradients.add(connection, trial.id, [Gradient(step=1, variance=32.0, square=2.0)])
-    given = {"which": "tuned", "number": None, "target": Target(batch=800)}
+    given = {"which": "tuned", "number": None, "target": Target(batch=800), "rules": ["batch"]}
     text = rendered(url, "s/adamw", "json", **given).text
     data = json.loads(text)
     (change,) = [one for one in data["changes"] if one["name"] == "lr"]
@@ -289,7 +289,7 @@ def test_an_export_for_a_larger_batch_stops_at_the_measured_scale_and_says_so(se
     header = rendered(url, "s/adamw", "yaml", **given).text
     runs = re.search(r"measured at \d+ steps of \d+ judging runs?", header)[0]
     assert (
-        f"# noise scale: 16 samples, beyond which lr rises no further; {runs}; McCandlish et al. "
+        f"# noise scale: 16 samples, beyond which rule batch raises lr no further; {runs}; McCandlish et al. "
         "2018 (arXiv:1812.06162)\n"
     ) in header
     words = ["export", "s/adamw", "--as", "json", "--top", "1", "--target-batch", "800"]

@@ -21,7 +21,7 @@ from autotune.results.tuned import horizon
 from autotune.studies.setting import Setting
 from autotune.testing import sample
 from autotune.testing.exports import tuned_for_test
-from autotune.transfer import DEFAULT, GROUP, rules
+from autotune.transfer import GROUP, rules
 from autotune.transfer.base import ADAPTIVE, SGD, SIGN, Kind, Route, Rule
 from autotune.transfer.carry import carry
 from autotune.transfer.kinds import kind_of
@@ -63,14 +63,32 @@ def test_lr_rises_no_further_than_the_noise_scale(noise, ratio):
 @pytest.mark.parametrize("optimizer", ["adamw", "adan", "sgd"])
 def test_lr_times_decay_times_steps_stays(optimizer):
     found = SGDS if optimizer == "sgd" else FOUND
-    new = carry(optimizer, found, Route(batch=(32, 128), steps=(100, 700))).setting.hyper
+    way = Route(batch=(32, 128), steps=(100, 700))
+    new = carry(optimizer, found, way, ["literature"]).setting.hyper
     before = found.hyper["lr"] * found.hyper["weight_decay"] * 100
     assert new["lr"] * new["weight_decay"] * 700 == pytest.approx(before)
 
 
-def test_betas_stay_unless_a_rule_for_them_is_named():
+def test_all_but_the_warm_up_stays_without_a_rule():
     way = Route(batch=(32, 128), steps=(100, 700))
-    assert carry("adamw", FOUND, way).setting.hyper["betas"] == (0.9, 0.96)
+    carried = carry("adamw", FOUND, way)
+    assert (carried.setting.hyper, carried.warnings) == (FOUND.hyper, ())
+    assert [change.rule for change in carried.changes] == ["warmup-share"]
+    assert carry("adamw", FOUND, way, ["literature"]).setting.hyper["betas"] == (0.9, 0.96)
+
+
+def test_what_was_not_measured_of_the_default_set_is_said():
+    far = "lr and weight decay stay as they were found, which was measured up to 4x the batch and "
+    there = Route(batch=(32, 256), steps=(100, 500))
+    assert carry("adamw", FOUND, there).warnings == (
+        f"{far}10x the steps only, and the target is 8x and 5x; rule 'literature' restates them",
+    )
+    assert far in carry("adamw", FOUND, Route(steps=(100, 2000))).warnings[0]
+    assert carry("sgd", SGDS, Route(batch=(32, 64))).warnings == (
+        "lr and weight decay stay as they were found for a batch of 2x, which was measured for "
+        "adaptive methods, and sgd is none; rule 'literature' restates them",
+    )
+    assert carry("sgd", SGDS, Route(steps=(100, 200))).warnings == ()
 
 
 def test_half_lives_stay_in_samples():
@@ -114,7 +132,7 @@ def test_a_longer_run_has_a_lower_lr_and_the_same_warm_up_steps_where_that_is_na
     way = Route(batch=(32, 32), steps=(100, 1000))
     assert restate("lr-steps", way)["lr"] == pytest.approx(0.01 * 10**-0.32)
     assert restate("warmup-steps", way) == {"warmup": pytest.approx(0.02)}
-    named = carry("adamw", FOUND, way, ["default", "lr-steps"]).setting.hyper
+    named = carry("adamw", FOUND, way, ["literature", "lr-steps"]).setting.hyper
     assert named["lr"] * named["weight_decay"] * 1000 == pytest.approx(0.01 * 0.1 * 100)
 
 
@@ -177,7 +195,7 @@ def test_a_named_rule_that_does_not_apply_is_refused(optimizer, found, rule, why
 
 def test_a_decay_that_a_setting_puts_in_the_gradient_has_no_timescale():
     coupled = Setting(params={}, hyper={**FOUND.hyper, "decay": "coupled"}, warmup=0.1)
-    carried = carry("adopt", coupled, Route(steps=(100, 500)))
+    carried = carry("adopt", coupled, Route(steps=(100, 500)), ["literature"])
     assert carried.setting.hyper["weight_decay"] == 0.1
     assert carried.warnings[0].startswith("rule 'timescale' does not apply to adopt: its decay is")
 
@@ -191,7 +209,7 @@ def test_classes_that_add_the_decay_to_the_gradient_say_so(optimizer):
 def test_of_another_package_s_optimizer_nothing_is_guessed():
     found = Setting(params={}, hyper={"lr": 0.01, "weight_decay": 0.1}, warmup=0.1)
     way = Route(batch=(32, 64), steps=(100, 500))
-    carried = carry("torch.optim.AdamW", found, way)
+    carried = carry("torch.optim.AdamW", found, way, ["literature"])
     assert [change.rule for change in carried.changes] == ["warmup-share"]
     assert [text.split(":")[0] for text in carried.warnings] == [
         "rule 'batch' does not apply to torch.optim.AdamW",
@@ -206,8 +224,8 @@ def test_signs_matrices_and_layer_wise_rates_have_their_families():
     assert families == {"lion": SIGN, "muon": SIGN, "lars": SGD, "lamb": ADAPTIVE}
 
 
-def test_a_default_rule_that_does_not_apply_is_left_out_with_a_warning():
-    carried = carry("adam", FOUND, Route(steps=(100, 500)))
+def test_a_rule_of_a_set_that_does_not_apply_is_left_out_with_a_warning():
+    carried = carry("adam", FOUND, Route(steps=(100, 500)), ["literature"])
     assert [change.rule for change in carried.changes] == ["warmup-share"]
     assert carried.warnings == (
         "rule 'timescale' does not apply to adam: its decay is a part of the gradient",
@@ -226,7 +244,7 @@ def test_of_rules_that_contradict_each_other_the_last_counts_with_a_warning():
 def test_a_value_beyond_the_searched_range_is_warned_of():
     space = {"lr": ["log", 1e-4, 0.015], "timescale": ["log", 500.0, 2000.0]}
     way = Route(batch=(32, 128), steps=(100, 500))
-    carried = carry("adamw", FOUND, way, space=space)
+    carried = carry("adamw", FOUND, way, ["literature"], space)
     # The timescale is five times as long, in a run five times as long.
     assert carried.warnings == (
         "lr is 0.02 for the target, outside the 0.0001 to 0.015 that was searched",
@@ -294,7 +312,7 @@ def test_a_smaller_batch_and_missing_steps_are_warned_of():
 def test_a_restated_record_lists_each_value_before_and_after_with_its_source():
     record = tuned_for_test()
     record = replace(record, warnings=(horizon(record.tuned_on, record.optimizer),))
-    tuned = Tuned(record=record).at(batch="4x", steps=300)
+    tuned = Tuned(record=record).at(batch="4x", steps=300, rules=["literature"])
     told = json.loads(tuned.export("json"))
     assert told["target"] == {"batch_size": 128, "steps": 300}
     assert [(c["name"], c["rule"]) for c in told["changes"]] == [
@@ -331,7 +349,8 @@ def test_a_setting_is_exported_for_a_target_from_the_command_line(tmp_path):
     sample.make(url, landscapes={"adamw": sample.OPTIMIZERS["adamw"]})
     base = ["export", "resnet-mini", "--as", "yaml", "--storage", url]
     plain = yaml.safe_load(CliRunner().invoke(main, base).output.split("# ")[-1].split("\n", 1)[1])
-    done = CliRunner().invoke(main, [*base, "--target-batch", "4x", "--target-steps", "5x"])
+    target = ["--target-batch", "4x", "--target-steps", "5x"]
+    done = CliRunner().invoke(main, [*base, *target, "--rule", "literature"])
     told = yaml.safe_load(
         "\n".join(
             line for line in done.output.splitlines() if not line.startswith(("#", "exporting"))
@@ -342,4 +361,3 @@ def test_a_setting_is_exported_for_a_target_from_the_command_line(tmp_path):
     assert "restated for batch_size 64 (searched with 64), steps 1350" in kept.output
     alone = CliRunner().invoke(main, [*base, "--rule", "batch"])
     assert "a rule restates a setting for a target, which is not given, got batch" in alone.output
-    assert tuple(DEFAULT) == ("batch", "timescale", "warmup-share")

@@ -184,7 +184,7 @@ def trials(store):
     )  # fmt: skip
 
 
-FULL = {"rules": [("default",), ("none",)], "settings": 4, "seeds": 2}
+FULL = {"rules": [("literature",), ("none",)], "settings": 4, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def listen(event):
         seen += 1
         if seen == 15:
             os.kill(os.getpid(), signal.SIGKILL)
-asked = Asked(study="problem/adan", steps="3x", rules=[("default",), ("none",)],
+asked = Asked(study="problem/adan", steps="3x", rules=[("literature",), ("none",)],
     settings=4, seeds=2)
 validating.run(asked, sys.argv[1], listen=listen, halt=threading.Event())
 """
@@ -425,7 +425,7 @@ def test_every_page_says_what_became_of_it(undisturbed):
 
 def test_the_command_prints_a_table_and_the_verdict(undisturbed):
     database = undisturbed[3]
-    words = ["validate", "problem/adan", "--steps", "3x", "--rule", "default", "--rule", "none",
+    words = ["validate", "problem/adan", "--steps", "3x", "--rule", "literature", "--rule", "none",
              "--settings", "4", "--seeds", "2", "--storage", f"sqlite:///{database}"]  # fmt: skip
     code, text = invoked(*words)
     assert code == 0
@@ -445,7 +445,7 @@ def test_a_validation_is_run_and_read_from_python(undisturbed):
     found, _, _, database = undisturbed
     result = autotune.load("problem", storage=f"sqlite:///{database}")
     given = {"optimizer": "adan", "settings": 4, "seeds": 2, "progress": "off"}
-    assert result.validate(steps="3x", rules=["default", "none"], **given) == found
+    assert result.validate(steps="3x", rules=["literature", "none"], **given) == found
     assert result.validations == (found,)
     assert found.sentences[0] in result.verdict
     with pytest.raises(SpecError, match=r"^unknown argument 'step'; did you mean 'steps'\?"):

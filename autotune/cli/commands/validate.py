@@ -69,7 +69,7 @@ def command(
     interrupt, repeat the command.
 
     Example: autotune validate resnet50 --steps 5x --minutes 60
-    Example: autotune validate mlp/adan --steps 3x --rule default --rule none --settings 6
+    Example: autotune validate mlp/adan --steps 3x --rule default --rule literature --settings 6
     """
     with interruptible() as interrupt, reserved() as stdout:
         from autotune.cli.commands import run_validation

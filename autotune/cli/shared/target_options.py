@@ -25,7 +25,7 @@ _OPTIONS: tuple[Decorator, ...] = (
         "--noise-scale",
         type=float,
         metavar="N",
-        help="Samples of a batch beyond which lr rises no further.",
+        help="Samples of a batch beyond which rule batch raises lr no further.",
     ),
     click.option(
         "--rule",
@@ -33,7 +33,8 @@ _OPTIONS: tuple[Decorator, ...] = (
         multiple=True,
         metavar="NAME",
         shell_complete=completion.registered("rules"),
-        help=f"Rule to restate by; repeat it.  [default: {', '.join(DEFAULT)}]",
+        help="Rule to restate by, or 'literature' for a set; repeat it.  "
+        f"[default: {', '.join(DEFAULT)}]",
     ),
 )
 _KEYS = ("batch", "steps", "epochs", "samples", "width")
