@@ -15,6 +15,9 @@ from autotune.errors import AutotuneError, SpecError, ends_process
 
 _NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
 _NO_PACKAGE = "no known parent package"  # what Python says of a relative import in a script
+_NO_GRAPH = (
+    "does not require grad and does not have a grad_fn"  # what torch says of a detached loss
+)
 _IMPORTING = "<frozen importlib"
 
 
@@ -23,6 +26,8 @@ def described(error: BaseException) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, ImportError) and _NO_PACKAGE in message:
         message += "; import it without the dot, or put an __init__.py into its folder"
+    if not torch.is_grad_enabled() and _NO_GRAPH in message:
+        message += "; losses are measured without gradients: compute it in torch.enable_grad()"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

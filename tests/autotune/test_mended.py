@@ -98,6 +98,12 @@ def test_a_loss_without_a_gradient_is_told_before_anything_is_stored(write, sear
         search(write(loss="return torch.ones(())"))
 
 
+def test_a_loss_that_differentiates_is_told_why_measuring_it_fails(write, search):
+    own = "batch = batch[0].requires_grad_(), batch[1]; y = model(batch[0]).sum()"
+    with pytest.raises(SpecError, match=r"compute it in torch\.enable_grad\(\)\n"):
+        search(write(loss=f"{own}; torch.autograd.grad(y, batch[0], create_graph=True)"))
+
+
 def test_the_first_look_at_a_module_tries_its_gradient_too(tmp_path, search):
     path = tmp_path / "net.py"
     path.write_text(
