@@ -114,7 +114,9 @@ class Function:
 
     def check(self, offered: Sequence[str]) -> None:
         """Refuse a function that asks for more than what is ``offered``."""
-        for name in self._parameters:
+        for name, each in self._parameters.items():
+            if name in offered and each.kind is each.POSITIONAL_ONLY:
+                raise SpecError(f"{self.text} must take '{name}' by name; take out its '/'")
             if self.requires(name) and not (name in offered and self.accepts(name)):
                 hint = registry.near(name, offered)
                 raise SpecError(

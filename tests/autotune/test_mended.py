@@ -161,6 +161,12 @@ def test_trials_that_a_missing_file_failed_are_run_once_it_is_there(
     assert f"search 'problem': {len(failed)} trials that failed are tried again" in said
 
 
+def test_a_failure_names_the_line_of_the_user_s_file(write, search):
+    lost = "if len(calls) > 3: torch.nn.functional.linear(torch.ones(3), torch.ones(2, 2))"
+    with pytest.raises(NothingUsable, match=r"RuntimeError: .* \(mended\.py:15\); mend it"):
+        search(write(loss=lost))
+
+
 def test_what_still_fails_is_told_anew_and_tried_once_a_sitting(write, search, tmp_path):
     model = write(loss=MOUNT)
     for _ in range(4):

@@ -335,6 +335,23 @@ def test_a_wrong_return_is_refused(write, value, kind):
     )
 
 
+def test_an_argument_without_a_name_is_refused(write):
+    path = write("def net(seed, /): ...")
+    assert _refusal(f"{path}:net") == f"{path}:net must take 'seed' by name; take out its '/'"
+
+
+def test_an_exception_that_cannot_tell_its_message_is_named(write):
+    path = write("""
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("and this is not it")
+
+    def net(seed):
+        raise Mute
+    """)
+    assert _refusal(f"{path}:net") == f"{path}:net raised Mute"
+
+
 def test_a_model_without_parameters_is_refused(write):
     path = write("def net():\n    import torch\n    return torch.nn.Flatten()")
     assert _refusal(f"{path}:net") == f"the model of {path}:net has no parameter to train"
