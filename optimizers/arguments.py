@@ -42,7 +42,8 @@ save the model, and ``train()`` puts y back.
     "params": """\
 params: An iterable of tensors, of (name, tensor) pairs, or of dictionaries, one for each
     group. Tensors are real, of any shape. A group has its tensors under 'params', and may
-    set for itself any argument that stands before ``max_grad_norm``.
+    set for itself any argument that stands before ``max_grad_norm``. One that is in a group
+    twice is stepped once.
 """,
     "lr": """\
 lr: Learning rate: a number of at least 0, or a tensor that holds one. Default: 1e-3.

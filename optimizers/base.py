@@ -261,6 +261,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(check.one_for_all("max_grad_norm"))
         hyper.settle(self, param_group)
         eager(super().add_param_group)(param_group)
+        stepping.once(self.param_groups[-1])
         try:
             stepping.check_group(self, self.param_groups[-1])
         except (ImportError, ValueError):
@@ -334,7 +335,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self.capturable:
             capturable.write_out(saved)
         for group in saved["param_groups"]:
-            group.update({k: check.plain(group[k]) for k in self.watch.names if k in group})
+            group.update({k: check.saved(v, k in self.watch.names) for k, v in group.items()})
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -17,6 +17,12 @@ _THEIRS = {
     "acceleration_mode": "write acceleration instead",
     "maximize": "negate the loss",
 }
+_UNKNOWN = {
+    **_THEIRS,
+    "fused": "leave it out: backend='auto' takes the fastest that runs here",
+    "foreach": "leave it out: all tensors are stepped together",
+    "differentiable": "leave it out: steps are not differentiated",
+}
 
 
 _ONE_POINT = ("none", "nesterov-ema")  # accelerations under which one point decays
@@ -37,6 +43,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value if value.numel() == 1 or value.ndim != 1 else tuple(value.tolist())
     return _plain(value)
+
+
+def saved(value: Any, own: bool) -> Any:
+    """Return a value as checkpoints have it: plain, so that ``torch.load`` takes it.
+
+    Of others' values, as what a scheduler or timm puts into a group, only NumPy's are changed.
+    """
+    return plain(value) if own or isinstance(value, np.generic) else value
 
 
 def _plain(value: Any) -> Any:
@@ -206,6 +220,12 @@ def one_of(name: str, value: Any, known: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in known:
         quoted = [repr(word) for word in known]
         raise ValueError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, got {value!r}")
+
+
+def unknown(name: str) -> str:
+    """Return the sentence that refuses a keyword, with what to write instead where it is known."""
+    way = f"; {_UNKNOWN[name]}" if name in _UNKNOWN else ""
+    return f"got an unexpected keyword argument '{name}'{way}"
 
 
 def group_keys(group: Mapping[str, Any]) -> None:

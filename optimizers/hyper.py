@@ -56,6 +56,8 @@ class Watch:
             optimizer.capturable and isinstance(group[MULTIPLIER], Tensor)
         ):
             check.at_least_zero(MULTIPLIER, group[MULTIPLIER])
+        if group.get("maximize"):  # torch's own would ascend from here on
+            check.group_keys(group)
         lr = group["lr"]
         if type(lr) is not float or not 0.0 <= lr < math.inf:
             return self._with_rate(optimizer, n, group)

@@ -25,6 +25,18 @@ def check_group(optimizer: RuleOptimizer, group: Group) -> None:
         capturable.check(optimizer, group)
 
 
+def once(group: Group) -> None:
+    """Keep a parameter that is in a group twice only once; torch has warned of it.
+
+    A launch that has it twice would count one step and update its averages by two.
+    """
+    places = {id(p): i for i, p in reversed([*enumerate(group["params"])])}
+    if len(places) < len(group["params"]):
+        for name in ("params", "param_names"):
+            if name in group:
+                group[name] = [group[name][i] for i in sorted(places.values())]
+
+
 def advance(self: RuleOptimizer, given: Given | None) -> None:
     """Take one step, unless gradients overflowed; ``given`` has the tensors of a compiler."""
     self._settle()

@@ -152,7 +152,7 @@ def filled(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name in given:
         if name not in DEFAULTS:
-            raise TypeError(f"got an unexpected keyword argument '{name}'")
+            raise TypeError(check.unknown(name))
     return {**DEFAULTS, **given}
 
 

@@ -23,7 +23,8 @@ _LOG = frozenset(
         "one_minus_momentum",
     }
 )
-_NUMBERS = _LOG | {"warmup", "max_grad_norm", "weight_decay"}
+_AT_LEAST_ZERO = ("max_grad_norm", "weight_decay")
+_NUMBERS = _LOG | {"warmup", *_AT_LEAST_ZERO}
 _ENDS = ("low", "high")
 _SCALES = ("log", "linear")
 
@@ -86,6 +87,7 @@ def _parameters(path: str, value: Any) -> dict[str, Any]:
 
 
 def _override(path: str, name: str, value: Any) -> Any:
+    value = _listed(value)
     if isinstance(value, Mapping):
         return _range(path, name, value)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -147,8 +149,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
+def _listed(value: Any) -> Any:
+    """Return an array or a tensor as the list or the number that it holds."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _plain(value: Any) -> Any:
-    """Read the numbers that are text to YAML, such as `1e-4`."""
+    """Read the numbers that are text to YAML, such as `1e-4`, and NumPy's."""
+    value = _listed(value)
     if isinstance(value, str):
         try:
             return float(value)
@@ -162,6 +170,8 @@ def _possible(path: str, name: str, number: float) -> float:
         raise SpecError(f"{path} must be finite, got {number}")
     if name in _LOG and number <= 0:
         raise SpecError(f"{path} must be positive, got {number:g}")
+    if name in _AT_LEAST_ZERO and number < 0:
+        raise SpecError(f"{path} must be at least 0, got {number:g}")
     if name.startswith("one_minus_") and number > 1:
         raise SpecError(f"{path} must be at most 1, got {number:g}")
     if name == "warmup" and not 0 <= number < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from autotune.results import refinement, validation
+from autotune.results import reach, refinement, validation
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
 from autotune.results.refinement import Refinement
@@ -81,7 +81,7 @@ class Row:
     diverged: int
     failed: int
     nothing_learned: str | None = None  # a sentence, where the tuned setting learned nothing
-    unseeded: str | None = None  # a sentence, where all seeds gave the same losses
+    unseeded: str | None = None  # a sentence, where seeds or settings make no difference
     searched: Effort = field(default_factory=Effort)  # without it, rows cannot be compared
 
 
@@ -269,7 +269,8 @@ def _row(
     changed = not tuned.setting.trains_like(default.setting)
     difference = paired(tuned.losses, default.losses) if changed else None
     name = study.optimizer
-    unseeded = _unseeded(name, pair)
+    unreached = reach.unreached(name, trials)
+    unseeded = unreached or _unseeded(name, pair)
     return Row(
         optimizer=name,
         default=default,
@@ -277,7 +278,10 @@ def _row(
         changed=changed,
         difference=difference,
         verdict=(
-            unlearned or (changed and unseeded) or _tuning_verdict(name, pair, difference, changed)
+            unlearned
+            or unreached
+            or (changed and unseeded)
+            or _tuning_verdict(name, pair, difference, changed)
         )
         if tuned.losses
         else f"{name} was not judged: {_obstacle(tuned, trials)}",

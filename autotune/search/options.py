@@ -14,11 +14,14 @@ from autotune.space.presets import presets_of
 from autotune.space.spaces import Space
 from autotune.studies.setting import Setting
 
+_PLAIN = ("lr", "weight_decay", "eps")  # numbers, which a spec has checked
+
 
 def check(spaces: Mapping[str, Space]) -> None:
     """Refuse spaces with options that their optimizer does not take, or not together.
 
-    Optimizers of this package are built at all choices and ends of ranges of such options.
+    Optimizers of this package are built at all choices and ends of ranges of such options, and of
+    other arguments that are searched or fixed only where somebody asks for them.
 
     Raises:
         SpecError: The optimizer refuses one, or what is asked for has no effect.
@@ -53,8 +56,17 @@ def _may_be_on(space: Space, switch: str, value: str) -> bool:
 
 
 def _settings(name: str, space: Space) -> Iterator[Setting]:
-    """Yield the setting that tuning is compared with, with each combination of options."""
+    """Yield the setting that tuning is compared with, with each combination of options.
+
+    And with each value of the arguments that only who asks for them has.
+    """
     reference = presets_of(name, space)[0].setting
+    own = sorted(space.asked & space.defaults.keys() - set(_PLAIN))
+    if own:
+        yield reference  # which has what is fixed
+    for key in [key for key in own if key in space.parameters]:
+        for value in ends(space.parameters[key]):
+            yield space.setting({**reference.params, key: value})
     if READ.keys().isdisjoint(reference.hyper):
         return
     varied = [key for key in (*READ, *EXCLUDING) if key in space.parameters]

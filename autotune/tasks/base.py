@@ -273,7 +273,8 @@ class Problem:
         validation: Batches to measure on, read to the end and kept likewise. Each weighs alike,
             however many samples it holds: give batches of equal size.
         loss: Returns the loss of a model on a batch as a tensor of one number; lower is better.
-            Also called on validation batches, with the model in evaluation mode.
+            Also called on validation batches, with the model in evaluation mode and without
+            gradients. What it does to a batch is gone the next time.
         accuracy: Returns the fraction of a batch that is right, 0 to 1, not a percentage; it is
             shown, and decides nothing. None: not measured.
         identity: A text that other data do not share: trials on different data are not compared.

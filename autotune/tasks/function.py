@@ -79,9 +79,8 @@ class Function:
 
     @property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
-        function = self._found
         try:
-            return inspect.signature(function).parameters
+            return _own_parameters(self._found)
         except ValueError:
             raise SpecError(
                 f"{self.text} does not tell which arguments it takes; "
@@ -115,7 +114,9 @@ class Function:
 
     def check(self, offered: Sequence[str]) -> None:
         """Refuse a function that asks for more than what is ``offered``."""
-        for name in self._parameters:
+        for name, each in self._parameters.items():
+            if name in offered and each.kind is each.POSITIONAL_ONLY:
+                raise SpecError(f"{self.text} must take '{name}' by name; take out its '/'")
             if self.requires(name) and not (name in offered and self.accepts(name)):
                 hint = registry.near(name, offered)
                 raise SpecError(
@@ -145,6 +146,22 @@ class Function:
     def _move(self) -> None:
         """Bring the process to where the file's import has left it."""
         make_again(self._loaded.changed)
+
+
+def _own_parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what a call may give; a decorator's function may take more than what it decorates.
+
+    One that passes on whatever it is given takes what it decorates takes.
+    """
+    outer = inspect.unwrap(function, stop=lambda each: not _passes_on(each))
+    return inspect.signature(outer, follow_wrapped=not inspect.isfunction(outer)).parameters
+
+
+def _passes_on(function: Callable[..., Any]) -> bool:
+    if not inspect.isfunction(function):
+        return True  # as what functools.cache returns, which tells nothing itself
+    own = inspect.signature(function, follow_wrapped=False).parameters
+    return any(each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL) for each in own.values())
 
 
 def _listed(names: Sequence[str]) -> str:

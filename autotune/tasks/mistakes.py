@@ -15,15 +15,36 @@ from autotune.errors import AutotuneError, SpecError, ends_process
 
 _NOT_THEIRS = tuple(Path(package.__file__ or "").parent for package in (autotune, torch))
 _NO_PACKAGE = "no known parent package"  # what Python says of a relative import in a script
+_NO_GRAPH = (
+    "does not require grad and does not have a grad_fn"  # what torch says of a detached loss
+)
 _IMPORTING = "<frozen importlib"
 
 
 def described(error: BaseException) -> str:
     """Return an exception's type and message on one line."""
-    message = " ".join(str(error).split())
+    message = said(error)
     if isinstance(error, ImportError) and _NO_PACKAGE in message:
         message += "; import it without the dot, or put an __init__.py into its folder"
+    if not torch.is_grad_enabled() and _NO_GRAPH in message:
+        message += "; losses are measured without gradients: compute it in torch.enable_grad()"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def said(error: BaseException) -> str:
+    """Return an exception's message on one line; empty where it has none, or cannot tell it."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # of its own __str__
+        return ""
+
+
+def place(error: BaseException) -> str:
+    """Return where an exception came from: the last line of the user's code, if it passed one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _is_ours(frame.filename)]
+    last = (theirs or frames)[-1:]
+    return "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in last)
 
 
 @contextmanager

@@ -26,7 +26,9 @@ from autotune.errors import SpecError
 from autotune.tasks.base import Measurement, Problem, Run, Shortest
 from autotune.tasks.constant import of_problem
 from autotune.tasks.function import Function
+from autotune.tasks.handed import Handed
 from autotune.tasks.kept import Kept, Lazy
+from autotune.tasks.mistakes import telling
 from autotune.tasks.precision import BF16, Precision
 from autotune.tasks.rehearsal import rehearse
 from autotune.tasks.resident import Resident
@@ -53,11 +55,12 @@ class OwnLoss:
     text: str
     problem: Problem
     kind: str = CPU.kind  # of device
+    handed: Handed = field(default_factory=Handed, compare=False, repr=False)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Return what the user's loss returns, checked to be one number."""
         with self._computing():
-            value = self.problem.loss(model, batch)
+            value = self.handed.to(self.problem.loss, model, batch)
         if not isinstance(value, Tensor) or value.numel() != 1:
             given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
             raise SpecError(f"the loss of {self.text} must be a tensor of one number, got {given}")
@@ -73,7 +76,7 @@ class OwnLoss:
         if accuracy is None:
             return Unread(loss=loss)
         with self._computing():
-            return Unread(loss=loss, accuracy=_number(accuracy(model, batch)))
+            return Unread(loss=loss, accuracy=_number(self.handed.to(accuracy, model, batch)))
 
     def weight(self, batch: Any) -> float:
         """Return one."""
@@ -196,10 +199,11 @@ class OwnProblem:
     def _look(self) -> _Look:
         problem, identity = checked(self.text, self.build(0)), None
         most = 0 if is_stream(problem.train) else min(LOOKED_AT, self.steps)
-        train, validation = _batches(self.text, problem, most, 0)
-        if is_stream(problem.train):
-            batch, identity = first(Source(text=self.text, train=problem.train, seed=0))
-            train = [batch]
+        with telling(f"reading the batches of {self.text}"):
+            train, validation = _batches(self.text, problem, most, 0)
+            if is_stream(problem.train):
+                batch, identity = first(Source(text=self.text, train=problem.train, seed=0))
+                train = [batch]
         facts = _known(
             validation_size=total(validation), data_identity=problem.identity or identity
         )

@@ -36,7 +36,8 @@ def rehearse(
         if not loss.requires_grad:
             raise SpecError(
                 f"the loss of {text} must depend on the model's parameters, got a number without "
-                "a gradient; compute it from the model's output, without detach() or item()"
+                "a gradient; compute it from the model's output, without detach(), item() or "
+                "gradients switched off"
             )
         loss.backward()  # type: ignore[no-untyped-call]
     model.eval()

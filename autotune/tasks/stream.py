@@ -48,7 +48,7 @@ class Source:
     def opened(self, epoch: int) -> Any:
         """Return the iterable of an epoch."""
         given = {EPOCH: epoch} if _takes(self.train, EPOCH) else {}
-        found = self.train(self.seed, **given)
+        found = self.train(*[self.seed] * _takes_one(self.train), **given)
         if not isinstance(found, Iterable):
             kind = "None" if found is None else type(found).__name__
             raise SpecError(
@@ -63,6 +63,16 @@ class Source:
             f"train of {self.text} yields {which}; return a new iterable at each call, as one that "
             "was read before is empty"
         )
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a callable may be given the seed: one without arguments has no use for it."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return True
+    first = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return any(each.name != EPOCH and each.kind not in first for each in parameters)
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from autotune.devices import sticky
 from autotune.errors import AutotuneError
 from autotune.tasks.base import BadMeasurement
+from autotune.tasks.mistakes import place, said
 from autotune.training.job import Job, Outcome, Report
 from autotune.training.memory import shortage
 from autotune.training.steps import Diverged
@@ -58,16 +58,12 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception as one line: its class, message, file and line."""
+    """Return an exception as one line: its class, message, and the user's file and line."""
     # The loop is a generator, in which Python replaces a StopIteration by a RuntimeError.
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    where = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text[:500]}{where}"
+    text = said(error) or "no message"
+    return f"{type(error).__name__}: {text[:500]}{place(error)}"
 
 
 def spoilt(reason: str | None) -> AutotuneError:

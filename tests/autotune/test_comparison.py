@@ -192,3 +192,23 @@ def test_seeds_that_make_no_difference_are_no_certainty():
     trials = {"adan": study([1.0, 1.0], [0.5, 0.5]), "adamw": study([2.0, 2.0], [1.5, 1.5])}
     found = compare(search("adan", "adamw"), trials, {"adan": 1, "adamw": 1})
     assert found.sentences == (said, said.replace("adan", "adamw"))
+
+
+def test_settings_that_make_no_difference_are_told():
+    """A loop that trains by an optimizer of its own measures the same whatever is given to it."""
+
+    def ran(losses):
+        found = [
+            trial(number, Role.SEARCH, target=27, step=step, loss=loss)
+            for number, (step, loss) in enumerate(losses)
+        ]
+        return found + judged([3.1, 3.3, 3.2], 0, 10)
+
+    same, other = [(9, 4.0), (9, 4.0), (27, 3.0), (27, 3.0)], [(9, 4.0), (9, 4.1)]
+    [deaf] = compare(search("adan"), {"adan": ran(same)}, {"adan": 0}).rows
+    assert deaf.verdict.startswith("every setting of adan has the same loss on the same seed")
+    [heard] = compare(search("adan"), {"adan": ran(other)}, {"adan": 0}).rows
+    assert heard.verdict == "tuning adan found nothing better than its default"
+    both = {"adan": ran(same), "adamw": ran(same)}
+    found = compare(search("adan", "adamw"), both, {"adan": 0, "adamw": 0})
+    assert all("so nothing can be concluded" in said for said in found.sentences)

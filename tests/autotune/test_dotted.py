@@ -220,10 +220,10 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_stored(tmp_path):
         space={ADAM: {"foreach": "maybe"}},
     )
     refused(
-        "torch.optim.Adam refuses space.torch.optim.Adam.weight_decay at -1.0: "
-        "Invalid weight_decay value: -1.0",
-        optimizers=[ADAM],
-        space={ADAM: {"weight_decay": {"low": -1, "high": 1}}},
+        "torch.optim.Adagrad refuses space.torch.optim.Adagrad.lr_decay at -1.0: "
+        "Invalid lr_decay value: -1.0",
+        optimizers=["torch.optim.Adagrad"],
+        space={"torch.optim.Adagrad": {"lr_decay": {"low": -1, "high": 1}}},
     )
     with pytest.raises(UnknownName, match=r"^unknown parameter 'alfa'; did you mean 'alpha'\? "):
         autotune.tune(line, optimizers=[RMSPROP], trials=2, space={RMSPROP: {"alfa": 0.9}})

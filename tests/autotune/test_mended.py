@@ -98,6 +98,12 @@ def test_a_loss_without_a_gradient_is_told_before_anything_is_stored(write, sear
         search(write(loss="return torch.ones(())"))
 
 
+def test_a_loss_that_differentiates_is_told_why_measuring_it_fails(write, search):
+    own = "batch = batch[0].requires_grad_(), batch[1]; y = model(batch[0]).sum()"
+    with pytest.raises(SpecError, match=r"compute it in torch\.enable_grad\(\)\n"):
+        search(write(loss=f"{own}; torch.autograd.grad(y, batch[0], create_graph=True)"))
+
+
 def test_the_first_look_at_a_module_tries_its_gradient_too(tmp_path, search):
     path = tmp_path / "net.py"
     path.write_text(
@@ -153,6 +159,12 @@ def test_trials_that_a_missing_file_failed_are_run_once_it_is_there(
     assert TrialState.FAILED not in {trial.state for trial in trials.values()}
     said = [event.text for event in heard if isinstance(event, Notice)]
     assert f"search 'problem': {len(failed)} trials that failed are tried again" in said
+
+
+def test_a_failure_names_the_line_of_the_user_s_file(write, search):
+    lost = "if len(calls) > 3: torch.nn.functional.linear(torch.ones(3), torch.ones(2, 2))"
+    with pytest.raises(NothingUsable, match=r"RuntimeError: .* \(mended\.py:15\); mend it"):
+        search(write(loss=lost))
 
 
 def test_what_still_fails_is_told_anew_and_tried_once_a_sitting(write, search, tmp_path):

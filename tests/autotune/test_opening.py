@@ -135,6 +135,9 @@ def test_a_slow_mean_is_searched_as_long_as_runs_are(
         ("adagrad", {"gradient_filter": ["none", "mars"]}, "gradient_filter must be 'none' for A"),
         ("adamw-mars", {"layer_clip": {"low": 0.1, "high": 1.0}}, "gradient_filter must be 'none'"),
         ("lamb", {"update_clip": {"high": 0.2}}, "update_clip must be 0.0 for LAMB"),
+        ("adamw", {"amsgrad": "on"}, "amsgrad must be True or False, got 'on'"),
+        ("adan", {"decay": ["proximal", "couple"]}, "decay must be 'proximal' or 'decoupled'"),
+        ("ademamix", {"alpha": -1}, "alpha must be at least 0"),
         ("adan", {"update_clip": 0.1, "cautious": [False, True]}, "update_clip must be 0.0 when c"),
     ],
 )

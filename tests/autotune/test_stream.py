@@ -217,6 +217,12 @@ def test_an_iterable_that_ends_begins_its_next_epoch(write):
     [
         ("lambda seed: None", "must return an iterable of batches for a seed, got None"),
         ("lambda seed: []", "yields no batch; return a new iterable at each call"),
+        (
+            "lambda seed: open('/no')",
+            "reading the batches of .*wrong raised FileNotFound",
+        ),
+        ("lambda: []", "yields no batch; return a new iterable at each call"),
+        ("lambda epoch: [][epoch]", "reading the batches of .*wrong raised IndexError"),
     ],
 )
 def test_what_gives_no_batches_is_refused_before_the_search(write, train, sentence):

@@ -140,6 +140,76 @@ def test_a_module_beside_the_file_can_be_imported(write):
     assert sys.path == before
 
 
+def test_a_decorator_may_ask_for_more_than_what_it_decorates(write):
+    path = write(
+        LINE
+        + """
+    import functools
+
+    def seeded(function):
+        @functools.wraps(function)
+        def from_seed(seed):
+            torch.manual_seed(seed)
+            return function()
+        return from_seed
+
+    def told(function):
+        @functools.wraps(function)
+        def passed(*given, **named):
+            assert not given and set(named) == {"seed"}
+            return function(**named)
+        return passed
+
+    mine = seeded(line)
+    twice = told(seeded(line))
+    kept = functools.cache(seeded(line))
+    """
+    )
+    for name in ("mine", "twice", "kept"):
+        model = resolve(f"{path}:{name}").start(3).model
+        torch.manual_seed(3)
+        for _ in range(5):
+            torch.randn(8, 3)
+        assert torch.equal(model.weight, torch.nn.Linear(3, 1).weight), name
+
+
+LOADER = """
+    import torch
+    import autotune
+
+    def loader(seed):
+        x = torch.arange(1.0, 9.0).reshape(4, 2)
+        batches = [{"x": row, "labels": row.sum() / 2, "more": [row.clone()]} for row in x]
+        def loss(model, batch):
+            CHANGE
+            return (model(batch["x"]).sum() - labels).square()
+        return autotune.Problem(
+            model=torch.nn.Linear(2, 1), train=batches[:2], validation=batches[2:], loss=loss,
+            accuracy=lambda model, batch: float(batch["labels"] < 0),
+        )
+"""
+PLAIN = 'labels = batch["labels"]; batch = {"x": batch["x"] / 2}'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'labels = batch.pop("labels"); batch["x"] = batch["x"] / 2',
+        'labels = batch["labels"].clone(); batch["x"].div_(2); batch["labels"].neg_()',
+        'labels = batch.pop("labels"); batch["more"].pop().div_(2); batch["x"].mul_(0.5)',
+    ],
+    ids=["entries", "in place", "both"],
+)
+def test_what_a_loss_does_to_a_batch_is_gone_the_next_time(write, change):
+    found = []
+    for each in (PLAIN, change):
+        run = resolve(f"{write(LOADER.replace('CHANGE', each))}:loader").start(1)
+        losses = [run.loss(step).item() for step in range(6)]
+        found.append((losses, run.evaluate(), run.evaluate()))
+    assert found[0] == found[1]
+    assert sorted(losses[:2]) == sorted(losses[2:4]) == sorted(losses[4:])
+
+
 def test_an_edited_file_is_read_again(write):
     first = resolve(f"{write(LINE)}:line").facts()
     second = resolve(
@@ -263,6 +333,23 @@ def test_a_wrong_return_is_refused(write, value, kind):
     assert _refusal(f"{path}:net") == (
         f"{path}:net must return a torch module or an autotune.Problem, got {kind}"
     )
+
+
+def test_an_argument_without_a_name_is_refused(write):
+    path = write("def net(seed, /): ...")
+    assert _refusal(f"{path}:net") == f"{path}:net must take 'seed' by name; take out its '/'"
+
+
+def test_an_exception_that_cannot_tell_its_message_is_named(write):
+    path = write("""
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("and this is not it")
+
+    def net(seed):
+        raise Mute
+    """)
+    assert _refusal(f"{path}:net") == f"{path}:net raised Mute"
 
 
 def test_a_model_without_parameters_is_refused(write):

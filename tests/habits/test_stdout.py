@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from autotune.testing.habits import search
 
@@ -46,6 +47,18 @@ def test_a_document_is_all_that_is_on_stdout(write, command):
         assert said in told
     out, told = command("show", "mine/adamw", "0", "--rerun", "--json").communicate(timeout=120)
     assert json.loads(out)["rerun"]["equal"] is True, told
+
+
+def test_a_search_needs_no_stream_but_stdout(write, command):
+    """Whose descriptor is closed would else be the next file's, such as the database's."""
+
+    def closed():
+        os.close(0)
+        os.close(2)
+
+    words = search(write("mine = problem"), "mine", "--json", "--engine", "inline")
+    out, _ = command(*words, stderr=None, preexec_fn=closed).communicate(timeout=120)
+    assert json.loads(out)["comparisons"][0]["search"]["name"] == "mine"
 
 
 def test_lines_of_progress_stay_whole_beside_a_bar_of_the_users(write, command):

@@ -218,6 +218,20 @@ def test_maximize_is_not_offered(cls):
         cls([parameter()], maximize=True)
 
 
+@pytest.mark.parametrize(
+    ("word", "way"),
+    [
+        ("fused", "leave it out: backend='auto' takes the fastest that runs here"),
+        ("foreach", "leave it out: all tensors are stepped together"),
+        ("maximize", "negate the loss"),
+        ("no_prox", "write decay='decoupled' for no_prox=True"),
+    ],
+)
+def test_a_keyword_of_others_is_refused_with_what_to_write(word, way):
+    with refused(TypeError, f"got an unexpected keyword argument '{word}'; {way}"):
+        AdamW([parameter()], **{word: True})
+
+
 def test_numba_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(backends, "installed", lambda module: False)
     sentence = "backend 'numba' needs the cpu extra: pip install 'adan-autotune[cpu]'"

@@ -344,3 +344,36 @@ def test_a_schedule_that_rounds_below_zero_ends_in_peace():
     once(optimizer)
     other = AdamW([p])
     other.load_state_dict(optimizer.state_dict())
+
+
+def test_what_schedules_and_models_put_into_groups_loads_with_weights_only():
+    """Torch refuses NumPy's numbers there, and checkpoints are then lost."""
+    optimizer = AdamW([{"params": [parameter(2)], "lr_scale": np.float32(0.5), "tags": ["a"]}])
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, np.float64(0.5), total_steps=9)
+    (group,) = saved_and_loaded(optimizer.state_dict())["param_groups"]
+    assert (group["max_lr"], group["lr_scale"], group["tags"]) == (0.5, 0.5, ["a"])
+    assert type(optimizer.param_groups[0]["lr_scale"]) is np.float32
+
+
+def test_a_group_cannot_begin_to_maximize():
+    optimizer = AdamW([parameter(2)])
+    optimizer.step()
+    optimizer.param_groups[0]["maximize"] = True
+    with refused(ValueError, "a group cannot set 'maximize', got True; negate the loss"):
+        optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("named", [False, True], ids=["tensors", "pairs"])
+def test_a_parameter_that_is_in_a_group_twice_is_stepped_once(backend, named):
+    ends = []
+    for times in (1, 2):
+        params = [parameter(2), parameter(3)]
+        given = [(f"{k}", p) for k, p in enumerate(params)] if named else params
+        optimizer = AdamW(given * times, lr=0.1, acceleration="win", backend=backend)
+        for _ in range(2):
+            optimizer.step()
+        ends.append(params)
+        assert optimizer.param_groups[0].get("param_names", ["0", "1"]) == ["0", "1"]
+    assert all(torch.equal(p, q) for p, q in zip(*ends, strict=True))

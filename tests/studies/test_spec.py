@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
+import torch
 
 from autotune.studies.errors import SpecError
 from autotune.studies.files import read
@@ -129,6 +131,7 @@ SPACES = [
     ({"lr": {"low": 0, "high": 1}}, "space.lr.low must be positive, got 0"),
     ({"lr": {"low": "x", "high": 1}}, "space.lr.low must be a number, got 'x'"),
     ({"lr": -1}, "space.lr must be positive, got -1"),
+    ({"weight_decay": [0.1, -1]}, "space.weight_decay must be at least 0, got -1"),
     ({"lr": float("nan")}, "space.lr must be finite, got nan"),
     (
         {"lr": "1e-4x"},
@@ -167,12 +170,18 @@ def test_a_wrong_space_is_one_sentence(space, sentence):
         ({"lr": "1e-3"}, {"lr": 1e-3}),
         ({"lr": {"high": "1e-2"}}, {"lr": {"high": 0.01}}),
         ({"lr": {"low": 1, "scale": "linear"}}, {"lr": {"low": 1.0, "scale": "linear"}}),
+        ({"lr": np.logspace(-1, 1, 3)}, {"lr": [0.1, 1.0, 10.0]}),
+        ({"lr": torch.tensor(0.5)}, {"lr": 0.5}),
+        ({"lr": {"low": np.float32(0.5)}}, {"lr": {"low": 0.5}}),
+        ({"amsgrad": [np.True_, np.False_]}, {"amsgrad": [True, False]}),
         ({"adan": {"gamma1": 2}}, {"adan": {"gamma1": 2}}),
         ({"rho": {"low": -1, "high": 1}}, {"rho": {"low": -1.0, "high": 1.0}}),
     ],
 )
 def test_a_space_becomes_plain_numbers_and_words(given, kept):
-    assert parse({"model": "net", "space": given}).space == kept
+    found = parse({"model": "net", "space": given}).space
+    assert found == kept
+    json.dumps(found)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import click
 
 from autotune import __version__
-from autotune.cli.shared import failures
+from autotune.cli.shared import failures, streams, threads
 from autotune.training.process import loading
 
 COMMANDS = (
@@ -61,8 +61,11 @@ class Commands(Modules):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line and exit with its code."""
+        streams.open_all()
         extra |= {"prog_name": "autotune", "standalone_mode": False}
-        sys.exit(failures.exit_code(lambda: super(Commands, self).main(*args, **extra)))
+        code = failures.exit_code(lambda: super(Commands, self).main(*args, **extra))
+        threads.watch()
+        sys.exit(code)
 
 
 def _color() -> bool | None:
