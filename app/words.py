@@ -38,6 +38,22 @@ def markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def called(optimizer: str, search: str) -> str:
+    """Return how an optimizer of one of two searches is called."""
+    return f"{optimizer}, {markup(search)}"
+
+
+def setting(optimizer: str, word: str) -> str:
+    """Return how an optimizer's setting is called: "adan tuned", or "adan tuned, wide"."""
+    own = optimizer_of(optimizer)
+    return f"{own} {word}{optimizer.removeprefix(own)}"
+
+
+def optimizer_of(name: str) -> str:
+    """Return the optimizer of "adan" or "adan, wide"."""
+    return name.partition(",")[0]
+
+
 def plain(text: str) -> str:
     """Escape text for markdown: a search may be named anything."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

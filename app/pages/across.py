@@ -37,7 +37,8 @@ def page() -> None:
 
 def _judged(pair: Pair) -> None:
     st.subheader("Loss at full length")
-    drawn.figure(outcome.losses(pair.rows), "losses", says="Loss at full length")
+    chart = outcome.losses(pair.rows, references=False)
+    drawn.figure(chart, "losses", says="Loss at full length")
     gained = across.differences(pair)
     if not gained:
         st.caption(
@@ -46,9 +47,7 @@ def _judged(pair: Pair) -> None:
         return
     first, second = pair.names
     st.caption(f"Below: {words.plain(second)} less {words.plain(first)}, paired by seed.")
-    chart = outcome.differences(
-        gained, look.colours(gained), against=f"tuned in {words.markup(first)}"
-    )
+    chart = outcome.differences(gained, look.colours(gained), against="that of the first")
     drawn.figure(chart, "differences", says="What the second search gained")
 
 
@@ -56,7 +55,7 @@ def _over_time(url: str, pair: Pair, both: tuple[Snapshot, Snapshot]) -> None:
     trials = pair.merged(both[0].trials, both[1].trials)
     if any(row.tuned.loss or row.default.loss for row in pair.rows):
         own = [{name: queries.curves(url, each, name) for name in each.trials} for each in both]
-        contenders.draw_curves(pair.rows, trials, pair.merged(*own))
+        contenders.draw_curves(pair.rows, trials, pair.merged(*own), references=False)
     contenders.draw_spending(trials)
 
 
