@@ -81,6 +81,7 @@ def figure(chart: go.Figure, says: str) -> str:
     chart.update_layout(
         template="plotly_white", autosize=True, paper_bgcolor=clear, plot_bgcolor=clear
     )
+    chart.update_yaxes(ticklabelstandoff=6)  # from the bars, as on the dashboard
     drawn = chart.to_html(full_html=False, include_plotlyjs=False, config=look.CONFIG)
     return f'<div class="figure" role="figure" aria-label="{escape(alt)}">{drawn}</div>'
 

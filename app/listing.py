@@ -144,7 +144,7 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
     return {
         "trial": record.number,
         "state": record.state.value,
-        "role": record.role.value,
+        "stage": record.role.value,
         "origin": record.origin,
         "loss": record.loss,
         "accuracy": record.accuracy,

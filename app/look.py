@@ -26,6 +26,7 @@ BLUE, VERMILION, GREEN, PURPLE, OCHRE, SLATE, BROWN, PINK = PALETTE = (
     "#c75b96",
 )
 NEUTRAL = "#808080"
+BEHIND = 0.5  # opacity of grey bars, over which whiskers are seen
 GRID = "rgba(128,128,128,0.22)"
 
 FAMILIAR = ("adan", "adamw", "adan-win", "adan-win2", "adamw-win2", "lamb", "sgd", "adamw-win")
@@ -74,7 +75,7 @@ code .token.punctuation, code .token.operator {color: inherit !important}
 @media (max-width: 640px) {
   .st-key-parallel {overflow-x: auto}
   .st-key-parallel > * {min-width: 44rem}
-  [role='tablist'] {flex-wrap: wrap}
+  [role='tablist'] {flex-wrap: wrap; row-gap: 0}
 }
 </style>"""
 TOOLBAR, LINE = 32, 20  # heights above a plot, and of a legend's line, in pixels

@@ -25,6 +25,7 @@ _LABELS = MappingProxyType(
     }
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:@&])")
+_THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
@@ -73,6 +74,14 @@ def value(item: Any) -> str:
     if isinstance(item, (list, tuple)):
         return ", ".join(value(part) for part in item)
     return number(float(item)) if isinstance(item, (int, float)) else str(item)
+
+
+def tick(value: float) -> str:
+    """Write a number of an axis, thousands as 10k and 1M."""
+    for size, unit in _THOUSANDS:
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return number(value)
 
 
 def settings(setting: Setting) -> dict[str, str]:

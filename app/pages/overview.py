@@ -90,6 +90,7 @@ def _searches(records: Sequence[SearchRecord]) -> None:
             hide_index=True,
             column_config={"lowest trial loss": LOSS},
             alt="searches",
+            placeholder="",
         )
 
 
@@ -110,6 +111,7 @@ def _search(snapshot: Snapshot) -> None:
         hide_index=True,
         column_config={"lowest trial loss": LOSS},
         alt="optimizers",
+        placeholder="",
     )
 
 
@@ -150,6 +152,7 @@ def _now(snapshot: Snapshot) -> None:
         hide_index=True,
         column_config={"loss": LOSS},
         alt="trials that changed last",
+        placeholder="",
     )
 
 
