@@ -16,7 +16,7 @@ from autotune.app import (
     words,
 )
 from autotune.app.kept import Snapshot
-from autotune.results.comparison import Comparison
+from autotune.results.comparison import FEW, Comparison, Row
 from autotune.search.stored import flag, written
 
 
@@ -31,9 +31,12 @@ def page() -> None:
     st.subheader(words.plain(comparison.verdict))
     for text in filter(None, (*comparison.beside, comparison.tried)):
         st.caption(words.plain(text))
-    for row in comparison.rows:
-        spoken = [row.verdict, row.reference_verdict]
-        st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
+    for row in comparison.rows[:FEW]:
+        _concluded(row)
+    if len(comparison.rows) > FEW:
+        with st.expander(f"{len(comparison.rows) - FEW} other optimizers"):
+            for row in comparison.rows[FEW:]:
+                _concluded(row)
     for text in comparison.longer:
         st.markdown("- " + words.plain(text))
     table, same = listing.contenders(comparison)
@@ -58,6 +61,11 @@ def page() -> None:
         on_click="ignore",
         help="Verdict, tables and figures in one file that opens without a network",
     )
+
+
+def _concluded(row: Row) -> None:
+    spoken = [row.verdict, row.reference_verdict]
+    st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
 
 
 def _report(url: str, name: str) -> str:

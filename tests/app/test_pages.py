@@ -206,14 +206,26 @@ def test_settings_without_a_difference_are_said(page, fresh):
         assert page("study", url, tab=tab).info[0].value == said
 
 
-def test_two_hundred_optimizers_are_listed(page, fresh):
+@pytest.fixture
+def crowded(fresh):
+    """Make a search of 200 optimizers, none of which is installed here."""
     names = [f"optimizer{number:03}" for number in range(200)]
-    url = fresh(optimizers=names)
+    return fresh((TrialState.COMPLETE, 1.0), optimizers=names)
 
-    at = page("overview", url)
+
+def test_two_hundred_optimizers_are_listed_and_a_few_are_named(page, crowded):
+    at = page("overview", crowded)
 
     assert not at.exception
-    assert list(at.dataframe[1].value["optimizer"]) == names
+    assert len(at.dataframe[1].value) == 200
+    assert at.caption[0].value.endswith("; 192 others")
+
+
+def test_an_optimizer_that_is_not_installed_is_one_sentence(page, crowded):
+    at = page("export", crowded, which="trial")
+
+    assert not at.exception
+    assert at.info[0].value.startswith("unknown optimizer 'optimizer000'")
 
 
 @pytest.mark.parametrize("tab", TABS)
