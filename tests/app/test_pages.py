@@ -167,6 +167,10 @@ def test_a_database_that_disappears_is_said_and_may_come_back(page, fresh, tmp_p
     assert at.run().selectbox(key="search").value == "fresh"
 
 
+def _refuse(url, **kwargs):
+    raise StorageError("the database is gone")
+
+
 def test_a_live_page_keeps_what_it_showed_when_the_database_refuses(page, fresh, monkeypatch):
     url = fresh((TrialState.COMPLETE, 1.0))
     asked, signature = [], queries.signature
@@ -174,6 +178,7 @@ def test_a_live_page_keeps_what_it_showed_when_the_database_refuses(page, fresh,
     def refusing(url):
         asked.append(url)
         if len(asked) == 2:  # the page itself asked first
+            monkeypatch.setattr(queries, "Store", _refuse)  # then nothing else is read
             raise StorageError("the database is gone")
         return signature(url)
 
@@ -181,6 +186,7 @@ def test_a_live_page_keeps_what_it_showed_when_the_database_refuses(page, fresh,
 
     at = page("overview", url)
 
+    assert not at.exception
     assert [error.value for error in at.error] == ["the database is gone"]
     assert at.selectbox(key="search").value == "fresh"
 
