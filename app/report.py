@@ -103,8 +103,8 @@ def _head(found: Found) -> str:
         [
             f"<header>{document.title(search.name)}",
             document.paragraph(f"{_trained(search)}; {when}", "quiet"),
-            document.paragraph(comparison.verdict, "verdict"),
-            *(document.paragraph(text, "quiet") for text in lines),
+            document.paragraph(words.headline(comparison.verdict, found.trials), "verdict"),
+            *(document.paragraph(words.headline(text), "quiet") for text in lines),
             "</header>",
         ]
     )
@@ -121,7 +121,7 @@ def _trained(search: SearchRecord) -> str:
 def _won(found: Found) -> Iterator[str]:
     elsewhere = (found.comparison.verdict, *found.comparison.longer)
     texts = [text for text in found.comparison.sentences if text not in elsewhere]
-    yield document.listing(texts)
+    yield document.listing(words.headline(text, found.trials) for text in texts)
     if any(row.tuned.loss or row.default.loss for row in found.rows):
         yield document.figure(outcome.losses(found.rows), "judged losses with their intervals")
         yield document.paragraph("Small points are seeds, diamonds their means.", "quiet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import Any
@@ -58,6 +59,11 @@ def optimizer_of(name: str) -> str:
 def plain(text: str) -> str:
     """Escape text for markdown: a search may be named anything."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def headline(text: str, names: Iterable[str] = ()) -> str:
+    """Begin a sentence with a capital letter, unless it begins with one of the names."""
+    return text if text.startswith(tuple(names)) else text[:1].upper() + text[1:]
 
 
 def number(value: float) -> str:

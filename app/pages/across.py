@@ -28,7 +28,7 @@ def page() -> None:
         st.info(words.plain(refused))
         return
     pair = Pair(one=one.comparison, other=other.comparison)
-    st.subheader(words.plain(across.conclusion(pair)))
+    st.subheader(words.plain(words.headline(across.conclusion(pair))))
     st.dataframe(across.table(pair), hide_index=True, alt="tuned settings of both searches")
     if any(row.tuned.loss or row.default.loss for row in pair.rows):
         _judged(pair)

@@ -28,9 +28,10 @@ def page() -> None:
     if snapshot is None:
         return
     comparison = snapshot.comparison
-    st.subheader(words.plain(comparison.verdict))
+    names = [row.optimizer for row in comparison.rows]
+    st.subheader(words.plain(words.headline(comparison.verdict, names)))
     for text in filter(None, (*comparison.beside, comparison.tried)):
-        st.caption(words.plain(text))
+        st.caption(words.plain(words.headline(text)))
     for row in comparison.rows[:FEW]:
         _concluded(row)
     if len(comparison.rows) > FEW:
@@ -64,8 +65,8 @@ def page() -> None:
 
 
 def _concluded(row: Row) -> None:
-    spoken = [row.verdict, row.reference_verdict]
-    st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
+    said = "; ".join(text for text in (row.verdict, row.reference_verdict) if text)
+    st.markdown("- " + words.plain(words.headline(said, [row.optimizer])))
 
 
 def _report(url: str, name: str) -> str:

@@ -59,6 +59,9 @@ def _live(url: str, live: bool, old: Snapshot | None) -> None:
         except AutotuneError as error:
             st.error(words.plain(str(error)))  # above what was read before
             snapshot, refused = old, True
+        if old is not None and not seen:
+            st.warning("No search is there at present; below is what was read last.")
+            snapshot, refused = old, True
         if live and _due(old, snapshot, bool(seen), time.monotonic() - begun):
             st.rerun()
         _searches(seen)
@@ -98,9 +101,10 @@ def _searches(records: Sequence[SearchRecord]) -> None:
 def _search(snapshot: Snapshot, *, refused: bool) -> None:
     """Draw how a search is getting on; without what only the database knows where it refused."""
     record, comparison = snapshot.search, snapshot.comparison
-    st.markdown(f"**{words.plain(comparison.verdict)}**")
+    verdict = words.headline(comparison.verdict, snapshot.trials)
+    st.markdown(f"**{words.plain(verdict)}**")
     for text in filter(None, (comparison.mixed, comparison.unequal, comparison.tried)):
-        st.caption(words.plain(text))
+        st.caption(words.plain(words.headline(text)))
     for text in comparison.longer:
         st.markdown("- " + words.plain(text))
     _links(record.name)

@@ -211,7 +211,7 @@ def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
 
 
 def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
-    names = [axis.name for axis in axes]
+    names = [axis.name for axis in sorted(axes, key=lambda axis: bool(axis.choices))]
     left, right = st.columns(2)
     x = left.selectbox("Across", names, format_func=words.label, key="across", bind="query-params")
     others = [name for name in names if name != x]
@@ -228,7 +228,7 @@ def _reliability(shown: Shown) -> None:
         st.info("This task has no steps: there are no rungs to compare.")
         return
     if found.found.warning:
-        st.warning(words.plain(found.found.warning))
+        st.warning(words.plain(words.headline(found.found.warning)))
     for text in widening.widened_ranges(shown.snapshot.study(shown.optimizer).space):
         st.info(words.plain(text))
     st.subheader("What short runs are worth")

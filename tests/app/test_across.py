@@ -173,7 +173,7 @@ def test_an_address_sets_two_searches_side_by_side(two):
     at = two()
 
     assert not at.exception
-    assert at.subheader[0].value.startswith("no significant difference between tuned adan of first")
+    assert at.subheader[0].value.startswith("No significant difference between tuned adan of first")
     assert at.subheader[-1].value == "Best loss against cost"
     assert list(at.dataframe[0].value["search"]) == ["first", "second"]
 

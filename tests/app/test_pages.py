@@ -262,7 +262,7 @@ def test_the_verdict_stands_on_top_of_compare(page, sample_url):
 def test_what_was_tried_stands_beside_the_verdict(page, sample_url, name):
     captions = [caption.value for caption in page(name, sample_url).caption]
 
-    assert any(text.startswith("tried") and " settings in " in text for text in captions)
+    assert any(text.startswith("Tried") and " settings in " in text for text in captions)
 
 
 @pytest.mark.parametrize("name", ["compare", "overview"])
@@ -287,7 +287,7 @@ def test_a_search_of_several_kinds_of_devices_says_so(page, fresh):
         store.mix_search("fresh", ["cpu in float32", "cuda in float32"])
     captions = [caption.value for caption in page("compare", url).caption]
 
-    assert captions[0].startswith(r"mixed\: trials ran on cpu in float32 and on cuda in float32")
+    assert captions[0].startswith(r"Mixed\: trials ran on cpu in float32 and on cuda in float32")
 
 
 def test_compare_shows_default_and_tuned_with_intervals(page, sample_url):
@@ -455,7 +455,7 @@ def test_reliability_warns_where_seeds_differ_more_than_the_best_settings(page, 
     at = page("study", url, tab="Reliability")
 
     assert at.warning[0].value == words.plain(
-        "the best settings differ by less (0.00071) than one setting does from seed to seed "
+        "The best settings differ by less (0.00071) than one setting does from seed to seed "
         "(0.25): this budget cannot tell which of them is best"
     )
 
