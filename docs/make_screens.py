@@ -3,8 +3,8 @@
     python docs/make_screens.py [FOLDER]
 
 The searches are kept in FOLDER, where one is named, and those that are complete do not run again.
-They take some minutes; what they find does not depend on how fast, as their budgets are counted in
-full runs. Only the times on the pages differ.
+They take some minutes, the pictures as many again. Budgets are counted in full runs, so that a slow
+machine tries as much; which of two workers ends first may still turn what is tried next.
 """
 
 from __future__ import annotations
