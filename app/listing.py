@@ -145,8 +145,8 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "trial": record.number,
         "state": record.state.value,
         "stage": record.role.value,
+        "loss": record.loss,  # as far as a phone shows
         "origin": record.origin,
-        "loss": record.loss,
         "accuracy": record.accuracy,
         "step": record.step,
         "of": record.target,

@@ -133,6 +133,7 @@ def frame(
         },
     )
     axis = {"automargin": True, "gridcolor": GRID, "zeroline": False}
+    figure.update_traces(marker_line_width=0, selector={"type": "bar"})  # white in the dark
     figure.update_xaxes(title_text=x, **axis)
     figure.update_yaxes(title_text=y, **axis)
     return figure

@@ -330,9 +330,20 @@ def _provenance(found: Found) -> Iterator[str]:
     facts = {
         "search": search.name,
         "began": words.moment(search.created),
-        **{f"task: {name}": value for name, value in search.task.items()},
-        **{f"version or machine: {name}": value for name, value in search.environment.items()},
-        **{f"spec: {name}": value for name, value in search.spec.items() if value is not None},
+        **dict(_facts("task:", search.task)),
+        **dict(_facts("version or machine:", search.environment)),
+        **dict(_facts("spec:", search.spec)),
     }
-    frame = pd.DataFrame([{"fact": name, "value": str(each)} for name, each in facts.items()])
+    frame = pd.DataFrame([{"fact": name, "value": each} for name, each in facts.items()])
     yield document.table(frame, "facts of the search", long=True)
+
+
+def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield each fact below a name and what it is; what was not given is left out."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _facts(f"{name} {key}", each)
+    elif isinstance(value, (list, tuple)):
+        yield from [(name, ", ".join(map(str, value)))] if value else []
+    elif value is not None:
+        yield name, str(value)
