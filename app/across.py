@@ -46,31 +46,32 @@ class Pair:
 
     @property
     def rows(self) -> list[Row]:
-        """The optimizers of both, named with their search, the lowest tuned loss first."""
+        """The optimizers of both, named with their search, the lowest tuned loss first.
+
+        Both rows of an optimizer stand together.
+        """
         named = [
-            replace(row, optimizer=called(name, row.optimizer))
+            replace(row, optimizer=words.called(row.optimizer, name))
             for name, each in zip(self.names, (self.one, self.other), strict=True)
             for row in each.rows
         ]
-        return sorted(named, key=_mean)
+        first: dict[str, float] = {}
+        for row in sorted(named, key=_mean):
+            first.setdefault(words.optimizer_of(row.optimizer), _mean(row))
+        return sorted(named, key=lambda row: first[words.optimizer_of(row.optimizer)])
 
     def merged(self, one: Mapping[str, Value], other: Mapping[str, Value]) -> dict[str, Value]:
         """Return values by optimizer of both searches, named as in ``rows``."""
         first, second = self.names
         items = chain(
-            ((called(first, name), value) for name, value in one.items()),
-            ((called(second, name), value) for name, value in other.items()),
+            ((words.called(name, first), value) for name, value in one.items()),
+            ((words.called(name, second), value) for name, value in other.items()),
         )
         return dict(items)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
-
-
-def called(search: str, optimizer: str) -> str:
-    """Return how an optimizer of one of two searches is called."""
-    return f"{words.markup(search)}: {optimizer}"
 
 
 def _mean(row: Row) -> float:

@@ -59,7 +59,7 @@ def begun(trials: Sequence[TrialRecord]) -> bool:
 def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:
     """Draw a falling staircase for each optimizer."""
     chart = go.Figure()
-    colours = look.colours(lines)
+    colours, dashes = look.colours(lines), look.dashes(lines)
     against = next((line.against for line in lines.values()), clock.COST)
     for name, line in lines.items():
         chart.add_scatter(
@@ -67,7 +67,7 @@ def figure(lines: Mapping[str, Progress], *, log: bool = False) -> go.Figure:
             y=line.losses,
             name=name,
             mode="lines+markers",
-            line={"shape": "hv", "width": 2.5, "color": colours[name]},
+            line={"shape": "hv", "width": 2.5, "color": colours[name], "dash": dashes[name]},
             hovertemplate=f"%{{y:.6~g}} after %{{x:.2f}} {UNITS[against]}"
             "<extra>%{fullData.name}</extra>",
         )

@@ -52,7 +52,7 @@ def scale(axis: Axis) -> dict[str, Any]:
     if not axis.log:
         return {"type": "linear", "range": bounds}
     ticks = axis.ticks()
-    texts = [words.number(tick) for tick in ticks]
+    texts = [words.tick(tick) for tick in ticks]
     return {"type": "log", "range": bounds, "tickvals": ticks, "ticktext": texts}
 
 

@@ -17,6 +17,8 @@ def draw_curves(
     rows: Sequence[Row],
     trials: Mapping[str, Sequence[TrialRecord]],
     known: Mapping[str, Curves],
+    *,
+    references: bool = True,
 ) -> None:
     """Draw the learning curves of judged settings.
 
@@ -24,13 +26,14 @@ def draw_curves(
         rows: The optimizers.
         trials: By optimizer.
         known: Their curves, by optimizer.
+        references: Whether default and authors' settings are drawn beside tuned ones.
     """
     st.subheader("Learning curves of the judged settings")
     pick, axis, switch = st.columns([2, 2, 3], vertical_alignment="bottom")
     metric = drawn.metric(pick, *known.values())
     against = drawn.against(axis, clock.CURVE, "along")
     log = switch.toggle("Logarithmic", key="logcurves", bind="query-params")
-    bands = judged.bands(rows, trials, known, metric)
+    bands = judged.bands(rows, trials, known, metric, references=references)
     if not bands:
         st.info("No curve of a judged run was recorded.")
         return

@@ -13,13 +13,13 @@ from autotune.app import look, spoken
 
 STYLE = """
 body {font: 16px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff; margin: 0 auto;
-      max-width: 60rem; padding: 1.5rem}
+      max-width: 68rem; padding: 1.5rem}
 h1 {margin: 0 0 .25rem} h2 {margin: 2.5rem 0 .5rem; font-size: 1.25rem}
 p, ul {margin: .5rem 0} .quiet {color: #57606a; font-size: .9rem} .verdict {font-size: 1.15rem}
 .wide {overflow-x: auto} table {border-collapse: collapse; font-size: .9rem; margin: .75rem 0}
 th, td {border-bottom: 1px solid #d0d7de; padding: .3rem .9rem .3rem 0; text-align: left;
         vertical-align: top; white-space: nowrap}
-.long td {white-space: normal; overflow-wrap: anywhere}
+.long td {white-space: normal; overflow-wrap: anywhere} .long td:first-child {overflow-wrap: normal}
 code {background: #f0f2f4; padding: .1rem .3rem; border-radius: .25rem; overflow-wrap: anywhere}
 @media (prefers-color-scheme: dark) {
   body {color: #e4e8ec; background: #11151a} .quiet {color: #a3adb8}
@@ -81,6 +81,7 @@ def figure(chart: go.Figure, says: str) -> str:
     chart.update_layout(
         template="plotly_white", autosize=True, paper_bgcolor=clear, plot_bgcolor=clear
     )
+    chart.update_yaxes(ticklabelstandoff=6)  # from the bars, as on the dashboard
     drawn = chart.to_html(full_html=False, include_plotlyjs=False, config=look.CONFIG)
     return f'<div class="figure" role="figure" aria-label="{escape(alt)}">{drawn}</div>'
 

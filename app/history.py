@@ -12,6 +12,7 @@ from autotune.app import clock, look, thin, words
 from autotune.studies.records import TrialRecord, TrialState
 
 LOST = "no loss"
+FEW = 6  # trials that an axis counts one by one
 CROWD = 100  # points beyond which markers hide the line
 STEPS = 300  # of a line of counts
 
@@ -47,7 +48,9 @@ def figure(
         share = most * len(own) // max(1, len(drawn)) if len(drawn) > most else len(own)
         _states(chart, state, own, places, max(2, share))
     losses = _best(chart, searched, places, colour)
-    look.frame(chart, x=clock.SEARCH[against], y="validation loss", height=440)
+    # Without a loss there is only the strip.
+    height = 440 if losses or not drawn else 180
+    look.frame(chart, x=clock.SEARCH[against], y="validation loss", height=height)
     if rows == 2:
         chart.update_xaxes(title_text="", row=1, col=1)
         chart.update_yaxes(title_text="", showgrid=False, row=2, col=1)
@@ -148,4 +151,4 @@ def activity(trials: Sequence[TrialRecord]) -> go.Figure:
         )
     look.frame(chart, x="time since the first trial (minutes)", y="trials, by their last state")
     chart.update_xaxes(rangemode="tozero")
-    return chart.update_yaxes(rangemode="tozero")
+    return chart.update_yaxes(rangemode="tozero", **({"dtick": 1} if len(dated) < FEW else {}))

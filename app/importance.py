@@ -84,14 +84,15 @@ def figure(
     """Draw two bars for each parameter with their ranges: what explains, what the best share."""
     ranked = sorted(found, key=lambda name: found[name].share)
     chart = go.Figure()
-    for title, shares, shade in ((BEST, best, look.NEUTRAL), (EXPLAINS, found, colour)):
+    bars = ((BEST, best, look.NEUTRAL, look.BEHIND), (EXPLAINS, found, colour, 1.0))
+    for title, shares, shade, opacity in bars:
         items = [shares.get(name, Importance(share=0.0)) for name in ranked]
         chart.add_bar(
             name=title,
             x=[item.share for item in items],
             y=[words.label(name) for name in ranked],
             orientation="h",
-            marker={"color": shade},
+            marker={"color": shade, "opacity": opacity},
             error_x=_whiskers(items) if any(item.high is not None for item in items) else None,
             hovertemplate=f"%{{y}}: %{{x:.0%}}<extra>{title}</extra>",
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autotune.app import clock, look
+from autotune.app import clock, look, words
 from autotune.app.curves import METRICS, line_of
 from autotune.app.points import Curves
 from autotune.results.comparison import Contender, Row
@@ -43,7 +43,7 @@ class Band:
     @property
     def name(self) -> str:
         """How a legend calls it."""
-        return f"{self.optimizer} {self.word}"
+        return words.setting(self.optimizer, self.word)
 
     def along(self, against: str) -> tuple[float, ...]:
         """Return where the measurements stand on an axis, a key of ``clock.CURVE``."""
@@ -55,6 +55,8 @@ def bands(
     trials: Mapping[str, Sequence[TrialRecord]],
     curves: Mapping[str, Curves],
     metric: str,
+    *,
+    references: bool = True,
 ) -> list[Band]:
     """Return a band for each judged setting that was measured.
 
@@ -63,19 +65,23 @@ def bands(
         trials: By optimizer.
         curves: Of those trials, by optimizer.
         metric: A key of ``curves.METRICS``.
+        references: Whether default and authors' settings are drawn beside tuned ones.
     """
     found = [
         _band(row.optimizer, contender, trials[row.optimizer], curves[row.optimizer], metric)
         for row in rows
-        for contender in _contenders(row)
+        for contender in _contenders(row, references)
     ]
     return [band for band in found if band.steps]
 
 
-def _contenders(row: Row) -> Iterator[tuple[str, Contender]]:
-    yield row.default.word if row.changed else f"{row.default.word} = tuned", row.default
-    if row.changed:
-        yield "tuned", row.tuned
+def _contenders(row: Row, references: bool) -> Iterator[tuple[str, Contender]]:
+    if not row.changed:
+        yield f"{row.default.word} = tuned", row.default
+        return
+    if references:
+        yield row.default.word, row.default
+    yield "tuned", row.tuned
 
 
 def _band(
@@ -115,11 +121,13 @@ def figure(
 ) -> go.Figure:
     """Draw means as lines, tuned solid and references dashed, and seeds as bands around them."""
     chart = go.Figure()
-    colours = look.colours(band.optimizer for band in found)
+    optimizers = [band.optimizer for band in found]
+    colours, dashes = look.colours(optimizers), look.dashes(optimizers)
     for band in found:
         _shade(chart, band, colours[band.optimizer], against)
     for band in found:
-        _mean(chart, band, colours[band.optimizer], against)
+        dash = dashes[band.optimizer] if band.word.endswith("tuned") else "dash"
+        _mean(chart, band, {"color": colours[band.optimizer], "dash": dash}, against)
     look.frame(chart, x=clock.CURVE[against], y=f"{METRICS[metric]} (mean over seeds)", height=460)
     chart.update_xaxes(rangemode="tozero")
     return look.log_axis(chart, [low for band in found for low in band.lows]) if log else chart
@@ -142,15 +150,14 @@ def _shade(chart: go.Figure, band: Band, colour: str, against: str) -> None:
     )
 
 
-def _mean(chart: go.Figure, band: Band, colour: str, against: str) -> None:
+def _mean(chart: go.Figure, band: Band, line: Mapping[str, str], against: str) -> None:
     unit = clock.hover(against)
-    tuned = band.word.endswith("tuned")
     chart.add_scatter(
         x=band.along(against),
         y=band.means,
         customdata=list(zip(band.lows, band.highs, strict=True)),
         mode="lines+markers",
-        line={"color": colour, "width": 2.5, "dash": "solid" if tuned else "dash"},
+        line={**line, "width": 2.5},
         marker={"size": 6},
         name=band.name,
         legendgroup=band.name,

@@ -144,9 +144,9 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
     return {
         "trial": record.number,
         "state": record.state.value,
-        "role": record.role.value,
+        "stage": record.role.value,
+        "loss": record.loss,  # as far as a phone shows
         "origin": record.origin,
-        "loss": record.loss,
         "accuracy": record.accuracy,
         "step": record.step,
         "of": record.target,

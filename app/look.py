@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
 
+from autotune.app import words
 from autotune.studies.records import TrialState
 
 # Okabe and Ito's hues, their lightness moved until each stands out from white and from near-black.
@@ -23,6 +26,7 @@ BLUE, VERMILION, GREEN, PURPLE, OCHRE, SLATE, BROWN, PINK = PALETTE = (
     "#c75b96",
 )
 NEUTRAL = "#808080"
+BEHIND = 0.5  # opacity of grey bars, over which whiskers are seen
 GRID = "rgba(128,128,128,0.22)"
 
 FAMILIAR = ("adan", "adamw", "adan-win", "adan-win2", "adamw-win2", "lamb", "sgd", "adamw-win")
@@ -71,26 +75,39 @@ code .token.punctuation, code .token.operator {color: inherit !important}
 @media (max-width: 640px) {
   .st-key-parallel {overflow-x: auto}
   .st-key-parallel > * {min-width: 44rem}
-  [role='tablist'] {flex-wrap: wrap}
+  [role='tablist'] {flex-wrap: wrap; row-gap: 0}
 }
 </style>"""
-TOOLBAR, AXIS, LINE = (
-    32,
-    62,
-    20,
-)  # heights above and below a plot, and of a legend's line, in pixels
+TOOLBAR, LINE = 32, 20  # heights above a plot, and of a legend's line, in pixels
+BESIDE = 24  # characters of a line beside a plot
+DASHES = ("solid", "dot", "dashdot", "longdash")
 LONG, MOST_LINES = 16, 8  # characters of an entry; lines beyond which a legend scrolls
 ENOUGH, MOST, FAR = 8, 0.9, 4  # losses, a share of them, and times their spread: see ``focus``
 MANY = 1000  # points beyond which they are drawn small
 
 
 def colours(optimizers: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each optimizer; the same names get the same colours on every page."""
-    names = sorted(set(optimizers))
+    """Return a colour for each optimizer; the same names get the same colours on every page.
+
+    In two searches, "adan, wide" has the colour of "adan".
+    """
+    own = {name: words.optimizer_of(name) for name in optimizers}
+    names = sorted(set(own.values()))
     chosen = {name: PALETTE[FAMILIAR.index(name)] for name in names if name in FAMILIAR}
     free = [colour for colour in PALETTE if colour not in chosen.values()] or list(PALETTE)
     others = [name for name in names if name not in chosen]
-    return chosen | {name: free[i % len(free)] for i, name in enumerate(others)}
+    chosen |= {name: free[i % len(free)] for i, name in enumerate(others)}
+    return {name: chosen[optimizer] for name, optimizer in own.items()}
+
+
+def dashes(optimizers: Iterable[str]) -> dict[str, str]:
+    """Return a dash for each optimizer's line: those of one colour differ in it."""
+    used: Counter[str] = Counter()
+    found = {}
+    for name, colour in colours(optimizers).items():
+        found[name] = DASHES[used[colour] % len(DASHES)]
+        used[colour] += 1
+    return found
 
 
 def frame(
@@ -108,15 +125,25 @@ def frame(
         legend={
             "orientation": "h",
             "x": 0,
-            "y": -AXIS / (height - TOOLBAR - AXIS - LINE),  # in heights of the plot
-            "yanchor": "top",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "tracegroupgap": 0,
             "title": None,
         },
     )
     axis = {"automargin": True, "gridcolor": GRID, "zeroline": False}
+    figure.update_traces(marker_line_width=0, selector={"type": "bar"})  # white in the dark
     figure.update_xaxes(title_text=x, **axis)
     figure.update_yaxes(title_text=y, **axis)
     return figure
+
+
+def break_names(figure: go.Figure) -> go.Figure:
+    """Break the long names beside a plot into lines: a phone has no room for them."""
+    names = list(dict.fromkeys(name for trace in figure.data for name in trace.y))
+    lines = [wrap(n, BESIDE, break_long_words=False, break_on_hyphens=False) for n in names]
+    return figure.update_yaxes(tickvals=names, ticktext=["<br>".join(each) for each in lines])
 
 
 def _legend_lines(figure: go.Figure) -> int:

@@ -34,9 +34,13 @@ def budget(search: SearchRecord, trials: Mapping[str, Sequence[TrialRecord]]) ->
         "runs": min((sum(t.step / t.target for t in those) for those in own), default=0.0),
         "minutes": search.seconds / 60,
     }
-    units = {"trials": "settings each", "runs": "full runs each", "minutes": "minutes"}
+    units = {
+        "trials": "Settings, of {} each",
+        "runs": "Full runs, of {} each",
+        "minutes": "Minutes, of {}",
+    }
     return {
-        f"Of {words.number(limits[name])} {unit}": f"{spent[name]:.3g}"
+        unit.format(words.number(limits[name])): f"{spent[name]:.3g}"
         for name, unit in units.items()
         if limits.get(name)
     }

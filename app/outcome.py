@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from autotune.app import look
+from autotune.app import look, words
 from autotune.app.listing import restated_by
 from autotune.results.comparison import Contender, Row
 from autotune.results.intervals import CONFIDENCE, Estimate
@@ -15,19 +15,24 @@ from autotune.results.validation import Longer, Validation
 TUNED = "tuned"
 
 
-def losses(rows: Sequence[Row]) -> go.Figure:
-    """Draw each judged setting's mean and interval, with a small point for every seed."""
+def losses(rows: Sequence[Row], *, references: bool = True) -> go.Figure:
+    """Draw each judged setting's mean and interval, with a small point for every seed.
+
+    Args:
+        rows: The optimizers.
+        references: Whether default and authors' settings are drawn beside tuned ones.
+    """
     chart = go.Figure()
     colours = look.colours(row.optimizer for row in rows)
     for row in reversed(rows):
-        if row.changed:
-            _judged(chart, f"{row.optimizer} {row.default.word}", row.default, look.NEUTRAL)
-            _judged(chart, f"{row.optimizer} tuned", row.tuned, colours[row.optimizer])
-        else:
-            _judged(
-                chart, f"{row.optimizer} {row.default.word}", row.default, colours[row.optimizer]
-            )
-    count = sum(2 if row.changed else 1 for row in rows)
+        default = words.setting(row.optimizer, row.default.word)
+        if not row.changed:
+            _judged(chart, default, row.default, colours[row.optimizer])
+            continue
+        if references:
+            _judged(chart, default, row.default, look.NEUTRAL)
+        _judged(chart, words.setting(row.optimizer, TUNED), row.tuned, colours[row.optimizer])
+    count = sum(2 if row.changed and references else 1 for row in rows)
     look.frame(
         chart,
         x=f"loss (mean, {CONFIDENCE:.0%} interval)",
@@ -35,7 +40,7 @@ def losses(rows: Sequence[Row]) -> go.Figure:
         height=92 + 44 * count,
         legend=False,
     )
-    return chart
+    return look.break_names(chart)
 
 
 def stricter(rows: Sequence[Row]) -> str:
@@ -60,13 +65,14 @@ def longer(found: Validation) -> go.Figure:
         by = restated_by(one) if several else ""
         name = f"{one.optimizer} {one.which}{f' by {by}' if by else ''}"
         _judged(chart, name, one, colours[one.optimizer] if one.which == TUNED else look.NEUTRAL)
-    return look.frame(
+    look.frame(
         chart,
-        x=f"loss after {found.steps} steps (mean, {CONFIDENCE:.0%} interval)",
+        x=f"loss after {found.steps} steps",
         y="",
         height=92 + 44 * max(3, len(found.settings)),
         legend=False,
     )
+    return look.break_names(chart)
 
 
 def _judged(chart: go.Figure, name: str, contender: Contender | Longer, colour: str) -> None:

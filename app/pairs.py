@@ -9,7 +9,7 @@ from autotune.app.axes import Axis, scale, value
 from autotune.app.fidelity import Sample, thinned
 
 POINTS = 1000
-SCALE = "Viridis"  # dark is low
+SCALE = [look.BLUE, look.PURPLE, look.PINK, look.VERMILION]  # seen on white and on black
 RANK = 0.95  # losses above this share of the sample are drawn alike
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
-from autotune.app import words
+from autotune.app import look, words
 from autotune.app.axes import Axis, value
 from autotune.app.fidelity import Sample, thinned
 
 LINES = 500
+BEST = 0.25  # share of the lines that is coloured
 
 
 def figure(sample: Sample, axes: Sequence[Axis], colour: str) -> go.Figure:
-    """Draw the lines from grey to ``colour`` as the loss falls; a drag on an axis filters."""
+    """Draw the best quarter of the lines in ``colour``; a drag on an axis filters."""
     # WebGL lines are drawn in order: the best come last and lie on top.
     drawn = thinned(sample, LINES)[::-1]
     losses = [sample.losses[i] for i in drawn]
@@ -27,10 +27,10 @@ def figure(sample: Sample, axes: Sequence[Axis], colour: str) -> go.Figure:
         go.Parcoords(
             dimensions=dimensions,
             line={
-                "color": losses,
-                "colorscale": [[0, colour], [0.25, colour], [1, "#a8a8a8"]],
-                "cmin": min(losses),
-                "cmax": _typical(losses),
+                "color": [int(i < BEST * (len(drawn) - 1)) for i in range(len(drawn))][::-1],
+                "colorscale": [[0, look.NEUTRAL], [1, colour]],
+                "cmin": 0,
+                "cmax": 1,
             },
             unselected={"line": {"opacity": 0.06}},
             rangefont={"color": "rgba(0,0,0,0)"},
@@ -40,11 +40,6 @@ def figure(sample: Sample, axes: Sequence[Axis], colour: str) -> go.Figure:
         )
     )
     return chart.update_layout(height=460, margin={"l": 64, "r": 48, "t": 84, "b": 24})
-
-
-def _typical(losses: Sequence[float]) -> float:
-    """Return the 80th percentile: one terrible loss must not make all others look alike."""
-    return float(np.quantile(losses, 0.8, method="inverted_cdf"))
 
 
 def _dimension(axis: Axis, items: Sequence[float | str | None]) -> dict[str, Any]:
@@ -73,4 +68,4 @@ def _ticks(axis: Axis, low: float, high: float) -> tuple[list[float], list[str]]
     if axis.choices:
         return [float(i) for i in range(len(axis.choices))], [words.markup(c) for c in axis.choices]
     marks = axis.ticks() if axis.log else [low + i * (high - low) / 4 for i in range(5)]
-    return [axis.place(mark) for mark in marks], [words.number(mark) for mark in marks]
+    return [axis.place(mark) for mark in marks], [words.tick(mark) for mark in marks]

@@ -103,8 +103,8 @@ def _head(found: Found) -> str:
         [
             f"<header>{document.title(search.name)}",
             document.paragraph(f"{_trained(search)}; {when}", "quiet"),
-            document.paragraph(comparison.verdict, "verdict"),
-            *(document.paragraph(text, "quiet") for text in lines),
+            document.paragraph(words.headline(comparison.verdict, found.trials), "verdict"),
+            *(document.paragraph(words.headline(text), "quiet") for text in lines),
             "</header>",
         ]
     )
@@ -121,7 +121,7 @@ def _trained(search: SearchRecord) -> str:
 def _won(found: Found) -> Iterator[str]:
     elsewhere = (found.comparison.verdict, *found.comparison.longer)
     texts = [text for text in found.comparison.sentences if text not in elsewhere]
-    yield document.listing(texts)
+    yield document.listing(words.headline(text, found.trials) for text in texts)
     if any(row.tuned.loss or row.default.loss for row in found.rows):
         yield document.figure(outcome.losses(found.rows), "judged losses with their intervals")
         yield document.paragraph("Small points are seeds, diamonds their means.", "quiet")
@@ -330,9 +330,20 @@ def _provenance(found: Found) -> Iterator[str]:
     facts = {
         "search": search.name,
         "began": words.moment(search.created),
-        **{f"task: {name}": value for name, value in search.task.items()},
-        **{f"version or machine: {name}": value for name, value in search.environment.items()},
-        **{f"spec: {name}": value for name, value in search.spec.items() if value is not None},
+        **dict(_facts("task:", search.task)),
+        **dict(_facts("version or machine:", search.environment)),
+        **dict(_facts("spec:", search.spec)),
     }
-    frame = pd.DataFrame([{"fact": name, "value": str(each)} for name, each in facts.items()])
+    frame = pd.DataFrame([{"fact": name, "value": each} for name, each in facts.items()])
     yield document.table(frame, "facts of the search", long=True)
+
+
+def _facts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield each fact below a name and what it is; what was not given is left out."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _facts(f"{name} {key}", each)
+    elif isinstance(value, (list, tuple)):
+        yield from [(name, ", ".join(map(str, value)))] if value else []
+    elif value is not None:
+        yield name, str(value)

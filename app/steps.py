@@ -123,15 +123,19 @@ def _step(row: Mapping[str, Any], *, name: str, own: bool, peer: float | None = 
 
 
 def figure(steps: Sequence[Step]) -> go.Figure:
-    """Draw a bar for each implementation with its quartiles; ours in the colour of their rule."""
+    """Draw a bar for each implementation with its quartiles; ours in the backend's colour."""
     chart = go.Figure()
-    colours = look.colours(step.rule for step in steps)
+    backends = sorted({step.name for step in steps if step.own})
+    colours = {name: look.PALETTE[i % len(look.PALETTE)] for i, name in enumerate(backends)}
     drawn = list(reversed(steps))
     chart.add_bar(
         x=[step.ms for step in drawn],
         y=[step.title for step in drawn],
         orientation="h",
-        marker={"color": [colours[step.rule] if step.own else look.NEUTRAL for step in drawn]},
+        marker={
+            "color": [colours[step.name] if step.own else look.NEUTRAL for step in drawn],
+            "opacity": [1.0 if step.own else look.BEHIND for step in drawn],
+        },
         error_x={
             "type": "data",
             "symmetric": False,

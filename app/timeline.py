@@ -43,7 +43,7 @@ def figure(attempts: Sequence[AttemptRecord], trials: Mapping[int, TrialRecord])
             x=[end - begin for begin, end in zip(begins, ends, strict=True)],
             y=[words.markup(row) for _, row in here],
             orientation="h",
-            marker={"color": look.STATES[state], "line": {"width": 0.5, "color": "white"}},
+            marker={"color": look.STATES[state]},
             customdata=[_note(one, trials[one.trial]) for one in own],
             hovertemplate="%{customdata}<extra>%{y}</extra>",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,7 @@ _LABELS = MappingProxyType(
     }
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:@&])")
+_THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
@@ -38,9 +40,30 @@ def markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def called(optimizer: str, search: str) -> str:
+    """Return how an optimizer of one of two searches is called."""
+    return f"{optimizer}, {markup(search)}"
+
+
+def setting(optimizer: str, word: str) -> str:
+    """Return how an optimizer's setting is called: "adan tuned", or "adan tuned, wide"."""
+    own = optimizer_of(optimizer)
+    return f"{own} {word}{optimizer.removeprefix(own)}"
+
+
+def optimizer_of(name: str) -> str:
+    """Return the optimizer of "adan" or "adan, wide"."""
+    return name.partition(",")[0]
+
+
 def plain(text: str) -> str:
     """Escape text for markdown: a search may be named anything."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def headline(text: str, names: Iterable[str] = ()) -> str:
+    """Begin a sentence with a capital letter, unless it begins with one of the names."""
+    return text if text.startswith(tuple(names)) else text[:1].upper() + text[1:]
 
 
 def number(value: float) -> str:
@@ -57,6 +80,14 @@ def value(item: Any) -> str:
     if isinstance(item, (list, tuple)):
         return ", ".join(value(part) for part in item)
     return number(float(item)) if isinstance(item, (int, float)) else str(item)
+
+
+def tick(value: float) -> str:
+    """Write a number of an axis, thousands as 10k and 1M."""
+    for size, unit in _THOUSANDS:
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return number(value)
 
 
 def settings(setting: Setting) -> dict[str, str]:

@@ -3,8 +3,8 @@
     python docs/make_screens.py [FOLDER]
 
 The searches are kept in FOLDER, where one is named, and those that are complete do not run again.
-They take some minutes; what they find does not depend on how fast, as their budgets are counted in
-full runs. Only the times on the pages differ.
+They take some minutes, the pictures as many again. Budgets are counted in full runs, so that a slow
+machine tries as much; which of two workers ends first may still turn what is tried next.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMMANDS = (
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 WIDTHS: tuple[int, ...] = (1400, 400)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-TALLEST = 9000  # pixels of a page; what is below is cut off
+TALLEST = 16_384  # pixels of a page that Chromium draws
 SHADES = 51  # of each colour, beside black
 WAIT = 180_000  # milliseconds for a page on a machine that does other work too
 LOOKS = 12  # at a page before its picture is taken as it is
@@ -82,31 +82,41 @@ def addresses(folder: Path) -> dict[str, str]:
     return {**found, **tabs}
 
 
-def still(page: Page) -> bytes:
-    """Return a picture of a page that two looks show alike; a live page may never rest."""
-    now = page.screenshot()
+def still(page: Page, drawn: str) -> bytes:
+    """Return a picture of a page that two looks show alike; a live page may never rest.
+
+    Args:
+        page: What is looked at.
+        drawn: JavaScript that tells whether nothing waits to be drawn.
+    """
+    before = b""
     for _ in range(LOOKS):
+        page.wait_for_function(drawn)
+        now = page.screenshot()
+        if page.evaluate(drawn):  # it did not begin to change meanwhile
+            if now == before:
+                break
+            before = now
         page.wait_for_timeout(500)
-        before, now = now, page.screenshot()
-        if now == before:
-            break
-    return now
+    return before
 
 
 def pictures(page: Page, width: int, address: str) -> Iterator[tuple[str, bytes]]:
     """Open an address; yield a picture of all of its page for each scheme."""
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address)
-    if not address.startswith("file:"):
-        page.wait_for_function(DRAWN)
+    drawn = "() => true" if address.startswith("file:") else DRAWN
+    page.wait_for_function(drawn)
     page.wait_for_timeout(1000)  # charts are drawn after the page
-    still(page)
-    height = min(TALLEST, page.evaluate(HEIGHT))
+    still(page, drawn)
+    height = page.evaluate(HEIGHT)
+    if height > TALLEST:
+        sys.exit(f"a page must be at most {TALLEST} pixels tall, {address} is {height}")
     page.set_viewport_size({"width": width, "height": height})
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(1000)  # charts change their colours
-        yield scheme, still(page)
+        yield scheme, still(page, drawn)
 
 
 def write(data: bytes, name: str) -> None:

@@ -28,7 +28,7 @@ def page() -> None:
         st.info(words.plain(refused))
         return
     pair = Pair(one=one.comparison, other=other.comparison)
-    st.subheader(words.plain(across.conclusion(pair)))
+    st.subheader(words.plain(words.headline(across.conclusion(pair))))
     st.dataframe(across.table(pair), hide_index=True, alt="tuned settings of both searches")
     if any(row.tuned.loss or row.default.loss for row in pair.rows):
         _judged(pair)
@@ -37,7 +37,8 @@ def page() -> None:
 
 def _judged(pair: Pair) -> None:
     st.subheader("Loss at full length")
-    drawn.figure(outcome.losses(pair.rows), "losses", says="Loss at full length")
+    chart = outcome.losses(pair.rows, references=False)
+    drawn.figure(chart, "losses", says="Loss at full length")
     gained = across.differences(pair)
     if not gained:
         st.caption(
@@ -46,9 +47,7 @@ def _judged(pair: Pair) -> None:
         return
     first, second = pair.names
     st.caption(f"Below: {words.plain(second)} less {words.plain(first)}, paired by seed.")
-    chart = outcome.differences(
-        gained, look.colours(gained), against=f"tuned in {words.markup(first)}"
-    )
+    chart = outcome.differences(gained, look.colours(gained), against="that of the first")
     drawn.figure(chart, "differences", says="What the second search gained")
 
 
@@ -56,7 +55,7 @@ def _over_time(url: str, pair: Pair, both: tuple[Snapshot, Snapshot]) -> None:
     trials = pair.merged(both[0].trials, both[1].trials)
     if any(row.tuned.loss or row.default.loss for row in pair.rows):
         own = [{name: queries.curves(url, each, name) for name in each.trials} for each in both]
-        contenders.draw_curves(pair.rows, trials, pair.merged(*own))
+        contenders.draw_curves(pair.rows, trials, pair.merged(*own), references=False)
     contenders.draw_spending(trials)
 
 

@@ -16,7 +16,7 @@ from autotune.app import (
     words,
 )
 from autotune.app.kept import Snapshot
-from autotune.results.comparison import Comparison
+from autotune.results.comparison import FEW, Comparison, Row
 from autotune.search.stored import flag, written
 
 
@@ -28,12 +28,16 @@ def page() -> None:
     if snapshot is None:
         return
     comparison = snapshot.comparison
-    st.subheader(words.plain(comparison.verdict))
+    names = [row.optimizer for row in comparison.rows]
+    st.subheader(words.plain(words.headline(comparison.verdict, names)))
     for text in filter(None, (*comparison.beside, comparison.tried)):
-        st.caption(words.plain(text))
-    for row in comparison.rows:
-        spoken = [row.verdict, row.reference_verdict]
-        st.markdown("- " + words.plain("; ".join(text for text in spoken if text)))
+        st.caption(words.plain(words.headline(text)))
+    for row in comparison.rows[:FEW]:
+        _concluded(row)
+    if len(comparison.rows) > FEW:
+        with st.expander(f"{len(comparison.rows) - FEW} other optimizers"):
+            for row in comparison.rows[FEW:]:
+                _concluded(row)
     for text in comparison.longer:
         st.markdown("- " + words.plain(text))
     table, same = listing.contenders(comparison)
@@ -58,6 +62,11 @@ def page() -> None:
         on_click="ignore",
         help="Verdict, tables and figures in one file that opens without a network",
     )
+
+
+def _concluded(row: Row) -> None:
+    said = "; ".join(text for text in (row.verdict, row.reference_verdict) if text)
+    st.markdown("- " + words.plain(words.headline(said, [row.optimizer])))
 
 
 def _report(url: str, name: str) -> str:

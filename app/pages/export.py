@@ -43,7 +43,7 @@ def page() -> None:
             number=None if trial is None else trial.number,
         )
         text = export.render(found, format)
-    except AutotuneError as error:
+    except (AutotuneError, ValueError) as error:  # its optimizer may not be installed here
         st.info(words.plain(str(error)))
         return
     suffix = export.suffix(format)

@@ -39,7 +39,7 @@ def page() -> None:
         says="Time of a step",
         numbers=lambda: steps.table(shown),
     )
-    st.caption("Coloured: ours, named by rule and backend; grey: other packages'.")
+    st.caption("Coloured by backend: ours, named by rule and backend; grey: other packages'.")
     table = steps.table(shown)
     st.dataframe(table, hide_index=True, column_config=FORMATS, alt="times of steps")
     if any(step.noisy for step in shown):

@@ -51,18 +51,22 @@ def _live(url: str, live: bool, old: Snapshot | None) -> None:
 
     @st.fragment(run_every=LOOKS if live else None)
     def looking() -> None:
+        refused = False
         try:
             seen[:] = queries.searches(url)
             here = old is not None and old.search.name in {record.name for record in seen}
             snapshot = queries.snapshot(url, old.search.name) if old and here else None
         except AutotuneError as error:
             st.error(words.plain(str(error)))  # above what was read before
-            snapshot = old
+            snapshot, refused = old, True
+        if old is not None and not seen:
+            st.warning("No search is there at present; below is what was read last.")
+            snapshot, refused = old, True
         if live and _due(old, snapshot, bool(seen), time.monotonic() - begun):
             st.rerun()
         _searches(seen)
         if snapshot is not None:
-            _search(snapshot)
+            _search(snapshot, refused=refused)
 
     looking()
 
@@ -90,26 +94,31 @@ def _searches(records: Sequence[SearchRecord]) -> None:
             hide_index=True,
             column_config={"lowest trial loss": LOSS},
             alt="searches",
+            placeholder="",
         )
 
 
-def _search(snapshot: Snapshot) -> None:
+def _search(snapshot: Snapshot, *, refused: bool) -> None:
+    """Draw how a search is getting on; without what only the database knows where it refused."""
     record, comparison = snapshot.search, snapshot.comparison
-    st.markdown(f"**{words.plain(comparison.verdict)}**")
+    verdict = words.headline(comparison.verdict, snapshot.trials)
+    st.markdown(f"**{words.plain(verdict)}**")
     for text in filter(None, (comparison.mixed, comparison.unequal, comparison.tried)):
-        st.caption(words.plain(text))
+        st.caption(words.plain(words.headline(text)))
     for text in comparison.longer:
         st.markdown("- " + words.plain(text))
     _links(record.name)
     _figures(snapshot)
-    control.draw(queries.storage(), snapshot)
-    if record.state is SearchState.RUNNING:
-        _now(snapshot)
+    if not refused:
+        control.draw(queries.storage(), snapshot)
+        if record.state is SearchState.RUNNING:
+            _now(snapshot)
     st.dataframe(
         listing.studies(record),
         hide_index=True,
         column_config={"lowest trial loss": LOSS},
         alt="optimizers",
+        placeholder="",
     )
 
 
@@ -150,6 +159,7 @@ def _now(snapshot: Snapshot) -> None:
         hide_index=True,
         column_config={"loss": LOSS},
         alt="trials that changed last",
+        placeholder="",
     )
 
 

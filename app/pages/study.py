@@ -211,7 +211,7 @@ def _slices(shown: Shown, compared: Sample, axes: Sequence[Axis]) -> None:
 
 
 def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
-    names = [axis.name for axis in axes]
+    names = [axis.name for axis in sorted(axes, key=lambda axis: bool(axis.choices))]
     left, right = st.columns(2)
     x = left.selectbox("Across", names, format_func=words.label, key="across", bind="query-params")
     others = [name for name in names if name != x]
@@ -219,7 +219,7 @@ def _pairs(compared: Sample, axes: Sequence[Axis]) -> None:
     known = {axis.name: axis for axis in axes}
     chart = pairs.figure(compared, known[x], known[y])
     drawn.figure(chart, "pairs", says="Loss over two parameters", **_selecting("pairs"))
-    st.caption("Dark points have the lowest losses; crosses diverged.")
+    st.caption("Blue points have the lowest losses; crosses diverged.")
 
 
 def _reliability(shown: Shown) -> None:
@@ -228,7 +228,7 @@ def _reliability(shown: Shown) -> None:
         st.info("This task has no steps: there are no rungs to compare.")
         return
     if found.found.warning:
-        st.warning(words.plain(found.found.warning))
+        st.warning(words.plain(words.headline(found.found.warning)))
     for text in widening.widened_ranges(shown.snapshot.study(shown.optimizer).space):
         st.info(words.plain(text))
     st.subheader("What short runs are worth")
@@ -284,7 +284,7 @@ def _parallel(shown: Shown) -> None:
         st.info(_nothing(compared) if shown.numbers is None else NONE)
         return
     st.caption(
-        f"{compared}, {fidelity.share(compared, parallel.LINES)}; coloured lines are the best. "
+        f"{compared}, {fidelity.share(compared, parallel.LINES)}; the best quarter is coloured. "
         "Drag along an axis to filter, click it to reset."
     )
     chart = parallel.figure(compared, axes, shown.colour)
@@ -298,7 +298,7 @@ def _parallel(shown: Shown) -> None:
 
 def _trials(shown: Shown) -> None:
     values = [role.value for role in Role]
-    roles = st.multiselect("Role", values, key="roles", bind="query-params")
+    roles = st.multiselect("Stage", values, key="roles", bind="query-params")
     chosen = listing.matching(shown.matching, (), roles, "")
     if not chosen:
         st.info(NONE)
@@ -310,6 +310,7 @@ def _trials(shown: Shown) -> None:
         table,
         hide_index=True,
         column_config=formats | FORMATS,
+        placeholder="",
         key="trials",
         alt="trials",
         on_select="rerun",

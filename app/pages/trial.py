@@ -65,13 +65,15 @@ def _origin(trial: TrialRecord) -> str:
     said = words.plain(trial.origin)
     if trial.role is Role.ADDED:
         return f"{said}. Samplers know it, and it does not count."
-    return f"Proposed by {said}."
+    return f"Origin of the setting: {said}."
 
 
 def _setting(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
     st.subheader("Setting")
     first = next(t for t in snapshot.trials[optimizer] if t.role is Role.SEARCH or t is trial)
-    st.dataframe(listing.changes(trial.setting, first.setting), hide_index=True, alt="its setting")
+    table = listing.changes(trial.setting, first.setting).map(words.plain)  # it reads Markdown
+    # A phone would cut the betas in a data frame; here they are broken into lines.
+    st.table(table, hide_index=True, alt="its setting")
 
 
 @st.fragment
@@ -110,6 +112,7 @@ def _again(snapshot: Snapshot, optimizer: str, trial: TrialRecord) -> None:
         column_config={"loss": LOSS, "accuracy": LOSS},
         key=key,
         alt="other runs of this setting",
+        placeholder="",
         on_select=partial(_go, key, [other.number for other in others]),
         selection_mode="single-row",
     )

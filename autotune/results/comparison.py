@@ -29,6 +29,7 @@ from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # the optimizer that a winner has to beat
 
+FEW = 8  # optimizers of a sentence
 AUTHORS = "authors"  # origin of a reference that the optimizer's authors recommend
 
 _BAD = (TrialState.DIVERGED, TrialState.FAILED)
@@ -99,7 +100,7 @@ class Comparison:
     def tried(self) -> str:
         """What was tried for each optimizer, to read beside every verdict; empty before that."""
         each = [f"{row.optimizer} {row.searched}" for row in self.rows if row.searched.settings]
-        return f"tried: {'; '.join(each)}" if each else ""
+        return f"tried: {few(each, '; ')}" if each else ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -373,11 +374,17 @@ def _overall(rows: Sequence[Row]) -> str:
         return f"{best.optimizer} has the lowest loss, significantly below every other optimizer"
     said = f"{best.optimizer} has the lowest mean"
     if level:
-        said += f", not significantly below {', '.join(row.optimizer for row in level)}"
+        said += f", not significantly below {few([row.optimizer for row in level])}"
     if unlike:
-        names = ", ".join(row.optimizer for row in unlike)
+        names = few([row.optimizer for row in unlike])
         said += f"; nothing follows for {names}, searched unlike it: {_efforts(best, unlike)}"
     return said
+
+
+def few(parts: Sequence[str], between: str = ", ") -> str:
+    """Join parts of a sentence; of more than it can hold, the others are counted."""
+    more = len(parts) - FEW
+    return between.join(parts if more <= 1 else [*parts[:FEW], f"{more} others"])
 
 
 def _listed(names: Sequence[str]) -> str:

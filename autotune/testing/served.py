@@ -10,11 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or "google-chrome"
-FLAGS = ("--no-sandbox", "--disable-gpu")  # of Chromium, as root and without a screen
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, NAMES)), NAMES[0])
+# Of Chromium as root, without a screen, in a container's small shared memory.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+)
 # JavaScript that tells whether a page's script has ended and nothing waits to be drawn.
 DRAWN = """() => { const app = document.querySelector('[data-testid="stApp"]');
-  return app && app.dataset.testScriptState === 'notRunning'
+  return !!app && app.dataset.testConnectionState === 'CONNECTED'
+    && app.dataset.testScriptState === 'notRunning'
     && !document.querySelector('[data-testid="stSkeleton"], [data-stale="true"]'); }"""
 
 

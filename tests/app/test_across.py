@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from autotune.app import across
+from autotune.app import across, look, outcome
 from autotune.app.across import Pair
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import estimate
@@ -116,8 +116,23 @@ def test_a_search_before_judging_is_named(pair):
 
 
 def test_optimizers_are_named_with_their_search_the_lowest_loss_first(pair):
-    assert [row.optimizer for row in pair.rows] == ["other: adan", "one: adan", "one: adamw"]
-    assert pair.merged({"adan": 1}, {"adan": 2}) == {"one: adan": 1, "other: adan": 2}
+    assert [row.optimizer for row in pair.rows] == ["adan, one", "adan, other", "adamw, one"]
+    assert pair.merged({"adan": 1}, {"adan": 2}) == {"adan, one": 1, "adan, other": 2}
+
+
+def test_an_optimizer_of_two_searches_has_one_colour_and_two_dashes(pair):
+    names = [row.optimizer for row in pair.rows]
+    own = look.colours(["adan", "adamw"])
+
+    assert list(look.colours(names).values()) == [own["adan"], own["adan"], own["adamw"]]
+    assert list(look.dashes(names).values()) == ["solid", "dot", "solid"]
+
+
+def test_only_tuned_settings_are_drawn_beside_each_other(pair):
+    chart = outcome.losses(pair.rows, references=False)
+
+    drawn = [trace.name for trace in chart.data if "seeds" not in trace.name]
+    assert drawn == ["adamw tuned, one", "adan tuned, other", "adan tuned, one"]
 
 
 def test_long_names_stay_apart():
@@ -158,7 +173,7 @@ def test_an_address_sets_two_searches_side_by_side(two):
     at = two()
 
     assert not at.exception
-    assert at.subheader[0].value.startswith("no significant difference between tuned adan of first")
+    assert at.subheader[0].value.startswith("No significant difference between tuned adan of first")
     assert at.subheader[-1].value == "Best loss against cost"
     assert list(at.dataframe[0].value["search"]) == ["first", "second"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 from io import StringIO
@@ -17,24 +16,12 @@ from autotune.studies import following
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.setting import Setting
 from autotune.studies.store import Store
-from autotune.testing import sample
+from autotune.testing import sample, served
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-]
-READY = """() => {
-  const app = document.querySelector('[data-testid="stApp"]');
-  return !!app && app.dataset.testConnectionState === 'CONNECTED'
-    && app.dataset.testScriptState === 'notRunning'
-    && !document.querySelector('[data-testid="stSkeleton"],[data-stale="true"]');
-}"""
 VISIBLE = "[...document.querySelectorAll('.js-plotly-plot')].filter(e => e.offsetParent)"
-DRAWN = f"""count => {VISIBLE}.length >= count
+CHARTS = f"""count => {VISIBLE}.length >= count
   && {VISIBLE}.every(e => e._fullData && e.querySelector('.main-svg'))"""
 TRACES = f"""place => {VISIBLE}[place]._fullData.map(t => (
   {{name: t.name, x: Array.from(t.x ?? []), y: Array.from(t.y ?? [])}}))"""
@@ -44,12 +31,11 @@ TIMEOUT = 60_000  # milliseconds; two cores that others use too draw a first pag
 @pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, names)), None)
+    path = shutil.which(served.CHROMIUM)
     if path is None:
         pytest.skip("no Chromium on the path; install it or set CHROMIUM_PATH")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=path, args=served.FLAGS)
         yield browser
         browser.close()
 
@@ -74,9 +60,9 @@ class Reader:
         return self.settled(charts)
 
     def settled(self, charts=0):
-        self.page.wait_for_function(READY, timeout=TIMEOUT)
+        self.page.wait_for_function(served.DRAWN, timeout=TIMEOUT)
         if charts:
-            self.page.wait_for_function(DRAWN, arg=charts, timeout=TIMEOUT)
+            self.page.wait_for_function(CHARTS, arg=charts, timeout=TIMEOUT)
         return self
 
     def traces(self, place=0):

@@ -51,7 +51,7 @@ def test_a_report_answers_who_won_by_how_much_and_at_what_cost(written):
     told = " ".join(words(written).split())
 
     assert "adan-win has the lowest mean, not significantly below adan" in told
-    assert "tuned adan beats tuned adamw by 0.1887 (95% interval 0.1256 to 0.2517)" in told
+    assert "Tuned adan beats tuned adamw by 0.1887 (95% interval 0.1256 to 0.2517)" in told
     assert "autotune export resnet-mini/adan-win --as torch" in told
     assert "Wall time of the search" in told
     assert "tuned adan tuned adamw -0.1887 ± 0.0630 3 of 3 seeds" in told
@@ -115,7 +115,7 @@ def test_a_hostile_name_is_text(tmp_path):
     text = report.report(url, HOSTILE.replace("/", "|"))
 
     assert "<script>alert" not in text
-    assert "nothing was judged yet" in words(text)
+    assert "Nothing was judged yet" in words(text)
 
 
 def test_a_report_does_not_overwrite_unless_told(tmp_path, sample_url):

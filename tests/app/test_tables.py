@@ -255,7 +255,7 @@ def test_the_stage_is_the_last_one_that_runs(trial):
 def test_what_was_measured_elsewhere_is_marked_and_no_stage(record, trial):
     added = trial(3, role=Role.ADDED, origin="added: a grid", seed=NO_SEED)
     found = listing.trials([added, trial(4)]).replace({float("nan"): None})
-    assert list(found["role"]) == ["added", "search"]
+    assert list(found["stage"]) == ["added", "search"]
     assert list(found["seed"]) == [None, 0]
     assert now.stage({"adan": [added]}) == "none yet"
     first, *others = record.studies
@@ -269,7 +269,7 @@ def test_a_budget_is_told_by_the_optimizer_that_spent_least(record, trial):
 
     told = now.budget(limited, {"adan": [trial(0), trial(1)], "adamw": [trial(0)]})
 
-    assert told == {"Of 8 settings each": "1", "Of 10 minutes": "1.5"}
+    assert told == {"Settings, of 8 each": "1", "Minutes, of 10": "1.5"}
 
 
 def test_what_changed_last_comes_first(trial):
