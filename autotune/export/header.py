@@ -86,9 +86,8 @@ def _noise(target: Mapping[str, Any]) -> list[str]:
     if NOISE not in target:
         return []
     samples = f"{target[NOISE]:.4g} samples"
-    return [
-        f"noise scale: {samples}, beyond which rule batch raises lr no further; {target[NOISE_ORIGIN]}"
-    ]
+    meaning = "beyond which rule batch raises lr no further"
+    return [f"noise scale: {samples}, {meaning}; {target[NOISE_ORIGIN]}"]
 
 
 def _value(value: Any) -> str:

@@ -289,8 +289,8 @@ def test_an_export_for_a_larger_batch_stops_at_the_measured_scale_and_says_so(se
     header = rendered(url, "s/adamw", "yaml", **given).text
     runs = re.search(r"measured at \d+ steps of \d+ judging runs?", header)[0]
     assert (
-        f"# noise scale: 16 samples, beyond which rule batch raises lr no further; {runs}; McCandlish et al. "
-        "2018 (arXiv:1812.06162)\n"
+        f"# noise scale: 16 samples, beyond which rule batch raises lr no further; {runs}; "
+        "McCandlish et al. 2018 (arXiv:1812.06162)\n"
     ) in header
     words = ["export", "s/adamw", "--as", "json", "--top", "1", "--target-batch", "800"]
     best = json.loads(CliRunner().invoke(main, [*words, "--storage", url]).stdout)
