@@ -20,8 +20,8 @@ Use = Callable[[nn.Module, Any], Any]
 class Handed:
     """Calls the functions of a user with batches of their own.
 
-    Containers are new at each call. Tensors are copied at the first call of a function, and at the
-    others only if that one has written into one: most write into none, and copies take time.
+    Containers are new at each call. Tensors are copied at the first call of a function, and at
+    others only once one has written into some: most write into none, and copies take time.
     """
 
     _writes: dict[tuple[int, bool], bool] = field(default_factory=dict)
@@ -30,13 +30,11 @@ class Handed:
         """Return what a function of a model and a batch returns."""
         use = (id(function), model.training)  # a loss may do other things when it is measured
         known = self._writes.get(use)
-        if known is False:
-            return function(model, apart(batch))
-        given = apart(batch, tensors=True)
+        given = apart(batch, tensors=known is not False)
         tensors = list(_tensors(given))
         before = [tensor._version for tensor in tensors]
         found = function(model, given)
-        if known is None:
+        if not known:
             self._writes[use] = before != [tensor._version for tensor in tensors]
         return found
 

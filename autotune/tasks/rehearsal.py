@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def refuse_percent(text: str, measured: Measurement | None) -> None:
     """Refuse an accuracy that is no fraction; raises SpecError."""
     right = None if measured is None else measured.accuracy
     if right is not None and not -SLACK <= right <= 1 + SLACK:
+        hint = "" if math.isnan(right) else "; divide a percentage by 100"
         raise SpecError(
-            f"the accuracy of {text} must be a fraction from 0 to 1, got {right:.4g}; "
-            "divide a percentage by 100"
+            f"the accuracy of {text} must be a fraction from 0 to 1, got {right:.4g}{hint}"
         )
