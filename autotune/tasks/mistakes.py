@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -51,13 +53,34 @@ def place(error: BaseException) -> str:
 def telling(what: str, verb: str = " raised") -> Iterator[None]:
     """Run the user's code; what it raises, SystemExit too, becomes the SpecError of ``refused``."""
     try:
-        yield
+        with _staying():
+            yield
     except AutotuneError:
         raise
     except BaseException as error:
         if ends_process(error):
             raise
         raise refused(what, error, verb) from error
+
+
+@contextmanager
+def _staying() -> Iterator[None]:
+    """Turn ``os._exit``, which would end this process without a word, into SystemExit.
+
+    Processes that the code forks still leave by it.
+    """
+    here, leave = os.getpid(), os._exit
+
+    def left(status: int) -> NoReturn:
+        if os.getpid() != here:
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = left
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def refused(what: str, error: BaseException, verb: str = " raised") -> SpecError:

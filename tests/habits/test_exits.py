@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.errors import Abort
+from autotune.errors import Abort, SpecError
+from autotune.search.opening import prepare
+from autotune.studies.spec import parse
 from autotune.testing.habits import ended, job, search
 from autotune.training.job import Outcome
 from autotune.training.runner import perform
@@ -91,6 +93,13 @@ def test_a_worker_that_dies_is_told_of_by_its_end(engine, write, trial, function
     (report,) = ended(engine, job(write(ENDS), function, trial=trial))
     assert (report.outcome, report.reason) == (Outcome.LOST, f"its worker died ({cause})")
     assert report.blame  # else the trial would be tried for ever
+
+
+def test_an_exit_at_once_in_a_rehearsal_is_told_of(write):
+    path = write(ENDS)
+    asked = {"model": f"{path}:calmly", "optimizers": ["adamw"], "budget": {"trials": 1}}
+    with pytest.raises(SpecError, match=r"the loss of .* raised SystemExit: os\._exit\(0\)"):
+        prepare(parse({**asked, "steps": 27}))
 
 
 def test_an_import_that_exits_fails_its_trial(engine, write):
