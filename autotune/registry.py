@@ -27,6 +27,10 @@ _KINDS = {
 FAMILIES = ".families"  # suffix of the group whose entries make something of a name as optuna:CLASS
 
 
+class NotInstalledHere(MissingExtra, ValueError):
+    """A stored search has an optimizer whose package this machine does not have."""
+
+
 @cache
 def _entries(group: str) -> dict[str, EntryPoint]:
     entries: dict[str, EntryPoint] = {}
@@ -91,6 +95,21 @@ def check_optimizer(name: str) -> None:
         raise MissingExtra(str(error)) from error
     except ValueError as error:
         raise SpecError(str(error)) from error
+
+
+def check_installed(search: str, optimizer: str) -> None:
+    """Refuse what a stored search has for an optimizer, if nothing registers it here.
+
+    Another package's, by its dotted name, is asked for where it is needed.
+
+    Raises:
+        NotInstalledHere: A MissingExtra, and a ValueError as of any unknown optimizer.
+    """
+    if not is_foreign(optimizer) and optimizer not in optimizers.names():
+        raise NotInstalledHere(
+            f"search '{search}' was run with optimizer '{optimizer}', which is not installed here; "
+            "install the package that registers it"
+        )
 
 
 def check_different(optimizers: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from inspect import getattr_static
 from typing import Any, cast
 
+from torch.jit import ScriptModule
 from torch.nn import Module, Parameter
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -49,11 +50,18 @@ def _of_layers(model: Module) -> Iterator[int]:
     """Yield the gains of normalisation layers, of any shape, and those of weight normalisation."""
     for module in model.modules():
         own = dict(module.named_parameters(recurse=False))
-        if any(_NORM.search(cls.__name__) for cls in type(module).__mro__):
+        if any(map(_NORM.search, _kinds(module))):
             yield from _of_norm(module)
         if isinstance(module, ParametrizationList) and _is_weight_norm(module):
             yield id(own["original0"])
         yield from (id(p) for name, p in own.items() if _is_gain(name) and f"{name[:-2]}_v" in own)
+
+
+def _kinds(module: Module) -> Iterator[str]:
+    """Yield the names of a module's classes; one of TorchScript's has only its own as text."""
+    yield from (cls.__name__ for cls in type(module).__mro__)
+    if isinstance(module, ScriptModule):
+        yield str(module.original_name)
 
 
 def _of_norm(module: Module) -> Iterator[int]:

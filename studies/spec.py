@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from inspect import isclass
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -36,8 +38,22 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _names(value: Any) -> Any:
+    """Return names of optimizers in a list; a class of one is refused by the name it has."""
+    values = (value,) if isinstance(value, str) or isclass(value) else value
+    given = values if isinstance(values, list | tuple) else ()
+    cls = next(filter(isclass, given), None)
+    if cls is not None:
+        raise ValueError(f"must be names, got a class; write '{_public(cls)}'")
+    return values
+
+
+def _public(cls: type) -> str:
+    """Return the shortest dotted name under which a class is imported already."""
+    parts = cls.__module__.split(".")
+    homes = [".".join(parts[: i + 1]) for i in range(len(parts))]
+    known = (home for home in homes if getattr(sys.modules.get(home), cls.__name__, None) is cls)
+    return f"{next(known, cls.__module__)}.{cls.__qualname__}"
 
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,7 +164,7 @@ class SearchSpec(BaseModel):
     data: Annotated[Text | None, BeforeValidator(_worded)] = None
     optimizers: Annotated[
         tuple[Text, ...],
-        BeforeValidator(_listed),
+        BeforeValidator(_names),
         Field(min_length=1),
         AfterValidator(_unique),
     ] = ("adan", "adamw-win2", "adamw")

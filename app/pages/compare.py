@@ -16,7 +16,8 @@ from autotune.app import (
     words,
 )
 from autotune.app.kept import Snapshot
-from autotune.results.comparison import FEW, Comparison, Row
+from autotune.results.comparison import Comparison, Row
+from autotune.results.phrases import FEW
 from autotune.search.stored import flag, written
 
 

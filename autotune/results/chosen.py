@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.errors import NotFound, NothingUsable, SpecError
-from autotune.registry import unknown
+from autotune.registry import check_installed, unknown
 from autotune.results.comparison import Comparison, Contender, Row
 from autotune.results.intervals import Estimate, estimate
 from autotune.studies.records import Role, SearchRecord, TrialRecord, TrialState
@@ -34,13 +34,18 @@ def row_of(comparison: Comparison, optimizer: str | None, trial: int | None = No
     if optimizer is not None:
         if optimizer not in rows:
             raise NotFound(f"search '{name}': {unknown('optimizer', optimizer, rows)}")
-        return rows[optimizer]
+        return _installed(name, rows[optimizer])
     if not rows:
         raise NothingUsable(f"search '{name}' has no optimizer yet; continue it first")
     if trial is not None and len(rows) > 1:
         listed = ", ".join(f"{name}/{row}" for row in sorted(rows))
         raise SpecError(f"trial {trial} must be of one optimizer; name one of {listed}")
-    return comparison.rows[0]
+    return _installed(name, comparison.rows[0])
+
+
+def _installed(search: str, row: Row) -> Row:
+    check_installed(search, row.optimizer)
+    return row
 
 
 def judged_of(search: SearchRecord, row: Row, which: str, trials: Sequence[TrialRecord]) -> Chosen:

@@ -11,6 +11,7 @@ from typing import Any
 from autotune.results import reach, refinement, validation
 from autotune.results.intervals import CONFIDENCE, Estimate, estimate, paired, verdict
 from autotune.results.learning import nothing_learned
+from autotune.results.phrases import either, few
 from autotune.results.refinement import Refinement
 from autotune.results.validation import Validation
 from autotune.scheduler.fairness import Effort, effort
@@ -29,7 +30,6 @@ from autotune.studies.store import Store
 
 REFERENCE = "adamw"  # the optimizer that a winner has to beat
 
-FEW = 8  # optimizers of a sentence
 AUTHORS = "authors"  # origin of a reference that the optimizer's authors recommend
 
 _BAD = (TrialState.DIVERGED, TrialState.FAILED)
@@ -175,14 +175,9 @@ def compare(
     efforts = {
         s.optimizer: effort(trials[s.optimizer], search.task, budget) for s in search.studies
     }
+    before = (firsts, search.task)
     rows = [
-        _row(
-            s,
-            trials[s.optimizer],
-            pairs[s.optimizer],
-            efforts[s.optimizer],
-            (firsts, search.task),
-        )
+        _row(s, trials[s.optimizer], pairs[s.optimizer], efforts[s.optimizer], before)
         for s in search.studies
     ]
     rows = [_against(row, rows) for row in rows]
@@ -222,8 +217,11 @@ def _unseeded(name: str, pair: tuple[Contender, Contender]) -> str | None:
 
 def _rank(row: Row) -> tuple[bool, bool, float]:
     """Order by mean, those with a failed judging run last: their mean leaves that run out."""
-    bad = bool(row.tuned.failures)
-    return bad, row.nothing_learned is not None, row.tuned.loss.mean if row.tuned.loss else math.inf
+    return bool(row.tuned.failures), row.nothing_learned is not None, _mean(row)
+
+
+def _mean(row: Row) -> float:
+    return row.tuned.loss.mean if row.tuned.loss else math.inf
 
 
 def _contenders(trials: Sequence[TrialRecord], chosen: int | None) -> tuple[Contender, Contender]:
@@ -356,11 +354,12 @@ def _overall(rows: Sequence[Row]) -> str:
         return "nothing was judged yet"
     best = judged[0]
     if all(row.nothing_learned for row in judged) and len(judged) > 1:
-        return f"nothing was learned with {_listed([row.optimizer for row in judged])}"
+        return f"nothing was learned with {either([row.optimizer for row in judged])}"
     if len(judged) == 1 or best.tuned.failures or best.nothing_learned:
         return best.verdict
-    if best.unseeded and all(row.unseeded for row in judged):
-        return best.unseeded
+    void = _void(best, judged)
+    if void:
+        return void
     # The best of several is picked, so each comparison needs a higher confidence (Bonferroni).
     sure = 1 - (1 - CONFIDENCE) / (len(judged) - 1)
     others = [row for row in judged[1:] if not row.tuned.failures]
@@ -381,14 +380,17 @@ def _overall(rows: Sequence[Row]) -> str:
     return said
 
 
-def few(parts: Sequence[str], between: str = ", ") -> str:
-    """Join parts of a sentence; of more than it can hold, the others are counted."""
-    more = len(parts) - FEW
-    return between.join(parts if more <= 1 else [*parts[:FEW], f"{more} others"])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+def _void(best: Row, judged: Sequence[Row]) -> str | None:
+    """Return a sentence if the first of a ranking is no winner, however far others are above."""
+    if best.unseeded and all(row.unseeded for row in judged):
+        return best.unseeded
+    lower = [row.optimizer for row in judged if row.nothing_learned and _mean(row) < _mean(best)]
+    if not lower:
+        return None
+    return (
+        f"no optimizer is best: {few(lower)} learned nothing, and the mean of {best.optimizer} is "
+        "higher still"
+    )
 
 
 def _clearly_worse(difference: Estimate | None) -> bool:

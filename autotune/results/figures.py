@@ -57,7 +57,7 @@ def _written(values: tuple[float, ...], size: float, least: float) -> list[str]:
     if not size or not math.isfinite(size):
         return [f"{value:.4f}" for value in values]
     exponent = math.floor(math.log10(size))
-    tells = least > size * 10.0**-_MOST  # less is rounding
+    tells = size * 10.0**-_MOST < least < math.inf  # less is rounding
     fine = 1 - math.floor(math.log10(least)) if tells else 3 - exponent
     most = _MOST - 1 - exponent
     if _SMALL <= size < _LARGE:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from autotune.results.figures import figure, signed, together, with_half
 
 CONFIDENCE = 0.95
+_HUGE = 1e150  # squares of larger losses, as float64 has them, would overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,11 @@ class Estimate:
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the mean of ``values`` and its Student's t interval."""
     n = len(values)
+    size = max(map(abs, values))
+    if _HUGE < size < math.inf:
+        one = estimate([value / size for value in values], confidence)
+        low, high = (None if end is None else end * size for end in (one.low, one.high))
+        return Estimate(mean=one.mean * size, low=low, high=high, n=n)
     mean = math.fsum(values) / n
     if n < 2:
         return Estimate(mean=mean, low=None, high=None, n=n)

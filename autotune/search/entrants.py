@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.errors import NotFound, NothingUsable, SpecError
-from autotune.registry import unknown
+from autotune.registry import check_installed, unknown
 from autotune.results.best import whole
 from autotune.results.comparison import REFERENCE, Comparison, Row
 from autotune.scheduler import validating
@@ -60,6 +60,7 @@ def judged_row(found: Comparison, optimizer: str | None, what: str) -> Row:
     row = rows[optimizer] if optimizer else found.rows[0]
     if not row.tuned.losses:
         raise NothingUsable(f"search '{name}' has {what}: {row.verdict}")
+    check_installed(name, row.optimizer)
     return row
 
 

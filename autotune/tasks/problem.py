@@ -62,8 +62,9 @@ class OwnLoss:
         with self._computing():
             value = self.handed.to(self.problem.loss, model, batch)
         if not isinstance(value, Tensor) or value.numel() != 1:
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
-            raise SpecError(f"the loss of {self.text} must be a tensor of one number, got {given}")
+            raise SpecError(
+                f"the loss of {self.text} must be a tensor of one number, got {_instead(value)}"
+            )
         return value.reshape(())
 
     def _computing(self) -> AbstractContextManager[Any]:
@@ -296,3 +297,14 @@ def _number(value: Any) -> Tensor | float:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
+
+
+def _instead(loss: Any) -> str:
+    """Say what a loss is that is no tensor of one number, and what to return."""
+    if isinstance(loss, Tensor):
+        return f"shape {tuple(loss.shape)}; return its mean"
+    if isinstance(getattr(loss, "loss", None), Tensor):
+        return f"{_kind(loss)}; return its .loss"
+    if isinstance(loss, list | tuple | Mapping):
+        return f"{_kind(loss)}; return the loss alone"
+    return _kind(loss)

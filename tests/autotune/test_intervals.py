@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from autotune.results.figures import together
 from autotune.results.intervals import Estimate, estimate, paired, verdict
 
 
@@ -43,3 +44,17 @@ def test_verdict_follows_the_interval(low, high, sentence):
 def test_one_seed_decides_nothing():
     difference = Estimate(mean=-5.0, low=None, high=None, n=1)
     assert verdict(difference, "a", "b") == "one seed says nothing about a against b"
+
+
+def test_losses_that_float64_alone_can_hold_have_a_mean_and_a_verdict():
+    found = estimate([1e200, 2e200, 3e200])
+    assert (found.mean, found.n) == (pytest.approx(2e200), 3)
+    small = estimate([1.0, 2.0, 3.0])
+    assert found.high == pytest.approx(small.high * 1e200)
+    assert "beats" in verdict(paired({0: 1.0, 1: 1.0}, {0: 1e200, 1: 1e200}), "adan", "sgd")
+    assert str(estimate([1e308, -1e308, 1e308]))
+    assert verdict(paired({0: 1e308, 1: 1e308}, {0: -1e308, 1: 1.0}), "adan", "sgd")
+
+
+def test_numbers_further_apart_than_a_float_reaches_are_written():
+    assert together(1e308, -1e308) == ["1.000e+308", "-1.000e+308"]

@@ -103,6 +103,15 @@ def test_without_a_constant_the_untrained_loss_is_what_must_be_beaten():
     assert compared({}, [1.31, 1.28, 1.30], adan=[0.9, 0.8, 0.7]).rows[0].nothing_learned is None
 
 
+def test_what_is_on_its_way_above_what_learned_nothing_is_not_best():
+    before = [1400.0] * 3
+    found = compared({"constant_loss": 6.5}, before, sgd=[318.0, 319.0, 317.0], adan=[6.5] * 3)
+    assert [row.optimizer for row in found.rows] == ["sgd", "adan"]
+    assert found.verdict == (
+        "no optimizer is best: adan learned nothing, and the mean of sgd is higher still"
+    )
+
+
 def test_searches_that_kept_neither_are_judged_as_before():
     assert compared({}, adan=[4.1588] * 3).rows[0].nothing_learned is None
 

@@ -39,12 +39,20 @@ def test_the_length_that_all_tensors_share_is_the_batchs(batch):
     assert samples(batch) == 8
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_has_a_length_though_it_has_no_shape():
+    assert samples((torch.nested.nested_tensor([X[:3], X]), Y[:2])) == 2
+
+
 @pytest.mark.parametrize(
     "batch",
     [
         (torch.zeros(2, 40), torch.zeros(40)),  # edges and nodes of a graph
         (torch.zeros(2, 8, 5), Y),  # a state whose layers come first
         [torch.zeros(3, 16, 16)] * 5,  # images of a list, each a sample
+        ((torch.zeros(3, 16, 16),) * 5, (0, 1, 2, 3, 4)),  # zip(*samples), as detectors have it
+        [{"x": Y, "y": 0}] * 5, [(Y, 0)] * 5,  # samples that nothing collates
+        (torch.zeros(3, 16, 16), 7), (Y, torch.tensor(1.0)), {"x": Y, "y": np.int64(1)},  # one
         "text", None, 3.0, torch.tensor(1.0), object(), (), [1, 2, 3],
     ],
 )  # fmt: skip

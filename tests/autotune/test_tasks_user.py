@@ -281,7 +281,25 @@ def test_a_loss_that_is_no_number_is_refused(write):
     with pytest.raises(SpecError) as refused:
         resolve(f"{path}:line").start(0).loss(0)
     assert str(refused.value) == (
-        f"the loss of {path}:line must be a tensor of one number, got shape (8, 1)"
+        f"the loss of {path}:line must be a tensor of one number, got shape (8, 1); return its mean"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ("model(x).mean(), y", "tuple; return the loss alone"),
+        ("{'loss': model(x).mean()}", "dict; return the loss alone"),
+        ("type('Output', (), {'loss': model(x).mean()})()", "Output; return its .loss"),
+        ("None", "None"),
+    ],
+)
+def test_a_loss_with_something_beside_it_is_refused(write, mistake, told):
+    path = write(LINE.replace("return (model(x) - y).square().mean()", f"return {mistake}"))
+    with pytest.raises(SpecError) as refused:
+        resolve(f"{path}:line").start(0).loss(0)
+    assert str(refused.value) == (
+        f"the loss of {path}:line must be a tensor of one number, got {told}"
     )
 
 

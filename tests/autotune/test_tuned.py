@@ -6,9 +6,12 @@ import re
 
 import pytest
 
-from autotune.errors import NotFound, NothingUsable, SpecError
+from autotune.errors import MissingExtra, NotFound, NothingUsable, SpecError
+from autotune.results import comparison
+from autotune.results.best import best
 from autotune.results.tuned import horizon, tuned
 from autotune.scheduler.widening import warnings
+from autotune.search.entrants import judged_row
 from autotune.studies.records import Proposal, Role, TrialState
 from autotune.studies.store import Store
 from autotune.testing.trials import nested
@@ -85,6 +88,25 @@ def adan(store):
     study = begin(store, "adan").studies[0]
     judged(store, study, default=(1.99, 2.0, 2.01), best=(0.99, 1.0, 1.01))
     return study
+
+
+def test_an_optimizer_that_is_not_installed_here_is_one_sentence(store):
+    study = begin(store, "signum").studies[0]
+    judged(store, study, default=(1.99, 2.0, 2.01), best=(0.99, 1.0, 1.01))
+    found = comparison.load(store, "mini")
+    for read in (
+        lambda: tuned(store, "mini"),
+        lambda: tuned(store, "mini", "signum", trial=1),
+        lambda: best(store, "mini", None, 2),
+        lambda: judged_row(found, "signum", "nothing to validate"),
+    ):
+        with pytest.raises(MissingExtra) as refused:
+            read()
+        assert isinstance(refused.value, ValueError)  # as of every unknown optimizer
+        assert str(refused.value) == (
+            "search 'mini' was run with optimizer 'signum', which is not installed here; install "
+            "the package that registers it"
+        )
 
 
 def test_the_tuned_setting_comes_as_it_is_given_to_the_optimizer(store, adan):

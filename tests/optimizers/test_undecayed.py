@@ -241,6 +241,15 @@ def test_gains_of_normalisation_do_not_decay_whatever_their_shape(layer):
     assert len(kept(wrapped)) == len(list(layer.parameters())) + 1
 
 
+def test_the_layers_of_torchscript_keep_their_kinds():
+    model = nn.Sequential(nn.LayerNorm([5, 4]), nn.Linear(4, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still used
+        scripts = torch.jit.script(model), torch.jit.trace(model, torch.ones(2, 5, 4))
+    for script in scripts:
+        assert kept(script) == {"0.weight", "0.bias", "1.bias"}
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.Embedding(5, 4), nn.Linear(1, 4), nn.Conv1d(4, 1, 1), NormedLinear(4, 4)],

@@ -29,6 +29,17 @@ def test_a_limit_that_was_given_is_the_only_one():
 
 
 @pytest.mark.parametrize(
+    "given", [torch.optim.AdamW, [torch.optim.AdamW], ("adan", torch.optim.AdamW)]
+)
+def test_a_class_of_an_optimizer_is_refused_by_the_name_to_write(given):
+    with pytest.raises(SpecError) as refused:
+        parse({"model": "net", "optimizers": given})
+    assert str(refused.value) == (
+        "optimizers must be names, got a class; write 'torch.optim.AdamW'"
+    )
+
+
+@pytest.mark.parametrize(
     ("model", "name"),
     [
         ("resnet50", "resnet50"),
