@@ -41,9 +41,13 @@ def total(batches: Sequence[Any]) -> int | None:
 
 
 def _is_of_samples(batch: Any) -> bool:
-    """Whether no part is a tensor but all hold some, as where nothing, or zip, collates samples."""
+    """Whether no part is a tensor but all hold some, as where nothing, or zip, collates samples.
+
+    A pair of dictionaries is inputs and targets, each of the whole batch.
+    """
     several = isinstance(batch, list | tuple) and len(batch) > 1
-    return several and all(_parts(part) for part in batch)
+    named = isinstance(batch, tuple) and all(isinstance(part, Mapping) for part in batch)
+    return several and not named and all(_parts(part) for part in batch)
 
 
 def _is_sample(batch: Any) -> bool:

@@ -33,6 +33,7 @@ class Named:
     [
         X, (X, Y), [X, Y], {"x": X, "y": Y}, Pair(X, Y), Named(X, Y), (X.numpy(), np.zeros(8)),
         ((X, Y), Y), {"inputs": {"ids": X, "mask": X}, "labels": Y}, (X, "name", 3), [X, [Y]],
+        ({"ids": X, "mask": X}, {"labels": Y}),
     ],
 )  # fmt: skip
 def test_the_length_that_all_tensors_share_is_the_batchs(batch):
