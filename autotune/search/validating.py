@@ -45,7 +45,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
-from autotune.studies.spec import Budget, SearchSpec, parse
+from autotune.studies.spec import SearchSpec, limits, parse
 from autotune.studies.store import Store
 from autotune.studies.validations import Plan, ValidationRecord
 from autotune.tasks.script import refuse_nested
@@ -180,7 +180,7 @@ def _sized(spec: SearchSpec, plan: Plan, way: Route, asked: Asked) -> SearchSpec
     runs = asked.runs
     if runs is None and asked.minutes is None:
         runs = len(validating.pair(plan)) * spec.seeds + asked.settings
-    budget = Budget.model_validate({"runs": runs, "minutes": asked.minutes})
+    budget = limits(runs, asked.minutes)
     batch = {"batch_size": way.batch[1]} if way.batch and way.batch_ratio != 1 else {}
     own = dict.fromkeys(each.optimizer for each in plan.entrants)
     sizes = {"steps": plan.steps, **batch, "optimizers": tuple(own), "space": {}}
