@@ -390,6 +390,13 @@ def test_a_setting_that_is_its_default_is_compared_with_tuned_adamw_alone(url):
     assert "tuned adamw" in outcome.verdict
 
 
+def test_sets_of_rules_that_give_one_setting_are_trained_once(url):
+    found = validate(url, rules=[("default",), ("none",)], seeds=2)
+    assert [each.rules for each in found.outcomes] == [("warmup-share",)]
+    assert "the settings by no rule are those by rules 'warmup-share'" in found.doubts[0]
+    assert [one.which for one in found.settings if one.optimizer == "adan"] == ["tuned", "default"]
+
+
 def test_one_process_at_a_time_validates_a_search(url):
     with exclusive(folder_of(url, "problem"), "problem"), pytest.raises(AlreadyThere):
         validate(url)
