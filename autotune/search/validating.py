@@ -170,7 +170,10 @@ def _spec(parent: SearchRecord, asked: Asked, storage: str | None) -> SearchSpec
 
 
 def with_changes(spec: SearchSpec, **changes: Any) -> SearchSpec:
-    """Return a spec with other values, where these are not None."""
+    """Return a spec with other values, where these are not None; raises SpecError."""
+    most = validating.BLOCK // validating.MORE_SEEDS  # beyond, the next validation's seeds begin
+    if (changes.get("seeds") or 0) > most:
+        raise SpecError(f"seeds must be at most {most}, got {changes['seeds']}")
     kept = {key: value for key, value in changes.items() if value is not None}
     return parse({**spec.model_dump(), **kept})
 

@@ -326,6 +326,7 @@ def test_minutes_go_on_to_twice_the_seeds(url):
         ({"minutes": 1e-6}, "minutes must be at least"),
         ({"runs": float("nan")}, "runs must be finite, got nan"),
         ({"minutes": -1}, "minutes must be above 0, got -1"),
+        ({"seeds": 5001}, "seeds must be at most 5000, got 5001"),
         ({"settings": 3}, "settings to rank must be at least 4, got 3"),
         ({"settings": 99}, "search 'problem' ran"),
         ({"rules": [("width", "betas-shar")]}, "unknown rule 'betas-shar'; did you mean"),
