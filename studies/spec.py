@@ -263,6 +263,14 @@ def _script(command: Sequence[str]) -> str:
     return name.partition(".")[0] or names.COMMAND
 
 
+def limits(runs: float | None, minutes: float | None) -> Budget:
+    """Return the budget of a stage after the search; raises SpecError."""
+    try:
+        return Budget.model_validate({"runs": runs, "minutes": minutes})
+    except ValidationError as error:
+        raise SpecError(messages.translate(error, Budget)) from None
+
+
 def parse(data: Mapping[str, Any]) -> SearchSpec:
     """Return the spec that ``data`` says; raises SpecError."""
     try:

@@ -110,12 +110,15 @@ def planned(
     if way.steps is None:
         raise SpecError("a validation needs the steps of the search, which are not recorded")
     sets = tuple(dict.fromkeys(map(chosen, [None] if asked.rules is None else asked.rules)))
+    rival = _rival(found, row)
+    sets, same = _distinct([row, rival] if rival else [row], way, sets)
     own, doubts = _tuned(found, row, trials[row.optimizer], way, sets)
+    doubts = [*same, *doubts]
     entrants = [*own]
     # A setting that is its own default has only tuned AdamW to beat.
     if row.changed and (row.default.losses or row.default.failures):
         entrants.append(_default(row))
-    if rival := _rival(found, row):
+    if rival:
         others = _tuned(found, rival, trials[rival.optimizer], way, sets, rival=True)
         entrants += others[0]
         doubts += [text for text in others[1] if text not in doubts]
@@ -131,6 +134,39 @@ def planned(
         first_seed=0,
         doubts=tuple(doubts),
     )
+
+
+def _distinct(
+    rows: Sequence[Row], way: Route, sets: Sequence[tuple[str, ...]]
+) -> tuple[tuple[tuple[str, ...], ...], list[str]]:
+    """Return the sets of rules that give each a setting of its own, and what to say of others.
+
+    One setting by two names would be trained twice, and cost both the certainty of a comparison.
+    """
+    kept: dict[tuple[str, ...], list[Setting]] = {}
+    said = []
+    for rules in sets:
+        new = [
+            carry(row.optimizer, row.tuned.setting, way, rules, lenient=place > 0).setting
+            for place, row in enumerate(rows)
+        ]
+        twin = next((other for other, old in kept.items() if _alike(old, new)), None)
+        if twin is None:
+            kept[rules] = new
+        else:
+            said.append(
+                f"the settings by {_named(rules)} are those by {_named(twin)}: they are trained "
+                "once, as by the latter"
+            )
+    return tuple(kept), said
+
+
+def _alike(some: Sequence[Setting], others: Sequence[Setting]) -> bool:
+    return all(one.trains_like(other) for one, other in zip(some, others, strict=True))
+
+
+def _named(rules: Sequence[str]) -> str:
+    return f"rules '{'+'.join(rules)}'" if rules else "no rule"
 
 
 def _tuned(

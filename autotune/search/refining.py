@@ -25,7 +25,7 @@ from autotune.search.stored import opened, resume_command, split
 from autotune.studies import gradients
 from autotune.studies.reading import Reader
 from autotune.studies.records import Gradient, SearchRecord, TrialRecord, TrialState
-from autotune.studies.spec import Budget, SearchSpec
+from autotune.studies.spec import SearchSpec, limits
 from autotune.studies.validations import Entrant, Plan, Refined
 from autotune.training.refined_schedule import ADAM_L1, SGD_L2, refined, resampled
 from autotune.transfer.base import ADAPTIVE, SGD
@@ -250,7 +250,7 @@ def _sized(spec: SearchSpec, plan: Plan, asked: Asked) -> SearchSpec:
     runs = asked.runs
     if runs is None and asked.minutes is None:
         runs = len(plan.entrants) * spec.seeds
-    budget = Budget.model_validate({"runs": runs, "minutes": asked.minutes})
+    budget = limits(runs, asked.minutes)
     sizes = {"steps": plan.steps, "optimizers": (plan.optimizer,), "space": {}}
     sizes["try_first"] = ()
     return spec.model_copy(update={**sizes, "budget": budget})

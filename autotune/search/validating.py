@@ -45,7 +45,7 @@ from autotune.studies.records import (
     TrialRecord,
     TrialState,
 )
-from autotune.studies.spec import Budget, SearchSpec, parse
+from autotune.studies.spec import SearchSpec, limits, parse
 from autotune.studies.store import Store
 from autotune.studies.validations import Plan, ValidationRecord
 from autotune.tasks.script import refuse_nested
@@ -170,7 +170,10 @@ def _spec(parent: SearchRecord, asked: Asked, storage: str | None) -> SearchSpec
 
 
 def with_changes(spec: SearchSpec, **changes: Any) -> SearchSpec:
-    """Return a spec with other values, where these are not None."""
+    """Return a spec with other values, where these are not None; raises SpecError."""
+    most = validating.BLOCK // validating.MORE_SEEDS  # beyond, the next validation's seeds begin
+    if (changes.get("seeds") or 0) > most:
+        raise SpecError(f"seeds must be at most {most}, got {changes['seeds']}")
     kept = {key: value for key, value in changes.items() if value is not None}
     return parse({**spec.model_dump(), **kept})
 
@@ -180,7 +183,7 @@ def _sized(spec: SearchSpec, plan: Plan, way: Route, asked: Asked) -> SearchSpec
     runs = asked.runs
     if runs is None and asked.minutes is None:
         runs = len(validating.pair(plan)) * spec.seeds + asked.settings
-    budget = Budget.model_validate({"runs": runs, "minutes": asked.minutes})
+    budget = limits(runs, asked.minutes)
     batch = {"batch_size": way.batch[1]} if way.batch and way.batch_ratio != 1 else {}
     own = dict.fromkeys(each.optimizer for each in plan.entrants)
     sizes = {"steps": plan.steps, **batch, "optimizers": tuple(own), "space": {}}

@@ -324,6 +324,9 @@ def test_minutes_go_on_to_twice_the_seeds(url):
         ({"runs": 2}, "runs must be at least 3, to run adan tuned, adan authors', adamw tuned on "
          "one seed, got 2"),
         ({"minutes": 1e-6}, "minutes must be at least"),
+        ({"runs": float("nan")}, "runs must be finite, got nan"),
+        ({"minutes": -1}, "minutes must be above 0, got -1"),
+        ({"seeds": 5001}, "seeds must be at most 5000, got 5001"),
         ({"settings": 3}, "settings to rank must be at least 4, got 3"),
         ({"settings": 99}, "search 'problem' ran"),
         ({"rules": [("width", "betas-shar")]}, "unknown rule 'betas-shar'; did you mean"),
@@ -386,6 +389,13 @@ def test_a_setting_that_is_its_default_is_compared_with_tuned_adamw_alone(url):
     (outcome,) = found.outcomes
     assert outcome.default is None
     assert "tuned adamw" in outcome.verdict
+
+
+def test_sets_of_rules_that_give_one_setting_are_trained_once(url):
+    found = validate(url, rules=[("default",), ("none",)], seeds=2)
+    assert [each.rules for each in found.outcomes] == [("warmup-share",)]
+    assert "the settings by no rule are those by rules 'warmup-share'" in found.doubts[0]
+    assert [one.which for one in found.settings if one.optimizer == "adan"] == ["tuned", "default"]
 
 
 def test_one_process_at_a_time_validates_a_search(url):

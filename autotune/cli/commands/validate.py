@@ -12,6 +12,7 @@ from autotune.cli.shared.interrupt import interruptible
 from autotune.cli.shared.options import QUIET, as_json, storage, verbosity
 from autotune.cli.shared.stdout import reserved
 from autotune.cli.views.progress import progress
+from autotune.transfer import DEFAULT
 
 
 @click.command("validate", cls=Command)
@@ -30,7 +31,8 @@ from autotune.cli.views.progress import progress
     multiple=True,
     metavar="SET",
     shell_complete=completion.registered("rules"),
-    help="Rules, joined by +, that restate the setting; repeat it to compare sets.",
+    help="Rules, joined by +, that restate the setting; repeat it to compare sets.  "
+    f"[default: {'+'.join(DEFAULT)}]",
 )
 @click.option(
     "--seeds",
