@@ -359,5 +359,6 @@ def test_a_setting_is_exported_for_a_target_from_the_command_line(tmp_path):
     assert told["hyper"]["lr"] == pytest.approx(2 * plain["hyper"]["lr"])
     kept = CliRunner().invoke(main, [*base, "--target-steps", "5x", "--rule", "none"])
     assert "restated for batch_size 64 (searched with 64), steps 1350" in kept.output
+    assert "no rule restates lr and weight decay: as found" in kept.output
     alone = CliRunner().invoke(main, [*base, "--rule", "batch"])
     assert "a rule restates a setting for a target, which is not given, got batch" in alone.output
