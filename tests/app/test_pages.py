@@ -231,7 +231,9 @@ def test_an_optimizer_that_is_not_installed_is_one_sentence(page, crowded):
     at = page("export", crowded, which="trial")
 
     assert not at.exception
-    assert at.info[0].value.startswith("unknown optimizer 'optimizer000'")
+    assert at.info[0].value.startswith(
+        "search 'fresh' was run with optimizer 'optimizer000', which is not"
+    )
 
 
 @pytest.mark.parametrize("tab", TABS)
