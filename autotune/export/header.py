@@ -85,11 +85,8 @@ def _target(tuned: Tuned) -> list[str]:
 def _kept(tuned: Tuned) -> list[str]:
     """Say which of lr and weight decay, which others restate for a larger run, are as found."""
     restated = {each.name for each in tuned.changes}
-    kept = [
-        word
-        for name, word in (("lr", "lr"), ("weight_decay", "weight decay"))
-        if name in tuned.hyper and name not in restated
-    ]
+    names = [name for name in ("lr", "weight_decay") if name in tuned.hyper]
+    kept = [name.replace("_", " ") for name in names if name not in restated]
     return [f"no rule restates {' and '.join(kept)}: as found"] if kept else []
 
 
