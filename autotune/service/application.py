@@ -48,7 +48,7 @@ def build(storage: Store | str | None, *, rate: float = RATE) -> FastAPI:
     )
     app.state.service = service
     app.state.feeds = feeds
-    app.state.metrics = Metrics(service.store, lambda: feeds.listeners, service.draining.is_set)
+    app.state.metrics = Metrics(service.store, lambda: feeds.listeners, lambda: service.draining)
     problems.install(app)
     app.add_exception_handler(Busy, problems.busy)
     app.state.routes = []

@@ -91,7 +91,7 @@ async def ask(
     )
     deadline = time.monotonic() + _patience(prefer)
     while True:
-        if service.draining.is_set():
+        if service.draining:
             text = "this server is being stopped; ask again, another or its next start answers"
             raise Problem(503, "draining", text, retry="after")
         decision = service.decide(service.ask, name, asked, body.count, body.facts)
@@ -162,7 +162,7 @@ async def _changed(service: Service, name: str, request: Request, deadline: floa
     before, again = await service.run(service.store.signature, name), time.monotonic() + AGAIN
     while time.monotonic() < deadline and not await request.is_disconnected():
         await asyncio.sleep(LOOK)
-        late = time.monotonic() > again or service.draining.is_set()
+        late = time.monotonic() > again or service.draining
         if late or await service.run(service.store.signature, name) != before:
             return True
     return False

@@ -55,7 +55,7 @@ class Service:
             self._threads = used.enter_context(ThreadPoolExecutor(THREADS, "autotune service"))
             self._deciding = used.enter_context(ThreadPoolExecutor(DECIDING, "autotune decisions"))
             self._used = used.pop_all()
-        self.draining = threading.Event()  # set when this process is to end
+        self.draining = False  # whether this process is to end; a signal handler sets it
         self._searches: dict[str, Remote] = {}
         self._counted: dict[int, float] = {}  # when a search's time was last stored
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Service:
 
     def close(self) -> None:
         """Let go of the store."""
-        self.draining.set()
+        self.draining = True
         self._used.close()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -166,7 +166,7 @@ class Stream:
 
     def _over(self) -> bool:
         late = self._until is not None and time.monotonic() >= self._until
-        return late or self._service.draining.is_set()
+        return late or self._service.draining
 
     async def _taken(self) -> bool:
         """Return whether the listener's token is taken still."""

@@ -145,7 +145,7 @@ class Feeds:
         return await asyncio.shield(known)
 
     async def _watch(self) -> None:
-        while not self._service.draining.is_set():
+        while not self._service.draining:
             await asyncio.sleep(EVERY)
             names = {name for name, _ in self._feeds}
             if not names:

@@ -69,7 +69,7 @@ async def about() -> About:
 
 
 def _status(service: Service) -> str:
-    if service.draining.is_set():
+    if service.draining:
         return "draining"
     try:
         service.store.signature()

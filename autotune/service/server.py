@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end: requests under way are answered first."""
-        self._service.draining.set()
+        self._service.draining = True
         super().handle_exit(sig, frame)
 
 

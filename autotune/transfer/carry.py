@@ -42,11 +42,13 @@ def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
 
     Raises:
         UnknownName: No rule has that name.
-        SpecError: ``none`` stands beside others.
+        SpecError: ``none`` stands beside others, or a name is empty.
     """
     if words is None:
         return DEFAULT
-    names = [name for word in words for name in word.split("+")]
+    names = [name.strip() for word in words for name in word.split("+")]
+    if not all(names):
+        raise SpecError(f"rules are names joined by +, got {'+'.join(words)!r}")
     if NOTHING in names and len(names) > 1:
         raise SpecError(f"rule '{NOTHING}' must stand alone, got {'+'.join(names)}")
     each = [n for name in names for n in SETS.get(name, (name,)) if n != NOTHING]

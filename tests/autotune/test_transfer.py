@@ -340,6 +340,8 @@ def test_nothing_asked_for_is_refused():
         Tuned(record=tuned_for_test()).at()
     with pytest.raises(SpecError, match=r"^rule 'none' must stand alone, got none\+batch$"):
         Tuned(record=tuned_for_test()).at(steps="5x", rules=["none", "batch"])
+    with pytest.raises(SpecError, match=r"^rules are names joined by \+, got 'batch\+'$"):
+        Tuned(record=tuned_for_test()).at(steps="5x", rules=["batch+"])
     with pytest.raises(UnknownName, match=r"^unknown rule 'bath'; did you mean 'batch'"):
         Tuned(record=tuned_for_test()).at(steps="5x", rules=["bath"])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -145,6 +147,38 @@ def test_a_signal_is_told_of_even_as_a_line_is_being_written(monkeypatch, capfd)
     monkeypatch.setattr("click.echo", entered_twice)
     stderr.tell("stopping")
     assert capfd.readouterr().err == "stopping\n"
+
+
+def test_signals_at_any_line_of_the_event_that_they_set_do_not_wait_for_its_lock():
+    script = """
+import itertools, signal, sys
+from autotune.cli.shared.interrupt import Interrupt
+from autotune.errors import Abort
+
+def signalled(act, place):
+    interrupt, places = Interrupt(), itertools.count()
+
+    def at_each_line(frame, event, value):
+        if next(places) == place:
+            signal.raise_signal(signal.SIGINT)
+        return at_each_line
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.settrace(at_each_line)
+    try:
+        act(interrupt.halt)
+    except Abort:
+        pass
+    sys.settrace(None)
+    happened = next(places) > place
+    assert interrupt.halt.is_set() or not happened
+    return happened
+
+for act in (lambda halt: halt.wait(0.001), lambda halt: halt.set()):
+    interrupted = sum(signalled(act, place) for place in range(40))
+    assert interrupted > 3
+"""
+    subprocess.run([sys.executable, "-c", script], timeout=30, check=True, capture_output=True)
 
 
 def test_a_later_second_signal_is_meant():

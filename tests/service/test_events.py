@@ -136,7 +136,7 @@ def test_a_search_that_is_deleted_says_so_and_another_of_its_name_begins_anew(fo
 
 
 def test_a_server_that_ends_ends_its_streams_at_once(begun):
-    begun.app.state.service.draining.set()
+    begun.app.state.service.draining = True
     began = time.monotonic()
     answer = begun.get(PATH)
     assert answer.status_code == 200

@@ -219,7 +219,7 @@ def test_the_application_is_mounted_in_another_one(url):
 
 def test_a_server_that_ends_takes_no_new_asks_and_finishes_what_it_has(begun):
     held = lease(begun)
-    begun.app.state.service.draining.set()
+    begun.app.state.service.draining = True
     answer = begun.post("/v1/searches/bowl/leases", json={"worker": "other"})
     assert "is being stopped" in refused(answer, 503)
     assert begun.get("/readyz").json() == {"status": "draining"}

@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -22,11 +23,40 @@ from autotune.errors import SIGNALS, Abort
 TWICE = 1.0
 
 
+class _Halt(threading.Event):
+    """An event that a signal handler may set.
+
+    The lock of ``threading.Event`` may be held by the code that the signal interrupted, which would
+    then wait for itself. Putting into a ``SimpleQueue`` takes none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_set, self._news = False, SimpleQueue[None]()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._news.put(None)
+
+    def clear(self) -> None:
+        raise NotImplementedError("a search that was told to stop stays so")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._is_set:
+            with suppress(Empty):
+                self._news.get(timeout=timeout)
+                self._news.put(None)  # for whoever else waits
+        return self._is_set
+
+
 class Interrupt:
     """The signal that was received, if any; the first one sets ``halt``."""
 
     def __init__(self) -> None:
-        self.halt = threading.Event()
+        self.halt = _Halt()
         self.signal: int | None = None
         self.over = False  # the search has ended: only its result is left to print
         self._received = 0.0
