@@ -6,6 +6,7 @@ import multiprocessing
 import time
 import traceback
 from datetime import timedelta
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
@@ -38,6 +39,8 @@ def context() -> ForkServerContext:
     """Return a context whose processes have everything loaded when they start."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(list(PRELOADED))
+    # Here, as whoever starts a worker has signals blocked meanwhile, which its processes inherit.
+    forkserver.ensure_running()
     return made
 
 
