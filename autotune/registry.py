@@ -11,6 +11,7 @@ from autotune import optimizers
 from autotune.errors import MissingExtra, SpecError, UnknownName
 from autotune.optimizers.foreign import find
 from autotune.optimizers.registry import check_name, is_foreign
+from autotune.optimizers.registry import unknown as unknown_optimizer
 from autotune.studies.names import suggestion
 
 _KINDS = {
@@ -84,11 +85,10 @@ def check_optimizer(name: str) -> None:
         MissingExtra: The package of a dotted name is not installed.
         SpecError: What it names is no optimizer that a search can run.
     """
-    known = optimizers.names()
-    if name in known:
+    if name in optimizers.names():
         return
     if "." not in name:
-        raise UnknownName(unknown("optimizer", name, known))
+        raise UnknownName(unknown_optimizer(name))
     try:
         check_name(name)
     except ImportError as error:

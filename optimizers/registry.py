@@ -116,7 +116,7 @@ def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
             f"unknown optimizer '{name}': '-{ending}' is for the rules of this package, and {base} "
             f"brings its own step; use '{base}'"
         )
-    raise ValueError(_unknown(f"unknown optimizer '{name}'", name, names()))
+    raise ValueError(unknown(name))
 
 
 def is_foreign(name: str) -> bool:
@@ -157,13 +157,19 @@ def second_order(name: str) -> bool:
     return not is_foreign(name) and resolve(name)[0].second_order
 
 
-def _unknown(problem: str, given: str, known: Iterable[str]) -> str:
-    listed = sorted(known)
-    words = sorted(given.split("-"))
-    turned = [name for name in listed if sorted(name.split("-")) == words]  # as sf-adamw
-    close = turned or difflib.get_close_matches(given, listed, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{problem}{hint} (known: {', '.join(listed) or 'none'})"
+def unknown(name: str) -> str:
+    """Return the error for a name that is no optimizer's."""
+    known = names()
+    words = sorted(name.split("-"))
+    turned = [other for other in known if sorted(other.split("-")) == words]  # as sf-adamw
+    hint = f"; did you mean '{turned[0]}'?" if turned else _near(name, known)
+    shown = f"the {len(known)} that 'autotune list optimizers' shows"
+    return f"unknown optimizer '{name}'{hint} (known: {shown})"
+
+
+def _near(given: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
@@ -241,7 +247,9 @@ def build(name: str, model: Module, hyper: Mapping[str, Any]) -> Optimizer:
 def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> None:
     for key in hyper:
         if key not in known:
-            raise TypeError(_unknown(f"{name} takes no '{key}'", key, known))
+            listed = sorted(known)
+            hint = _near(key, listed)
+            raise TypeError(f"{name} takes no '{key}'{hint} (known: {', '.join(listed) or 'none'})")
 
 
 def defaults(name: str, asked: Iterable[str] = ()) -> dict[str, Any]:

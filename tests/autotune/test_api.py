@@ -427,7 +427,8 @@ def test_a_function_of_a_notebook_cannot_be_sent(monkeypatch):
         (
             {"trials": 1, "optimizers": ["adann"]},
             UnknownName,
-            "unknown optimizer 'adann'; did you mean 'adan'? (known: {optimizers})",
+            "unknown optimizer 'adann'; did you mean 'adan'? (known: the {optimizers} that "
+            "'autotune list optimizers' shows)",
         ),
         ({"trials": 0}, SpecError, "budget.trials must be at least 1, got 0"),
         (
@@ -457,7 +458,7 @@ def test_a_function_of_a_notebook_cannot_be_sent(monkeypatch):
 def test_what_tune_cannot_use_is_refused_before_anything_is_stored(arguments, kind, sentence):
     from autotune.optimizers import names
 
-    expected = sentence.replace("{optimizers}", ", ".join(sorted(names())))
+    expected = sentence.replace("{optimizers}", str(len(names())))
     assert refusal(kind, **arguments) == expected
 
 
