@@ -16,21 +16,20 @@ import atexit
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from autotune.command.environment import remembered
 from autotune.engines import groups
 from autotune.engines.gpus import Place, Places
 from autotune.engines.hangs import Patience, SharedPulse, Stuck, told
-from autotune.engines.serving import CLOSE, RELEASE, TOLD, deferred_signals, serve
+from autotune.engines.serving import CLOSE, RELEASE, SAFE_PATH, TOLD, deferred_signals, serve
 from autotune.errors import SIGNALS
+from autotune.tasks.user_modules import without_the_users
 from autotune.training.job import Job, Outcome, Report, empty_report
 
 GRACE = 10.0  # seconds until every worker has ended, by itself or by force
@@ -40,6 +39,8 @@ RETIRING = 2.0  # seconds for a worker that is replaced to end by itself
 ENVIRONMENT = {
     # Else the order of a set differs from worker to worker, and with it what is made of one.
     "PYTHONHASHSEED": "0",
+    # Else a file signal.py in the working directory is imported instead of Python's.
+    SAFE_PATH: "1",
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
     ),
@@ -177,7 +178,7 @@ class Processes:
         arguments = (theirs, name, pulse, gpu.share if gpu else None)
         process = self._context.Process(target=serve, args=arguments, name=name)
         more = gpu.environment if gpu else {}
-        with _worker_environment(more), _without_main(), deferred_signals():
+        with _worker_environment(more), without_the_users(), deferred_signals():
             process.start()
         theirs.close()
         self._watchman.watch(process)
@@ -384,16 +385,3 @@ def _worker_environment(more: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a child from running the caller's script once more: a job names all that it needs."""
-    main = sys.modules["__main__"]
-    names = vars(main).keys() & {"__file__", "__spec__"}
-    known: dict[str, Any] = {name: vars(main).pop(name) for name in names}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        vars(main).update(known)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from autotune import devices
+from autotune.command.environment import environment
 from autotune.engines import gpus, groups
 from autotune.engines.hangs import SharedPulse
 from autotune.engines.lines import whole_lines
@@ -28,6 +29,7 @@ from autotune.training.pulse import Phase
 TOLD = 128 + signal.SIGTERM  # exit code of a worker that was told to end; a task may exit with 0
 SPOILT = 3  # exit code of a worker that cannot use its GPU any more
 RELEASE = "release"  # message to an idle worker: give back a GPU's memory
+SAFE_PATH = "PYTHONSAFEPATH"  # variable of Python: it imports nothing from the working directory
 CLOSE = "close"  # likewise: close the trainings that are paused there
 
 
@@ -107,6 +109,7 @@ def serve(pipe: Connection, name: str, pulse: SharedPulse, share: float | None =
         # This process was spawned; what a task starts is forked, as in a program of the user's own.
         multiprocessing.set_start_method(None, force=True)
         _own_output()
+        _usual_path()
         start_worker()
         from autotune.training import paused
 
@@ -180,6 +183,14 @@ def _asked_to_stop(pipe: Connection) -> bool:
         return pipe.poll() and bool(pipe.recv())
     except (EOFError, OSError):
         raise Abort from None
+
+
+def _usual_path() -> None:
+    """Let the processes that a task starts import as the user has it; this one is started."""
+    usual = environment(os.environ).get(SAFE_PATH)
+    os.environ.pop(SAFE_PATH, None)
+    if usual is not None:
+        os.environ[SAFE_PATH] = usual
 
 
 def _own_output() -> None:

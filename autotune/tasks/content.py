@@ -118,6 +118,31 @@ class _Uncached(SourceFileLoader):
 
 _sources = _Sources()
 _imported: dict[str, str] = {}  # file -> hash of what it did when it was imported here
+_hidden: dict[str, Any] = {}  # libraries whose names modules beside a file have, by name
+
+
+def hiding() -> dict[str, Any]:
+    """Return the modules that now go by the name of a library; None for one not yet imported."""
+    found = {name: sys.modules.get(name) for name in _hidden}
+    return {name: module for name, module in found.items() if module is not _hidden[name]}
+
+
+def show(modules: Mapping[str, Any]) -> None:
+    """Let these modules go by their names, and the libraries by all other names."""
+    for name, module in {**_hidden, **modules}.items():
+        if module is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = module
+
+
+def hide(folder: Path, modules: Mapping[str, str]) -> None:
+    """Note which libraries a file's modules hide, as Python's ``copy``: from its own code only."""
+    for path in modules:
+        library = sys.modules.get(_dotted(path))
+        file = getattr(library, "__file__", None)
+        if file is not None and file != str(folder / path) and file not in _sources.files:
+            _hidden[_dotted(path)] = library
 
 
 def import_anew(folder: Path, modules: Mapping[str, str]) -> None:

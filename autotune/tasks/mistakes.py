@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +32,32 @@ def described(error: BaseException) -> str:
         message += "; import it without the dot, or put an __init__.py into its folder"
     if not torch.is_grad_enabled() and _NO_GRAPH in message:
         message += "; losses are measured without gradients: compute it in torch.enable_grad()"
+    message += _hides(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _hides(error: BaseException) -> str:
+    """Say which file has the name of a library, where the error is that something lacks in it."""
+    if isinstance(error, AttributeError):
+        name = str(getattr(error.obj, "__name__", ""))
+    elif isinstance(error, ImportError):
+        name = str(error.name or "").partition(".")[0]
+    else:
+        return ""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not name.isidentifier():
+        return ""
+    others = [folder for folder in sys.path if Path(folder).absolute() != Path(file).parent]
+    found = name in sys.stdlib_module_names or PathFinder.find_spec(name, others)
+    if not found or not _is_beside(Path(file), error):
+        return ""
+    return f"; {file} hides the library {name}: rename it"
+
+
+def _is_beside(file: Path, error: BaseException) -> bool:
+    """Return whether a file lies in the folder of the user's code that an exception passed."""
+    theirs = [Path(frame.filename).parent for frame in _frames(error)[:1]]
+    return file.parent in theirs
 
 
 def said(error: BaseException) -> str:
@@ -43,6 +70,8 @@ def said(error: BaseException) -> str:
 
 def place(error: BaseException) -> str:
     """Return where an exception came from: the last line of the user's code, if it passed one."""
+    if isinstance(error, SpecError) and error.__cause__:  # of ``refused``
+        error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not _is_ours(frame.filename)]
     last = (theirs or frames)[-1:]

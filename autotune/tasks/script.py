@@ -22,12 +22,25 @@ from autotune import registry
 from autotune.data.seeds import seeded
 from autotune.errors import AutotuneError, SpecError, ends_process
 from autotune.tasks import user_modules
-from autotune.tasks.content import import_anew
+from autotune.tasks.content import hide, import_anew
 from autotune.tasks.mistakes import refused
 from autotune.tasks.surroundings import State, changes, put_back, taken
 
 MARK = ".py:"  # what tells file.py:function from a registered name
 _NEVER = {"this", "antigravity", "idlelib", "turtledemo", "__main__"}  # importing them does things
+# Libraries that we need, some of them late.
+_NEEDED = {
+    "torch",
+    "alembic",
+    "click",
+    "numba",
+    "numpy",
+    "optuna",
+    "pydantic",
+    "rich",
+    "scipy",
+    "sqlalchemy",
+}
 _LOADING: list[Path] = []  # files that are being imported
 
 
@@ -98,7 +111,8 @@ def _imported(
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise SpecError(f"cannot import {path}: not a Python file")
     _know(path.parent)
-    import_anew(path.parent, dict(modules))
+    _refuse_hidden(path.parent, modules)
+    hide(path.parent, dict(modules))
     before = taken()
     folders = [path.parent, path.parents[len(package)]] if package else [path.parent]
     # Registered as import would, for dataclasses and pickle look a module up by name.
@@ -109,6 +123,7 @@ def _imported(
     _LOADING.append(path)
     try:
         with seeded("import"):
+            import_anew(path.parent, dict(modules))
             if package:
                 import_module(".".join(package))
             exec(spec.loader.source_to_code(source, str(path)), vars(module))
@@ -150,12 +165,20 @@ def _is_free(package: list[str], path: Path) -> bool:
     return str(root) in map(str, getattr(sys.modules[package[0]], "__path__", ()))
 
 
-def _know(folder: Path) -> None:
-    """Import the modules of Python that a file of the same name in ``folder`` would hide.
+def _refuse_hidden(folder: Path, modules: tuple[tuple[str, str], ...]) -> None:
+    """Refuse a module beside a file that it would import instead of a library that we need."""
+    for module, _ in modules:
+        name = module.removesuffix("/__init__.py").removesuffix(".py")
+        if name in _NEEDED:
+            raise SpecError(f"{folder / module} hides the library {name}: rename it")
 
-    Libraries import some of them late, and would find the user's.
+
+def _know(folder: Path) -> None:
+    """Import what we need of Python and of libraries that a file of ``folder`` would hide.
+
+    We, and libraries, import some of it late, and would find the user's.
     """
-    known = sys.stdlib_module_names - _NEVER
+    known = (sys.stdlib_module_names - _NEVER) | _NEEDED
     with suppress(OSError):
         hidden = {file.stem for file in folder.iterdir() if file.suffix == ".py"}
         for name in sorted(hidden & known):

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from autotune.errors import SIGNALS
+from autotune.tasks import content
 
 T = TypeVar("T")
 
@@ -141,6 +142,7 @@ _SHARED = {
     "umask": _kept(_umask, os.umask),
     "environment": _Shared(lambda: dict(os.environ), _set_environment, _edited, _edit),
     "path": _Shared(lambda: list(sys.path), _set_path, _added, _extend_path),
+    "modules": _kept(content.hiding, content.show),
     "arguments": _kept(lambda: list(sys.argv), _set_arguments),
     "locale": _kept(lambda: locale.setlocale(locale.LC_ALL), _set_locale),
     "dtype": _kept(torch.get_default_dtype, torch.set_default_dtype),

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 HERE = "autotune.tasks.user_modules"  # not __name__: a spawned process runs it as its main module
 PREFIX = "autotune_user_"
 DIGITS = 8  # of the hash of the file, in the name
+_helped: list[str] = []  # folders that ``help_spawned`` added to the path
+_SCRIPT = {"__file__", "__spec__"}  # from them a spawned process knows what to run
 __path__: list[str] = []  # a module with a path may hold others
 
 
@@ -57,6 +61,25 @@ def help_spawned(model: object) -> None:
     folder = str(Path(file).expanduser().absolute().parent)
     if colon and file.endswith(".py") and folder not in sys.path:
         sys.path.append(folder)
+        _helped.append(folder)
+
+
+@contextmanager
+def without_the_users() -> Iterator[None]:
+    """Keep a worker that is spawned from the user's files until it has imported what it needs.
+
+    It would run the caller's script once more, though a job names all that it needs. A file such as
+    autotune.py would come before an editable install, which is found after all of ``sys.path``.
+    """
+    main, path = vars(sys.modules["__main__"]), list(sys.path)
+    known: dict[str, Any] = {name: main.pop(name) for name in main.keys() & _SCRIPT}
+    main["__spec__"] = None
+    sys.path[:] = [folder for folder in path if folder not in _helped]
+    try:
+        yield
+    finally:
+        main.update(known)
+        sys.path[:] = path
 
 
 if not any(isinstance(finder, _Finder) for finder in sys.meta_path):

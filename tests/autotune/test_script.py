@@ -160,3 +160,30 @@ def test_a_file_that_fails_to_import_leaves_no_trace(write):
     assert "failing.py" in told.value.__notes__[0]
     assert (os.getcwd(), list(sys.path), list(sys.argv)) == before[:3]
     assert not [name for name in set(sys.modules) - before[3] if "failing" in name]
+
+
+def test_a_file_that_hides_a_library_that_is_needed_is_refused_before_anything_is_stored(
+    write, tmp_path
+):
+    model = write("mine.py")
+    write("torch.py", "")
+    with pytest.raises(SpecError, match=r"torch\.py hides the library torch: rename it$"):
+        search(model)
+    assert not (tmp_path / "autotune.db").exists()
+
+
+def test_another_library_that_is_hidden_is_named_with_the_error(write):
+    model = write("mine.py", top="import plistlib; plistlib.dumps")
+    write("plistlib.py", "")
+    with pytest.raises(SpecError, match=r"'dumps'; /.*/plistlib\.py hides the library plistlib: r"):
+        search(model)
+
+
+def test_a_module_that_has_the_name_of_a_library_is_the_files_own(write):
+    import copy
+
+    top = "import copy; assert copy.MINE"
+    model = write("mine.py", top=top, loss="import copy; assert copy.MINE")
+    write("copy.py", "import types; from types import *; deepcopy = copy = Error = MINE = True")
+    assert search(model).best is not None
+    assert sys.modules["copy"] is copy

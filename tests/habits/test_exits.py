@@ -106,7 +106,7 @@ def test_an_import_that_exits_fails_its_trial(engine, write):
     path = write('sys.exit("bad settings")')
     (report,) = ended(engine, job(path))
     assert report.outcome is Outcome.FAILED
-    assert "SystemExit: bad settings" in report.reason
+    assert "SystemExit: bad settings (mine.py:" in report.reason
 
 
 def test_a_dropped_job_is_not_a_failed_one(write):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from autotune.engines.processes import Processes
+from autotune.tasks.user_modules import help_spawned
+from autotune.testing.habits import ended, job
+
 SELF = """
 import autotune
 
@@ -58,3 +62,20 @@ def test_a_script_without_a_guard_and_without_a_file_searches(write, tmp_path):
         "__main__, the script or notebook that runs; put it at the top of a file of its own, or "
         "use engine='inline'",
     ]
+
+
+def test_a_worker_starts_beside_files_that_have_the_names_of_what_it_needs(
+    write, tmp_path, monkeypatch
+):
+    path = write("assert 'PYTHONSAFEPATH' not in os.environ\nmine = problem")
+    for name in ("autotune", "pickle"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    help_spawned(f"{path}:mine")
+    engine = Processes(workers=1)
+    try:
+        (report,) = ended(engine, job(path))
+    finally:
+        engine.close()
+    assert report.outcome == "reached", report.reason
