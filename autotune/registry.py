@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +26,7 @@ _KINDS = {
     "autotune.samplers": "sampler",
     "autotune.tasks": "model",
 }
+_IN_FILE = re.compile(r"(?:\./)?([\w/]+)\.py:(\w+)")  # as a model in a file is named
 FAMILIES = ".families"  # suffix of the group whose entries make something of a name as optuna:CLASS
 
 
@@ -87,6 +89,9 @@ def check_optimizer(name: str) -> None:
     """
     if name in optimizers.names():
         return
+    if found := _IN_FILE.fullmatch(name):
+        dotted = f"{found[1].replace('/', '.')}.{found[2]}"
+        raise UnknownName(f"unknown optimizer '{name}'; a class of a file is named as '{dotted}'")
     if "." not in name:
         raise UnknownName(unknown_optimizer(name))
     try:

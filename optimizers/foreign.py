@@ -76,7 +76,7 @@ def _module(name: str, home: str) -> ModuleType:
         missing = _missing(home)
         if not missing:
             return import_module(home)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportError(
             f"optimizer '{name}' cannot be had, as importing {home} failed: "
             f"{type(error).__name__}: {_line(error)}"

@@ -61,7 +61,9 @@ def settings(given: str | os.PathLike[str] | Sequence[Any]) -> Sequence[Any]:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Return the settings of a file, their values unchecked; raises SpecError."""
-    data = files.read(path)
+    data = files.load(path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{path} holds something else than settings; give {WRITTEN}")
     found = data.get("settings", [data] if "hyper" in data else None)
     if not isinstance(found, list) or not found:
         raise SpecError(f"{path} holds no settings; give {WRITTEN}")

@@ -15,10 +15,15 @@ from autotune.studies.names import TEXTS
 
 def read(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a file, its values unchecked; raises SpecError."""
-    data = _decode(Path(path), _text(Path(path)))
+    data = load(path)
     if not isinstance(data, dict):
         raise SpecError(f"{path}: a spec must be a mapping such as 'model: resnet50', got {data!r}")
     return data
+
+
+def load(path: str | Path) -> Any:
+    """Return what a file holds, whatever it is; raises SpecError."""
+    return _decode(Path(path), _text(Path(path)))
 
 
 def _text(path: Path) -> str:

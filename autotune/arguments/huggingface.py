@@ -16,7 +16,7 @@ def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -
     Raises:
         SpecError: It is another optimizer, or AMSGrad.
     """
-    left = plain(HF, optimizer, hyper)
+    left = plain(HF, optimizer, hyper, ("adamw",))
     if optimizer != "adamw":
         raise refusal(HF, optimizer, "search adamw")
     beta1, beta2 = left.pop("betas", (0.9, 0.999))

@@ -19,7 +19,7 @@ OPENCLIP = "open_clip"
 
 def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -> list[str]:
     """Write open_clip's options; raises SpecError for Win and for optimizers other than two."""
-    left = plain(OPENCLIP, optimizer, hyper)
+    left = plain(OPENCLIP, optimizer, hyper, ("adan", "adamw"))
     betas = tuple(left.pop("betas", ()))
     if optimizer == "adamw":
         # It takes both of its betas or none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.errors import SpecError
@@ -34,21 +34,38 @@ def clipped(hyper: Mapping[str, Any]) -> float:
     return float(hyper.get("max_grad_norm", 0.0))
 
 
-def plain(framework: str, optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an optimizer in its plain form; raises SpecError of another form."""
+def plain(
+    framework: str, optimizer: str, hyper: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, Any]:
+    """Return the arguments of an optimizer in its plain form.
+
+    Args:
+        framework: Its name, for the sentence.
+        optimizer: Registry name.
+        hyper: Its arguments.
+        known: Optimizers that the framework has, which a refusal names.
+
+    Raises:
+        SpecError: The setting is of another form.
+    """
     for name in options.READ:
         if hyper.get(name, options.DEFAULTS[name]) != options.DEFAULTS[name]:
             raise refusal(framework, f"{name}={hyper[name]} of {optimizer}", "search without it")
     hyper = {name: value for name, value in hyper.items() if name not in options.DEFAULTS}
     mode = hyper.get("acceleration", "none")
     if mode == "schedule-free":
-        raise averages(framework, optimizer)
+        raise refusal(framework, f"Schedule-Free, which {optimizer} is", _instead(optimizer, known))
     if mode == options.LOOKAHEAD:
         raise refusal(framework, f"acceleration={mode} of {optimizer}", "search without it")
     if mode != "none":
-        base = optimizer.rpartition("-")[0]
-        raise refusal(framework, f"Win, which {optimizer} is", f"search {base}")
+        raise refusal(framework, f"Win, which {optimizer} is", _instead(optimizer, known))
     return {name: value for name, value in hyper.items() if name not in FORM}
+
+
+def _instead(optimizer: str, known: Sequence[str]) -> str:
+    """Return what to search instead of a form: the same rule where the framework has it."""
+    base = optimizer.rpartition("-")[0]
+    return f"search {base if base in known else ' or '.join(known)}"
 
 
 def averages(framework: str, optimizer: str) -> SpecError:

@@ -36,7 +36,7 @@ def words(optimizer: str, hyper: Mapping[str, Any], warmup: float, steps: int) -
 
 def options(optimizer: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Return what timm is told of an optimizer, by its own names; raises SpecError for Win."""
-    left = plain(TIMM, optimizer, hyper)
+    left = plain(TIMM, optimizer, hyper, ("adan", *_KWARGS))
     found: dict[str, Any] = {"opt": _name(optimizer, left), "lr": left.pop("lr")}
     found["weight_decay"] = left.pop("weight_decay", 0.0)
     if "betas" in left:

@@ -28,7 +28,8 @@ def render(tuned: Tuned) -> str:
     Raises:
         SpecError: It is another optimizer than AdamW, or has what nanoGPT has no key for.
     """
-    run, left = run_of(tuned, FORM), plain(NANOGPT, tuned.optimizer, complete(tuned))
+    run = run_of(tuned, FORM)
+    left = plain(NANOGPT, tuned.optimizer, complete(tuned), ("adamw",))
     if tuned.optimizer != "adamw":
         raise refusal(NANOGPT, tuned.optimizer, "search adamw")
     if run.rising >= run.steps:

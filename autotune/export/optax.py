@@ -151,7 +151,8 @@ def render(tuned: Tuned) -> str:
     Raises:
         SpecError: It is another optimizer than Adan or AdamW, or has what optax has not.
     """
-    run, left = run_of(tuned, FORM), plain(FORM, tuned.optimizer, complete(tuned))
+    run = run_of(tuned, FORM)
+    left = plain(FORM, tuned.optimizer, complete(tuned), tuple(_BUILT))
     if tuned.optimizer not in _BUILT:
         raise refusal(FORM, tuned.optimizer, f"search {' or '.join(_BUILT)}")
     norm = clipped(left)

@@ -75,7 +75,8 @@ def render(tuned: Tuned) -> str:
     Raises:
         SpecError: It is another optimizer than AdamW.
     """
-    run, left = run_of(tuned, FORM), plain(NAME, tuned.optimizer, complete(tuned))
+    run = run_of(tuned, FORM)
+    left = plain(NAME, tuned.optimizer, complete(tuned), ("adamw",))
     if tuned.optimizer != "adamw":
         raise refusal(NAME, tuned.optimizer, "search adamw")
     norm = clipped(left)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune import optimizers, registry
-from autotune.errors import NotFound, NothingUsable, SpecError
-from autotune.importing import names, optuna, ray, table
+from autotune.errors import MissingExtra, NotFound, NothingUsable, SpecError, UnknownName
+from autotune.importing import checks, names, optuna, ray, table
 from autotune.importing.base import Run, Runs
 from autotune.studies import earlier
 
@@ -58,7 +58,7 @@ class Imported:
         settings: Entries of a spec, the best first.
         runs: How many runs could be ranked.
         left_out: How many could not, by why.
-        unread: Columns that mean nothing here.
+        unread: Columns of these settings' runs that mean nothing here.
         unsaid: Arguments that no run says: the optimizer's defaults are taken.
     """
 
@@ -122,6 +122,8 @@ def _kept(source: str, how: Reading) -> Imported:
     own = [one for one in found if how.optimizer in (None, one["optimizer"])]
     if not own:
         raise NothingUsable(f"{source} has no setting of {how.optimizer}")
+    for place, one in enumerate(own[: how.top], 1):
+        checks.check_setting(one, f"{source}, setting {place}")
     return Imported(source=source, settings=own[: how.top], runs=len(found))
 
 
@@ -154,6 +156,7 @@ def _runs(source: str, how: Reading) -> Runs:
 
 def _chosen(runs: Runs, how: Reading) -> Imported:
     _check_direction(runs, how)
+    checks.check_asked(how, runs)
     sign = -1.0 if how.maximize else 1.0
     ranked = sorted(runs.found, key=lambda run: sign * run.value)  # stable: the earlier leads
     settings: list[Mapping[str, Any]] = []
@@ -161,12 +164,15 @@ def _chosen(runs: Runs, how: Reading) -> Imported:
     said: set[str] = set()
     seen: list[Any] = []
     for run in ranked:
+        if len(settings) == how.top:
+            break
         entry, foreign = _entry(run, runs, how)
         unread |= dict.fromkeys(foreign)
         if entry is None:
             continue
         what = (entry["optimizer"], entry["hyper"], entry["warmup"])
-        if what not in seen and len(settings) < how.top:
+        if what not in seen:
+            checks.check_setting(entry, run.name)
             seen.append(what)
             settings.append(entry)
             said |= {*entry["hyper"], *({"warmup"} if entry["warmup"] is not None else ())}
@@ -235,9 +241,21 @@ def _optimizer(run: Run, how: Reading) -> str:
         )
     name = str(said[0]) if said else str(how.optimizer)
     name = name.lower() if name.lower() in optimizers.names() else name
-    if how.optimizer in (None, name):
+    if how.optimizer == name:
         registry.check_optimizer(name)
+    elif how.optimizer is None:
+        _check_said(name, run)
     return name
+
+
+def _check_said(name: str, run: Run) -> None:
+    """Refuse what a run calls its optimizer, if nothing here is called so."""
+    try:
+        registry.check_optimizer(name)
+    except (UnknownName, MissingExtra, SpecError) as error:
+        raise type(error)(
+            f"{run.name}: {error}; --optimizer NAME takes the runs of one optimizer alone"
+        ) from None
 
 
 def _foreign(run: Run, foreign: Sequence[str], optimizer: str) -> str:

@@ -69,6 +69,8 @@ def number(value: Any) -> float | None:
         return None
     try:
         return float(value)
+    except OverflowError:  # a whole number that no float holds
+        return math.inf
     except (TypeError, ValueError):
         return None
 

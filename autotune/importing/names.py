@@ -15,7 +15,9 @@ from autotune.space import spaces
 from autotune.space.coordinates import decode
 
 OPTIMIZER = "optimizer"
-_PREFIX = re.compile(r"^(config[/.]|params_|hparams[/.]|optimi[sz]er[/._]|optim[/._]|opt_|adam_)")
+_PREFIX = re.compile(
+    r"^(config[/.]|params_|hparams[/.]|optimi[sz]er[/._]|optim[/._]|opt[/._]|adam_)"
+)
 _NAMED = re.compile(r"\boptim(izer)?[/._](name|type)$")
 # Arguments that other words say.
 _SAY = {
@@ -48,7 +50,7 @@ def plain(name: str) -> str:
         >>> [plain(name) for name in ("learning_rate", "config/betas.0", "adam_beta2", "dropout")]
         ['lr', 'beta1', 'beta2', 'dropout']
     """
-    word = name.lower().replace("-", "_")
+    word = re.sub(r"[-\s]+", "_", name.strip().lower())
     if _NAMED.search(word):
         return OPTIMIZER
     shorter = _PREFIX.sub("", word)
@@ -123,6 +125,7 @@ def setting(
     defaults = optimizers.defaults(optimizer)
     known = spaces.known(optimizers.space(optimizer), defaults) - {"momentum"}
     coordinates = {name: value for name, value in values.items() if name in known}
+    _check_numbers(values, defaults, where)
     try:
         hyper, warmup = decode(coordinates, defaults)
         hyper |= _betas(values, hyper)
@@ -144,8 +147,6 @@ def _counted(value: Any, default: Any) -> Any:
 def _betas(values: Mapping[str, Any], hyper: Mapping[str, Any]) -> dict[str, Any]:
     """Return the betas that are said one by one or together; those near one are kept as given."""
     betas = list(values.get("betas") or hyper.get("betas") or ())
-    if hyper.get("betas") is not None and len(betas) != len(hyper["betas"]):
-        raise ValueError(f"betas must be {len(hyper['betas'])} numbers, got {values['betas']}")
     for place in range(len(betas)):
         betas[place] = float(values.get(f"beta{place + 1}", betas[place]))
     return {"betas": tuple(betas)} if betas else {}
@@ -165,6 +166,23 @@ def read_value(value: Any) -> Any:
         except (ValueError, SyntaxError):
             return value
     return {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _check_numbers(values: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
+    """Refuse a word where a number is needed, and anything else than their number for betas."""
+    for name, value in values.items():
+        default = defaults.get(name)
+        numeric = _is_number(default) or (name not in defaults and name not in ("decayed", "betas"))
+        if numeric and not _is_number(value):
+            raise SpecError(f"{where}: {name} must be a number, got {value!r}")
+        if name == "betas" and isinstance(default, tuple | list):
+            parts = value if isinstance(value, tuple | list) else ()
+            if len(parts) != len(default) or not all(map(_is_number, parts)):
+                raise SpecError(f"{where}: betas must be {len(default)} numbers, got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def _check_values(values: Mapping[str, Any], where: str) -> None:

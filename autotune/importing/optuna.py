@@ -76,23 +76,28 @@ def _storage(source: str) -> Iterator[BaseStorage]:
     from sqlalchemy.exc import SQLAlchemyError
 
     if _begins(source, JOURNAL):
-        yield JournalStorage(JournalFileBackend(source))
+        try:
+            storage = JournalStorage(JournalFileBackend(source))
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise SpecError(f"{source} cannot be read as a journal of Optuna ({why})") from None
+        yield storage
         return
     url = source if "://" in source else f"sqlite:///{source}"
     _check_there(url)
     try:
         # Tables that are missing are not made: the database may be another program's.
-        storage = RDBStorage(url, skip_table_creation=True)
+        database = RDBStorage(url, skip_table_creation=True)
     except (StorageInternalError, SQLAlchemyError, ImportError, RuntimeError) as error:
         why = str(error.__cause__ or error).splitlines()[0]
         raise SpecError(
             f"{_masked(source)} cannot be read as a storage of Optuna ({why})"
         ) from None
     try:
-        yield storage
+        yield database
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        database.remove_session()
+        database.engine.dispose()
 
 
 def _check_there(url: str) -> None:

@@ -47,12 +47,28 @@ def _trials(path: Path) -> Iterator[Path]:
 
 
 def _last(path: Path) -> dict[str, Any]:
-    """Return the last result of a trial; nothing where it reported none."""
+    """Return the last result of a trial; nothing where it reported none.
+
+    A trial that was killed while it wrote leaves a piece of a line, and the one before counts.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return _flat(json.loads(lines[-1])) if lines else {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        if lines and not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
+            lines.pop()
+        last = json.loads(lines[-1]) if lines else {}
     except (OSError, ValueError) as error:
         raise SpecError(f"{path} cannot be read ({error})") from None
+    if not isinstance(last, Mapping):
+        raise SpecError(f"{path} must hold a mapping on each line, got {str(last)[:40]!r}")
+    return _flat(last)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -51,12 +51,11 @@ def _rows(path: Path) -> tuple[list[str], Sequence[Mapping[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read as a table with commas ({error})") from None
     except OSError as error:
         raise SpecError(f"{path} cannot be read ({error.strerror})") from None
-    columns = list(reader.fieldnames or ())
     if len(set(columns)) < max(2, len(columns)) or any(None in row for row in rows):
         raise SpecError(f"{path} is no table with a name for each column and a run a line")
     return columns, rows

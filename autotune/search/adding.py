@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune.errors import AlreadyThere, SpecError
 from autotune.scheduler.study_state import StudyState
-from autotune.search.earlier import as_torch, refuse_arguments
+from autotune.space.accepted import as_torch, refuse_arguments
 from autotune.space.coordinates import DEFAULT_WARMUP
 from autotune.space.spaces import Space, same
 from autotune.studies.records import (
@@ -132,7 +132,7 @@ def _setting(space: Space, measured: Measured) -> Setting:
     for name, value in flat(hyper):
         if isinstance(value, float) and not math.isfinite(value):
             raise SpecError(f"{measured.who}: {name} must be finite, got {value}")
-    refuse_arguments(measured.optimizer, hyper, space, measured.who)
+    refuse_arguments(measured.optimizer, hyper, space.defaults, measured.who)
     warmup = DEFAULT_WARMUP if measured.warmup is None else measured.warmup
     given = Setting(params={}, hyper={**space.defaults, **hyper}, warmup=warmup)
     there = space.preset(hyper, warmup, measured.origin).setting

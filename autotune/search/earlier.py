@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autotune import optimizers
-from autotune.errors import SpecError, UnknownName
+from autotune.errors import SpecError
 from autotune.optimizers import controllers
 from autotune.optimizers.controllers import NONE
-from autotune.registry import unknown
-from autotune.space.controlled import is_word
+from autotune.space.accepted import as_torch, refuse_arguments
 from autotune.space.coordinates import DEFAULT_WARMUP, encode
 from autotune.space.presets import KNOWN, presets_of
 from autotune.space.spaces import Candidate, Range, Space
@@ -48,7 +46,8 @@ def check(spec: SearchSpec, spaces: Mapping[str, Space]) -> None:
                 f"add --optimizer {one.optimizer} or leave it out"
             )
         _check_controller(one, spaces[one.optimizer])
-        refuse_arguments(one.optimizer, _hyper(one), spaces[one.optimizer], f"{KEY}, {one.origin}")
+        known = spaces[one.optimizer].defaults
+        refuse_arguments(one.optimizer, _hyper(one), known, f"{KEY}, {one.origin}")
         _check_place(one, spaces[one.optimizer])
     limit = spec.budget.resolved.trials
     for name, space in spaces.items():
@@ -79,11 +78,6 @@ def _hyper(one: Earlier) -> dict[str, Any]:
     return as_torch(one.hyper)
 
 
-def as_torch(hyper: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with tuples for the lists of JSON, as optimizers take them."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
-
-
 def _warmup(one: Earlier) -> float:
     return DEFAULT_WARMUP if one.warmup is None else one.warmup
 
@@ -103,37 +97,6 @@ def _check_controller(one: Earlier, space: Space) -> None:
             f"'{every}'; give --set 'space.controller=[none, {every}]' instead of --controller to "
             "search both, or leave the setting out"
         )
-
-
-def refuse_arguments(optimizer: str, hyper: Mapping[str, Any], space: Space, said: str) -> None:
-    """Refuse what an optimizer does not take.
-
-    Controllers need the search's own model, on which ``controlling`` tries their ranges.
-
-    Args:
-        optimizer: Which.
-        hyper: Its keyword arguments; the others keep its defaults.
-        space: Its space.
-        said: What the arguments are of; begins the sentence.
-
-    Raises:
-        SpecError: It refuses a value.
-        UnknownName: It has no argument of that name.
-    """
-    from torch import nn
-
-    known = {**optimizers.defaults(optimizer), **space.defaults}
-    for name in hyper:
-        if name not in known:
-            raise UnknownName(f"{said}: {unknown('argument', name, known)}")
-    try:
-        own = {k: v for k, v in hyper.items() if not is_word(k)}
-        optimizers.build(optimizer, nn.Linear(2, 2), own)
-        positive = float(hyper.get("lr", known["lr"])) > 0
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{said}: {error}") from None
-    if not positive:
-        raise SpecError(f"{said}: lr must be positive, got {hyper['lr']}")
 
 
 def _check_place(one: Earlier, space: Space) -> None:

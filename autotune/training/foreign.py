@@ -19,6 +19,7 @@ from autotune.studies.setting import Setting
 from autotune.training.averages import to_training
 from autotune.training.building import optimizer_of
 
+_THEIRS = (Exception, SystemExit)  # what a class may raise; the search tells of it
 STEPS = 3  # before a pause, and after it
 
 
@@ -34,7 +35,7 @@ def built(name: str, hyper: Mapping[str, Any], params: list[nn.Parameter], what:
     """
     try:
         create(name, params, **hyper)
-    except Exception as error:
+    except _THEIRS as error:
         raise SpecError(f"{name} refuses {what}: {_line(error)}") from error
 
 
@@ -52,12 +53,16 @@ def stepped(name: str, hyper: Mapping[str, Any]) -> list[nn.Parameter]:
     try:
         params = _parameters()
         optimizer = create(name, params, **hyper)
-    except Exception as refused:
+    except _THEIRS as refused:
         params = _parameters()[:1]
         try:
             optimizer = create(name, params, **hyper)
-        except Exception:
+        except _THEIRS:
             raise SpecError(f"{name} refuses its setting: {_line(refused)}") from refused
+    if not hasattr(optimizer, "param_groups"):
+        raise SpecError(
+            f"{name} keeps no param_groups; call super().__init__(params, defaults) in its __init__"
+        )
     if any("lr" not in group for group in optimizer.param_groups):
         raise SpecError(
             f"{name} keeps no 'lr' in its param_groups, so no schedule reaches it; search another"
@@ -65,7 +70,7 @@ def stepped(name: str, hyper: Mapping[str, Any]) -> list[nn.Parameter]:
     try:
         to_training(optimizer)
         _advance(optimizer, params, 1)
-    except Exception as error:
+    except _THEIRS as error:
         raise SpecError(f"{name} cannot take a step: {_line(error)}") from error
     return params
 
@@ -149,9 +154,12 @@ def fits(model: nn.Module, name: str, setting: Setting) -> None:
     """
     try:
         optimizer_of(model, name, setting.hyper)
-    except Exception as error:
+    except _THEIRS as error:
         raise SpecError(f"{name} refuses this model: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if not text or isinstance(error, SystemExit | KeyError):  # a code or a key alone says nothing
+        return f"{type(error).__name__}{text and f': {text}'}"
+    return text

@@ -54,6 +54,12 @@ class Route:
         return self.steps[1] / self.steps[0] if self.steps else 1.0
 
     @property
+    def kept(self) -> frozenset[str]:
+        """What the target has as the searched runs had it, of batch, steps and width."""
+        ratios = {"batch": self.batch_ratio, "steps": self.steps_ratio, "width": self.width}
+        return frozenset(name for name, ratio in ratios.items() if ratio == 1)
+
+    @property
     def noise_ratio(self) -> float:
         """The ratio of the batches as far as noise dominates them: both end at the noise scale."""
         if self.batch is None or self.noise_scale is None:
@@ -77,6 +83,8 @@ class Rule:
         restate: Returns the new values, none where the route asks for no change.
         refuse: Returns why it does not apply to an optimizer, or None.
         doubt: Returns why it may not apply, or None: it is then left out unless it was named.
+        follows: What the target has another of, else the rule says nothing: "batch", "steps" or
+            "width"; empty where it may say something for any target.
         reads_lr: Whether it follows lr, so that rules which change lr come first.
     """
 
@@ -85,6 +93,7 @@ class Rule:
     restate: Restate
     refuse: Callable[[Kind, Setting], str | None] = lambda kind, setting: None
     doubt: Callable[[Kind], str | None] = lambda kind: None
+    follows: str = ""
     reads_lr: bool = False
 
 

@@ -24,6 +24,7 @@ def _refuse(kind: Kind, setting: Setting) -> str | None:
 rule = Rule(
     source="Granziol et al. 2022 (JMLR 23), Malladi et al. 2022 (arXiv:2205.10287)",
     answers="lr for the batch",
+    follows="batch",
     restate=_restate,
     refuse=_refuse,
 )

@@ -15,5 +15,6 @@ def _restate(found: Setting, now: Setting, route: Route, kind: Kind) -> dict[str
 rule = Rule(
     source="Goyal et al. 2017 (arXiv:1706.02677)",
     answers="lr for the batch",
+    follows="batch",
     restate=_restate,
 )

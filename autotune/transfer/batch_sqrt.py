@@ -17,5 +17,6 @@ def _restate(found: Setting, now: Setting, route: Route, kind: Kind) -> dict[str
 rule = Rule(
     source="Malladi et al. 2022 (arXiv:2205.10287), the SDE of Adam",
     answers="lr for the batch",
+    follows="batch",
     restate=_restate,
 )

@@ -16,6 +16,7 @@ def _restate(found: Setting, now: Setting, route: Route, kind: Kind) -> dict[str
 rule = Rule(
     source="Marek et al. 2025 (arXiv:2507.07101)",
     answers="betas",
+    follows="batch",
     restate=_restate,
     refuse=decays.refuse,
 )

@@ -16,6 +16,7 @@ def _restate(found: Setting, now: Setting, route: Route, kind: Kind) -> dict[str
 rule = Rule(
     source="Semenov et al. 2025 (arXiv:2509.01440), who tune betas by the length of the run",
     answers="betas",
+    follows="steps",
     restate=_restate,
     refuse=decays.refuse,
 )

@@ -57,6 +57,11 @@ def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each))
 
 
+def _asked(words: Sequence[str] | None) -> set[str]:
+    """Return the rules that were named one by one, not as part of a set."""
+    return {name for word in words or () for name in word.split("+") if name not in SETS}
+
+
 def carry(
     optimizer: str,
     setting: Setting,
@@ -91,6 +96,9 @@ def carry(
         new = kept[name].restate(setting, now, route, kind)
         changes += [_change(now, key, value, name, kept[name]) for key, value in new.items()]
         now = _changed(now, new)
+        if not new and name in _asked(rules) and kept[name].follows in route.kept:
+            what = kept[name].follows
+            said.append(f"rule '{name}' changes nothing: the target has the {what} of the search")
     if route.width != 1 and all(rule.answers != WIDTH for rule in kept.values()):
         said.append(f"nothing follows the width of {route.width:g}x: rule 'width' is off, name it")
     moved = coordinates.encode(now.hyper, now.warmup)

@@ -21,6 +21,7 @@ def _refuse(kind: Kind, setting: Setting) -> str | None:
 rule = Rule(
     source="Bjorck et al. 2025 (arXiv:2409.19913)",
     answers="lr for the length",
+    follows="steps",
     restate=_restate,
     refuse=_refuse,
 )

@@ -32,6 +32,7 @@ def _doubt(kind: Kind) -> str | None:
 rule = Rule(
     source="Wang and Aitchison 2025 (arXiv:2405.13698)",
     answers="weight decay",
+    follows="steps",
     restate=_restate,
     refuse=_refuse,
     doubt=_doubt,

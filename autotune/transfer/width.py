@@ -21,6 +21,7 @@ def _refuse(kind: Kind, setting: Setting) -> str | None:
 rule = Rule(
     source="Yang et al. 2022 (arXiv:2203.03466), table 8",
     answers="lr for the width",
+    follows="width",
     restate=_restate,
     refuse=_refuse,
 )

@@ -205,7 +205,12 @@ def test_hugging_face_s_arguments_are_fields_of_its_class():
     ("form", "optimizer", "changes", "sentence"),
     [
         ("timm", "adan-win2", {}, "timm has no words for Win, which adan-win2 is; search adan"),
-        ("openclip", "sgd-win", {}, "open_clip has no words for Win, which sgd-win is; search sgd"),
+        (
+            "openclip",
+            "sgd-win",
+            {},
+            "open_clip has no words for Win, which sgd-win is; search adan or adamw, or let",
+        ),
         ("openclip", "lamb", {}, "open_clip has no words for lamb"),
         ("openclip", "adamw", {"amsgrad": True}, "no words for amsgrad=True of adamw; fix it"),
         ("hf", "adan", {}, "Hugging Face's Trainer has no words for adan; search adamw"),

@@ -84,6 +84,19 @@ class Closing(torch.optim.SGD):
         raise RuntimeError("needs a closure")
 
 
+class Leaving(torch.optim.SGD):
+    def __init__(self, params, lr=0.1):
+        raise SystemExit(3)
+
+
+class Hollow(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.1):
+        """Forget to call the constructor of torch."""
+
+    def step(self, closure=None):
+        """Take no step."""
+
+
 class Namesake(torch.optim.SGD):
     """Takes arguments of names that options and controllers of ours have."""
 
@@ -96,7 +109,7 @@ class Namesake(torch.optim.SGD):
 def strangers(monkeypatch, tmp_path):
     module = ModuleType("strangers")
     module.Averaging, module.Closing, module.Counting = Averaging, Closing, Counting
-    module.Namesake = Namesake
+    module.Namesake, module.Leaving, module.Hollow = Namesake, Leaving, Hollow
     monkeypatch.setitem(sys.modules, "strangers", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOTUNE_STORAGE", raising=False)
@@ -213,6 +226,19 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_stored(tmp_path):
     )
     refused(
         "strangers.Closing cannot take a step: needs a closure", optimizers=["strangers.Closing"]
+    )
+    refused(
+        "strangers.Leaving refuses its setting: SystemExit: 3", optimizers=["strangers.Leaving"]
+    )
+    refused(
+        "strangers.Hollow keeps no param_groups; call super().__init__(params, defaults) in its "
+        "__init__",
+        optimizers=["strangers.Hollow"],
+    )
+    refused(
+        "unknown optimizer 'mine/here.py:Mine'; a class of a file is named as 'mine.here.Mine'",
+        UnknownName,
+        optimizers=["mine/here.py:Mine"],
     )
     refused(
         "torch.optim.Adam refuses its setting: foreach must be True or False, got 'maybe'",

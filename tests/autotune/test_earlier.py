@@ -212,6 +212,12 @@ def test_a_value_that_is_not_finite_is_refused(value):
         spec_of({**KNOWN, "hyper": {"lr": value}})
 
 
+def test_a_setting_of_muon_is_tried_though_it_steps_hidden_matrices_only():
+    entry = {"optimizer": "muon", "hyper": {"lr": 0.02, "aux_lr": 0.001}}
+    spec = spec_of(entry, optimizers=["muon"])
+    earlier.check(spec, spaces_of(spec))
+
+
 def test_one_beyond_the_optimizer_s_own_range_is_tried_and_told():
     spec = spec_of({**KNOWN, "hyper": {"lr": 7.0}}, optimizers=["adan"])
     assert [*earlier.notices(spec, spaces_of(spec))] == [

@@ -280,6 +280,69 @@ def test_a_parameter_that_is_not_finite_is_refused(tmp_path, value):
     )
 
 
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("lr\n-0.1", "t.csv line 2: lr must be at least 0 and finite, got -0.1"),
+        ("lr\nTrue", "t.csv line 2: lr must be a number, got True"),
+        ("lr,betas\n0.1,0.9", "t.csv line 2: betas must be 2 numbers, got 0.9"),
+        ("lr,beta1\n0.1,1.5", "t.csv line 2: betas[0] must be in [0, 1), got 1.5"),
+        ("lr,Weight Decay\n0.1,no", "t.csv line 2: weight_decay must be a number, got 'no'"),
+        ("lr,warmup\n0.1,-1", "t.csv line 2: warmup must be at least 0, got -1"),
+        ("lr,amsgrad\n0.1,maybe", "t.csv line 2: amsgrad must be True or False, got 'maybe'"),
+    ],
+)
+def test_a_value_that_no_search_would_try_is_refused_where_it_is_read(tmp_path, cell, told):
+    names, _, values = cell.partition("\n")
+    (tmp_path / "t.csv").write_text(f"loss,{names}\n1,{values}\n", encoding="utf-8")
+    assert sentence(tmp_path / "t.csv", metric="loss", optimizer="adamw") == told
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ('"hyper": {"lr": NaN}', "try_first: lr must be finite, got nan"),
+        ('"hyper": 3', "hyper must be a mapping, got 3"),
+        ('"hyper": {"lr": 0.1}, "warmup": -1', "warmup must be at least 0, got -1"),
+        ('"hyper": {"lr": 0}', "lr must be positive, got 0"),
+    ],
+)
+def test_a_setting_of_ours_is_checked_as_another_tool_s_is(tmp_path, entry, told):
+    file = tmp_path / "k.json"
+    file.write_text(f'{{"settings": [{{"optimizer": "adamw", {entry}}}]}}', encoding="utf-8")
+    assert sentence(file) == f"{file}, setting 1: {told}"
+
+
+def test_a_name_that_no_run_has_and_a_constant_that_all_have_are_refused(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("loss,lr,wdecay\n0.5,0.1,0.2\n", encoding="utf-8")
+    how = {"metric": "loss", "optimizer": "adamw"}
+    assert sentence(file, mapping={"wdecy": "weight_decay"}, **how) == (
+        f"--map: no run of {file} has 'wdecy'; did you mean 'wdecay'?"
+    )
+    assert sentence(file, ignore=["x"], **how) == f"--ignore: no run of {file} has 'x'"
+    assert sentence(file, constants={"lr": "0.3"}, **how) == (
+        f"--constant lr: every run of {file} says lr itself; leave it out"
+    )
+
+
+def test_a_damaged_source_is_told_of_in_a_sentence(tmp_path, experiment):
+    how = {"metric": "eval/loss", "optimizer": "adan"}
+    results = experiment / "train_a" / "result.json"
+    results.write_text(results.read_text(encoding="utf-8") + '\n{"eval": {"lo', encoding="utf-8")
+    assert read(str(experiment), Reading(**how)).settings[0]["value"] == 0.4
+    results.write_text(f'{{"eval": {{"loss": 1{"0" * 400}}}}}\n', encoding="utf-8")
+    assert read(str(experiment), Reading(**how)).left_out["not finite"] == 1
+    results.write_text("3\n", encoding="utf-8")
+    assert sentence(experiment, **how) == f"{results} must hold a mapping on each line, got '3'"
+    (tmp_path / "e.csv").write_text("", encoding="utf-8")
+    assert sentence(tmp_path / "e.csv", metric="loss").startswith(f"{tmp_path}/e.csv is no table")
+    (tmp_path / "j.log").write_text('{"op_code": 99, "worker_id": "x"}\n', encoding="utf-8")
+    assert "cannot be read as a journal of Optuna" in sentence(tmp_path / "j.log")
+    (tmp_path / "l.json").write_text("[]", encoding="utf-8")
+    assert "l.json holds something else than settings" in sentence(tmp_path / "l.json")
+
+
 def test_a_source_without_a_number_has_nothing_to_import(tmp_path):
     source = journal(tmp_path / "s.log", ({"lr": 0.1}, "FAIL"))
     assert sentence(source, optimizer="adan") == (

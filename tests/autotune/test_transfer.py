@@ -159,6 +159,13 @@ def test_every_rule_has_its_source_and_its_question(rule):
     assert loaded.answers
 
 
+def test_a_named_rule_that_has_nothing_to_follow_is_warned_of():
+    way = Route(batch=(32, 32), steps=(100, 200))
+    said = carry("adamw", FOUND, way, ["width+timescale", "literature"]).warnings
+    assert said == ("rule 'width' changes nothing: the target has the width of the search",)
+    assert carry("adamw", FOUND, way, ["literature"]).warnings == ()
+
+
 def test_every_optimizer_says_how_it_scales():
     for name in optimizers.names():
         assert kind_of(name).family in {ADAPTIVE, SIGN, SGD}, name

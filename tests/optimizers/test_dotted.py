@@ -236,6 +236,9 @@ def test_a_module_of_the_working_directory_is_found_and_one_that_fails_is_told(
         "optimizer 'broken_here.Mine' cannot be had, as importing broken_here failed: "
         "ModuleNotFoundError: No module named 'nosuchpackage'"
     )
+    (tmp_path / "leaving_here.py").write_text("raise SystemExit(3)\n")
+    with pytest.raises(ImportError, match=r"as importing leaving_here failed: SystemExit: 3$"):
+        check_name("leaving_here.Mine")
     assert sys.path == before
     for name in ("beside_here", "broken_here"):
         sys.modules.pop(name, None)

@@ -31,7 +31,7 @@ def pairs(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) 
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals or not value:
+        if not name or not equals or not value:
             raise click.BadParameter(f"must be {parameter.metavar}, got '{text}'", param=parameter)
         found[name] = value
     return found
