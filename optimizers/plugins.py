@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
-from inspect import isclass
+from inspect import Parameter, isclass, signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
 
 _SCALES = ("log", "linear")
+_OF_ALL = ("warmup", "decayed", "timescale", "gamma1", "gamma_ratio")  # coordinates, not arguments
 
 
 class BrokenPlugin(ValueError):
@@ -31,7 +32,7 @@ def loaded(entry: EntryPoint) -> type[RuleOptimizer]:
             "not; an optimizer of torch's kind is searched by its dotted name, without an entry "
             "point"
         )
-    for problem in _problems(found.space):
+    for problem in _problems(found):
         raise BrokenPlugin(f"space of optimizer '{entry.name}' ({entry.value}): {problem}")
     return found
 
@@ -45,8 +46,27 @@ def broken(entry: EntryPoint, error: BaseException) -> BrokenPlugin:
     )
 
 
-def _problems(space: Mapping[str, Any]) -> Iterator[str]:
+def _problems(cls: type[RuleOptimizer]) -> Iterator[str]:
     """Yield what is wrong with the ranges that a class declares."""
+    given = signature(cls).parameters
+    for name in cls.space:
+        if not _is_read(name, given):
+            yield f"{name} says nothing of an argument of {cls.__name__} ({', '.join(given)})"
+    yield from _wrong(cls.space)
+
+
+def _is_read(name: str, given: Mapping[str, Parameter]) -> bool:
+    """Return whether a coordinate is an argument, one minus one or its part, or of all."""
+    if name in _OF_ALL or name in given:
+        return True
+    kept = name.removeprefix("one_minus_")
+    betas = getattr(given.get("betas"), "default", None)
+    count = len(betas) if isinstance(betas, tuple) else 0
+    parts = {f"beta{place}" for place in range(1, count + 1)}
+    return kept != name and (kept in given or kept in parts)
+
+
+def _wrong(space: Mapping[str, Any]) -> Iterator[str]:
     for name, given in space.items():
         scale, *ends = given
         if scale == "choice":

@@ -195,6 +195,11 @@ def test_forms_that_are_not_written_out_are_refused(installed, tmp_path, monkeyp
             "class Mine(LAMB): space = {'lr': ('log', 1, 0.1)}",
             r"^space of optimizer 'mine' \(my_plugin:Mine\): lr must have 0 < low < high, got 1",
         ),
+        (
+            "from autotune.optimizers.lamb import LAMB\n"
+            "class Mine(LAMB): space = {'one_minus_beta7': ('log', 0.1, 0.5)}",
+            r"\(my_plugin:Mine\): one_minus_beta7 says nothing of an argument of Mine \(params, ",
+        ),
         ("def (:", r"^optimizer 'mine' cannot be loaded from my_plugin:Mine \(SyntaxError: "),
     ],
 )
