@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from autotune.optimizers import controllers, foreign, options
 from autotune.optimizers.forms import ENDINGS, AfterWarmup, arguments, forms
 from autotune.optimizers.forms import schedule as schedule_of
+from autotune.optimizers.plugins import BrokenPlugin, broken, loaded
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -53,7 +54,7 @@ def _entries() -> dict[str, EntryPoint]:
     for entry in entry_points(group="autotune.optimizers"):
         taken = entries.setdefault(entry.name, entry)
         if taken.value != entry.value:
-            raise ValueError(
+            raise BrokenPlugin(
                 f"optimizer '{entry.name}' is registered twice, "
                 f"as {taken.value} and as {entry.value}; uninstall one"
             )
@@ -79,7 +80,13 @@ def names() -> list[str]:
 
 def _forms(name: str, entry: EntryPoint) -> Iterator[str]:
     yield name
-    for ending in forms(entry):
+    try:
+        endings = forms(entry)
+    except ValueError as error:
+        raise BrokenPlugin(str(error)) from None
+    except Exception as error:
+        raise broken(entry, error) from error
+    for ending in endings:
         yield f"{name}-{ending}"
 
 
@@ -108,9 +115,9 @@ def resolve(name: str) -> tuple[type[RuleOptimizer], str]:
     """
     base, _, ending = name.rpartition("-")
     if name in _entries():
-        return _entries()[name].load(), "none"
+        return loaded(_entries()[name]), "none"
     if base in _entries() and ending in forms(_entries()[base]):
-        return _entries()[base].load(), ENDINGS[ending]
+        return loaded(_entries()[base]), ENDINGS[ending]
     if foreign.is_dotted(base) and ending in ENDINGS:
         raise ValueError(
             f"unknown optimizer '{name}': '-{ending}' is for the rules of this package, and {base} "

@@ -69,14 +69,28 @@ def row(
     elif rule.shaping is not None:
         ending = optimizer.shaping_scalars(group, step, known["lr"])
     if rule.filter is None and rule.gradient_shaping is None:
-        return (*optimizer.scalars(group, step, bool(fresh)), *applying, *ending)
+        own = optimizer.scalars(group, step, bool(fresh))
+        if len(own) != len(rule.direction.scalars):
+            raise _uncounted(optimizer, rule, len(own))
+        return (*own, *applying, *ending)
     filtering = early = ()
     if rule.filter is not None:
         filtering = transforms.filter_scalars(group, fresh >= UNFILTERED)
     if rule.gradient_shaping is not None:
         early = transforms.gradient_scalars(optimizer, group)
     own = optimizer.scalars(group, step, fresh % UNFILTERED > 0)
+    if len(own) != len(rule.direction.scalars):
+        raise _uncounted(optimizer, rule, len(own))
     return (*own, *applying, *filtering, *early, *ending)
+
+
+def _uncounted(optimizer: RuleOptimizer, rule: Rule, got: int) -> ValueError:
+    """Return the error for scalars that a direction would take for others."""
+    names = ", ".join(rule.direction.scalars)
+    return ValueError(
+        f"{type(optimizer).__name__}.scalars must return {len(rule.direction.scalars)} numbers "
+        f"({names}), as its direction says, got {got}"
+    )
 
 
 def ahead(beta: float, share: Scalar) -> Scalar:

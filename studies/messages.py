@@ -16,6 +16,12 @@ LONGEST = 200  # characters of a value that a sentence holds
 _RULES = {
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} items",
     "finite_number": "must be finite",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",

@@ -68,10 +68,15 @@ def _one_of(schema: dict[str, Any]) -> None:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
-        raise ValueError(
-            f"must be finite, got {value}; end the lease with the outcome 'diverged' instead"
-        )
+        raise ValueError(f"must be finite, got {value}")
     return value
+
+
+def _finite_loss(value: Any) -> Any:
+    try:
+        return _finite(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; end the lease with the outcome 'diverged' instead") from None
 
 
 def _few(value: Any) -> Any:
@@ -91,7 +96,7 @@ Above = Annotated[
     float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
 ]
 Loss = Annotated[
-    float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite)
+    float, Field(allow_inf_nan=False), BeforeValidator(_number), BeforeValidator(_finite_loss)
 ]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
 Seconds = Annotated[

@@ -265,6 +265,8 @@ async def _of_http(request: Request, error: Exception) -> Response:
     path, method = request.url.path, request.method
     status = error.status_code
     said = {
+        400: "the body cannot be read as JSON: send an object as UTF-8 text, neither compressed "
+        "nor nested deeply",
         404: f"there is no resource {path}; GET /openapi.json lists what there is",
         405: f"{path} does not know {method}; the header Allow lists what it knows",
         413: too_large(),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from autotune import export
+from autotune import export, registry
 from autotune.errors import NotFound, NothingUsable
 from autotune.results.comparison import Row
 from autotune.results.intervals import Estimate
@@ -205,6 +205,7 @@ def _recommendation(name: str, row: Row, *, complete: bool) -> Recommendation:
 
 def _export(service: Service, name: str, optimizer: str, format: str) -> str:
     studies(service.store.search(name), optimizer)
+    registry.check(export.GROUP, format)  # a misspelt one is no reason to wait for a judging run
     return export.render(tuned(service.store, name, optimizer), format)
 
 

@@ -41,6 +41,19 @@ def backend(request):
         yield request.param
 
 
+class Short(Sign):
+    def scalars(self, group, step, fresh):
+        return ()
+
+
+def test_scalars_that_a_direction_would_take_for_others_are_refused(backend):
+    p = torch.nn.Parameter(torch.zeros(3))
+    p.grad = torch.ones(3)
+    told = r"^Short\.scalars must return 1 numbers \(eps\), as its direction says, got 0$"
+    with pytest.raises(ValueError, match=told):
+        Short([p], backend=backend).step()
+
+
 def test_a_direction_without_buffers(backend):
     p = torch.nn.Parameter(torch.zeros(3))
     p.grad = torch.tensor([2.0, 0.1, -2.0])

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from autotune import optimizers
-from autotune.optimizers import create, defaults, names, presets, registry, space
+from autotune.optimizers import create, defaults, forms, names, presets, registry, space
+from autotune.optimizers.plugins import BrokenPlugin
 
 
 def parameter():
@@ -175,6 +176,42 @@ def test_forms_that_are_not_written_out_are_refused(installed, tmp_path, monkeyp
     )
     with pytest.raises(ValueError, match=sentence):
         names()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "",
+            r"^optimizer 'mine' cannot be loaded from my_plugin:Mine \(AttributeError: .*package$",
+        ),
+        (
+            "raise SystemExit(3)",
+            r"my_plugin:Mine \(SystemExit: 3\); mend or uninstall its package$",
+        ),
+        ("class Mine: pass", r"^optimizer 'mine' must be a subclass of RuleOptimizer, which my_pl"),
+        (
+            "from autotune.optimizers.lamb import LAMB\n"
+            "class Mine(LAMB): space = {'lr': ('log', 1, 0.1)}",
+            r"^space of optimizer 'mine' \(my_plugin:Mine\): lr must have 0 < low < high, got 1",
+        ),
+        (
+            "from autotune.optimizers.lamb import LAMB\n"
+            "class Mine(LAMB): space = {'one_minus_beta7': ('log', 0.1, 0.5)}",
+            r"\(my_plugin:Mine\): one_minus_beta7 says nothing of an argument of Mine \(params, ",
+        ),
+        ("def (:", r"^optimizer 'mine' cannot be loaded from my_plugin:Mine \(SyntaxError: "),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_named(installed, tmp_path, monkeypatch, text, told):
+    (tmp_path / "my_plugin.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_plugin", raising=False)
+    forms._declared.cache_clear()
+    installed(entry("mine", "my_plugin:Mine"))
+    with pytest.raises(BrokenPlugin, match=told):
+        create("mine", [parameter()])
+    monkeypatch.delitem(sys.modules, "my_plugin", raising=False)
 
 
 def test_a_name_taken_twice(installed):

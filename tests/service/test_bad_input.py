@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import httpx2
 import pytest
 
@@ -31,6 +34,24 @@ def test_ten_megabytes_of_points_are_refused_while_they_come(listening):
 def test_a_sentence_holds_the_beginning_of_what_cannot_be_used(client):
     answer = client.put("/v1/searches/x", json={**BODY, "sampler": ["s" * 99] * 99})
     assert len(refused(answer, 422, "invalid")) < 300
+
+
+def test_what_a_body_cannot_be_is_said_in_the_words_of_this_package(client):
+    def said(**keys):
+        return refused(client.put("/v1/searches/x", json={**BODY, **keys}), 422, "invalid")
+
+    body = json.dumps({**BODY, "budget": {"minutes": math.nan}})
+    kind = {"Content-Type": "application/json"}
+    answer = client.put("/v1/searches/x", content=body, headers=kind)
+    assert refused(answer, 422, "invalid") == "budget.minutes must be finite, got nan"
+    assert said(seeds=2**31) == "seeds must be at most 2147483647, got 2147483648"
+    deep = client.put("/v1/searches/x", content=b"[" * 200_000, headers=kind)
+    assert refused(deep, 400, "bad-request").startswith("the body cannot be read as JSON: send an")
+
+
+def test_a_misspelt_form_of_an_export_is_told_before_anything_is_judged(begun):
+    answer = begun.get("/v1/searches/bowl/studies/adamw/export?format=ymal")
+    assert refused(answer, 422, "invalid").startswith("unknown export 'ymal'; did you mean 'yaml'?")
 
 
 @pytest.mark.parametrize(

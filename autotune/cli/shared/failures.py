@@ -10,7 +10,8 @@ from difflib import get_close_matches
 
 import click
 
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, MissingExtra
+from autotune.optimizers.plugins import BrokenPlugin
 
 DEBUG = "autotune.debug"
 INTERRUPTED = 130
@@ -41,6 +42,8 @@ def _command_error(error: Exception) -> CommandError:
     if isinstance(error, AutotuneError):
         notes = getattr(error, "__notes__", ())  # where in the user's code it came from
         return CommandError("\n".join([str(error), *notes]), error.exit_code)
+    if isinstance(error, BrokenPlugin):
+        return CommandError(str(error), MissingExtra.exit_code)
     text = " ".join(str(error).split())
     name = type(error).__name__
     return CommandError(
