@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -167,7 +168,12 @@ class Asker(Decider):
 
     def rest(self) -> None:
         """Leave out of the search's time what passes while it is paused and nothing runs."""
-        self.participant.rest(paused=not self.busy and self.why() is Reason.PAUSED)
+        before, paused = self.participant.paused, not self.busy and self.why() is Reason.PAUSED
+        self.participant.rest(paused=paused)
+        if paused is not before:
+            name = shlex.quote(self.participant.search.name)
+            way_on = f"told to pause; continue with: autotune tell {name} continue"
+            self.listen(Notice(text=way_on if paused else "told to continue"))
 
     def counted(self) -> AbstractContextManager[None]:
         """Count the time of what is done here as deciding and writing."""

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from autotune.search.stored import opened
 from autotune.studies import urls
-from autotune.studies.records import Command
+from autotune.studies.records import Command, SearchState
 from autotune.studies.store import Store
+
+
+def is_complete(storage: str | None, name: str) -> bool:
+    """Return whether a search is over, so that its workers have gone; raises NotFound."""
+    with opened(storage) as found:
+        return found.search(name).state is SearchState.COMPLETE
 
 
 def give(storage: str | None, name: str, order: Command, *, seen: Command | None = None) -> bool:

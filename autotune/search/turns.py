@@ -110,7 +110,7 @@ class Participant:
         self._revision = revision
         self._told = self._beaten = time.monotonic()
         self._pause = SHORTEST
-        self._paused = False  # whether nothing runs here because of a pause
+        self.paused = False  # whether nothing runs here because of a pause
 
     @contextmanager
     def turn(self, own: Container[int], *, running: bool = False) -> Iterator[bool]:
@@ -176,11 +176,11 @@ class Participant:
 
     def rest(self, *, paused: bool) -> None:
         """Leave out the time since the last call if the search was paused then and is now."""
-        if paused and not self._paused:
+        if paused and not self.paused:
             self.spend()
         elif paused:
             self._told = time.monotonic()
-        self._paused = paused
+        self.paused = paused
 
     def unspent(self) -> float:
         """Return the seconds that are not yet stored."""

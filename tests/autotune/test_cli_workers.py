@@ -16,7 +16,7 @@ from autotune.search.coordinator import run
 from autotune.search.events import TrialEnded
 from autotune.search.lock import folder_of
 from autotune.studies import atomic
-from autotune.studies.records import Command, Proposal, Role, TrialState
+from autotune.studies.records import Command, Proposal, Role, SearchState, TrialState
 from autotune.studies.spec import parse
 from autotune.studies.store import Store
 from autotune.testing.forked import Forked
@@ -162,6 +162,9 @@ def test_findings_are_one_document(store, trial, stale):
 def test_a_word_reaches_the_workers(store):
     assert invoke("tell", "net", "pause") == (0, "", "the workers of 'net' are told to pause\n")
     assert store.beat(1, "w1", {}).command is Command.PAUSE
+    store.update_search("net", state=SearchState.COMPLETE)
+    said = "search 'net' is complete: nothing runs that could pause\n"
+    assert invoke("tell", "net", "pause") == (0, "", said)
 
 
 def test_a_worker_needs_a_search_that_is_there(store):

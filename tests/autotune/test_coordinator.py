@@ -220,6 +220,7 @@ class Pausing:
                 self.store.tell("problem", command)
 
 
+WAITING = "told to pause; continue with: autotune tell problem continue"
 TWICE = (Command.CONTINUE, Command.PAUSE, None, Command.CONTINUE, Command.PAUSE, Command.CONTINUE)
 
 
@@ -243,6 +244,8 @@ def test_paused_and_continued_equals_undisturbed(
         assert not pausing.after
         assert store.search("problem").state is SearchState.COMPLETE
         assert trials(store) == undisturbed
+    told = [event.text for event in pausing.heard if isinstance(event, Notice)]
+    assert told.count(WAITING) == told.count("told to continue") >= 1
 
 
 def test_continued_and_halted_at_once_is_not_over(task_file, url, undisturbed):

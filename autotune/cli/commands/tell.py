@@ -27,5 +27,9 @@ def command(search: str, word: str, storage: str | None) -> None:
     from autotune.search import orders
     from autotune.studies.records import Command as Order
 
+    complete = orders.is_complete(storage, search)
     orders.give(storage, search, Order(word))
-    say(f"the workers of '{search}' are told to {word}")
+    if complete:
+        say(f"search '{search}' is complete: nothing runs that could {word}")
+    else:
+        say(f"the workers of '{search}' are told to {word}")
