@@ -46,9 +46,7 @@ def row(
     """
     gammas = group["reckless_steps"]
     if lr is None:
-        lr = float(group["lr"])
-        if MULTIPLIER in group:
-            lr *= float(group[MULTIPLIER])
+        lr = float(group["lr"]) * float(group.get(MULTIPLIER, 1.0))
     known = {
         "lr": lr,
         "weight_decay": optimizer.decay(group),
@@ -62,25 +60,22 @@ def row(
         known["lr"] = known["lr"] * optimizer.pace(group, step)
         known["weight"] = share
         known["ahead"] = ahead(optimizer.interpolation(group), share)
-    applying = [known[name] for name in rule.application.scalars]
+    applying = map(known.__getitem__, rule.application.scalars)
     ending: tuple[Scalar, ...] = ()
     if rule.shaping is coord_clip.UPDATE:
         ending = coord_clip.share(group["update_clip"])
     elif rule.shaping is not None:
         ending = optimizer.shaping_scalars(group, step, known["lr"])
+    own = optimizer.scalars(group, step, fresh % UNFILTERED > 0)
+    if len(own) != len(rule.direction.scalars):
+        raise _uncounted(optimizer, rule, len(own))
     if rule.filter is None and rule.gradient_shaping is None:
-        own = optimizer.scalars(group, step, bool(fresh))
-        if len(own) != len(rule.direction.scalars):
-            raise _uncounted(optimizer, rule, len(own))
         return (*own, *applying, *ending)
     filtering = early = ()
     if rule.filter is not None:
         filtering = transforms.filter_scalars(group, fresh >= UNFILTERED)
     if rule.gradient_shaping is not None:
         early = transforms.gradient_scalars(optimizer, group)
-    own = optimizer.scalars(group, step, fresh % UNFILTERED > 0)
-    if len(own) != len(rule.direction.scalars):
-        raise _uncounted(optimizer, rule, len(own))
     return (*own, *applying, *filtering, *early, *ending)
 
 

@@ -123,6 +123,8 @@ def read(path: Path) -> Arrays:
             return {key: file[key] for key in file.files}
     except (OSError, EOFError, BadZipFile, ValueError, AttributeError) as error:
         told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if "pickle" in told:  # of what is no .npz, or has objects in it: NumPy names its argument
+            told = "must be a .npz of numbers, as numpy.savez writes it"
         what = " ".join(told.split()) or type(error).__name__
         raise SpecError(f"cannot read data {path}: {what}") from error
 

@@ -126,16 +126,27 @@ def _configured(text: str, types: Any, plain: dict[str, Any], given: Mapping[str
             "never run"
         )
     # A set of its own, since a configuration keeps whatever it is given.
-    known = {*types[kind]().to_dict(), *getattr(types[kind], "attribute_map", {})}
+    called = getattr(types[kind], "attribute_map", {})
+    known = {*types[kind]().to_dict(), *called}
     for name in given:
         if name not in known:
             raise UnknownName(
                 f"{text}: a config of '{kind}' has no '{name}'{near(name, sorted(known))}"
             )
+    _check_sizes(text, {**plain, **given}, called)
     try:
         return types[kind].from_dict({**plain, **given})
     except Exception as error:  # whatever its own checks raise of what a person wrote
         raise SpecError(f"{text}: {' '.join(str(error).split()).rstrip('.')}") from error
+
+
+def _check_sizes(text: str, wanted: Mapping[str, Any], called: Mapping[str, str]) -> None:
+    """Refuse what transformers finds out when it divides by it, or in the first step."""
+    for size in ("hidden_size", "num_hidden_layers", "num_attention_heads"):
+        for name in {size, called.get(size, size)}:
+            value = wanted.get(name)
+            if isinstance(value, int) and value < 1:
+                raise SpecError(f"{text}: {name} must be at least 1, got {value}")
 
 
 def _head(text: str, config: Any, asked: str | None) -> Head:

@@ -123,6 +123,11 @@ def test_code_that_comes_with_a_config_is_never_run(tmp_path):
             "vocab_size 256, got 256; add mask=N, or a larger vocab_size",
         ),
         (
+            "hf:gpt2?n_layer=-1",
+            SpecError,
+            "hf:gpt2?n_layer=-1: n_layer must be at least 1, got -1",
+        ),
+        (
             "hf:gpt2?context=0",
             SpecError,
             "hf:gpt2?context=0: context must be a whole number from 1, got 0",
