@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import signal
 import time
 import traceback
 from datetime import timedelta
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from autotune import Tuner
+from autotune.engines.serving import deferred_signals
 from autotune.optimizers import create
 from autotune.search.coordinator import run
 from autotune.search.worker import Terms, work
@@ -35,12 +36,28 @@ PRELOADED = (
 )  # fmt: skip
 
 
+class _Process(ForkServerProcess):
+    """Begins with the signals blocked that its starter has blocked, as a spawned process does."""
+
+    def start(self) -> None:
+        self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        super().start()
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        super().run()
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
 def context() -> ForkServerContext:
     """Return a context whose processes have everything loaded when they start."""
-    made = multiprocessing.get_context("forkserver")
+    made = _Context()
     made.set_forkserver_preload(list(PRELOADED))
-    # Here, as whoever starts a worker has signals blocked meanwhile, which its processes inherit.
-    forkserver.ensure_running()
+    with deferred_signals():  # which its processes hand on until they run
+        forkserver.ensure_running()
     return made
 
 
