@@ -8,12 +8,13 @@ own. Importing this loads no torch.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Any
+
+from autotune.optimizers.nearest import near
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -40,9 +41,8 @@ def names() -> list[str]:
 def find(name: str) -> type[Controller]:
     """Return the class of a controller; raises ValueError for an unknown name."""
     if name not in _entries():
-        close = difflib.get_close_matches(str(name), names(), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
         listed = ", ".join([*names(), NONE])
+        hint = near(str(name), names())
         raise ValueError(f"unknown controller {name!r}{hint} (known: {listed})")
     found: type[Controller] = _entries()[name].load()
     return found

@@ -7,10 +7,10 @@ it is registered first; those that are not trained belong nowhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from torch.nn import Module, Parameter
 
+from autotune.optimizers.nearest import near
 from autotune.optimizers.wrappers import bare, holders
 
 Parts = dict[str, list[Parameter]]
@@ -43,8 +43,7 @@ def chosen(model: Module, names: Sequence[str]) -> Parts:
     known = {".".join(path[:k]) for path, _ in named for k in range(1, len(path))}
     for name in names:
         if name not in known:
-            close = get_close_matches(str(name), sorted(known), n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = near(str(name), sorted(known))
             raise ValueError(f"no module with parameters to train is called {name!r}{hint}")
     found: Parts = {name: [] for name in names}
     for path, p in named:

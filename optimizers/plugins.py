@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint
 from inspect import Parameter, isclass, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from autotune.optimizers.base import RuleOptimizer
@@ -32,7 +33,7 @@ def loaded(entry: EntryPoint) -> type[RuleOptimizer]:
             "not; an optimizer of torch's kind is searched by its dotted name, without an entry "
             "point"
         )
-    for problem in _problems(found):
+    for problem in _problems(cast(Any, found)):
         raise BrokenPlugin(f"space of optimizer '{entry.name}' ({entry.value}): {problem}")
     return found
 
@@ -46,13 +47,16 @@ def broken(entry: EntryPoint, error: BaseException) -> BrokenPlugin:
     )
 
 
-def _problems(cls: type[RuleOptimizer]) -> Iterator[str]:
-    """Yield what is wrong with the ranges that a class declares."""
+@cache  # a class is loaded each time that its name is
+def _problems(cls: Any) -> tuple[str, ...]:
+    """Return what is wrong with the ranges that a class declares."""
     given = signature(cls).parameters
-    for name in cls.space:
-        if not _is_read(name, given):
-            yield f"{name} says nothing of an argument of {cls.__name__} ({', '.join(given)})"
-    yield from _wrong(cls.space)
+    unread = (
+        f"{name} says nothing of an argument of {cls.__name__} ({', '.join(given)})"
+        for name in cls.space
+        if not _is_read(name, given)
+    )
+    return (*unread, *_wrong(cls.space))
 
 
 def _is_read(name: str, given: Mapping[str, Parameter]) -> bool:

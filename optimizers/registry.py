@@ -7,7 +7,6 @@ Other packages' are known by their dotted names (``foreign``).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from autotune.optimizers import controllers, foreign, options
 from autotune.optimizers.forms import ENDINGS, AfterWarmup, arguments, forms
 from autotune.optimizers.forms import schedule as schedule_of
+from autotune.optimizers.nearest import near
 from autotune.optimizers.plugins import BrokenPlugin, broken, loaded
 
 if TYPE_CHECKING:
@@ -169,14 +169,9 @@ def unknown(name: str) -> str:
     known = names()
     words = sorted(name.split("-"))
     turned = [other for other in known if sorted(other.split("-")) == words]  # as sf-adamw
-    hint = f"; did you mean '{turned[0]}'?" if turned else _near(name, known)
+    hint = f"; did you mean '{turned[0]}'?" if turned else near(name, known)
     shown = f"the {len(known)} that 'autotune list optimizers' shows"
     return f"unknown optimizer '{name}'{hint} (known: {shown})"
-
-
-def _near(given: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def create(name: str, params: ParamsT, **hyper: Any) -> RuleOptimizer:
@@ -255,7 +250,7 @@ def _refuse_unknown(name: str, hyper: Iterable[str], known: Collection[str]) -> 
     for key in hyper:
         if key not in known:
             listed = sorted(known)
-            hint = _near(key, listed)
+            hint = near(key, listed)
             raise TypeError(f"{name} takes no '{key}'{hint} (known: {', '.join(listed) or 'none'})")
 
 

@@ -46,7 +46,7 @@ def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
     """
     if words is None:
         return DEFAULT
-    names = [name.strip() for word in words for name in word.split("+")]
+    names = _named(words)
     if not all(names):
         raise SpecError(f"rules are names joined by +, got {'+'.join(words)!r}")
     if NOTHING in names and len(names) > 1:
@@ -57,9 +57,9 @@ def chosen(words: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each))
 
 
-def _asked(words: Sequence[str] | None) -> set[str]:
-    """Return the rules that were named one by one, not as part of a set."""
-    return {name for word in words or () for name in word.split("+") if name not in SETS}
+def _named(words: Sequence[str]) -> list[str]:
+    """Return the names of rules and sets as they were given."""
+    return [name.strip() for word in words for name in word.split("+")]
 
 
 def carry(
@@ -91,12 +91,12 @@ def carry(
     kept, said = _consistent(loaded)
     named = not lenient and names not in SETS.values()
     kept, left_out = _applicable(kept, kind, setting, named=named)
-    now, changes = setting, []
+    now, changes, one_by_one = setting, [], {*_named(rules or ())} - SETS.keys()
     for name in sorted(kept, key=lambda name: kept[name].reads_lr):
         new = kept[name].restate(setting, now, route, kind)
         changes += [_change(now, key, value, name, kept[name]) for key, value in new.items()]
         now = _changed(now, new)
-        if not new and name in _asked(rules) and kept[name].follows in route.kept:
+        if not new and name in one_by_one and kept[name].follows in route.kept:
             what = kept[name].follows
             said.append(f"rule '{name}' changes nothing: the target has the {what} of the search")
     if route.width != 1 and all(rule.answers != WIDTH for rule in kept.values()):
