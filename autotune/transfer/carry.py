@@ -91,7 +91,9 @@ def carry(
     kept, said = _consistent(loaded)
     named = not lenient and names not in SETS.values()
     kept, left_out = _applicable(kept, kind, setting, named=named)
-    now, changes, one_by_one = setting, [], {*_named(rules or ())} - SETS.keys()
+    now, changes = setting, []
+    # A stored set is asked for by the names in it.
+    one_by_one = {*_named(rules or ())} - SETS.keys() if names not in SETS.values() else set()
     for name in sorted(kept, key=lambda name: kept[name].reads_lr):
         new = kept[name].restate(setting, now, route, kind)
         changes += [_change(now, key, value, name, kept[name]) for key, value in new.items()]

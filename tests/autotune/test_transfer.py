@@ -23,7 +23,7 @@ from autotune.testing import sample
 from autotune.testing.exports import tuned_for_test
 from autotune.transfer import GROUP, rules
 from autotune.transfer.base import ADAPTIVE, SGD, SIGN, Kind, Route, Rule
-from autotune.transfer.carry import carry
+from autotune.transfer.carry import SETS, carry
 from autotune.transfer.kinds import kind_of
 from autotune.transfer.targets import Target, route
 
@@ -164,6 +164,7 @@ def test_a_named_rule_that_has_nothing_to_follow_is_warned_of():
     said = carry("adamw", FOUND, way, ["width+timescale", "literature"]).warnings
     assert said == ("rule 'width' changes nothing: the target has the width of the search",)
     assert carry("adamw", FOUND, way, ["literature"]).warnings == ()
+    assert carry("adamw", FOUND, way, SETS["literature"]).warnings == ()
 
 
 def test_every_optimizer_says_how_it_scales():
